@@ -1,0 +1,396 @@
+"""The scikit-learn face shared by the classifier and the regressor: parameters, validation, fit, partial_fit, predict."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sknn_scratch.activations import ACTIVATIONS, Activation
+from sknn_scratch.constraints import (
+    Boolean,
+    Constraint,
+    HiddenLayerSizes,
+    Number,
+    OneOf,
+    RandomState,
+    check_parameters,
+)
+from sknn_scratch.initializers import GlorotUniform
+from sknn_scratch.losses import Loss
+from sknn_scratch.network import Network, predict_raw
+from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
+from sknn_scratch.schedules import SCHEDULES, Schedule
+from sknn_scratch.training import (
+    INTERRUPTED,
+    MAX_ITER_REACHED,
+    MinibatchSettings,
+    Progress,
+    TrainingData,
+    train_lbfgs,
+    train_minibatches,
+)
+from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples
+
+__all__ = ["BaseMLP"]
+
+# Parameters that only some solvers use.
+_SOLVERS_USING = {
+    "batch_size": ("sgd", "adam"),
+    "learning_rate": ("sgd",),
+    "learning_rate_init": ("sgd", "adam"),
+    "power_t": ("sgd",),
+    "shuffle": ("sgd", "adam"),
+    "momentum": ("sgd",),
+    "nesterovs_momentum": ("sgd",),
+    "early_stopping": ("sgd", "adam"),
+    "validation_fraction": ("sgd", "adam"),
+    "beta_1": ("adam",),
+    "beta_2": ("adam",),
+    "epsilon": ("adam",),
+    "n_iter_no_change": ("sgd", "adam"),
+    "max_fun": ("lbfgs",),
+}
+
+
+@contextmanager
+def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Give the estimator its attributes back if the block raises; the block replaces them, never changes them."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+class BaseMLP(BaseEstimator, ABC):
+    """Multi-layer perceptron; a subclass says what the targets are.
+
+    Subclasses define ``loss`` among their parameters and the abstract methods below.
+    """
+
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        "hidden_layer_sizes": HiddenLayerSizes(),
+        "activation": OneOf(ACTIVATIONS),
+        "solver": OneOf([*OPTIMIZERS, "lbfgs"]),
+        "alpha": Number(Real, "[0, inf)"),
+        "batch_size": Number(Integral, "[1, inf)", ("auto",)),
+        "learning_rate": OneOf(SCHEDULES),
+        "learning_rate_init": Number(Real, "(0, inf)"),
+        "power_t": Number(Real, "[0, inf)"),
+        "max_iter": Number(Integral, "[1, inf)"),
+        "shuffle": Boolean(),
+        "random_state": RandomState(),
+        "tol": Number(Real, "[0, inf)"),
+        "verbose": Boolean(levels=True),
+        "warm_start": Boolean(),
+        "momentum": Number(Real, "[0, 1]"),
+        "nesterovs_momentum": Boolean(),
+        "early_stopping": Boolean(),
+        "validation_fraction": Number(Real, "[0, 1)"),
+        "beta_1": Number(Real, "[0, 1)"),
+        "beta_2": Number(Real, "[0, 1)"),
+        "epsilon": Number(Real, "(0, inf)"),
+        "n_iter_no_change": Number(Integral, "[1, inf)", (np.inf,)),
+        "max_fun": Number(Integral, "[1, inf)"),
+    }
+
+    # What a subclass provides ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _encode_targets(
+        self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: ArrayLike | None
+    ) -> NDArray:
+        """Check ``y`` and return it as a float array of shape (n_samples, n_outputs) with the dtype of ``X``.
+
+        ``carry_on`` says that a fitted model is trained further, so the targets have to suit it; ``incremental``, that
+        the call is one of ``partial_fit``, the only one with ``classes``.
+        """
+
+    @abstractmethod
+    def _make_loss(self) -> Loss:
+        """Return the loss for the targets last encoded."""
+
+    @abstractmethod
+    def _score_raw_output(self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None) -> float:
+        """Score predictions for encoded targets, the larger the better."""
+
+    @abstractmethod
+    def _stratify(self, y: NDArray) -> NDArray | None:
+        """Return the encoded targets by which a validation split is stratified, if any."""
+
+    # Fitting ---------------------------------------------------------------------------------------------------------
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        *,
+        incremental: bool = False,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        """Fit, or with ``incremental`` train one epoch further."""
+        with _unchanged_on_error(self):
+            self._check_parameters(incremental)
+            carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
+            dtype = self.coefs_[0].dtype if carry_on else FLOAT_DTYPES
+            X = check_samples(self, X, reset=not carry_on, dtype=dtype)
+            y = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
+            sample_weight = check_sample_weight(sample_weight, X.shape[0], X.dtype)
+            self._train(TrainingData(X, y, sample_weight), carry_on, incremental)
+        return self
+
+    def _check_parameters(self, incremental: bool) -> None:
+        values = self.get_params(deep=False)
+        check_parameters(type(self).__name__, values, self._constraints)
+        if incremental and self.early_stopping:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True: it is given one chunk of the data at a time and "
+                "cannot hold out a validation set."
+            )
+        defaults = inspect.signature(type(self)).parameters
+        ignored = [
+            f"{name}={values[name]!r}"
+            for name, solvers in _SOLVERS_USING.items()
+            if self.solver not in solvers and values[name] != defaults[name].default
+        ]
+        if ignored:
+            warnings.warn(f"solver={self.solver!r} does not use {', '.join(ignored)}.", UserWarning, stacklevel=4)
+
+    def _train(self, data: TrainingData, carry_on: bool, incremental: bool) -> None:
+        """Build the network, train it, and make what it learnt the estimator's own."""
+        rng = check_random_state(self.random_state)
+        loss, activation = self._make_loss(), ACTIVATIONS[self.activation]()
+        loss.check_targets(data.y)
+        network = Network(
+            [data.X.shape[1], *self._hidden_sizes(), data.y.shape[1]], activation, loss, self.alpha, data.X.dtype
+        )
+        if carry_on:
+            self._check_same_layers(network.layer_units)
+            network.set_layers(self.coefs_, self.intercepts_)
+        else:
+            network.initialize(GlorotUniform(activation.glorot_factor), rng)
+
+        progress = self._make_progress(carry_on)
+        # Overflow shows in the loss or the parameters, which the trainers check.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            if self.solver == "lbfgs":
+                self._run_lbfgs(network, data, progress)
+            else:
+                self._run_minibatches(network, data, progress, rng, incremental)
+
+        self.coefs_, self.intercepts_ = network.weights, network.biases
+        self.n_layers_ = len(network.layer_units)
+        self.n_outputs_ = network.layer_units[-1]
+        self.out_activation_ = loss.link.name
+        self._hidden_activation, self._loss = activation, loss
+        self._keep_progress(progress)
+
+    def _run_minibatches(
+        self, network: Network, data: TrainingData, progress: Progress, rng: np.random.RandomState, incremental: bool
+    ) -> None:
+        optimizer, schedule = self._make_optimizer(network, incremental), self._make_schedule(incremental)
+        validation_score = None
+        if self.early_stopping:
+            data, validation_score = self._hold_out(network, data, rng)
+        outcome = train_minibatches(
+            network,
+            data,
+            optimizer,
+            schedule,
+            progress,
+            MinibatchSettings(
+                batch_size=self._batch_size(data.n_rows),
+                max_iter=1 if incremental else self.max_iter,
+                shuffle=self.shuffle,
+                tol=self.tol,
+                n_iter_no_change=self.n_iter_no_change,
+                verbose=bool(self.verbose),
+            ),
+            rng,
+            validation_score,
+        )
+        self._optimizer, self._schedule = optimizer, schedule
+        if outcome == INTERRUPTED:
+            warnings.warn("Training interrupted by user.", UserWarning, stacklevel=5)
+        elif outcome == MAX_ITER_REACHED and not incremental:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                "converged yet.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress) -> None:
+        outcome, message = train_lbfgs(
+            network,
+            data,
+            progress,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            verbose=bool(self.verbose),
+        )
+        if outcome == INTERRUPTED:
+            warnings.warn("Training interrupted by user.", UserWarning, stacklevel=5)
+        elif outcome == MAX_ITER_REACHED:
+            warnings.warn(
+                f"lbfgs failed to converge after {progress.n_iter} iterations: {message}. Scale the data, or increase "
+                f"max_iter (now {self.max_iter}) or max_fun (now {self.max_fun}).",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _hold_out(
+        self, network: Network, data: TrainingData, rng: np.random.RandomState
+    ) -> tuple[TrainingData, Callable[[], float]]:
+        """Split off a validation set, as rows rather than as copies, and return its scoring function as well."""
+        n_samples = data.n_rows
+        described = f"validation_fraction={self.validation_fraction} of {n_samples} samples"
+        try:
+            train_rows, validation_rows = train_test_split(
+                np.arange(n_samples),
+                test_size=self.validation_fraction,
+                random_state=rng,
+                stratify=self._stratify(data.y),
+            )
+        except ValueError as error:
+            raise ValueError(f"{described} cannot be held out for early stopping: {error}") from error
+        if len(validation_rows) < 2:
+            raise ValueError(
+                f"{described} leaves a validation set of {len(validation_rows)}, too small for early stopping: at "
+                "least 2 are needed. Increase validation_fraction or the size of your dataset."
+            )
+        y = data.y[validation_rows]
+        sample_weight = None
+        if data.sample_weight is not None:
+            sample_weight = data.sample_weight[validation_rows]
+            for part, weights in {"training": data.sample_weight[train_rows], "validation": sample_weight}.items():
+                if not weights.any():
+                    raise ValueError(f"sample_weight is zero for every sample of the {part} set ({described}).")
+
+        def validation_score() -> float:
+            raw_output = predict_raw(
+                data.X, network.weights, network.biases, network.activation, network.engine, validation_rows
+            )
+            return self._score_raw_output(y, raw_output, sample_weight)
+
+        return TrainingData(data.X, data.y, data.sample_weight, train_rows), validation_score
+
+    def _check_stochastic(self) -> bool:
+        """Raise AttributeError, so that ``hasattr`` says no to ``partial_fit``, if the solver has no single steps."""
+        if self.solver not in OPTIMIZERS:
+            raise AttributeError(
+                f"partial_fit is only available for the solvers {sorted(OPTIMIZERS)}, got solver={self.solver!r}."
+            )
+        return True
+
+    # Building the parts ----------------------------------------------------------------------------------------------
+
+    def _hidden_sizes(self) -> list[int]:
+        return [int(size) for size in np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=int))]
+
+    def _check_same_layers(self, layer_units: list[int]) -> None:
+        fitted = [self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_)]
+        if layer_units == fitted:
+            return
+        raise ValueError(
+            f"A model with layers of {fitted} units cannot be trained further as one of {layer_units} units: keep "
+            "hidden_layer_sizes and the number of outputs of y, or start anew with fit and warm_start=False."
+        )
+
+    def _batch_size(self, n_rows: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, n_rows)
+        if self.batch_size > n_rows:
+            warnings.warn(
+                f"batch_size={self.batch_size} is larger than the {n_rows} training samples. It is going to be clipped.",
+                UserWarning,
+                stacklevel=6,
+            )
+        return min(self.batch_size, n_rows)
+
+    def _make_optimizer(self, network: Network, incremental: bool) -> Optimizer:
+        parameters = self.get_params(deep=False)
+        parameters["nesterov"] = self.nesterovs_momentum
+        optimizer = _build(OPTIMIZERS[self.solver], parameters)
+        optimizer.start(network.parameters.size, network.parameters.dtype)
+        previous = getattr(self, "_optimizer", None) if incremental else None
+        if type(previous) is type(optimizer):
+            optimizer.resume(previous)
+        return optimizer
+
+    def _make_schedule(self, incremental: bool) -> Schedule:
+        # scikit-learn's schedules act on sgd alone.
+        name = self.learning_rate if self.solver == "sgd" else "constant"
+        schedule = _build(SCHEDULES[name], self.get_params(deep=False))
+        previous = getattr(self, "_schedule", None) if incremental else None
+        if type(previous) is type(schedule) and previous.get_params() == schedule.get_params():
+            schedule.resume(previous)
+        return schedule
+
+    def _make_progress(self, carry_on: bool) -> Progress:
+        early_stopping = bool(self.early_stopping) and self.solver != "lbfgs"
+        if not carry_on:
+            return Progress().next_run(early_stopping)
+        return Progress(
+            t=self.t_,
+            loss=self.loss_,
+            loss_curve=self.loss_curve_,
+            best_loss=self.best_loss_,
+            validation_scores=self.validation_scores_,
+            best_validation_score=self.best_validation_score_,
+            no_improvement_count=self._no_improvement_count,
+        ).next_run(early_stopping)
+
+    def _keep_progress(self, progress: Progress) -> None:
+        self.n_iter_ = progress.n_iter
+        self.t_ = progress.t
+        self.loss_ = progress.loss
+        self.loss_curve_ = progress.loss_curve
+        self.best_loss_ = progress.best_loss
+        self.validation_scores_ = progress.validation_scores
+        self.best_validation_score_ = progress.best_validation_score
+        self._no_improvement_count = progress.no_improvement_count
+
+    # Prediction ------------------------------------------------------------------------------------------------------
+
+    def _raw_output(self, X: Any) -> NDArray:
+        """Return the output of the last layer, before the link, of shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        X = check_samples(self, X, reset=False)
+        activation: Activation = self._hidden_activation
+        with np.errstate(over="ignore"):
+            return predict_raw(X, self.coefs_, self.intercepts_, activation)
+
+    def _prediction(self, X: Any) -> NDArray:
+        """Return the raw output passed through the loss's link."""
+        prediction = self._raw_output(X)
+        with np.errstate(over="ignore"):
+            self._loss.link.inverse(prediction, out=prediction)
+        return prediction
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _build(component: type[Any], parameters: dict[str, Any]) -> Any:
+    """Make a component with those of the estimator's parameters that it takes."""
+    return component(**{name: parameters[name] for name in inspect.signature(component).parameters})

@@ -1,0 +1,144 @@
+"""What each constructor parameter may be, and the error that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+__all__ = [
+    "Boolean",
+    "Constraint",
+    "HiddenLayerSizes",
+    "InvalidParameterError",
+    "Number",
+    "OneOf",
+    "RandomState",
+    "check_parameters",
+]
+
+
+class InvalidParameterError(ValueError, TypeError):
+    """A parameter has the wrong type or is out of range; like scikit-learn's, it can be caught as either."""
+
+
+class Constraint(Protocol):
+    """A set of allowed values that can describe itself."""
+
+    def allows(self, value: Any) -> bool:
+        """Return whether ``value`` is allowed."""
+
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number in an interval, or one of a few other values.
+
+    Attributes
+    ----------
+    kind : type
+        ``numbers.Real`` or ``numbers.Integral``; bool counts as neither.
+    interval : str
+        Ends separated by a comma in round (excluded) or square (included) brackets, such as ``"[0, 1)"``.
+    others : tuple
+        Further values that are allowed.
+    """
+
+    kind: type
+    interval: str
+    others: tuple[Any, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        if any(type(value) is type(other) and value == other for other in self.others):
+            return True
+        if not isinstance(value, self.kind) or isinstance(value, bool) or not np.isfinite(value):
+            return False
+        low, high = (float(end) for end in self.interval[1:-1].split(","))
+        above = value >= low if self.interval[0] == "[" else value > low
+        below = value <= high if self.interval[-1] == "]" else value < high
+        return bool(above and below)
+
+    def __str__(self) -> str:
+        kind = "an integer" if self.kind is Integral else "a number"
+        return " or ".join([f"{kind} in {self.interval}", *map(repr, self.others)])
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of a few strings."""
+
+    options: Iterable[str]
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, str) and value in set(self.options)
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(repr, sorted(self.options)))
+
+
+@dataclass(frozen=True)
+class Boolean:
+    """True or False; with ``levels`` also a non-negative integer."""
+
+    levels: bool = False
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, bool | np.bool_) or (self.levels and isinstance(value, Integral) and value >= 0)
+
+    def __str__(self) -> str:
+        return "True, False or an integer of at least 0" if self.levels else "True or False"
+
+
+class HiddenLayerSizes:
+    """A positive integer, or a sequence of them."""
+
+    def allows(self, value: Any) -> bool:
+        size = Number(Integral, "[1, inf)")
+        if isinstance(value, np.ndarray):
+            return value.ndim <= 1 and all(size.allows(n) for n in value.reshape(-1).tolist())
+        if isinstance(value, list | tuple | range):
+            return all(size.allows(n) for n in value)
+        return size.allows(value)
+
+    def __str__(self) -> str:
+        return "an integer of at least 1, or a list, tuple or 1-d array of such integers"
+
+
+class RandomState:
+    """A seed, a ``numpy.random.RandomState`` or None."""
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return False
+        try:
+            check_random_state(value)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return "None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState"
+
+
+def check_parameters(owner: str, values: Mapping[str, Any], constraints: Mapping[str, Constraint]) -> None:
+    """Raise InvalidParameterError for the first value that its constraint does not allow.
+
+    Parameters
+    ----------
+    owner : str
+        Class name, for the message.
+    values : mapping of str to object
+        The parameters to check.
+    constraints : mapping of str to Constraint
+        One for each of them.
+    """
+    for name, value in values.items():
+        if not constraints[name].allows(value):
+            raise InvalidParameterError(
+                f"The parameter {name!r} of {owner} must be {constraints[name]}; got {value!r}."
+            )

@@ -1,0 +1,1 @@
+"""The arithmetic of the network. Every engine offers the functions of ``numpy_engine``, with the same signatures."""

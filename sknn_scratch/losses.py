@@ -1,0 +1,340 @@
+"""Losses: a number that says how wrong the raw output is, and its derivative with respect to the raw output.
+
+The raw output ``z`` is what the last layer computes before any output activation. The loss owns the link from there to
+a prediction ``p`` (probabilities, a positive mean, ...), so that link and loss can be computed together and stably, and
+so that nothing outside this file depends on which two go together. In the formulas ``y`` is the target, ``w`` the
+sample weight, and sums over ``k`` run over the output columns.
+
+A new loss is one class below and one line in ``CLASSIFIER_LOSSES`` or ``REGRESSOR_LOSSES``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit, log_softmax, xlogy
+from sklearn.base import BaseEstimator
+
+__all__ = [
+    "CLASSIFIER_LOSSES",
+    "REGRESSOR_LOSSES",
+    "BrierLoss",
+    "ExpLink",
+    "IdentityLink",
+    "Link",
+    "LogLoss",
+    "LogisticLink",
+    "Loss",
+    "PoissonDeviance",
+    "SoftmaxLink",
+    "SquaredError",
+]
+
+
+# Links ----------------------------------------------------------------------------------------------------------------
+
+
+class Link(BaseEstimator):
+    """The function from raw output ``z`` to prediction ``p``.
+
+    ``name`` is what the fitted estimator shows as ``out_activation_``.
+    """
+
+    name = ""
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        """Write ``p`` into ``out``, which may be ``raw_output`` itself."""
+        raise NotImplementedError
+
+    def log_inverse(self, raw_output: NDArray) -> NDArray:
+        """Return ``log(p)``, computed from the raw output so that it stays finite where ``p`` rounds to 0."""
+        raise NotImplementedError
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        """Turn ``gradient``, the derivative with respect to ``p``, into the one with respect to ``z``, in place."""
+        raise NotImplementedError
+
+
+class IdentityLink(Link):
+    """``p = z``: any real number."""
+
+    name = "identity"
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        if out is not raw_output:
+            out[...] = raw_output
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        pass
+
+
+class ExpLink(Link):
+    """``p = exp(z)``: a positive number, ``dp/dz = p``."""
+
+    name = "exp"
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        np.exp(raw_output, out=out)
+
+    def log_inverse(self, raw_output: NDArray) -> NDArray:
+        return raw_output.copy()
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        np.multiply(gradient, prediction, out=gradient)
+
+
+class LogisticLink(Link):
+    """``p_k = 1 / (1 + exp(-z_k))``: an independent probability per column, ``dp/dz = p (1 - p)``."""
+
+    name = "logistic"
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        expit(raw_output, out=out)
+
+    def log_inverse(self, raw_output: NDArray) -> NDArray:
+        return log_expit(raw_output)
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        np.multiply(gradient, prediction, out=gradient)
+        np.multiply(gradient, 1 - prediction, out=gradient)
+
+
+class SoftmaxLink(Link):
+    """``p_k = exp(z_k) / sum_j exp(z_j)``: probabilities that sum to 1 over the columns.
+
+    ``dp_j/dz_k = p_j (1[j = k] - p_k)``, so a gradient ``g`` with respect to ``p`` becomes ``p_k (g_k - sum_j g_j p_j)``.
+    """
+
+    name = "softmax"
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        np.subtract(raw_output, raw_output.max(axis=1, keepdims=True), out=out)
+        np.exp(out, out=out)
+        np.divide(out, out.sum(axis=1, keepdims=True), out=out)
+
+    def log_inverse(self, raw_output: NDArray) -> NDArray:
+        return log_softmax(raw_output, axis=1)
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        inner = np.einsum("ij,ij->i", gradient, prediction)
+        np.subtract(gradient, inner[:, np.newaxis], out=gradient)
+        np.multiply(gradient, prediction, out=gradient)
+
+
+# Losses ---------------------------------------------------------------------------------------------------------------
+
+
+class Loss(BaseEstimator):
+    """A loss per sample, averaged over a minibatch with the samples' weights.
+
+    Attributes
+    ----------
+    link : Link
+        From raw output to prediction.
+    averages_outputs : bool
+        True where the value is the *mean* over the output columns but the gradient that of their *sum*. That is how
+        scikit-learn reports and descends the squared error, and so only SquaredError does it.
+    """
+
+    link: Link
+    averages_outputs = False
+
+    def check_targets(self, y: NDArray) -> None:
+        """Raise ValueError where a target, an array of shape (n_samples, n_outputs), is outside the loss's domain."""
+
+    def value_and_gradient(
+        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
+    ) -> float:
+        """Compute the weighted mean loss and its derivative with respect to the raw output.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples, n_outputs)
+            Targets; one column of 0 and 1 per class (one column in all for two classes) in classification.
+        raw_output : ndarray of shape (n_samples, n_outputs)
+            Output of the last layer. It is not needed again and may be used as scratch space.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Non-negative weights with a positive sum.
+        gradient : ndarray of shape (n_samples, n_outputs)
+            Filled with the derivative.
+
+        Returns
+        -------
+        value : float
+        """
+        raise NotImplementedError
+
+
+def _mean(losses: NDArray, sample_weight: NDArray | None) -> float:
+    """Weighted mean over the samples; the columns of a 2-d array are summed."""
+    if sample_weight is None:
+        return float(np.add.reduce(losses, axis=None)) / len(losses)
+    if losses.ndim == 2:
+        losses = losses.sum(axis=1)
+    return float(np.dot(losses, sample_weight)) / float(sample_weight.sum())
+
+
+def _divide_by_total_weight(gradient: NDArray, sample_weight: NDArray | None) -> None:
+    """Turn the derivatives of each sample's loss into those of the weighted mean."""
+    if sample_weight is not None:
+        np.multiply(gradient, (sample_weight / sample_weight.sum())[:, np.newaxis], out=gradient)
+    elif len(gradient) > 1:
+        np.multiply(gradient, 1.0 / len(gradient), out=gradient)
+
+
+def _half_squares(difference: NDArray, sample_weight: NDArray | None) -> float:
+    """Weighted mean of ``sum_k difference_k**2 / 2``."""
+    if sample_weight is None:
+        return 0.5 * float(np.einsum("ij,ij->", difference, difference)) / len(difference)
+    return 0.5 * _mean(np.einsum("ij,ij->i", difference, difference), sample_weight)
+
+
+class SquaredError(Loss):
+    """Half the squared error ``(z - y)**2 / 2`` for regression; derivative ``z - y``.
+
+    With several outputs the value is the mean over them while the derivative is that of the sum, as in scikit-learn.
+    """
+
+    link = IdentityLink()
+    averages_outputs = True
+
+    def value_and_gradient(
+        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
+    ) -> float:
+        np.subtract(raw_output, y, out=gradient)
+        value = _half_squares(gradient, sample_weight) / y.shape[1]
+        _divide_by_total_weight(gradient, sample_weight)
+        return value
+
+
+class PoissonDeviance(Loss):
+    """Half the Poisson deviance ``sum_k y_k log(y_k / p_k) - y_k + p_k`` with ``p = exp(z)``; derivative ``p - y``.
+
+    For counts and other non-negative targets whose variance grows with their mean.
+
+    References
+    ----------
+    McCullagh and Nelder, "Generalized Linear Models", 2nd edition, 1989, section 2.3.
+    """
+
+    link = ExpLink()
+
+    def check_targets(self, y: NDArray) -> None:
+        if (y < 0).any():
+            raise ValueError(f"y must not be negative with loss='poisson', got a minimum of {y.min():g}.")
+
+    def value_and_gradient(
+        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
+    ) -> float:
+        self.link.inverse(raw_output, out=gradient)
+        value = _mean(xlogy(y, y) - y * raw_output - y + gradient, sample_weight)
+        np.subtract(gradient, y, out=gradient)
+        _divide_by_total_weight(gradient, sample_weight)
+        return value
+
+
+_LOGISTIC = LogisticLink()
+_SOFTMAX = SoftmaxLink()
+
+
+class _ClassifierLoss(Loss):
+    """A loss on class probabilities.
+
+    Parameters
+    ----------
+    multiclass : bool, default=False
+        Whether each sample belongs to exactly one of three or more classes, one column each (softmax). Otherwise each
+        column is a yes-or-no question of its own (logistic): one for two classes, several for multilabel targets.
+    """
+
+    def __init__(self, multiclass: bool = False):
+        self.multiclass = multiclass
+
+    @property
+    def link(self) -> Link:  # type: ignore[override]
+        return _SOFTMAX if self.multiclass else _LOGISTIC
+
+
+# -log(1 - eps) and -log(eps) of each dtype.
+_LOG_LOSS_RANGE = {
+    np.dtype(dtype): (float(-np.log1p(-np.finfo(dtype).eps)), float(-np.log(np.finfo(dtype).eps)))
+    for dtype in (np.float32, np.float64)
+}
+
+
+class LogLoss(_ClassifierLoss):
+    """The negative log-likelihood of the true classes; derivative ``p - y``.
+
+    ``-log(p_true)`` for multiclass targets, otherwise ``-sum_k y_k log(p_k) + (1 - y_k) log(1 - p_k)``. In the reported
+    value, not in the derivative, probabilities are clipped to [eps, 1 - eps] with the eps of the dtype, as
+    scikit-learn does.
+
+    Parameters
+    ----------
+    multiclass : bool, default=False
+        See the base class.
+
+    References
+    ----------
+    Bishop, "Pattern Recognition and Machine Learning", 2006, sections 4.3.2 and 4.3.4.
+    """
+
+    def value_and_gradient(
+        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
+    ) -> float:
+        if self.multiclass:
+            np.subtract(raw_output, np.maximum.reduce(raw_output, axis=1, keepdims=True), out=raw_output)
+            np.exp(raw_output, out=gradient)
+            total = np.add.reduce(gradient, axis=1)
+            np.divide(gradient, total[:, np.newaxis], out=gradient)
+            losses = np.log(total) - np.add.reduce(raw_output * y, axis=1)
+        else:
+            self.link.inverse(raw_output, out=gradient)
+            losses = np.logaddexp(0, raw_output)
+            losses -= y * raw_output
+        smallest, largest = _LOG_LOSS_RANGE[raw_output.dtype]
+        np.maximum(losses, smallest, out=losses)
+        np.minimum(losses, largest, out=losses)
+        value = _mean(losses, sample_weight)
+        np.subtract(gradient, y, out=gradient)
+        _divide_by_total_weight(gradient, sample_weight)
+        return value
+
+
+class BrierLoss(_ClassifierLoss):
+    """Half the squared error of the probabilities, ``sum_k (p_k - y_k)**2 / 2``.
+
+    The loss with which backpropagation is usually taught. The derivative ``p - y`` with respect to ``p`` passes through
+    the link's own, so it vanishes where a prediction is confidently wrong: log-loss learns faster.
+
+    Parameters
+    ----------
+    multiclass : bool, default=False
+        See the base class.
+
+    References
+    ----------
+    Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950.
+    """
+
+    def value_and_gradient(
+        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
+    ) -> float:
+        link = self.link
+        link.inverse(raw_output, out=raw_output)
+        np.subtract(raw_output, y, out=gradient)
+        value = _half_squares(gradient, sample_weight)
+        link.multiply_derivative(gradient, raw_output)
+        _divide_by_total_weight(gradient, sample_weight)
+        return value
+
+
+CLASSIFIER_LOSSES: dict[str, type[_ClassifierLoss]] = {
+    "log_loss": LogLoss,
+    "squared_error": BrierLoss,
+}
+
+REGRESSOR_LOSSES: dict[str, type[Loss]] = {
+    "poisson": PoissonDeviance,
+    "squared_error": SquaredError,
+}

@@ -1,0 +1,163 @@
+"""Update rules of the stochastic solvers, on the flat parameter vector.
+
+In the formulas ``w`` is the parameter vector, ``g`` its gradient, ``r`` the learning rate of the current epoch.
+``axpy(x, y, a=c)`` is BLAS's ``y += c * x`` in one pass and in place, for contiguous vectors of one dtype.
+
+A new optimiser is one class below and one line in ``OPTIMIZERS``.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.blas import get_blas_funcs
+from sklearn.base import BaseEstimator
+
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "Optimizer"]
+
+# An update makes several passes over each vector. In blocks of this many numbers all of them stay in the cache, and are
+# too short for the BLAS of scipy to wake a second set of threads beside those of NumPy's.
+BLOCK_SIZE = 8192
+
+
+class Optimizer(BaseEstimator):
+    """A rule that moves the parameters against their gradient.
+
+    ``state_names`` lists the attributes that training changes: what a copy has to take over to carry on.
+    """
+
+    state_names: tuple[str, ...] = ()
+
+    def start(self, n_parameters: int, dtype: np.dtype) -> None:
+        """Make a fresh state for a parameter vector of this length and dtype."""
+        self._axpy = get_blas_funcs("axpy", dtype=dtype)
+
+    def resume(self, previous: Optimizer) -> None:
+        """Take over a copy of the state of ``previous``, an optimiser of the same class."""
+        for name in self.state_names:
+            setattr(self, name, copy.copy(getattr(previous, name)))
+
+    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
+        """Change ``parameters`` in place by one step."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_axpy", None)  # a compiled function, found anew by start()
+        return state
+
+
+def _blocks(n_parameters: int) -> list[slice]:
+    """Cut a vector into slices of ``BLOCK_SIZE``."""
+    return [slice(start, start + BLOCK_SIZE) for start in range(0, n_parameters, BLOCK_SIZE)]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum.
+
+    ::
+
+        velocity = momentum * velocity - r * g
+        w += velocity                              # classical momentum
+        w += momentum * velocity - r * g           # Nesterov's
+
+    Parameters
+    ----------
+    momentum : float, default=0.9
+        Share of the last step that is carried on, in [0, 1]; 0 is plain gradient descent.
+    nesterov : bool, default=True
+        Whether to look ahead along the velocity.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013.
+    """
+
+    state_names = ("velocity",)
+
+    def __init__(self, momentum: float = 0.9, nesterov: bool = True):
+        self.momentum = momentum
+        self.nesterov = nesterov
+
+    def start(self, n_parameters: int, dtype: np.dtype) -> None:
+        super().start(n_parameters, dtype)
+        self.velocity = np.zeros(n_parameters, dtype=dtype)
+
+    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
+        axpy, momentum = self._axpy, self.momentum
+        for block in _blocks(parameters.size):
+            w, g, velocity = parameters[block], gradient[block], self.velocity[block]
+            if momentum == 0:
+                axpy(g, w, a=-learning_rate)
+                continue
+            np.multiply(velocity, momentum, out=velocity)
+            axpy(g, velocity, a=-learning_rate)
+            if self.nesterov:
+                axpy(velocity, w, a=momentum)
+                axpy(g, w, a=-learning_rate)
+            else:
+                np.add(w, velocity, out=w)
+
+
+class Adam(Optimizer):
+    """Adaptive moment estimation.
+
+    After ``t`` updates::
+
+        first_moment  = beta_1 * first_moment  + (1 - beta_1) * g
+        second_moment = beta_2 * second_moment + (1 - beta_2) * g**2
+        w -= r * sqrt(1 - beta_2**t) / (1 - beta_1**t) * first_moment / (sqrt(second_moment) + epsilon)
+
+    Parameters
+    ----------
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay rates of the two moments, in [0, 1).
+    epsilon : float, default=1e-8
+        Keeps the division finite, greater than 0.
+
+    References
+    ----------
+    Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980 (the efficient form at the
+    end of section 2).
+    """
+
+    state_names = ("first_moment", "second_moment", "n_updates")
+
+    def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8):
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def start(self, n_parameters: int, dtype: np.dtype) -> None:
+        super().start(n_parameters, dtype)
+        self.first_moment = np.zeros(n_parameters, dtype=dtype)
+        self.second_moment = np.zeros(n_parameters, dtype=dtype)
+        self.n_updates = 0
+
+    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
+        axpy, beta_1, beta_2, epsilon = self._axpy, self.beta_1, self.beta_2, self.epsilon
+        self.n_updates += 1
+        rate = learning_rate * (1 - beta_2**self.n_updates) ** 0.5 / (1 - beta_1**self.n_updates)
+        scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
+        for block in _blocks(parameters.size):
+            w, g = parameters[block], gradient[block]
+            m, v = self.first_moment[block], self.second_moment[block]
+            step = scratch[: w.size]
+            np.multiply(m, beta_1, out=m)
+            axpy(g, m, a=1 - beta_1)
+            np.multiply(v, beta_2, out=v)
+            np.multiply(g, g, out=step)
+            axpy(step, v, a=1 - beta_2)
+            np.sqrt(v, out=step)
+            np.add(step, epsilon, out=step)
+            np.divide(m, step, out=step)
+            axpy(step, w, a=-rate)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adam": Adam,
+    "sgd": SGD,
+}

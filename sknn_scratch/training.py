@@ -1,0 +1,364 @@
+"""The two trainers: minibatch gradient descent, and L-BFGS on all samples at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import issparse
+
+from sknn_scratch.network import Network
+from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.schedules import Schedule
+
+__all__ = ["MinibatchSettings", "Progress", "TrainingData", "train_lbfgs", "train_minibatches"]
+
+# How a training run can end.
+CONVERGED, MAX_ITER_REACHED, INTERRUPTED = "converged", "max_iter", "interrupted"
+
+
+@dataclass
+class Progress:
+    """What a training run has reached; a later run can carry on from it.
+
+    Attributes
+    ----------
+    n_iter : int
+        Epochs (L-BFGS: iterations) of the current run.
+    t : int
+        Training rows seen in all runs.
+    loss : float or None
+        Mean of the minibatch losses of the last epoch.
+    loss_curve : list of float
+        ``loss`` of every epoch.
+    best_loss : float or None
+        Smallest ``loss``; None with a validation set.
+    validation_scores : list of float or None
+        Score of every epoch; None without a validation set.
+    best_validation_score : float or None
+        Largest validation score.
+    no_improvement_count : int
+        Epochs in a row without an improvement of ``tol``.
+    """
+
+    n_iter: int = 0
+    t: int = 0
+    loss: float | None = None
+    loss_curve: list[float] = field(default_factory=list)
+    best_loss: float | None = None
+    validation_scores: list[float] | None = None
+    best_validation_score: float | None = None
+    no_improvement_count: int = 0
+
+    def next_run(self, early_stopping: bool) -> Progress:
+        """Return a copy to carry on with, its fields ready for a run with or without a validation set."""
+        run = replace(self, n_iter=0, loss_curve=list(self.loss_curve))
+        if early_stopping:
+            run.best_loss = None
+            run.validation_scores = list(self.validation_scores or [])
+            if run.best_validation_score is None:
+                run.best_validation_score = -np.inf
+        else:
+            run.validation_scores = run.best_validation_score = None
+            if run.best_loss is None:
+                run.best_loss = np.inf
+        return run
+
+    def add_epoch(self, loss: float, validation_score: float | None, tol: float) -> bool:
+        """Record an epoch; return whether its validation score is the best so far."""
+        self.n_iter += 1
+        self.loss = loss
+        self.loss_curve.append(loss)
+        is_best = False
+        if validation_score is None:
+            assert self.best_loss is not None
+            improved = loss <= self.best_loss - tol
+            self.best_loss = min(loss, self.best_loss)
+        else:
+            assert self.validation_scores is not None and self.best_validation_score is not None
+            self.validation_scores.append(validation_score)
+            improved = validation_score >= self.best_validation_score + tol
+            is_best = validation_score > self.best_validation_score
+            self.best_validation_score = max(validation_score, self.best_validation_score)
+        self.no_improvement_count = 0 if improved else self.no_improvement_count + 1
+        return is_best
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Samples to train on.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples, n_outputs)
+    sample_weight : ndarray of shape (n_samples,) or None
+    rows : ndarray of int or None
+        The rows that are trained on, in this order; None for all of them.
+    """
+
+    X: NDArray
+    y: NDArray
+    sample_weight: NDArray | None = None
+    rows: NDArray | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows that are trained on."""
+        return self.X.shape[0] if self.rows is None else len(self.rows)
+
+
+@dataclass(frozen=True)
+class MinibatchSettings:
+    """Settings of ``train_minibatches``, named as the estimators' parameters are."""
+
+    batch_size: int
+    max_iter: int
+    shuffle: bool
+    tol: float
+    n_iter_no_change: float
+    verbose: bool
+
+
+class _RowReader:
+    """Reads minibatches of rows from an array into a buffer that is made once.
+
+    ``take`` with ``out`` would first copy the whole of an array that is not C-contiguous. A Fortran-ordered one is read
+    through its transpose; other layouts and sparse matrices by indexing, which allocates.
+    """
+
+    def __init__(self, array: NDArray, batch_size: int):
+        self._array, self._axis = array, 0
+        self._buffer: NDArray | None = None
+        if issparse(array):
+            return
+        if array.flags.c_contiguous:
+            self._buffer = np.empty((batch_size, *array.shape[1:]), dtype=array.dtype)
+        elif array.flags.f_contiguous:
+            self._array, self._axis = array.T, 1
+            self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
+
+    def read(self, rows: NDArray | slice) -> NDArray:
+        if self._buffer is None:
+            return self._array[rows]
+        if isinstance(rows, slice):
+            return self._array[rows] if self._axis == 0 else self._array[:, rows].T
+        out = self._buffer
+        if self._axis == 0:
+            if len(rows) < len(out):
+                out = out[: len(rows)]
+            return self._array.take(rows, 0, out, "clip")
+        if len(rows) < out.shape[1]:
+            out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
+        return self._array.take(rows, 1, out, "clip").T
+
+
+class _Minibatches:
+    """The minibatches of an epoch, drawn anew each time, as ``(X, y, sample_weight)``.
+
+    Each epoch permutes the order of the epoch before, as scikit-learn does.
+    """
+
+    def __init__(self, data: TrainingData, batch_size: int, rng: np.random.RandomState | None):
+        self._readers = [
+            None if array is None else _RowReader(array, batch_size) for array in (data.X, data.y, data.sample_weight)
+        ]
+        self._n_rows, self._batch_size, self._rng = data.n_rows, batch_size, rng
+        self._order = data.rows
+        if rng is not None and data.rows is None:
+            self._order = np.arange(data.n_rows)
+
+    def epoch(self) -> Iterator[tuple[NDArray, NDArray, NDArray | None]]:
+        if self._rng is not None:
+            assert self._order is not None
+            self._order = self._order[self._rng.permutation(self._n_rows)]
+        read_X, read_y, read_weight = (reader and reader.read for reader in self._readers)
+        assert read_X is not None and read_y is not None
+        for start in range(0, self._n_rows, self._batch_size):
+            rows: NDArray | slice = slice(start, start + self._batch_size)
+            if self._order is not None:
+                rows = self._order[rows]
+            yield read_X(rows), read_y(rows), None if read_weight is None else read_weight(rows)
+
+
+def train_minibatches(
+    network: Network,
+    data: TrainingData,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    progress: Progress,
+    settings: MinibatchSettings,
+    rng: np.random.RandomState,
+    validation_score: Callable[[], float] | None = None,
+) -> str:
+    """Train by minibatch gradient descent.
+
+    Parameters
+    ----------
+    network : Network
+        Its parameters are changed in place. They end as those of the epoch with the best validation score, if there is
+        one, otherwise as those of the last epoch.
+    data : TrainingData
+    optimizer : Optimizer
+        Started.
+    schedule : Schedule
+    progress : Progress
+        From ``Progress.next_run``; changed in place.
+    settings : MinibatchSettings
+    rng : RandomState
+        Shuffles the rows, once per epoch.
+    validation_score : callable, default=None
+        Scores the current parameters, the larger the better; called after each epoch.
+
+    Returns
+    -------
+    outcome : str
+        CONVERGED, MAX_ITER_REACHED or INTERRUPTED (by KeyboardInterrupt).
+
+    Raises
+    ------
+    ValueError
+        At the end of the epoch in which the loss or a parameter becomes infinite or NaN.
+    """
+    minibatches = _Minibatches(data, settings.batch_size, rng if settings.shuffle else None)
+    best_parameters = None if validation_score is None else network.parameters.copy()
+    outcome = MAX_ITER_REACHED
+    try:
+        for _ in range(settings.max_iter):
+            loss = _train_epoch(network, minibatches, optimizer, schedule.learning_rate)
+            _check_finite(network, loss, f"epoch {progress.n_iter + 1}", schedule.learning_rate_init)
+            score = None if validation_score is None else validation_score()
+            is_best = progress.add_epoch(loss, score, settings.tol)
+            if is_best and best_parameters is not None:
+                best_parameters[...] = network.parameters
+            progress.t += data.n_rows
+            schedule.epoch_ended(progress.t)
+            if settings.verbose:
+                print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
+                if score is not None:
+                    print(f"Validation score: {score:f}")
+            if progress.no_improvement_count > settings.n_iter_no_change:
+                stop, action = schedule.plateau_reached()
+                if settings.verbose:
+                    print(_plateau_message(score is not None, settings), action)
+                if stop:
+                    outcome = CONVERGED
+                    break
+                progress.no_improvement_count = 0
+    except KeyboardInterrupt:
+        outcome = INTERRUPTED
+    if best_parameters is not None:
+        network.parameters[...] = best_parameters
+    return outcome
+
+
+def _train_epoch(network: Network, minibatches: _Minibatches, optimizer: Optimizer, learning_rate: float) -> float:
+    """Make one pass over the data; return the mean of the minibatch losses, each taken before its update."""
+    total_loss, n_rows = 0.0, 0
+    for X, y, sample_weight in minibatches.epoch():
+        if sample_weight is not None and not sample_weight.any():
+            continue  # no sample of this minibatch counts
+        loss = network.loss_and_gradient(X, y, sample_weight)
+        optimizer.update(network.parameters, network.gradient, learning_rate)
+        total_loss += loss * X.shape[0]
+        n_rows += X.shape[0]
+    return total_loss / n_rows
+
+
+def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
+    what = "Validation score" if early_stopping else "Training loss"
+    return (
+        f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change} consecutive epochs."
+    )
+
+
+def _check_finite(network: Network, loss: float, when: str, learning_rate_init: float | None = None) -> None:
+    if np.isfinite(loss) and np.isfinite(network.parameters).all():
+        return
+    what = f"the loss is {loss}" if not np.isfinite(loss) else "some parameters are infinite or NaN"
+    advice = "Scale the features of X, for example with StandardScaler"
+    if learning_rate_init is not None:
+        advice += f", or lower learning_rate_init (now {learning_rate_init:g})"
+    raise ValueError(f"Training diverged in {when}: {what}. {advice}.")
+
+
+def train_lbfgs(
+    network: Network,
+    data: TrainingData,
+    progress: Progress,
+    *,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    verbose: bool,
+) -> tuple[str, str]:
+    """Train with scipy's L-BFGS on the objective over all samples.
+
+    Parameters
+    ----------
+    network : Network
+        Its parameters are changed in place.
+    data : TrainingData
+        With ``rows`` None.
+    progress : Progress
+        From ``Progress.next_run(False)``; changed in place.
+    max_iter, max_fun : int
+        Limits of iterations and of evaluations of the objective.
+    tol : float
+        The largest component of the gradient at which the solver stops.
+    verbose : bool
+        Whether to print the loss of each iteration.
+
+    Returns
+    -------
+    outcome : str
+        CONVERGED, MAX_ITER_REACHED (any limit) or INTERRUPTED (by KeyboardInterrupt).
+    message : str
+        scipy's own words on why it stopped.
+
+    Raises
+    ------
+    ValueError
+        If the loss or a parameter ends infinite or NaN.
+
+    References
+    ----------
+    Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming 45,
+    1989.
+    """
+    latest_loss = np.inf
+    reached = network.parameters.astype(np.float64)
+
+    def objective(parameters: NDArray) -> tuple[float, NDArray]:
+        nonlocal latest_loss
+        network.parameters[...] = parameters
+        latest_loss = network.loss_and_gradient(data.X, data.y, data.sample_weight)
+        return latest_loss, network.gradient.astype(np.float64)
+
+    def iteration_ended(parameters: NDArray) -> None:
+        # The last evaluation of a line search is the one at the point that it accepts.
+        progress.add_epoch(latest_loss, None, tol)
+        reached[...] = parameters
+        if verbose:
+            print(f"Iteration {progress.n_iter}, loss = {latest_loss:.8f}")
+
+    try:
+        result = minimize(
+            objective,
+            reached.copy(),
+            method="L-BFGS-B",
+            jac=True,
+            callback=iteration_ended,
+            options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
+        )
+    except KeyboardInterrupt:
+        network.parameters[...] = reached
+        return INTERRUPTED, "interrupted"
+    network.parameters[...] = result.x
+    progress.loss = float(result.fun)
+    progress.n_iter = min(result.nit, max_iter)
+    _check_finite(network, progress.loss, f"iteration {progress.n_iter} of lbfgs")
+    return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

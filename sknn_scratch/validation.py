@@ -1,0 +1,149 @@
+"""Checks of the arrays given to fit and predict. Every error names the array that is at fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Number
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import validate_data
+
+__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples"]
+
+FLOAT_DTYPES = (np.float64, np.float32)
+
+
+@contextmanager
+def _naming(array_name: str) -> Iterator[None]:
+    """Put the array's name before any error message that lacks it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{array_name}\b", str(error)):
+            raise
+        error_type = TypeError if isinstance(error, TypeError) else ValueError
+        raise error_type(f"{array_name} cannot be used: {error}") from error
+
+
+def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DTypeLike | tuple = FLOAT_DTYPES) -> NDArray:
+    """Return ``X`` as a float array, or CSR matrix if sparse, without a copy where that is possible.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets ``n_features_in_`` and ``feature_names_in_`` if ``reset``, otherwise has them compared.
+    X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+    reset : bool
+    dtype : dtype or tuple of dtypes
+        Kept if ``X`` has one of them, otherwise converted to the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``X`` is not a non-empty, finite, real, two-dimensional table, or not the same columns as before.
+    """
+    with _naming("X"):
+        return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
+
+
+def _check_length(name: str, array: Any, n_samples: int) -> None:
+    if array.shape[0] != n_samples:
+        raise ValueError(f"X has {n_samples} samples, but {name} has {array.shape[0]}.")
+
+
+def _require_targets(estimator: BaseEstimator, y: Any) -> None:
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None. "
+            "Pass an array with one entry per row of X."
+        )
+
+
+def _flatten_column(y: NDArray) -> NDArray:
+    """Turn a single column into a vector, with scikit-learn's DataConversionWarning."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        return column_or_1d(y, warn=True)
+    return y
+
+
+def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtype: DTypeLike) -> NDArray:
+    """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
+    _require_targets(estimator, y)
+    with _naming("y"):
+        y = check_array(y, ensure_2d=False, dtype=dtype, input_name="y")
+        if y.ndim not in (1, 2) or y.size == 0:
+            raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
+        y = _flatten_column(y)
+    _check_length("y", y, n_samples)
+    return y
+
+
+def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDArray, str]:
+    """Return classification targets and their type.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,), or ndarray or CSR matrix of shape (n_samples, n_labels) if multilabel
+    target_type : {"binary", "multiclass", "multilabel-indicator"}
+    """
+    _require_targets(estimator, y)
+    _check_label_types(y)
+    with _naming("y"):
+        y = check_array(y, ensure_2d=False, dtype=None, accept_sparse="csr", input_name="y")
+        if y.ndim <= 2:
+            y = _flatten_column(y)
+        target_type = type_of_target(y, input_name="y")
+    _check_length("y", y, n_samples)
+    if target_type not in ("binary", "multiclass", "multilabel-indicator"):
+        raise ValueError(
+            f"Unknown label type: y is {target_type}, of shape {y.shape} and dtype {y.dtype}. A classifier takes class "
+            "labels, or for multilabel targets a matrix of 0 and 1; for continuous targets use MLPFromScratchRegressor."
+        )
+    return y, target_type
+
+
+def _check_label_types(y: Any) -> None:
+    """Raise TypeError for labels of which some are strings and some are not, or some are missing."""
+    if isinstance(y, list | tuple):
+        labels = list(y)
+    elif getattr(y, "dtype", None) == object and getattr(y, "ndim", 0) == 1:
+        labels = list(y)
+    else:
+        return
+    if any(label is None for label in labels):
+        raise TypeError("y contains None; every sample needs a label.")
+    n_strings = sum(isinstance(label, str) for label in labels)
+    if 0 < n_strings < len(labels):
+        types = sorted({type(label).__name__ for label in labels})
+        raise TypeError(f"y mixes labels of different types: {', '.join(types)}. Use either strings or numbers.")
+
+
+def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int, dtype: DTypeLike) -> NDArray | None:
+    """Return the weights as a float vector, or None for None; a number stands for equal weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is not one finite, non-negative number per sample, at least one of them positive.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Number):
+        sample_weight = np.full(n_samples, sample_weight)
+    with _naming("sample_weight"):
+        weights = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
+    if weights.ndim != 1:
+        raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
+    _check_length("sample_weight", weights, n_samples)
+    if weights.min() < 0:
+        raise ValueError(f"sample_weight must not be negative, got a minimum of {weights.min():g}.")
+    if not weights.any():
+        raise ValueError("sample_weight must be positive for at least one sample, got only zeros.")
+    return weights

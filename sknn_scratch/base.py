@@ -1,4 +1,4 @@
-"""The scikit-learn face shared by the classifier and the regressor: parameters, validation, fit, partial_fit, predict."""
+"""The scikit-learn face shared by both estimators: parameters, validation, fit, partial_fit, predict."""
 
 from __future__ import annotations
 
@@ -108,6 +108,9 @@ class BaseMLP(BaseEstimator, ABC):
         "n_iter_no_change": Number(Integral, "[1, inf)", (np.inf,)),
         "max_fun": Number(Integral, "[1, inf)"),
     }
+
+    coefs_: list[NDArray]
+    intercepts_: list[NDArray]
 
     # What a subclass provides ----------------------------------------------------------------------------------------
 
@@ -319,7 +322,7 @@ class BaseMLP(BaseEstimator, ABC):
             return min(200, n_rows)
         if self.batch_size > n_rows:
             warnings.warn(
-                f"batch_size={self.batch_size} is larger than the {n_rows} training samples. It is going to be clipped.",
+                f"batch_size={self.batch_size} is larger than the {n_rows} training samples and will be clipped.",
                 UserWarning,
                 stacklevel=6,
             )
@@ -330,8 +333,8 @@ class BaseMLP(BaseEstimator, ABC):
         parameters["nesterov"] = self.nesterovs_momentum
         optimizer = _build(OPTIMIZERS[self.solver], parameters)
         optimizer.start(network.parameters.size, network.parameters.dtype)
-        previous = getattr(self, "_optimizer", None) if incremental else None
-        if type(previous) is type(optimizer):
+        previous: Any = getattr(self, "_optimizer", None)
+        if incremental and type(previous) is type(optimizer):
             optimizer.resume(previous)
         return optimizer
 
@@ -339,8 +342,8 @@ class BaseMLP(BaseEstimator, ABC):
         # scikit-learn's schedules act on sgd alone.
         name = self.learning_rate if self.solver == "sgd" else "constant"
         schedule = _build(SCHEDULES[name], self.get_params(deep=False))
-        previous = getattr(self, "_schedule", None) if incremental else None
-        if type(previous) is type(schedule) and previous.get_params() == schedule.get_params():
+        previous: Any = getattr(self, "_schedule", None)
+        if incremental and type(previous) is type(schedule) and previous.get_params() == schedule.get_params():
             schedule.resume(previous)
         return schedule
 
@@ -378,12 +381,11 @@ class BaseMLP(BaseEstimator, ABC):
         with np.errstate(over="ignore"):
             return predict_raw(X, self.coefs_, self.intercepts_, activation)
 
-    def _prediction(self, X: Any) -> NDArray:
-        """Return the raw output passed through the loss's link."""
-        prediction = self._raw_output(X)
+    def _link_inverse(self, raw_output: NDArray) -> NDArray:
+        """Turn raw output into predictions, in place."""
         with np.errstate(over="ignore"):
-            self._loss.link.inverse(prediction, out=prediction)
-        return prediction
+            self._loss.link.inverse(raw_output, out=raw_output)
+        return raw_output
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, Protocol
+from numbers import Integral
+from typing import Any, Protocol, cast
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -56,12 +57,13 @@ class Number:
     def allows(self, value: Any) -> bool:
         if any(type(value) is type(other) and value == other for other in self.others):
             return True
-        if not isinstance(value, self.kind) or isinstance(value, bool) or not np.isfinite(value):
+        if not isinstance(value, self.kind) or isinstance(value, bool):
             return False
+        number = cast(float, value)
         low, high = (float(end) for end in self.interval[1:-1].split(","))
-        above = value >= low if self.interval[0] == "[" else value > low
-        below = value <= high if self.interval[-1] == "]" else value < high
-        return bool(above and below)
+        above = number >= low if self.interval[0] == "[" else number > low
+        below = number <= high if self.interval[-1] == "]" else number < high
+        return bool(above and below and math.isfinite(number))
 
     def __str__(self) -> str:
         kind = "an integer" if self.kind is Integral else "a number"
@@ -88,7 +90,7 @@ class Boolean:
     levels: bool = False
 
     def allows(self, value: Any) -> bool:
-        return isinstance(value, bool | np.bool_) or (self.levels and isinstance(value, Integral) and value >= 0)
+        return isinstance(value, bool | np.bool_) or (self.levels and isinstance(value, Integral) and int(value) >= 0)
 
     def __str__(self) -> str:
         return "True, False or an integer of at least 0" if self.levels else "True or False"

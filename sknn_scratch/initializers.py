@@ -15,7 +15,7 @@ __all__ = ["INITIALIZERS", "GlorotUniform", "Initializer"]
 class Initializer(BaseEstimator):
     """Draws the parameters of one layer, always as float64 and from ``rng`` alone."""
 
-    def weights(self, fan_in: int, fan_out: int, rng: np.random.RandomState) -> NDArray[np.float64]:
+    def weights(self, fan_in: int, fan_out: int, rng: np.random.RandomState) -> NDArray:
         """Return weights of shape (fan_in, fan_out)."""
         raise NotImplementedError
 

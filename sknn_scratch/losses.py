@@ -102,7 +102,7 @@ class LogisticLink(Link):
 class SoftmaxLink(Link):
     """``p_k = exp(z_k) / sum_j exp(z_j)``: probabilities that sum to 1 over the columns.
 
-    ``dp_j/dz_k = p_j (1[j = k] - p_k)``, so a gradient ``g`` with respect to ``p`` becomes ``p_k (g_k - sum_j g_j p_j)``.
+    ``dp_j/dz_k = p_j (1[j = k] - p_k)``; a gradient ``g`` with respect to ``p`` becomes ``p_k (g_k - sum_j g_j p_j)``.
     """
 
     name = "softmax"

@@ -135,8 +135,9 @@ class Network:
     def initialize(self, initializer: Initializer, rng: np.random.RandomState) -> None:
         """Draw all parameters: layer by layer, weights before biases."""
         for weights, biases in zip(self.weights, self.biases, strict=True):
-            weights[...] = initializer.weights(*weights.shape, rng)
-            biases[...] = initializer.biases(*weights.shape, rng)
+            fan_in, fan_out = weights.shape
+            weights[...] = initializer.weights(fan_in, fan_out, rng)
+            biases[...] = initializer.biases(fan_in, fan_out, rng)
 
     def set_layers(self, weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None:
         """Copy the parameters from arrays of one layer each."""
@@ -194,7 +195,7 @@ class Network:
         return value
 
     def _buffers_for(self, n_rows: int) -> _Buffers:
-        """Return buffers for ``n_rows`` samples: made once for the largest minibatch, views of them for smaller ones."""
+        """Return buffers for ``n_rows`` samples: made for the largest minibatch, views of them for smaller ones."""
         if n_rows not in self._buffers:
             largest = max(self._buffers, default=0)
             if n_rows > largest:

@@ -19,7 +19,149 @@ __all__ = ["MLPFromScratchRegressor"]
 
 
 class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
-    """DOC"""
+    """Multi-layer perceptron regressor: scikit-learn's ``MLPRegressor``, sooner.
+
+    Takes the same parameters, has the same attributes and finds the same coefficients. One target or several.
+
+    Parameters
+    ----------
+    loss : {'poisson', 'squared_error'}, default='squared_error'
+        What the output is judged by; the penalty is added to its mean over the samples.
+
+        - 'poisson': half the Poisson deviance, with the exponential of the output as the prediction; for targets that
+          are not negative
+        - 'squared_error': half the squared error
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Widths of the hidden layers, each at least 1. ``()`` gives a linear model.
+    activation : {'identity', 'logistic', 'relu', 'tanh'}, default='relu'
+        Activation ``f`` of the hidden layers.
+
+        - 'identity': ``f(z) = z``
+        - 'logistic': ``f(z) = 1 / (1 + exp(-z))``
+        - 'relu': ``f(z) = max(0, z)``
+        - 'tanh': ``f(z) = tanh(z)``
+    solver : {'adam', 'lbfgs', 'sgd'}, default='adam'
+        How the objective is minimised.
+
+        - 'adam': minibatches, with step sizes adapted to the moments of each gradient component [1]_
+        - 'lbfgs': a quasi-Newton method on all samples at once [2]_; often best for a few thousand samples
+        - 'sgd': minibatches, gradient descent with momentum [3]_
+    alpha : float, default=0.0001
+        Strength of the L2 penalty ``alpha / 2 * sum(W**2)`` on the weights (not the biases), at least 0. Like the
+        loss, it is divided by the number of samples, or the sum of their weights, of the minibatch.
+    batch_size : int or 'auto', default='auto'
+        Samples per minibatch, at least 1; 'auto' is ``min(200, n_samples)``. Not used by 'lbfgs'.
+    learning_rate : {'adaptive', 'constant', 'invscaling'}, default='constant'
+        Schedule of the learning rate; only used by 'sgd'.
+
+        - 'adaptive': ``learning_rate_init``, divided by 5 whenever ``n_iter_no_change`` epochs bring no improvement
+        - 'constant': ``learning_rate_init``
+        - 'invscaling': ``learning_rate_init / (t + 1)**power_t`` after ``t`` samples
+    learning_rate_init : float, default=0.001
+        Initial learning rate, greater than 0. Not used by 'lbfgs'.
+    power_t : float, default=0.5
+        Exponent of 'invscaling', at least 0.
+    max_iter : int, default=200
+        Most epochs (for 'lbfgs', iterations), at least 1.
+    shuffle : bool, default=True
+        Whether to shuffle the samples before each epoch. Not used by 'lbfgs'.
+    random_state : int, RandomState instance or None, default=None
+        Source of the initial parameters, the validation split and the shuffling. Pass an int for the same result in
+        every call; with the same int, scikit-learn's estimator finds the same coefficients.
+    tol : float, default=0.0001
+        Smallest improvement of the loss or validation score that counts, at least 0; for 'lbfgs', the largest gradient
+        component at which to stop.
+    verbose : bool or int, default=False
+        Whether to print the loss of each epoch or iteration.
+    warm_start : bool, default=False
+        Whether ``fit`` carries on from the parameters of the previous call.
+    momentum : float, default=0.9
+        Momentum of 'sgd', in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Whether 'sgd' uses Nesterov's momentum instead of the classical one.
+    early_stopping : bool, default=False
+        Whether to hold out ``validation_fraction`` of the samples, stop when their score (R2) no longer
+        improves, and keep the parameters of the best epoch. Not used by 'lbfgs'.
+    validation_fraction : float, default=0.1
+        Share of the samples held out with ``early_stopping``, in [0, 1).
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay rates of the first and second moment of 'adam', in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the denominator of 'adam', greater than 0.
+    n_iter_no_change : int or inf, default=10
+        Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
+    max_fun : int, default=15000
+        Most evaluations of the objective by 'lbfgs', at least 1.
+
+    Attributes
+    ----------
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Weights of each layer.
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Biases of each layer.
+    loss_ : float
+        Objective of the last epoch: mean over its minibatches, each before its update, penalty included.
+    loss_curve_ : list of float
+        ``loss_`` after each epoch or iteration.
+    best_loss_ : float or None
+        Smallest entry of ``loss_curve_``; None with ``early_stopping``.
+    validation_scores_ : list of float or None
+        Validation score after each epoch; None without ``early_stopping``.
+    best_validation_score_ : float or None
+        Largest entry of ``validation_scores_``.
+    n_iter_ : int
+        Epochs or iterations of the last call.
+    t_ : int
+        Training samples seen in all calls, each counted as often as it was used.
+    n_layers_ : int
+        Number of layers, input and output included.
+    n_outputs_ : int
+        Number of output units.
+    out_activation_ : str
+        Name of the function from the last layer to the prediction: 'identity', or 'exp' with
+        ``loss="poisson"``.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where ``X`` had names that are all strings.
+
+    See Also
+    --------
+    MLPFromScratchClassifier : The same for class labels.
+    sklearn.neural_network.MLPRegressor : The estimator that this one takes the place of.
+
+    Notes
+    -----
+    Parameters start uniform in ``+-sqrt(6 / (fan_in + fan_out))`` [4]_, with 2 instead of 6 for 'logistic'. The network
+    and its gradient are in ``sknn_scratch/network.py``. Rows of a CSC matrix are read from a CSR copy, made once; dense
+    samples that are float32 or float64 are not copied.
+
+    A parameter that the solver does not use and that is not at its default causes a warning.
+
+    References
+    ----------
+    .. [1] Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980.
+    .. [2] Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming
+       45, 1989.
+    .. [3] Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning",
+       ICML 2013.
+    .. [4] Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.preprocessing import scale
+    >>> from sknn_scratch import MLPFromScratchRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(scale(X), scale(y), random_state=0)
+    >>> regressor = MLPFromScratchRegressor(
+    ...     hidden_layer_sizes=20, activation="tanh", solver="lbfgs", alpha=10, tol=0.001, random_state=0
+    ... )
+    >>> regressor = regressor.fit(X_train, y_train)
+    >>> round(regressor.score(X_test, y_test), 1)
+    0.4
+    """
 
     _constraints: ClassVar[dict[str, Constraint]] = {**BaseMLP._constraints, "loss": OneOf(REGRESSOR_LOSSES)}
 
@@ -135,7 +277,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Predictions: float32 if model and samples are, otherwise float64.
         """
-        prediction = self._prediction(X)
+        prediction = self._link_inverse(self._raw_output(X))
         return prediction.ravel() if self.n_outputs_ == 1 else prediction
 
     def _encode_targets(

@@ -78,7 +78,8 @@ class Progress:
             improved = loss <= self.best_loss - tol
             self.best_loss = min(loss, self.best_loss)
         else:
-            assert self.validation_scores is not None and self.best_validation_score is not None
+            assert self.validation_scores is not None
+            assert self.best_validation_score is not None
             self.validation_scores.append(validation_score)
             improved = validation_score >= self.best_validation_score + tol
             is_best = validation_score > self.best_validation_score
@@ -156,6 +157,10 @@ class _RowReader:
         return self._array.take(rows, 1, out, "clip").T
 
 
+def _nothing(rows: NDArray | slice) -> None:
+    """Read the weights of unweighted samples."""
+
+
 class _Minibatches:
     """The minibatches of an epoch, drawn anew each time, as ``(X, y, sample_weight)``.
 
@@ -163,9 +168,11 @@ class _Minibatches:
     """
 
     def __init__(self, data: TrainingData, batch_size: int, rng: np.random.RandomState | None):
-        self._readers = [
-            None if array is None else _RowReader(array, batch_size) for array in (data.X, data.y, data.sample_weight)
-        ]
+        self._read_X = _RowReader(data.X, batch_size).read
+        self._read_y = _RowReader(data.y, batch_size).read
+        self._read_weight: Callable[[NDArray | slice], NDArray | None] = _nothing
+        if data.sample_weight is not None:
+            self._read_weight = _RowReader(data.sample_weight, batch_size).read
         self._n_rows, self._batch_size, self._rng = data.n_rows, batch_size, rng
         self._order = data.rows
         if rng is not None and data.rows is None:
@@ -175,13 +182,11 @@ class _Minibatches:
         if self._rng is not None:
             assert self._order is not None
             self._order = self._order[self._rng.permutation(self._n_rows)]
-        read_X, read_y, read_weight = (reader and reader.read for reader in self._readers)
-        assert read_X is not None and read_y is not None
         for start in range(0, self._n_rows, self._batch_size):
             rows: NDArray | slice = slice(start, start + self._batch_size)
             if self._order is not None:
                 rows = self._order[rows]
-            yield read_X(rows), read_y(rows), None if read_weight is None else read_weight(rows)
+            yield self._read_X(rows), self._read_y(rows), self._read_weight(rows)
 
 
 def train_minibatches(
@@ -270,9 +275,7 @@ def _train_epoch(network: Network, minibatches: _Minibatches, optimizer: Optimiz
 
 def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
     what = "Validation score" if early_stopping else "Training loss"
-    return (
-        f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change} consecutive epochs."
-    )
+    return f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change} consecutive epochs."
 
 
 def _check_finite(network: Network, loss: float, when: str, learning_rate_init: float | None = None) -> None:

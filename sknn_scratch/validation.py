@@ -111,12 +111,10 @@ def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDAr
 
 def _check_label_types(y: Any) -> None:
     """Raise TypeError for labels of which some are strings and some are not, or some are missing."""
-    if isinstance(y, list | tuple):
-        labels = list(y)
-    elif getattr(y, "dtype", None) == object and getattr(y, "ndim", 0) == 1:
-        labels = list(y)
-    else:
+    is_object_vector = getattr(y, "dtype", None) == np.dtype(object) and y.ndim == 1
+    if not (is_object_vector or isinstance(y, list | tuple)):
         return
+    labels = list(y)
     if any(label is None for label in labels):
         raise TypeError("y contains None; every sample needs a label.")
     n_strings = sum(isinstance(label, str) for label in labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import daxpy, saxpy
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 
-def affine(inputs: NDArray, weights: NDArray, biases: NDArray, out: NDArray) -> None:
+def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
     """``out = inputs @ weights + biases``; ``inputs`` may be a CSR matrix, ``out`` in C or Fortran order."""
     if not isinstance(inputs, np.ndarray):
         out[...] = inputs @ weights
@@ -40,14 +42,12 @@ def activate(activation: Activation, z: NDArray, out: NDArray) -> None:
     activation.value(z, out)
 
 
-def output_delta(
-    loss: Loss, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, out: NDArray
-) -> float:
+def output_delta(loss: Loss, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, out: NDArray) -> float:
     """``out`` = derivative of the mean loss with respect to the raw output; returns the mean loss."""
     return loss.value_and_gradient(y, raw_output, sample_weight, out)
 
 
-def weight_gradient(inputs: NDArray, delta: NDArray, out: NDArray) -> None:
+def weight_gradient(inputs: Any, delta: NDArray, out: NDArray) -> None:
     """``out = inputs.T @ delta``; ``inputs`` may be a CSR matrix."""
     if isinstance(inputs, np.ndarray):
         np.dot(inputs.T, delta, out=out)

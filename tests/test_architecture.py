@@ -1,0 +1,88 @@
+"""The direction of the imports, and what may be imported."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sknn_scratch
+
+PACKAGE = Path(sknn_scratch.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each module may import those of ours that stand in the lines above it.
+LAYERS = [
+    {"activations", "losses", "initializers", "schedules", "constraints", "validation"},
+    {"engines", "engines.numpy_engine", "optimizers"},
+    {"network"},
+    {"training"},
+    {"base"},
+    {"classifier", "regressor"},
+    {"__init__"},
+]
+THIRD_PARTY = {"numpy", "scipy", "sklearn"}
+
+
+def module_name(path):
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def imports(path):
+    """Return the dotted names that a file imports, with the names taken from a package of ours."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_point_down(path):
+    level = next((i for i, layer in enumerate(LAYERS) if module_name(path) in layer), None)
+    assert level is not None, "add the new module to LAYERS"
+    above = set().union(*LAYERS[:level])
+    known = set().union(*LAYERS)
+    for name in imports(path):
+        if name.startswith("sknn_scratch.") and (ours := name.removeprefix("sknn_scratch.")) in known:
+            assert ours in above, f"{module_name(path)} imports {ours}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_only_public_names_of_declared_dependencies(path):
+    for name in imports(path):
+        top = name.partition(".")[0]
+        assert top in THIRD_PARTY | {"sknn_scratch"} | set(sys.stdlib_module_names)
+        if top in THIRD_PARTY:
+            assert not any(part.startswith("_") for part in name.split(".")), f"{name} is private"
+
+
+def test_import_is_light():
+    """Beyond what scikit-learn's estimators load, nothing heavy and no optional dependency."""
+    script = (
+        "import sys, sklearn.neural_network\n"
+        "before = set(sys.modules)\n"
+        "import sknn_scratch\n"
+        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['sknn_scratch']"
+
+
+def test_registries_know_every_component():
+    from sknn_scratch import activations, initializers, losses, optimizers, schedules
+
+    for module, base, registries in (
+        (activations, activations.Activation, [activations.ACTIVATIONS]),
+        (initializers, initializers.Initializer, [initializers.INITIALIZERS]),
+        (losses, losses.Loss, [losses.CLASSIFIER_LOSSES, losses.REGRESSOR_LOSSES]),
+        (optimizers, optimizers.Optimizer, [optimizers.OPTIMIZERS]),
+        (schedules, schedules.Schedule, [schedules.SCHEDULES]),
+    ):
+        public = {getattr(module, name) for name in module.__all__ if isinstance(getattr(module, name), type)}
+        components = {cls for cls in public if issubclass(cls, base) and cls is not base}
+        assert components == set().union(*(registry.values() for registry in registries))

@@ -1,0 +1,74 @@
+"""scikit-learn's own checks, over both estimators in several configurations."""
+
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+
+WEIGHTS = "the validation split does not know of weights, so a weight of 2 is not the same as a repeated sample"
+PARTIAL_FIT = "the check calls partial_fit, which raises ValueError with early_stopping=True"
+SATURATED = "with the default alpha the probabilities of separable training data round to 1, and the check wants less"
+POISSON_SCORE = "the check wants a good R2 on targets that are far from counts"
+TINY = "the check fits 10 samples, of which a tenth is too few to validate on"
+
+EARLY_STOPPING = {
+    "check_fit_score_takes_y": PARTIAL_FIT,
+    "check_n_features_in_after_fitting": PARTIAL_FIT,
+    "check_estimators_partial_fit_n_features": PARTIAL_FIT,
+    "check_sample_weight_equivalence_on_dense_data": WEIGHTS,
+    "check_sample_weight_equivalence_on_sparse_data": WEIGHTS,
+}
+# What fails for scikit-learn's estimator with the same parameters too; the last test makes sure of that.
+EXPECTED_FAILURES = {
+    MLPFromScratchClassifier(early_stopping=True, validation_fraction=0.3): EARLY_STOPPING,
+    MLPFromScratchRegressor(early_stopping=True, validation_fraction=0.3): EARLY_STOPPING,
+    MLPFromScratchClassifier(solver="lbfgs"): {"check_classifiers_multilabel_output_format_predict_proba": SATURATED},
+    MLPFromScratchRegressor(loss="poisson"): {"check_regressors_train": POISSON_SCORE},
+}
+# The one check that scikit-learn's estimator is spared, since it does not declare that it takes several outputs.
+NEGATIVE_COUNTS = {
+    "check_regressor_multioutput": "the check passes negative targets to an estimator whose tags say positive_only"
+}
+
+ESTIMATORS = [
+    MLPFromScratchClassifier(),
+    MLPFromScratchClassifier(solver="sgd"),
+    MLPFromScratchClassifier(loss="squared_error"),
+    MLPFromScratchClassifier(loss="squared_error", solver="lbfgs", alpha=1),
+    MLPFromScratchClassifier((), "identity"),
+    MLPFromScratchRegressor(),
+    MLPFromScratchRegressor(solver="sgd"),
+    MLPFromScratchRegressor(solver="lbfgs"),
+    MLPFromScratchRegressor(loss="squared_error", hidden_layer_sizes=(20, 10), activation="tanh"),
+    *EXPECTED_FAILURES,
+]
+
+
+def expected_failures(estimator):
+    for declared, failures in EXPECTED_FAILURES.items():
+        if repr(declared) == repr(estimator):
+            return failures | (NEGATIVE_COUNTS if estimator.loss == "poisson" else {})
+    return {}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
+@pytest.mark.filterwarnings("default")
+def test_sklearn_compatible(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [(estimator, check) for estimator, failures in EXPECTED_FAILURES.items() for check in failures],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_expected_failures_are_scikit_learns_own(estimator, check):
+    parameters = clone(estimator).get_params()
+    if is_classifier(estimator):
+        del parameters["loss"]
+    theirs = (MLPClassifier if is_classifier(estimator) else MLPRegressor)(**parameters)
+    with pytest.raises((AssertionError, ValueError)):
+        getattr(estimator_checks, check)(type(theirs).__name__, theirs)

@@ -1,0 +1,125 @@
+"""Backpropagation against central differences, over the registries."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.sparse import csr_matrix
+
+from sknn_scratch.activations import ACTIVATIONS, Activation
+from sknn_scratch.initializers import GlorotUniform
+from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, BrierLoss, LogLoss
+from sknn_scratch.network import Network
+
+LOSSES = [
+    *(
+        (f"{name}-{multiclass}", loss(multiclass), 3)
+        for name, loss in CLASSIFIER_LOSSES.items()
+        for multiclass in (False, True)
+    ),
+    *((f"{name}-1", loss(False), 1) for name, loss in CLASSIFIER_LOSSES.items()),
+    *((f"{name}-{n}", loss(), n) for name, loss in REGRESSOR_LOSSES.items() for n in (1, 2)),
+]
+
+
+class SiLU(Activation):
+    """An activation whose derivative needs its input."""
+
+    needs_input = True
+
+    def value(self, z, out):
+        np.divide(z, 1 + np.exp(-z), out=out)
+
+    def multiply_derivative(self, delta, z, a):
+        s = 1 / (1 + np.exp(-z))
+        delta *= s * (1 + z * (1 - s))
+
+
+def central_differences(network, objective, step=1e-5):
+    """Differentiate ``objective()`` with respect to each parameter of the network."""
+    slopes = np.empty_like(network.parameters)
+    for i, parameter in enumerate(network.parameters.copy()):
+        values = []
+        for sign in (1, -1):
+            network.parameters[i] = parameter + sign * step
+            values.append(objective())
+        network.parameters[i] = parameter
+        slopes[i] = (values[0] - values[1]) / (2 * step)
+    return slopes
+
+
+def make_batch(loss, n_outputs, n_samples=12):
+    rng = np.random.RandomState(0)
+    X = rng.randn(n_samples, 4)
+    if getattr(loss, "multiclass", False):
+        y = np.eye(n_outputs)[rng.randint(n_outputs, size=n_samples)]
+    else:
+        y = rng.randint(0, 2 if hasattr(loss, "multiclass") else 5, (n_samples, n_outputs)).astype(float)
+    return X, y, rng.uniform(0.5, 2, n_samples)
+
+
+def assert_gradient_is_right(activation, loss, n_outputs, hidden, *, sparse=False, weighted=False):
+    X, y, weight = make_batch(loss, n_outputs)
+    weight = weight if weighted else None
+    network = Network([4, *hidden, n_outputs], activation, loss, 0.1, np.float64)
+    network.initialize(GlorotUniform(), np.random.RandomState(1))
+    samples = csr_matrix(X) if sparse else X
+    network.loss_and_gradient(samples, y, weight)
+    gradient = network.gradient.copy()
+
+    def objective():
+        value = network.loss_and_gradient(samples, y, weight)
+        if not loss.averages_outputs:
+            return value
+        total = len(X) if weight is None else weight.sum()
+        penalty = 0.05 / total * sum((w**2).sum() for w in network.weights)
+        return (value - penalty) * n_outputs + penalty
+
+    expected = central_differences(network, objective)
+    assert_allclose(gradient, expected, rtol=0, atol=1e-6 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 4), (3, 4, 5)], ids=str)
+@pytest.mark.parametrize(("loss", "n_outputs"), [case[1:] for case in LOSSES], ids=[case[0] for case in LOSSES])
+@pytest.mark.parametrize("activation", [*ACTIVATIONS.values(), SiLU])
+def test_activation_loss_depth(activation, loss, n_outputs, hidden):
+    assert_gradient_is_right(activation(), loss, n_outputs, hidden)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("loss", "n_outputs"), [case[1:] for case in LOSSES], ids=[case[0] for case in LOSSES])
+def test_sparse_and_weighted(loss, n_outputs, weighted, sparse):
+    assert_gradient_is_right(ACTIVATIONS["tanh"](), loss, n_outputs, (5,), sparse=sparse, weighted=weighted)
+
+
+def test_a_wrong_derivative_is_noticed():
+    class Wrong(ACTIVATIONS["tanh"]):
+        def multiply_derivative(self, delta, z, a):
+            super().multiply_derivative(delta, z, a)
+            delta *= 1.001
+
+    with pytest.raises(AssertionError):
+        assert_gradient_is_right(Wrong(), LogLoss(), 1, (5,))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS.values())
+def test_value_in_place_and_elsewhere_agree(activation):
+    z = np.random.RandomState(0).randn(4, 5)
+    elsewhere, in_place = np.empty_like(z), z.copy()
+    activation().value(z, elsewhere)
+    activation().value(in_place, in_place)
+    assert_allclose(elsewhere, in_place, rtol=0)
+
+
+def test_smaller_minibatches_use_views():
+    X, y, _ = make_batch(BrierLoss(True), 3)
+    network = Network([4, 5, 3], SiLU(), BrierLoss(True), 0.1, np.float64)
+    network.initialize(GlorotUniform(), np.random.RandomState(1))
+    network.loss_and_gradient(X[:5], y[:5])
+    alone = network.gradient.copy()
+    network.loss_and_gradient(X, y)
+    network.loss_and_gradient(X[:5], y[:5])
+    assert_allclose(network.gradient, alone, rtol=1e-13)
+    few, many = network._buffers[5], network._buffers[12]
+    assert np.shares_memory(few.a[0], many.a[0])
+    assert np.shares_memory(few.raw_output, many.raw_output)

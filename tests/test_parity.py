@@ -1,0 +1,302 @@
+"""With the same random_state, our estimators learn what the installed scikit-learn's learn."""
+
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csc_matrix, csr_array, csr_matrix
+from sklearn.exceptions import ConvergenceWarning
+from tasks import CLASSIFICATION, TASKS, estimator_pair, make_task
+
+TOLERANCE = {"sgd": 1e-9, "adam": 1e-9, "lbfgs": 1e-5}
+
+
+def assert_close(actual, expected, tolerance):
+    """Compare with a tolerance relative to the largest number of the array."""
+    expected = np.asarray(expected)
+    assert_allclose(actual, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(initial=0), 1e-300))
+
+
+def assert_same_model(ours, theirs, X, tolerance):
+    assert ours.n_iter_ == theirs.n_iter_
+    for name in ("coefs_", "intercepts_"):
+        assert len(getattr(ours, name)) == len(getattr(theirs, name))
+        for mine, other in zip(getattr(ours, name), getattr(theirs, name), strict=True):
+            assert_close(mine, other, tolerance)
+    for name in ("n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "t_"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert_close(ours.loss_, theirs.loss_, tolerance)
+    if theirs.solver != "lbfgs":
+        assert_close(ours.loss_curve_, theirs.loss_curve_, tolerance)
+        for name in ("best_loss_", "validation_scores_", "best_validation_score_"):
+            mine, other = getattr(ours, name), getattr(theirs, name)
+            if other is None:
+                assert mine is None
+            else:
+                assert_close(mine, other, tolerance)
+    if hasattr(theirs, "classes_"):
+        assert_array_equal(ours.classes_, theirs.classes_)
+        assert ours.classes_.dtype == theirs.classes_.dtype
+        assert_array_equal(ours.predict(X), theirs.predict(X))
+        assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=10 * tolerance)
+    else:
+        assert_close(ours.predict(X), theirs.predict(X), 10 * tolerance)
+
+
+def fit_both(task, X=None, y=None, sample_weight=None, **parameters):
+    """Fit both estimators, hold them against each other and return ours."""
+    if X is None:
+        X, y = make_task(task)
+    ours, theirs = estimator_pair(task, **parameters)
+    caught = []
+    for estimator in (ours, theirs):
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            estimator.fit(X, y, sample_weight=sample_weight)
+        caught.append([w.category for w in record if w.category is not RuntimeWarning])
+    assert caught[0] == caught[1]
+    assert_same_model(ours, theirs, X, TOLERANCE[ours.solver])
+    return ours
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_solver_activation_task(solver, activation, task):
+    fit_both(task, solver=solver, activation=activation, max_iter=12)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("hidden_layer_sizes", [(), 4, (4,), [6, 5, 4], np.array([3, 3])], ids=str)
+def test_depth(hidden_layer_sizes, task):
+    fit_both(task, hidden_layer_sizes=hidden_layer_sizes, max_iter=8)
+
+
+@pytest.mark.parametrize("learning_rate", ["constant", "invscaling", "adaptive"])
+@pytest.mark.parametrize(
+    "momentum",
+    [{"momentum": 0}, {"nesterovs_momentum": False}, {}, {"momentum": 1.0}],
+    ids=["plain", "classical", "nesterov", "1"],
+)
+def test_momentum_and_schedule(momentum, learning_rate):
+    fit_both(
+        "multiclass",
+        solver="sgd",
+        learning_rate=learning_rate,
+        learning_rate_init=0.01,
+        power_t=0.3,
+        n_iter_no_change=2,
+        tol=1e-2,
+        max_iter=60,
+        **momentum,
+    )
+
+
+def test_adaptive_schedule_ends_by_itself():
+    ours = fit_both(
+        "binary",
+        solver="sgd",
+        learning_rate="adaptive",
+        learning_rate_init=0.1,
+        n_iter_no_change=1,
+        tol=0.1,
+        max_iter=200,
+    )
+    assert ours.n_iter_ < 200
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}, {"beta_1": 0, "beta_2": 0}], ids=str
+)
+def test_adam_parameters(parameters):
+    fit_both("regression", max_iter=15, **parameters)
+
+
+@pytest.mark.parametrize("alpha", [0, 1e-3, 10.0])
+@pytest.mark.parametrize("task", TASKS)
+def test_penalty(task, alpha):
+    fit_both(task, alpha=alpha, max_iter=8)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 149, 150, "auto"])
+def test_batch_size(batch_size, shuffle):
+    fit_both("multiclass", batch_size=batch_size, shuffle=shuffle, max_iter=5)
+
+
+def test_clipped_batch_size():
+    fit_both("binary", batch_size=1000, max_iter=3)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("task", TASKS)
+def test_early_stopping(task, shuffle, weighted, solver):
+    X, y = make_task(task)
+    weight = np.random.RandomState(0).uniform(0.5, 2, len(X)) if weighted else None
+    fit_both(
+        task,
+        X,
+        y,
+        weight,
+        solver=solver,
+        shuffle=shuffle,
+        early_stopping=True,
+        validation_fraction=0.3,
+        n_iter_no_change=3,
+        learning_rate_init=0.02,
+        batch_size=20,
+        max_iter=30,
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_sample_weight(solver, task):
+    X, y = make_task(task)
+    weight = np.random.RandomState(0).randint(0, 4, len(X)).astype(float)
+    batch = {} if solver == "lbfgs" else {"batch_size": 40}
+    fit_both(task, X, y, weight, solver=solver, max_iter=10, **batch)
+
+
+@pytest.mark.parametrize("container", [csr_matrix, csr_array, csc_matrix])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("hidden_layer_sizes", [(), (6, 5)])
+@pytest.mark.parametrize("task", ["binary", "multilabel", "multioutput"])
+def test_sparse_samples(task, hidden_layer_sizes, solver, container):
+    X, y = make_task(task)
+    X = container(np.where(np.abs(X) > 1, X, 0))
+    batch = {} if solver == "lbfgs" else {"batch_size": 40}
+    fit_both(task, X, y, solver=solver, hidden_layer_sizes=hidden_layer_sizes, max_iter=6, **batch)
+
+
+@pytest.mark.parametrize("dtype", [object, "U5"])
+def test_string_labels(dtype):
+    X, y = make_task("multiclass")
+    labels = np.array([["ant", "bee", "cat"][label // 10 - 1] for label in y], dtype=dtype)
+    fit_both("multiclass", X, labels, max_iter=5)
+
+
+def test_sparse_multilabel_targets():
+    X, y = make_task("multilabel")
+    ours, theirs = (
+        e.set_params(alpha=1, tol=0.01, solver="lbfgs").fit(X, csr_matrix(y)) for e in estimator_pair("multilabel")
+    )
+    assert type(ours.predict(X)) is type(theirs.predict(X))
+    assert_array_equal(ours.predict(X).toarray(), theirs.predict(X).toarray())
+
+
+@pytest.mark.parametrize("y", [np.ones(20), np.array(["only"] * 20)], ids=["number", "string"])
+def test_single_class(y):
+    X = np.random.RandomState(0).randn(20, 3)
+    fit_both("binary", X, y, max_iter=5)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("task", TASKS)
+def test_float32(task, solver):
+    X, y = make_task(task)
+    X = X.astype(np.float32)
+    ours, theirs = estimator_pair(task, solver=solver, max_iter=20, tol=0)
+    with pytest.warns(ConvergenceWarning):
+        ours.fit(X, y), theirs.fit(X, y)
+    assert_same_model(ours, theirs, X, 1e-3)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_float32_lbfgs(task):
+    # In float32 both line searches run into rounding noise after a dozen iterations and part.
+    X, y = make_task(task)
+    X = X.astype(np.float32)
+    ours, theirs = estimator_pair(task, solver="lbfgs", max_iter=8)
+    with pytest.warns(ConvergenceWarning):
+        ours.fit(X, y), theirs.fit(X, y)
+    assert_same_model(ours, theirs, X, 1e-3)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_warm_start(task, solver):
+    X, y = make_task(task)
+    ours, theirs = estimator_pair(task, solver=solver, warm_start=True, max_iter=5)
+    for _ in range(3):
+        ours.fit(X, y), theirs.fit(X, y)
+        assert_same_model(ours, theirs, X, TOLERANCE[solver])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_warm_start_carries_on_counting_epochs_without_improvement():
+    X, y = make_task("binary")
+    ours, theirs = estimator_pair("binary", warm_start=True, max_iter=3, tol=1.0, n_iter_no_change=4)
+    for n_iter in (3, 3, 1):
+        ours.fit(X, y), theirs.fit(X, y)
+        assert ours.n_iter_ == theirs.n_iter_ == n_iter
+
+
+@pytest.mark.parametrize("learning_rate", ["constant", "invscaling", "adaptive"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression", "multioutput", "poisson"])
+def test_partial_fit_sequence(task, learning_rate):
+    X, y = make_task(task)
+    ours, theirs = estimator_pair(
+        task,
+        solver="sgd",
+        learning_rate=learning_rate,
+        learning_rate_init=0.05,
+        tol=1e-2,
+        n_iter_no_change=1,
+        batch_size=16,
+    )
+    classes = {"classes": np.unique(y)} if task in CLASSIFICATION else {}
+    for start in (0, 50, 100, 0, 50, 100):
+        chunk = slice(start, start + 50)
+        ours.partial_fit(X[chunk], y[chunk], **classes)
+        theirs.partial_fit(X[chunk], y[chunk], **classes)
+        assert_same_model(ours, theirs, X, 1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_partial_fit_after_fit_keeps_the_optimiser():
+    X, y = make_task("multiclass")
+    rng = [np.random.RandomState(0), np.random.RandomState(0)]
+    ours, theirs = estimator_pair("multiclass", max_iter=4)
+    for estimator, state in zip((ours, theirs), rng, strict=True):
+        estimator.set_params(random_state=state)
+        estimator.fit(X, y)
+        for _ in range(3):
+            estimator.partial_fit(X[:60], y[:60], sample_weight=np.arange(60))
+    assert_same_model(ours, theirs, X, 1e-9)
+
+
+@pytest.mark.parametrize("learning_rate", ["constant", "adaptive"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_verbose_prints_the_same(capsys, early_stopping, learning_rate):
+    X, y = make_task("binary")
+    printed = []
+    for estimator in estimator_pair(
+        "binary",
+        solver="sgd",
+        learning_rate=learning_rate,
+        early_stopping=early_stopping,
+        verbose=True,
+        tol=0.1,
+        n_iter_no_change=2,
+        max_iter=60,
+    ):
+        estimator.fit(X, y)
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert "Stopping" in printed[0]
+
+
+def test_decision_is_strictly_above_one_half():
+    X, y = make_task("binary")
+    ours, theirs = (e.set_params(max_iter=500, solver="lbfgs").fit(X, y) for e in estimator_pair("binary"))
+    for estimator in (ours, theirs):
+        for array in estimator.coefs_ + estimator.intercepts_:
+            array[...] = 0
+    assert_array_equal(ours.predict_proba(X), np.full((len(X), 2), 0.5))
+    assert_array_equal(ours.predict(X), theirs.predict(X))

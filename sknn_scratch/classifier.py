@@ -298,13 +298,14 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         probability : ndarray of shape (n_samples, n_classes)
-            One column per entry of ``classes_``; they sum to 1 unless the targets are multilabel.
+            One column per entry of ``classes_``; they sum to 1 unless the targets are multilabel. Where a probability
+            would round to 0 it is the smallest normal number instead, so that its logarithm is finite.
         """
-        raw_output = self._raw_output_per_class(X)
-        return self._link_inverse(raw_output)
+        probability = self._link_inverse(self._raw_output_per_class(X))
+        return np.maximum(probability, np.finfo(probability.dtype).tiny, out=probability)
 
     def predict_log_proba(self, X: Any) -> NDArray:
-        """Predict logarithms of class probabilities, from the raw output: finite also where a probability rounds to 0.
+        """Predict logarithms of class probabilities, computed from the raw output and always finite.
 
         Parameters
         ----------
@@ -316,7 +317,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         log_probability : ndarray of shape (n_samples, n_classes)
             One column per entry of ``classes_``.
         """
-        return self._loss.link.log_inverse(self._raw_output_per_class(X))
+        raw_output = self._raw_output_per_class(X)
+        log_probability = self._loss.link.log_inverse(raw_output)
+        return np.maximum(log_probability, np.log(np.finfo(raw_output.dtype).tiny), out=log_probability)
 
     def _raw_output_per_class(self, X: Any) -> NDArray:
         """Return the raw output with a column per class: the first of two classes has the second's, negated."""

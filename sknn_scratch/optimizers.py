@@ -1,7 +1,7 @@
 """Update rules of the stochastic solvers, on the flat parameter vector.
 
 In the formulas ``w`` is the parameter vector, ``g`` its gradient, ``r`` the learning rate of the current epoch.
-``axpy(x, y, a=c)`` is BLAS's ``y += c * x`` in one pass and in place, for contiguous vectors of one dtype.
+``axpy(x, y, a=c)`` is BLAS's ``y += c * x`` in one pass and in place.
 
 A new optimiser is one class below and one line in ``OPTIMIZERS``.
 """
@@ -9,18 +9,14 @@ A new optimiser is one class below and one line in ``OPTIMIZERS``.
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import get_blas_funcs
 from sklearn.base import BaseEstimator
 
-__all__ = ["OPTIMIZERS", "SGD", "Adam", "Optimizer"]
+from sknn_scratch.engines.numpy_engine import BLOCK_SIZE, axpy_for
 
-# An update makes several passes over each vector. In blocks of this many numbers all of them stay in the cache, and are
-# too short for the BLAS of scipy to wake a second set of threads beside those of NumPy's.
-BLOCK_SIZE = 8192
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "Optimizer"]
 
 
 class Optimizer(BaseEstimator):
@@ -33,7 +29,7 @@ class Optimizer(BaseEstimator):
 
     def start(self, n_parameters: int, dtype: np.dtype) -> None:
         """Make a fresh state for a parameter vector of this length and dtype."""
-        self._axpy = get_blas_funcs("axpy", dtype=dtype)
+        raise NotImplementedError
 
     def resume(self, previous: Optimizer) -> None:
         """Take over a copy of the state of ``previous``, an optimiser of the same class."""
@@ -44,14 +40,9 @@ class Optimizer(BaseEstimator):
         """Change ``parameters`` in place by one step."""
         raise NotImplementedError
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_axpy", None)  # a compiled function, found anew by start()
-        return state
-
 
 def _blocks(n_parameters: int) -> list[slice]:
-    """Cut a vector into slices of ``BLOCK_SIZE``."""
+    """Cut a vector into slices of ``BLOCK_SIZE``: the several passes of an update then find it in the cache."""
     return [slice(start, start + BLOCK_SIZE) for start in range(0, n_parameters, BLOCK_SIZE)]
 
 
@@ -83,11 +74,10 @@ class SGD(Optimizer):
         self.nesterov = nesterov
 
     def start(self, n_parameters: int, dtype: np.dtype) -> None:
-        super().start(n_parameters, dtype)
         self.velocity = np.zeros(n_parameters, dtype=dtype)
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        axpy, momentum = self._axpy, self.momentum
+        axpy, momentum = axpy_for(parameters.dtype), self.momentum
         for block in _blocks(parameters.size):
             w, g, velocity = parameters[block], gradient[block], self.velocity[block]
             if momentum == 0:
@@ -132,13 +122,12 @@ class Adam(Optimizer):
         self.epsilon = epsilon
 
     def start(self, n_parameters: int, dtype: np.dtype) -> None:
-        super().start(n_parameters, dtype)
         self.first_moment = np.zeros(n_parameters, dtype=dtype)
         self.second_moment = np.zeros(n_parameters, dtype=dtype)
         self.n_updates = 0
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        axpy, beta_1, beta_2, epsilon = self._axpy, self.beta_1, self.beta_2, self.epsilon
+        axpy, beta_1, beta_2, epsilon = axpy_for(parameters.dtype), self.beta_1, self.beta_2, self.epsilon
         self.n_updates += 1
         rate = learning_rate * (1 - beta_2**self.n_updates) ** 0.5 / (1 - beta_1**self.n_updates)
         scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)

@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import those of ours that stand in the lines above it.
 LAYERS = [
     {"activations", "losses", "initializers", "schedules", "constraints", "validation"},
-    {"engines", "engines.numpy_engine", "optimizers"},
-    {"network"},
+    {"engines", "engines.numpy_engine"},
+    {"network", "optimizers"},
     {"training"},
     {"base"},
     {"classifier", "regressor"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from scipy.linalg.blas import daxpy, saxpy
 from sknn_scratch.activations import Activation
 from sknn_scratch.losses import Loss
 
-# Vectors are worked through in blocks of this many numbers: they stay in the cache, and are too short for the BLAS of
-# scipy (axpy) to wake a second set of threads beside those of NumPy's (dot).
+# Long vectors are worked through in blocks of this many numbers: they stay in the cache, and are too short for the BLAS
+# of scipy (axpy) to wake a second set of threads beside those of NumPy's (dot).
 BLOCK_SIZE = 8192
 
 __all__ = [
@@ -24,6 +25,11 @@ __all__ = [
     "output_delta",
     "weight_gradient",
 ]
+
+
+def axpy_for(dtype: np.dtype) -> Callable[..., Any]:
+    """Return BLAS's ``axpy(x, y, a=c)`` for contiguous vectors of the dtype: ``y += c * x`` in one pass, in place."""
+    return saxpy if dtype == np.float32 else daxpy
 
 
 def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
@@ -70,7 +76,7 @@ def hidden_delta(
 
 def add_penalty(weights: NDArray, strength: float, weight_gradient: NDArray) -> float:
     """Add the gradient of ``strength / 2 * sum(weights**2)`` and return that value; both arrays are 1-d."""
-    axpy = saxpy if weights.dtype == np.float32 else daxpy
+    axpy = axpy_for(weights.dtype)
     squares = 0.0
     for start in range(0, weights.size, BLOCK_SIZE):
         w = weights[start : start + BLOCK_SIZE]

@@ -1,0 +1,445 @@
+"""Bad input raises an error that names what is at fault, and leaves the estimator as it was."""
+
+import copy
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import NotFittedError as SameNotFittedError
+from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
+
+from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+ESTIMATORS = (MLPFromScratchClassifier, MLPFromScratchRegressor)
+X, y = make_task("binary")
+NAN, INF = X.copy(), X.copy()
+NAN[3, 2], INF[3, 2] = np.nan, np.inf
+
+
+def state(estimator):
+    return copy.deepcopy(vars(estimator))
+
+
+def assert_same_state(now, before):
+    assert now.keys() == before.keys()
+    for name, value in before.items():
+        if isinstance(value, list) and value and isinstance(value[0], np.ndarray):
+            for a, b in zip(now[name], value, strict=True):
+                assert_array_equal(a, b)
+        elif isinstance(value, np.ndarray | int | float | str | tuple | list | type(None)):
+            assert_array_equal(now[name], value)
+        elif name == "_optimizer":
+            assert_same_state(vars(now[name]), vars(value))
+
+
+def assert_raises(estimator, call, message, error=(ValueError, TypeError)):
+    """Call on a new estimator and on a fitted one; neither may change."""
+    task = "binary" if isinstance(estimator, MLPFromScratchClassifier) else "regression"
+    trained = copy.deepcopy(estimator)
+    trained.set_params(**type(estimator)(max_iter=2, random_state=0).get_params()).fit(*make_task(task))
+    trained.set_params(**estimator.get_params())
+    for candidate in (estimator, trained):
+        before = state(candidate)
+        with pytest.raises(error, match=message):
+            call(candidate)
+        assert_same_state(vars(candidate), before)
+
+
+# Parameters ----------------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "hidden_layer_sizes": [
+        0,
+        -1,
+        (5, 0),
+        (5, -3),
+        "10",
+        (2.5,),
+        2.0,
+        None,
+        [[3, 4]],
+        (3, "4"),
+        {3: 4},
+        True,
+        np.array([1.5]),
+    ],
+    "activation": ["foo", None, 3, "ReLU"],
+    "solver": ["foo", None, 1],
+    "alpha": [-1, "1", None, np.nan, np.inf, True],
+    "batch_size": [0, -5, 2.5, "all", None],
+    "learning_rate": ["foo", 0.1, None],
+    "learning_rate_init": [0, -0.1, "0.1", None, np.nan, np.inf],
+    "power_t": [-1, "1", None],
+    "max_iter": [0, -1, 2.5, "10", None],
+    "shuffle": [None, "yes", 2],
+    "random_state": [-1, "seed", 1.5, 2**32],
+    "tol": [-1, "1", None, -np.inf, np.nan],
+    "verbose": [None, "yes", -1],
+    "warm_start": [None, "yes", 1],
+    "momentum": [-0.1, 1.1, "0.9", None],
+    "nesterovs_momentum": [None, "yes"],
+    "early_stopping": [None, "yes", 1],
+    "validation_fraction": [-0.1, 1.0, 2, "0.1", None],
+    "beta_1": [-0.1, 1.0, None],
+    "beta_2": [-0.1, 1.0, "0.9"],
+    "epsilon": [0, -1e-8, None],
+    "n_iter_no_change": [0, -1, 2.5, None, -np.inf],
+    "max_fun": [0, -1, 2.5, None],
+    "loss": ["foo", None, 1],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_wrong_parameter(cls, name, value):
+    message = rf"The parameter '{name}' of {cls.__name__} must be .*; got {re.escape(repr(value))}"
+    assert_raises(cls(**{name: value}), lambda e: e.fit(X, (y > 10) + 0.0), message, ValueError)
+    with pytest.raises(TypeError, match=message):
+        cls(**{name: value}).fit(X, y)
+
+
+def test_every_parameter_is_checked():
+    for cls in ESTIMATORS:
+        assert set(cls().get_params()) == set(WRONG) == set(cls._constraints)
+
+
+def test_messages_list_the_allowed_names():
+    with pytest.raises(ValueError, match="one of 'identity', 'logistic', 'relu', 'tanh'"):
+        MLPFromScratchClassifier(activation="gelo").fit(X, y)
+    with pytest.raises(ValueError, match="one of 'adam', 'lbfgs', 'sgd'"):
+        MLPFromScratchClassifier(solver="adm").fit(X, y)
+    with pytest.raises(ValueError, match="one of 'poisson', 'squared_error'"):
+        MLPFromScratchRegressor(loss="log_loss").fit(X, y)
+    with pytest.raises(ValueError, match=r"Valid parameters are: .*'hidden_layer_sizes'"):
+        MLPFromScratchClassifier().set_params(hidden_layers=(5,))
+    with pytest.raises(TypeError, match="hidden_layers"):
+        MLPFromScratchClassifier(hidden_layers=(5,))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"hidden_layer_sizes": np.int64(3)},
+        {"hidden_layer_sizes": range(2, 4)},
+        {"hidden_layer_sizes": np.array(3)},
+        {"n_iter_no_change": np.inf},
+        {"alpha": np.float32(0.1), "max_iter": np.int32(3), "shuffle": np.bool_(True)},
+        {"random_state": np.random.RandomState(0)},
+        {"momentum": 1, "alpha": 0, "solver": "sgd"},
+        {"verbose": 0},
+    ],
+    ids="-".join,
+)
+def test_unusual_but_right_parameters(parameters):
+    MLPFromScratchClassifier(**{"max_iter": 2, **parameters}).fit(X, y)
+
+
+# Samples -------------------------------------------------------------------------------------------------------------
+
+BAD_SAMPLES = {
+    "nan": (NAN, "Input X contains NaN"),
+    "inf": (INF, "Input X contains infinity"),
+    "huge for float64": ([["1e400"]] * 5, "Input X contains infinity"),
+    "1-d": (X[:, 0], "X cannot be used: Expected 2D array"),
+    "3-d": (X.reshape(-1, 4, 2), r"X.*dim 3"),
+    "scalar": (3.0, "X cannot be used: Expected 2D array"),
+    "none": (None, "X cannot be used"),
+    "no rows": (X[:0], "X.*0 sample"),
+    "no columns": (X[:, :0], "X.*0 feature"),
+    "complex": (X + 1j, "X cannot be used: Complex data not supported"),
+    "text": (np.full(X.shape, "a"), "X cannot be used: .*could not convert"),
+    "objects": (np.full(X.shape, {}, dtype=object), "X cannot be used"),
+    "ragged": ([[1, 2], [3]], "X cannot be used"),
+    "sparse nan": (sparse.csr_matrix(NAN), "Input X contains NaN"),
+    "sparse complex": (sparse.csr_matrix(X + 1j), "X cannot be used: Complex data"),
+    "sparse 1-d": (sparse.coo_array(X[:, 0]), "X cannot be used"),
+    "text column": (np.array([["1", "x"]] * 150, dtype=object), "X cannot be used: .*could not convert"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SAMPLES)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "predict_proba", "predict_log_proba"])
+def test_bad_samples(case, method):
+    samples, message = BAD_SAMPLES[case]
+    estimator = MLPFromScratchClassifier(max_iter=2, random_state=0)
+    if method.startswith("predict"):
+        estimator.fit(X, y)
+        before = state(estimator)
+        with pytest.raises((ValueError, TypeError), match=message):
+            getattr(estimator, method)(samples)
+        assert_same_state(vars(estimator), before)
+        return
+    arguments = {"classes": [10, 20]} if method == "partial_fit" else {}
+    with pytest.raises((ValueError, TypeError), match=message):
+        getattr(estimator, method)(samples, y, **arguments)
+    assert not hasattr(estimator, "n_features_in_")
+    with pytest.raises((ValueError, TypeError), match=message):
+        MLPFromScratchRegressor().fit(samples, y)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_other_features_than_in_fit():
+    names = pd.DataFrame(X, columns=list("abcdefgh"))
+    estimator = MLPFromScratchClassifier(max_iter=2).fit(names, y)
+    for call in (estimator.predict, estimator.predict_proba, lambda A: estimator.partial_fit(A, y)):
+        with pytest.raises(ValueError, match="X has 7 features, but MLPFromScratchClassifier is expecting 8"):
+            call(X[:, :7])
+        with pytest.raises(ValueError, match=r"(?s)X cannot be used: The feature names .*\bz\b"):
+            call(names.rename(columns={"a": "z"}))
+    estimator.set_params(warm_start=True)
+    with pytest.raises(ValueError, match="X has 7 features"):
+        estimator.fit(X[:, :7], y)
+    estimator.set_params(warm_start=False).fit(X[:, :7], y)
+    assert estimator.n_features_in_ == 7
+    assert not hasattr(estimator, "feature_names_in_")
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_predict_before_fit(cls):
+    assert NotFittedError is SameNotFittedError
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        if hasattr(cls, method):
+            with pytest.raises(NotFittedError, match=cls.__name__):
+                getattr(cls(), method)(X)
+    with pytest.raises(NotFittedError, match=cls.__name__):
+        cls().score(X, y)
+
+
+# Targets -------------------------------------------------------------------------------------------------------------
+
+BAD_LABELS = {
+    "continuous": (X[:, 0], "Unknown label type: y is continuous"),
+    "several continuous": (X[:, :2], "Unknown label type: y is continuous-multioutput"),
+    "multiclass-multioutput": (np.tile([[0, 1, 2]], (150, 1)), "Unknown label type: y is multiclass-multioutput"),
+    "too long": (np.append(y, 10), "X has 150 samples, but y has 151"),
+    "none": (None, "requires y to be passed, but the target y is None"),
+    "nan": (np.where(y == 10, np.nan, 1.0), "Input y contains NaN"),
+    "inf": (np.where(y == 10, np.inf, 1.0), "Input y contains infinity"),
+    "missing": ([None, *y[1:]], "y contains None"),
+    "missing object": (np.array([None, *y[1:]], dtype=object), "y contains None"),
+    "missing string": (np.array([np.nan, *["a"] * 149], dtype=object), "y"),
+    "mixed": (["a", *y[1:]], "y mixes labels of different types: .*int.*, str"),
+    "mixed object": (np.array(["a", *y[1:]], dtype=object), "y mixes labels"),
+    "3-d": (np.zeros((150, 1, 1)), "y"),
+    "empty": ([], "y"),
+    "complex": (y + 1j, "y cannot be used: Complex data"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_bad_labels(case):
+    labels, message = BAD_LABELS[case]
+    assert_raises(MLPFromScratchClassifier(), lambda e: e.fit(X, labels), message)
+    assert_raises(MLPFromScratchClassifier(), lambda e: e.partial_fit(X, labels, classes=[10, 20]), message)
+
+
+BAD_NUMBERS = {
+    "nan": (NAN[:, 2], "Input y contains NaN"),
+    "inf": (INF[:, 2], "Input y contains infinity"),
+    "too short": (X[:9, 0], "X has 150 samples, but y has 9"),
+    "none": (None, "requires y to be passed, but the target y is None"),
+    "text": (["a"] * 150, "y cannot be used: could not convert string"),
+    "complex": (X[:, 0] + 1j, "y cannot be used: Complex data"),
+    "3-d": (np.zeros((150, 1, 1)), "y"),
+    "no columns": (np.zeros((150, 0)), "y"),
+    "scalar": (1.0, "y"),
+    "sparse": (sparse.csr_matrix(X), "y"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NUMBERS)
+def test_bad_numbers(case):
+    targets, message = BAD_NUMBERS[case]
+    assert_raises(MLPFromScratchRegressor(), lambda e: e.fit(X, targets), message)
+    assert_raises(MLPFromScratchRegressor(), lambda e: e.partial_fit(X, targets), message)
+
+
+def test_negative_counts():
+    for method in ("fit", "partial_fit"):
+        message = "y must not be negative with loss='poisson', got a minimum of -2"
+        assert_raises(
+            MLPFromScratchRegressor(loss="poisson"), lambda e, m=method: getattr(e, m)(X, np.arange(150) - 2), message
+        )
+
+
+# Weights -------------------------------------------------------------------------------------------------------------
+
+BAD_WEIGHTS = {
+    "nan": (np.where(y == 10, np.nan, 1), "Input sample_weight contains NaN"),
+    "inf": (np.where(y == 10, np.inf, 1), "Input sample_weight contains infinity"),
+    "negative": (np.where(y == 10, -1.5, 1), "sample_weight must not be negative, got a minimum of -1.5"),
+    "zero": (np.zeros(150), "sample_weight must be positive for at least one sample"),
+    "short": (np.ones(149), "X has 150 samples, but sample_weight has 149"),
+    "2-d": (np.ones((150, 1)), r"sample_weight must have shape \(n_samples,\), got \(150, 1\)"),
+    "text": (["a"] * 150, "sample_weight cannot be used: could not convert"),
+    "string": ("balanced", "sample_weight"),
+    "complex": (np.ones(150) + 1j, "sample_weight cannot be used: Complex data"),
+    "negative number": (-1, "sample_weight must not be negative"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_bad_weights(cls, case):
+    weight, message = BAD_WEIGHTS[case]
+    assert_raises(cls(), lambda e: e.fit(X, y, sample_weight=weight), message)
+    classes = {"classes": [10, 20]} if cls is MLPFromScratchClassifier else {}
+    assert_raises(cls(), lambda e: e.partial_fit(X, y, sample_weight=weight, **classes), message)
+
+
+# partial_fit ---------------------------------------------------------------------------------------------------------
+
+
+def test_partial_fit_without_classes():
+    with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
+        MLPFromScratchClassifier().partial_fit(X, y)
+    X_multi, y_multi = make_task("multilabel")
+    with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
+        MLPFromScratchClassifier().partial_fit(X_multi, y_multi)
+
+
+def test_partial_fit_with_other_classes():
+    estimator = MLPFromScratchClassifier().partial_fit(X, y, classes=[10, 20])
+    before = state(estimator)
+    with pytest.raises(ValueError, match=r"y has classes \[30\] that are not in classes_, \[10 20\]"):
+        estimator.partial_fit(X, y + 10)
+    with pytest.raises(ValueError, match=r"classes=\[10, 30\] is not the same as on the first call, \[10 20\]"):
+        estimator.partial_fit(X, y, classes=[10, 30])
+    with pytest.raises(ValueError, match="y is multilabel-indicator, but the model was fitted on binary targets"):
+        estimator.partial_fit(*make_task("multilabel"))
+    assert_same_state(vars(estimator), before)
+    with pytest.raises(ValueError, match=r"y has classes \[20\] that are not in classes_, \[10 11\]"):
+        MLPFromScratchClassifier().partial_fit(X, y, classes=[10, 11])
+
+
+@pytest.mark.parametrize("classes", [[[10, 20]], [0.5, 1.5], 3, [[10], [20]]], ids=str)
+def test_partial_fit_with_malformed_classes(classes):
+    with pytest.raises(ValueError, match="classes must be a 1-d array of class labels"):
+        MLPFromScratchClassifier().partial_fit(X, y, classes=classes)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_partial_fit_with_lbfgs(cls):
+    assert not hasattr(cls(solver="lbfgs"), "partial_fit")
+    with pytest.raises(AttributeError, match="partial_fit"):
+        cls(solver="lbfgs").partial_fit(X, y)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_partial_fit_with_early_stopping(cls):
+    assert_raises(
+        cls(early_stopping=True), lambda e: e.partial_fit(X, y), "partial_fit does not support early_stopping"
+    )
+
+
+# Validation split ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cls", "fraction", "n"),
+    [
+        (MLPFromScratchRegressor, 0.1, 10),
+        (MLPFromScratchRegressor, 0.0, 150),
+        (MLPFromScratchRegressor, 0.99, 2),
+        (MLPFromScratchClassifier, 0.1, 10),
+        (MLPFromScratchClassifier, 0.99, 20),
+    ],
+)
+def test_validation_split_too_small(cls, fraction, n):
+    estimator = cls(early_stopping=True, validation_fraction=fraction)
+    message = f"validation_fraction={fraction} of {n} samples"
+    assert_raises(estimator, lambda e: e.fit(X[:n], np.arange(n) % 2), message)
+
+
+def test_validation_split_with_a_rare_class():
+    labels = np.zeros(150, dtype=int)
+    labels[0] = 1
+    assert_raises(
+        MLPFromScratchClassifier(early_stopping=True),
+        lambda e: e.fit(X, labels),
+        "validation_fraction=0.1 of 150.*in y have only 1",
+    )
+
+
+def test_validation_split_without_weight():
+    estimator = MLPFromScratchRegressor(early_stopping=True, random_state=0)
+    weight = np.zeros(150)
+    weight[0] = 1
+    assert_raises(
+        estimator, lambda e: e.fit(X, y, weight), "sample_weight is zero for every sample of the validation set"
+    )
+    weight[:] = 0
+    from sklearn.model_selection import train_test_split
+
+    rng = np.random.RandomState(0)
+    rng.uniform(size=8 * 100 + 100 + 100 + 1)
+    _, held_out = train_test_split(np.arange(150), test_size=0.1, random_state=rng)
+    weight[held_out] = 1
+    assert_raises(
+        estimator, lambda e: e.fit(X, y, weight), "sample_weight is zero for every sample of the training set"
+    )
+
+
+# Divergence ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_features_of_huge_magnitude(task, solver):
+    X, y = make_task(task)
+    estimator = our_estimator(
+        task, solver=solver, activation="relu", learning_rate_init=1.0 if solver != "lbfgs" else 0.001
+    )
+    with pytest.raises(ValueError, match=r"Training diverged in .*Scale the features of X"):
+        estimator.fit(X * 1e200, y)
+    assert not hasattr(estimator, "coefs_")
+
+
+def test_divergence_is_noticed_in_its_epoch(capsys):
+    X, y = make_task("regression")
+    estimator = MLPFromScratchRegressor(solver="sgd", learning_rate_init=1e3, verbose=True, random_state=0)
+    message = (
+        r"Training diverged in epoch 4: the loss is inf\. Scale the features of X.*learning_rate_init \(now 1000\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(1e3 * X, y)
+    assert capsys.readouterr().out.count("Iteration") == 3
+    fitted = MLPFromScratchRegressor(max_iter=3, random_state=0, solver="sgd").fit(X, y)
+    before = state(fitted)
+    fitted.set_params(learning_rate_init=1e5)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Training diverged in epoch 1"):
+            fitted.partial_fit(1e5 * X, y)
+    fitted.set_params(learning_rate_init=0.001)
+    assert_same_state(vars(fitted), before)
+
+
+def test_divergence_of_lbfgs():
+    X, y = make_task("poisson")
+    with pytest.raises(ValueError, match=r"Training diverged in iteration 0 of lbfgs: .*Scale the features of X"):
+        MLPFromScratchRegressor("poisson", solver="lbfgs", random_state=0).fit(1e5 * np.abs(X), y)
+
+
+def test_ignored_parameters_warn():
+    for parameters, message in (
+        ({"learning_rate": "adaptive"}, "solver='adam' does not use learning_rate='adaptive'"),
+        (
+            {"momentum": 0.5, "nesterovs_momentum": False},
+            "solver='adam' does not use momentum=0.5, nesterovs_momentum=False",
+        ),
+        ({"solver": "sgd", "beta_1": 0.5}, "solver='sgd' does not use beta_1=0.5"),
+        ({"solver": "lbfgs", "early_stopping": True}, "solver='lbfgs' does not use early_stopping=True"),
+    ):
+        for cls in ESTIMATORS:
+            with pytest.warns(UserWarning, match=re.escape(message)):
+                cls(max_iter=2, **parameters).fit(X, y)
+
+
+@pytest.mark.parametrize("task", CLASSIFICATION)
+def test_unknown_solver_is_named_by_partial_fit_too(task):
+    assert not hasattr(our_estimator(task, solver="foo"), "partial_fit")

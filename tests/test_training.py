@@ -1,0 +1,280 @@
+"""What training keeps, stops at and gives up, where scikit-learn's behaviour is mended, and the memory it takes."""
+
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
+
+from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor, training
+from sknn_scratch.network import Network, count_parameters
+from sknn_scratch.training import _RowReader
+
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# Stopping ------------------------------------------------------------------------------------------------------------
+
+
+def test_convergence_warnings():
+    X, y = make_task("regression")
+    with pytest.warns(ConvergenceWarning, match=r"Stochastic Optimizer: Maximum iterations \(3\) reached"):
+        MLPFromScratchRegressor(max_iter=3).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match=r"lbfgs failed to converge after 3 iterations: .* max_iter \(now 3\)"):
+        MLPFromScratchRegressor(solver="lbfgs", max_iter=3).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match=r"max_fun \(now 2\)"):
+        MLPFromScratchRegressor(solver="lbfgs", max_fun=2).fit(X, y)
+    MLPFromScratchRegressor(max_iter=3).partial_fit(X, y)
+
+
+def test_warnings_point_at_the_callers_line():
+    X, y = make_task("regression")
+    for parameters in (
+        {"max_iter": 2},
+        {"solver": "lbfgs", "max_iter": 2},
+        {"batch_size": 1000, "tol": 1e9},
+        {"beta_1": 0.5, "solver": "sgd", "tol": 1e9},
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            MLPFromScratchRegressor(**parameters).fit(X, y)
+        assert [Path(warning.filename) for warning in caught] == [Path(__file__)]
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_keyboard_interrupt_keeps_what_was_learnt(monkeypatch, solver, early_stopping):
+    if early_stopping and solver == "lbfgs":
+        pytest.skip("lbfgs has no early stopping")
+    X, y = make_task("binary")
+    parameters = {"solver": solver, "early_stopping": early_stopping, "random_state": 0}
+    compute, calls = Network.loss_and_gradient, []
+
+    def interrupt(self, *args):
+        calls.append(None)
+        if len(calls) > 6:
+            raise KeyboardInterrupt
+        return compute(self, *args)
+
+    monkeypatch.setattr(Network, "loss_and_gradient", interrupt)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model = MLPFromScratchClassifier(**parameters).fit(X, y)
+    monkeypatch.undo()
+    assert 0 < model.n_iter_ < 7
+    assert len(model.loss_curve_) == model.n_iter_
+    with pytest.warns(ConvergenceWarning):
+        expected = MLPFromScratchClassifier(max_iter=model.n_iter_, **parameters).fit(X, y)
+    assert_allclose(model.predict_proba(X), expected.predict_proba(X), rtol=1e-12)
+
+
+def test_keyboard_interrupt_in_the_first_step(monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Network, "loss_and_gradient", interrupt)
+    X, y = make_task("binary")
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model = MLPFromScratchClassifier().fit(X, y)
+    assert model.n_iter_ == 0
+    assert model.loss_curve_ == []
+    assert model.predict_proba(X).shape == (150, 2)
+
+
+@quiet
+def test_lbfgs_fills_the_loss_curve_and_prints_it(capsys):
+    X, y = make_task("regression")
+    model = MLPFromScratchRegressor(solver="lbfgs", max_iter=7, verbose=True, random_state=0).fit(X, y)
+    assert len(model.loss_curve_) == model.n_iter_ == 7
+    assert model.loss_curve_[-1] == model.loss_ == model.best_loss_
+    assert np.all(np.diff(model.loss_curve_) < 0)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"Iteration {i}, loss = {loss:.8f}" for i, loss in enumerate(model.loss_curve_, 1)]
+
+
+# Mended --------------------------------------------------------------------------------------------------------------
+
+
+@quiet
+def test_best_weights_are_restored_by_warm_start_without_improvement():
+    X, y = make_task("binary")
+    model = MLPFromScratchClassifier(
+        early_stopping=True, warm_start=True, max_iter=30, random_state=0, learning_rate_init=0.05
+    )
+    model.fit(X, y)
+    best, score = [array.copy() for array in model.coefs_], model.best_validation_score_
+    model.set_params(learning_rate_init=5.0, max_iter=3).fit(X, y)
+    assert model.best_validation_score_ == score
+    for array, kept in zip(model.coefs_, best, strict=True):
+        assert_array_equal(array, kept)
+
+
+@quiet
+@pytest.mark.parametrize("early_stopping", [(False, True), (True, False)])
+def test_early_stopping_can_be_switched_between_warm_starts(early_stopping):
+    X, y = make_task("binary")
+    model = MLPFromScratchClassifier(early_stopping=early_stopping[0], warm_start=True, max_iter=3).fit(X, y)
+    model.set_params(early_stopping=early_stopping[1]).fit(X, y)
+    assert len(model.loss_curve_) == 6
+    assert (model.validation_scores_ is not None) == early_stopping[1]
+
+
+@quiet
+@pytest.mark.parametrize("task", TASKS)
+def test_warm_start_with_other_layers(task):
+    X, y = make_task(task)
+    model = our_estimator(task, warm_start=True, max_iter=2).fit(X, y)
+    before = model.coefs_[0].copy()
+    model.set_params(hidden_layer_sizes=(7, 5))
+    with pytest.raises(
+        ValueError, match=r"layers of \[8, 6, 5, \d\] .* one of \[8, 7, 5, \d\] units: keep hidden_layer_sizes"
+    ):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match="keep hidden_layer_sizes"):
+        model.partial_fit(X, y)
+    model.set_params(hidden_layer_sizes=(6, 5))
+    if task not in CLASSIFICATION:
+        with pytest.raises(ValueError, match="number of outputs of y"):
+            model.fit(X, np.column_stack([np.abs(y), np.abs(y)]))
+    elif task == "binary":
+        with pytest.raises(ValueError, match="warm_start can only be used where y has the same classes"):
+            model.fit(X, np.full(150, 10))
+        with pytest.raises(ValueError, match=r"y has classes \[30\]"):
+            model.fit(X, np.where(y == 10, 30, y))
+    assert_array_equal(model.coefs_[0], before)
+
+
+@quiet
+def test_partial_fit_on_multilabel_targets():
+    X, y = make_task("multilabel")
+    for targets in (y, sparse.csr_matrix(y)):
+        model = MLPFromScratchClassifier(random_state=0)
+        model.partial_fit(X, targets, classes=range(3)).partial_fit(X, targets)
+        assert model.predict_proba(X).shape == y.shape
+        with pytest.raises(ValueError, match="y"):
+            model.partial_fit(X, np.column_stack([y, y]))
+    whole = MLPFromScratchClassifier(random_state=0, max_iter=1).fit(X, y)
+    part = MLPFromScratchClassifier(random_state=0).partial_fit(X, y, classes=range(3))
+    assert_array_equal(whole.coefs_[0], part.coefs_[0])
+
+
+@quiet
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_minibatches_without_weight_are_skipped(task, early_stopping):
+    X, y = make_task(task)
+    weight = np.ones(len(X))
+    weight[40:120] = 0
+    model = our_estimator(task, shuffle=False, batch_size=40, max_iter=3, early_stopping=early_stopping)
+    model.fit(X, y, sample_weight=weight)
+    assert np.isfinite(model.loss_curve_).all()
+    if not early_stopping and task not in CLASSIFICATION:
+        rows = np.r_[0:40, 120:150]
+        expected = our_estimator(task, shuffle=False, batch_size=40, max_iter=3).fit(X[rows], y[rows])
+        assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-10)
+        assert_allclose(model.loss_curve_, expected.loss_curve_, rtol=1e-10)
+
+
+@quiet
+def test_partial_fit_follows_changed_parameters():
+    X, y = make_task("regression")
+    model = MLPFromScratchRegressor(random_state=0, solver="sgd", learning_rate="adaptive").fit(X, y)
+    before = model.coefs_[0].copy()
+    model.set_params(learning_rate_init=1e-12, momentum=0).partial_fit(X, y)
+    assert_allclose(model.coefs_[0], before, atol=1e-9)
+    model.set_params(solver="adam", learning_rate="constant", momentum=0.9).partial_fit(X, y)
+    assert type(model._optimizer).__name__ == "Adam"
+
+
+# Reading rows --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [np.array([3, 1, 4]), np.array([5, 0]), slice(2, 5), slice(4, 9)], ids=str)
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "vector", "csr"])
+def test_row_reader(layout, rows):
+    table = np.arange(24.0).reshape(6, 4)
+    array = {
+        "C": table,
+        "F": np.asfortranarray(table),
+        "strided": np.repeat(table, 2, axis=1)[:, ::2],
+        "vector": table[:, 0].copy(),
+        "csr": sparse.csr_array(table),
+    }[layout]
+    reader = _RowReader(array, 3)
+    expected = array[rows].toarray() if layout == "csr" else array[rows]
+    for _ in range(2):
+        read = reader.read(rows)
+        assert_array_equal(read.toarray() if layout == "csr" else read, expected)
+
+
+def test_rows_are_read_into_one_buffer():
+    for order in "CF":
+        reader = _RowReader(np.asarray(np.arange(24.0).reshape(6, 4), order=order), 3)
+        assert np.shares_memory(reader.read(np.array([0, 1, 2])), reader.read(np.array([5])))
+
+
+# Memory --------------------------------------------------------------------------------------------------------------
+
+
+def peak_of_fit(model, X, y, **arguments):
+    """Return the most memory, in bytes, that fit had allocated at one time."""
+    model.fit(X[:300], y[:300])  # imports and caches
+    tracemalloc.start()
+    model.fit(X, y, **arguments)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+@quiet
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_memory_of_a_large_network(solver, early_stopping, order, dtype):
+    """At most six parameter vectors, the buffers of a minibatch and one encoded copy of the targets."""
+    rng = np.random.RandomState(0)
+    X = np.asarray(rng.randn(1000, 600), dtype=dtype, order=order)
+    y = rng.randint(3, size=1000)
+    model = MLPFromScratchClassifier(800, solver=solver, early_stopping=early_stopping, max_iter=2, batch_size=50)
+    vector = count_parameters([600, 800, 3]) * X.itemsize
+    minibatch = 50 * (600 + 2 * 800 + 3 * 3) * X.itemsize
+    targets = 1000 * 3 * X.itemsize
+    assert peak_of_fit(model, X, y) < 6 * vector + minibatch + targets
+
+
+@quiet
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "csr"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_samples_are_not_copied(task, early_stopping, layout):
+    rng = np.random.RandomState(0)
+    X = rng.randn(20_000, 50)
+    y = rng.randint(4, size=20_000) if task == "multiclass" else X[:, 0].copy()
+    X = {
+        "C": lambda: X,
+        "F": lambda: np.asfortranarray(X),
+        "strided": lambda: np.repeat(X, 2, axis=1)[:, ::2],
+        "csr": lambda: sparse.random_array(X.shape, density=0.5, format="csr", rng=rng),
+    }[layout]()
+    size = X.data.nbytes if layout == "csr" else X.nbytes
+    model = our_estimator(task, max_iter=2, early_stopping=early_stopping)
+    targets = len(y) * (4 if task == "multiclass" else 1) * 8
+    assert peak_of_fit(model, X, y) < 0.4 * size + targets
+
+
+@quiet
+def test_memory_does_not_grow_with_epochs():
+    X, y = make_task("multiclass")
+    few, many = (
+        peak_of_fit(our_estimator("multiclass", max_iter=n, tol=0, n_iter_no_change=n), X, y) for n in (5, 205)
+    )
+    assert many - few < 200 * 100  # a number of each curve per epoch
+
+
+def test_outcomes_differ():
+    assert len({training.CONVERGED, training.MAX_ITER_REACHED, training.INTERRUPTED}) == 3

@@ -111,6 +111,8 @@ class BaseMLP(BaseEstimator, ABC):
 
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
+    _optimizer: Optimizer | None
+    _schedule: Schedule | None
 
     # What a subclass provides ----------------------------------------------------------------------------------------
 
@@ -240,6 +242,7 @@ class BaseMLP(BaseEstimator, ABC):
             )
 
     def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress) -> None:
+        self._optimizer, self._schedule = None, None
         outcome, message = train_lbfgs(
             network,
             data,

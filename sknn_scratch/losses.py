@@ -1,9 +1,9 @@
-"""Losses: a number that says how wrong the raw output is, and its derivative with respect to the raw output.
+"""Losses: how wrong the raw output of each sample is, and the derivative of that with respect to the raw output.
 
 The raw output ``z`` is what the last layer computes before any output activation. The loss owns the link from there to
 a prediction ``p`` (probabilities, a positive mean, ...), so that link and loss can be computed together and stably, and
-so that nothing outside this file depends on which two go together. In the formulas ``y`` is the target, ``w`` the
-sample weight, and sums over ``k`` run over the output columns.
+so that nothing outside this file depends on which two go together. In the formulas ``y`` is the target, and sums over
+``k`` run over the output columns.
 
 A new loss is one class below and one line in ``CLASSIFIER_LOSSES`` or ``REGRESSOR_LOSSES``.
 """
@@ -108,9 +108,9 @@ class SoftmaxLink(Link):
     name = "softmax"
 
     def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        np.subtract(raw_output, raw_output.max(axis=1, keepdims=True), out=out)
+        np.subtract(raw_output, np.maximum.reduce(raw_output, axis=1, keepdims=True), out=out)
         np.exp(out, out=out)
-        np.divide(out, out.sum(axis=1, keepdims=True), out=out)
+        np.divide(out, np.add.reduce(out, axis=1, keepdims=True), out=out)
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
         return log_softmax(raw_output, axis=1)
@@ -125,14 +125,14 @@ class SoftmaxLink(Link):
 
 
 class Loss(BaseEstimator):
-    """A loss per sample, averaged over a minibatch with the samples' weights.
+    """A loss per sample; averaging over a minibatch, with or without weights, is left to the engine.
 
     Attributes
     ----------
     link : Link
         From raw output to prediction.
     averages_outputs : bool
-        True where the value is the *mean* over the output columns but the gradient that of their *sum*. That is how
+        True where the loss is the *mean* over the output columns but the gradient that of their *sum*. That is how
         scikit-learn reports and descends the squared error, and so only SquaredError does it.
     """
 
@@ -142,10 +142,8 @@ class Loss(BaseEstimator):
     def check_targets(self, y: NDArray) -> None:
         """Raise ValueError where a target, an array of shape (n_samples, n_outputs), is outside the loss's domain."""
 
-    def value_and_gradient(
-        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
-    ) -> float:
-        """Compute the weighted mean loss and its derivative with respect to the raw output.
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        """Compute the loss of each sample and its derivative with respect to the sample's raw output.
 
         Parameters
         ----------
@@ -153,58 +151,33 @@ class Loss(BaseEstimator):
             Targets; one column of 0 and 1 per class (one column in all for two classes) in classification.
         raw_output : ndarray of shape (n_samples, n_outputs)
             Output of the last layer. It is not needed again and may be used as scratch space.
-        sample_weight : ndarray of shape (n_samples,) or None
-            Non-negative weights with a positive sum.
         gradient : ndarray of shape (n_samples, n_outputs)
-            Filled with the derivative.
+            Filled with the derivatives.
 
         Returns
         -------
-        value : float
+        losses : ndarray of shape (n_samples,)
         """
         raise NotImplementedError
 
 
-def _mean(losses: NDArray, sample_weight: NDArray | None) -> float:
-    """Weighted mean over the samples; the columns of a 2-d array are summed."""
-    if sample_weight is None:
-        return float(np.add.reduce(losses, axis=None)) / len(losses)
-    if losses.ndim == 2:
-        losses = losses.sum(axis=1)
-    return float(np.dot(losses, sample_weight)) / float(sample_weight.sum())
-
-
-def _divide_by_total_weight(gradient: NDArray, sample_weight: NDArray | None) -> None:
-    """Turn the derivatives of each sample's loss into those of the weighted mean."""
-    if sample_weight is not None:
-        np.multiply(gradient, (sample_weight / sample_weight.sum())[:, np.newaxis], out=gradient)
-    elif len(gradient) > 1:
-        np.multiply(gradient, 1.0 / len(gradient), out=gradient)
-
-
-def _half_squares(difference: NDArray, sample_weight: NDArray | None) -> float:
-    """Weighted mean of ``sum_k difference_k**2 / 2``."""
-    if sample_weight is None:
-        return 0.5 * float(np.einsum("ij,ij->", difference, difference)) / len(difference)
-    return 0.5 * _mean(np.einsum("ij,ij->i", difference, difference), sample_weight)
+def _half_squares(difference: NDArray) -> NDArray:
+    """Return ``sum_k difference_k**2 / 2`` of each row."""
+    return 0.5 * np.add.reduce(difference * difference, axis=1)
 
 
 class SquaredError(Loss):
     """Half the squared error ``(z - y)**2 / 2`` for regression; derivative ``z - y``.
 
-    With several outputs the value is the mean over them while the derivative is that of the sum, as in scikit-learn.
+    With several outputs the loss is the mean over them while the derivative is that of the sum, as in scikit-learn.
     """
 
     link = IdentityLink()
     averages_outputs = True
 
-    def value_and_gradient(
-        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
-    ) -> float:
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         np.subtract(raw_output, y, out=gradient)
-        value = _half_squares(gradient, sample_weight) / y.shape[1]
-        _divide_by_total_weight(gradient, sample_weight)
-        return value
+        return _half_squares(gradient) / y.shape[1]
 
 
 class PoissonDeviance(Loss):
@@ -223,14 +196,11 @@ class PoissonDeviance(Loss):
         if (y < 0).any():
             raise ValueError(f"y must not be negative with loss='poisson', got a minimum of {y.min():g}.")
 
-    def value_and_gradient(
-        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
-    ) -> float:
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         self.link.inverse(raw_output, out=gradient)
-        value = _mean(xlogy(y, y) - y * raw_output - y + gradient, sample_weight)
+        losses = np.add.reduce(xlogy(y, y) - y * raw_output - y + gradient, axis=1)
         np.subtract(gradient, y, out=gradient)
-        _divide_by_total_weight(gradient, sample_weight)
-        return value
+        return losses
 
 
 _LOGISTIC = LogisticLink()
@@ -255,10 +225,9 @@ class _ClassifierLoss(Loss):
         return _SOFTMAX if self.multiclass else _LOGISTIC
 
 
-# -log(1 - eps) and -log(eps) of each dtype.
-_LOG_LOSS_RANGE = {
-    np.dtype(dtype): (float(-np.log1p(-np.finfo(dtype).eps)), float(-np.log(np.finfo(dtype).eps)))
-    for dtype in (np.float32, np.float64)
+# Smallest and largest probability with which a loss is reported, as arrays: cheaper for NumPy than numbers.
+_CLIPPED = {
+    np.dtype(t): (np.array(np.finfo(t).eps, t), np.array(1 - np.finfo(t).eps, t)) for t in (np.float32, np.float64)
 }
 
 
@@ -279,26 +248,16 @@ class LogLoss(_ClassifierLoss):
     Bishop, "Pattern Recognition and Machine Learning", 2006, sections 4.3.2 and 4.3.4.
     """
 
-    def value_and_gradient(
-        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
-    ) -> float:
-        if self.multiclass:
-            np.subtract(raw_output, np.maximum.reduce(raw_output, axis=1, keepdims=True), out=raw_output)
-            np.exp(raw_output, out=gradient)
-            total = np.add.reduce(gradient, axis=1)
-            np.divide(gradient, total[:, np.newaxis], out=gradient)
-            losses = np.log(total) - np.add.reduce(raw_output * y, axis=1)
-        else:
-            self.link.inverse(raw_output, out=gradient)
-            losses = np.logaddexp(0, raw_output)
-            losses -= y * raw_output
-        smallest, largest = _LOG_LOSS_RANGE[raw_output.dtype]
-        np.maximum(losses, smallest, out=losses)
-        np.minimum(losses, largest, out=losses)
-        value = _mean(losses, sample_weight)
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        self.link.inverse(raw_output, out=gradient)
+        # 1 - p would lose digits near p = 1; the logistic function of -z does not.
+        p_true = np.add.reduce(gradient * y, axis=1) if self.multiclass else expit((2 * y - 1) * raw_output)
+        smallest, largest = _CLIPPED[gradient.dtype]
+        np.maximum(p_true, smallest, out=p_true)
+        np.minimum(p_true, largest, out=p_true)
+        log_likelihood = np.log(p_true, out=p_true)
         np.subtract(gradient, y, out=gradient)
-        _divide_by_total_weight(gradient, sample_weight)
-        return value
+        return -log_likelihood if self.multiclass else -np.add.reduce(log_likelihood, axis=1)
 
 
 class BrierLoss(_ClassifierLoss):
@@ -317,16 +276,13 @@ class BrierLoss(_ClassifierLoss):
     Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950.
     """
 
-    def value_and_gradient(
-        self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, gradient: NDArray
-    ) -> float:
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         link = self.link
         link.inverse(raw_output, out=raw_output)
         np.subtract(raw_output, y, out=gradient)
-        value = _half_squares(gradient, sample_weight)
+        losses = _half_squares(gradient)
         link.multiply_derivative(gradient, raw_output)
-        _divide_by_total_weight(gradient, sample_weight)
-        return value
+        return losses
 
 
 CLASSIFIER_LOSSES: dict[str, type[_ClassifierLoss]] = {

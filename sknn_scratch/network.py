@@ -60,6 +60,8 @@ def layer_views(vector: NDArray, layer_units: Sequence[int]) -> tuple[list[NDArr
 class _Buffers:
     """Arrays for one minibatch, one entry per layer; ``z[l]`` is ``a[l]`` unless the activation needs its input.
 
+    ``uniform`` holds the relative weights of unweighted samples.
+
     The raw output and its delta are in Fortran order, in which a reduction over the few columns of a row is fast.
     """
 
@@ -68,13 +70,16 @@ class _Buffers:
     raw_output: NDArray
     delta: list[NDArray]
     ones: NDArray
+    uniform: NDArray
 
     def first_rows(self, n: int) -> _Buffers:
         """Return views of the first ``n`` rows."""
         a = [array[:n] for array in self.a]
         z = [a_rows if z is a else z[:n] for z, a, a_rows in zip(self.z, self.a, a, strict=True)]
         delta = [*(array[:n] for array in self.delta[:-1]), _fortran_rows(self.delta[-1], n)]
-        return _Buffers(z, a, _fortran_rows(self.raw_output, n), delta, self.ones[:n])
+        return _Buffers(
+            z, a, _fortran_rows(self.raw_output, n), delta, self.ones[:n], np.full(n, 1 / n, dtype=self.ones.dtype)
+        )
 
 
 def _fortran_rows(array: NDArray, n: int) -> NDArray:
@@ -155,17 +160,17 @@ class Network:
         self.engine.affine(inputs, self.weights[-1], self.biases[-1], out=buffers.raw_output)
         return buffers.raw_output
 
-    def backward(self, X: NDArray, y: NDArray, sample_weight: NDArray | None) -> float:
+    def backward(self, X: NDArray, y: NDArray, relative_weight: NDArray) -> float:
         """Fill ``gradient`` for the minibatch last passed forward and return its mean loss.
 
-        The numbers in the comments are those of the equations in the module's docstring. The activations are used up
-        on the way.
+        ``relative_weight`` holds a weight per sample, which sum to 1. The numbers in the comments are those of the
+        equations in the module's docstring. The activations are used up on the way.
         """
         engine, buffers = self.engine, self._buffers_for(X.shape[0])
         inputs, delta = [X, *buffers.a], buffers.delta
         last = len(self.weights) - 1
 
-        value = engine.output_delta(self.loss, y, buffers.raw_output, sample_weight, out=delta[last])  # (1)
+        value = engine.output_delta(self.loss, y, buffers.raw_output, relative_weight, out=delta[last])  # (1)
         for layer in range(last, -1, -1):
             engine.weight_gradient(inputs[layer], delta[layer], out=self._weight_gradients[layer])  # (3)
             engine.bias_gradient(delta[layer], buffers.ones, out=self._bias_gradients[layer])  # (4)
@@ -186,10 +191,14 @@ class Network:
         sample_weight : ndarray of shape (n_samples,), default=None
             Non-negative, with a positive sum.
         """
+        if sample_weight is None:
+            total, relative_weight = X.shape[0], self._buffers_for(X.shape[0]).uniform
+        else:
+            total = float(np.add.reduce(sample_weight))
+            relative_weight = sample_weight / total
         self.forward(X)
-        value = self.backward(X, y, sample_weight)
+        value = self.backward(X, y, relative_weight)
         if self.alpha > 0:
-            total = X.shape[0] if sample_weight is None else float(sample_weight.sum())
             weights, gradient = self._penalised
             value += self.engine.add_penalty(weights, self.alpha / total, gradient)
         return value
@@ -210,7 +219,7 @@ class Network:
         z = [np.empty_like(array) for array in a] if self.activation.needs_input else a
         raw_output, output_delta = (np.empty((n_rows, self.layer_units[-1]), dtype=dtype, order="F") for _ in range(2))
         delta = [*(np.empty_like(array) for array in a), output_delta]
-        return _Buffers(z, a, raw_output, delta, np.ones(n_rows, dtype=dtype))
+        return _Buffers(z, a, raw_output, delta, np.ones(n_rows, dtype=dtype), np.full(n_rows, 1 / n_rows, dtype=dtype))
 
 
 def predict_raw(

@@ -1,20 +1,18 @@
 """Update rules of the stochastic solvers, on the flat parameter vector.
 
 In the formulas ``w`` is the parameter vector, ``g`` its gradient, ``r`` the learning rate of the current epoch.
-``axpy(x, y, a=c)`` is BLAS's ``y += c * x`` in one pass and in place.
+``scal(c, x)`` is BLAS's ``x *= c`` and ``axpy(x, y, a=c)`` its ``y += c * x``, in one pass and in place.
 
 A new optimiser is one class below and one line in ``OPTIMIZERS``.
 """
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from sknn_scratch.engines.numpy_engine import BLOCK_SIZE, axpy_for
+from sknn_scratch.engines.numpy_engine import BLOCK_SIZE, in_blocks, scal_and_axpy
 
 __all__ = ["OPTIMIZERS", "SGD", "Adam", "Optimizer"]
 
@@ -22,28 +20,32 @@ __all__ = ["OPTIMIZERS", "SGD", "Adam", "Optimizer"]
 class Optimizer(BaseEstimator):
     """A rule that moves the parameters against their gradient.
 
-    ``state_names`` lists the attributes that training changes: what a copy has to take over to carry on.
+    What training changes, and a copy has to take over to carry on, is in the vectors named by ``vector_names``, each as
+    long as the parameter vector, and in ``n_updates``.
     """
 
-    state_names: tuple[str, ...] = ()
+    vector_names: tuple[str, ...] = ()
 
     def start(self, n_parameters: int, dtype: np.dtype) -> None:
         """Make a fresh state for a parameter vector of this length and dtype."""
-        raise NotImplementedError
+        self.n_updates = 0
+        for name in self.vector_names:
+            setattr(self, name, np.zeros(n_parameters, dtype=dtype))
+
+    @property
+    def vectors(self) -> list[NDArray]:
+        """The vectors of the state."""
+        return [getattr(self, name) for name in self.vector_names]
 
     def resume(self, previous: Optimizer) -> None:
         """Take over a copy of the state of ``previous``, an optimiser of the same class."""
-        for name in self.state_names:
-            setattr(self, name, copy.copy(getattr(previous, name)))
+        self.n_updates = previous.n_updates
+        for mine, other in zip(self.vectors, previous.vectors, strict=True):
+            mine[...] = other
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
         """Change ``parameters`` in place by one step."""
         raise NotImplementedError
-
-
-def _blocks(n_parameters: int) -> list[slice]:
-    """Cut a vector into slices of ``BLOCK_SIZE``: the several passes of an update then find it in the cache."""
-    return [slice(start, start + BLOCK_SIZE) for start in range(0, n_parameters, BLOCK_SIZE)]
 
 
 class SGD(Optimizer):
@@ -67,23 +69,21 @@ class SGD(Optimizer):
     Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013.
     """
 
-    state_names = ("velocity",)
+    vector_names = ("velocity",)
+    velocity: NDArray
 
     def __init__(self, momentum: float = 0.9, nesterov: bool = True):
         self.momentum = momentum
         self.nesterov = nesterov
 
-    def start(self, n_parameters: int, dtype: np.dtype) -> None:
-        self.velocity = np.zeros(n_parameters, dtype=dtype)
-
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        axpy, momentum = axpy_for(parameters.dtype), self.momentum
-        for block in _blocks(parameters.size):
-            w, g, velocity = parameters[block], gradient[block], self.velocity[block]
+        (scal, axpy), momentum = scal_and_axpy(parameters.dtype), self.momentum
+        self.n_updates += 1
+        for w, g, velocity in in_blocks(parameters, gradient, self.velocity):
             if momentum == 0:
                 axpy(g, w, a=-learning_rate)
                 continue
-            np.multiply(velocity, momentum, out=velocity)
+            scal(momentum, velocity)
             axpy(g, velocity, a=-learning_rate)
             if self.nesterov:
                 axpy(velocity, w, a=momentum)
@@ -114,34 +114,29 @@ class Adam(Optimizer):
     end of section 2).
     """
 
-    state_names = ("first_moment", "second_moment", "n_updates")
+    vector_names = ("first_moment", "second_moment")
+    first_moment: NDArray
+    second_moment: NDArray
 
     def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def start(self, n_parameters: int, dtype: np.dtype) -> None:
-        self.first_moment = np.zeros(n_parameters, dtype=dtype)
-        self.second_moment = np.zeros(n_parameters, dtype=dtype)
-        self.n_updates = 0
-
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        axpy, beta_1, beta_2, epsilon = axpy_for(parameters.dtype), self.beta_1, self.beta_2, self.epsilon
+        (scal, axpy), beta_1, beta_2 = scal_and_axpy(parameters.dtype), self.beta_1, self.beta_2
         self.n_updates += 1
         rate = learning_rate * (1 - beta_2**self.n_updates) ** 0.5 / (1 - beta_1**self.n_updates)
         scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
-        for block in _blocks(parameters.size):
-            w, g = parameters[block], gradient[block]
-            m, v = self.first_moment[block], self.second_moment[block]
+        for w, g, m, v in in_blocks(parameters, gradient, self.first_moment, self.second_moment):
             step = scratch[: w.size]
-            np.multiply(m, beta_1, out=m)
+            scal(beta_1, m)
             axpy(g, m, a=1 - beta_1)
-            np.multiply(v, beta_2, out=v)
+            scal(beta_2, v)
             np.multiply(g, g, out=step)
             axpy(step, v, a=1 - beta_2)
             np.sqrt(v, out=step)
-            np.add(step, epsilon, out=step)
+            np.add(step, self.epsilon, out=step)
             np.divide(m, step, out=step)
             axpy(step, w, a=-rate)
 

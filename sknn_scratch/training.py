@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,11 +235,12 @@ def train_minibatches(
     try:
         for _ in range(settings.max_iter):
             loss = _train_epoch(network, minibatches, optimizer, schedule.learning_rate)
-            numbers = {
-                "parameters": network.parameters,
-                **{name: getattr(optimizer, name) for name in optimizer.state_names},
-            }
-            _check_finite(loss, numbers, f"epoch {progress.n_iter + 1}", schedule.learning_rate_init)
+            _check_finite(
+                loss,
+                [network.parameters, *optimizer.vectors],
+                f"epoch {progress.n_iter + 1}",
+                schedule.learning_rate_init,
+            )
             score = None if validation_score is None else validation_score()
             is_best = progress.add_epoch(loss, score, settings.tol)
             if is_best and best_parameters is not None:
@@ -283,12 +284,12 @@ def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
     return f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change} consecutive epochs."
 
 
-def _check_finite(loss: float, arrays: dict[str, Any], when: str, learning_rate_init: float | None = None) -> None:
-    """Raise ValueError, saying what to try, if the loss or a number in the named arrays is infinite or NaN."""
-    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-    if np.isfinite(loss) and not broken:
+def _check_finite(loss: float, vectors: list[NDArray], when: str, learning_rate_init: float | None = None) -> None:
+    """Raise ValueError, saying what to try, if the loss or a number in one of the vectors is infinite or NaN."""
+    # A sum is infinite or NaN if one of its terms is.
+    if math.isfinite(loss) and all(math.isfinite(np.add.reduce(vector)) for vector in vectors):
         return
-    what = f"the {broken[0]} contain infinite or NaN" if np.isfinite(loss) else f"the loss is {loss}"
+    what = "the parameters or moments are infinite or NaN" if math.isfinite(loss) else f"the loss is {loss}"
     advice = "Scale the features of X, for example with StandardScaler"
     if learning_rate_init is not None:
         advice += f", or lower learning_rate_init (now {learning_rate_init:g})"
@@ -370,5 +371,5 @@ def train_lbfgs(
     network.parameters[...] = result.x
     progress.loss = float(result.fun)
     progress.n_iter = min(result.nit, max_iter)
-    _check_finite(progress.loss, {"parameters": network.parameters}, f"iteration {progress.n_iter} of lbfgs")
+    _check_finite(progress.loss, [network.parameters], f"iteration {progress.n_iter} of lbfgs")
     return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

@@ -180,6 +180,15 @@ def test_minibatches_without_weight_are_skipped(task, early_stopping):
 
 
 @quiet
+def test_partial_fit_after_lbfgs_starts_a_new_optimiser():
+    X, y = make_task("regression")
+    model = our_estimator("regression", max_iter=2).fit(X, y)
+    model.set_params(solver="lbfgs", hidden_layer_sizes=(3,)).fit(X, y)
+    model.set_params(solver="adam").partial_fit(X, y)
+    assert model._optimizer.n_updates == 1
+
+
+@quiet
 def test_partial_fit_follows_changed_parameters():
     X, y = make_task("regression")
     model = MLPFromScratchRegressor(random_state=0, solver="sgd", learning_rate="adaptive").fit(X, y)

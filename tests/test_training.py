@@ -268,7 +268,7 @@ def test_samples_are_not_copied(task, early_stopping, layout):
         "C": lambda: X,
         "F": lambda: np.asfortranarray(X),
         "strided": lambda: np.repeat(X, 2, axis=1)[:, ::2],
-        "csr": lambda: sparse.random_array(X.shape, density=0.5, format="csr", rng=rng),
+        "csr": lambda: sparse.random(*X.shape, density=0.5, format="csr", random_state=rng),
     }[layout]()
     size = X.data.nbytes if layout == "csr" else X.nbytes
     model = our_estimator(task, max_iter=2, early_stopping=early_stopping)

@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sknn_scratch.activations import ACTIVATIONS, Activation
+from sknn_scratch.activations import ACTIVATIONS
 from sknn_scratch.constraints import (
     Boolean,
     Constraint,
@@ -131,8 +131,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the loss for the targets last encoded."""
 
     @abstractmethod
-    def _score_raw_output(self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None) -> float:
-        """Score predictions for encoded targets, the larger the better."""
+    def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
+        """Score predictions, in the form that the loss's link gives them, for encoded targets: larger is better."""
 
     @abstractmethod
     def _stratify(self, y: NDArray) -> NDArray | None:
@@ -161,18 +161,18 @@ class BaseMLP(BaseEstimator, ABC):
         return self
 
     def _check_parameters(self, incremental: bool) -> None:
-        values = self.get_params(deep=False)
+        values = {name: getattr(self, name) for name in self._constraints}
         check_parameters(type(self).__name__, values, self._constraints)
         if incremental and self.early_stopping:
             raise ValueError(
                 "partial_fit does not support early_stopping=True: it is given one chunk of the data at a time and "
                 "cannot hold out a validation set."
             )
-        defaults = inspect.signature(type(self)).parameters
+        signature = inspect.signature(type(self)).parameters
         ignored = [
             f"{name}={values[name]!r}"
             for name, solvers in _SOLVERS_USING.items()
-            if self.solver not in solvers and values[name] != defaults[name].default
+            if self.solver not in solvers and name in signature and values[name] != signature[name].default
         ]
         if ignored:
             warnings.warn(f"solver={self.solver!r} does not use {', '.join(ignored)}.", UserWarning, stacklevel=4)
@@ -180,13 +180,13 @@ class BaseMLP(BaseEstimator, ABC):
     def _train(self, data: TrainingData, carry_on: bool, incremental: bool) -> None:
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
-        loss, activation = self._make_loss(), ACTIVATIONS[self.activation]()
+        loss, hidden_sizes = self._make_loss(), self._hidden_sizes()
         loss.check_targets(data.y)
-        network = Network(
-            [data.X.shape[1], *self._hidden_sizes(), data.y.shape[1]], activation, loss, self.alpha, data.X.dtype
-        )
+        activation = ACTIVATIONS[self.activation]()
+        layer_units = [data.X.shape[1], *hidden_sizes, data.y.shape[1]]
+        network = Network(layer_units, [activation] * len(hidden_sizes), loss, self.alpha, data.X.dtype)
         if carry_on:
-            self._check_same_layers(network.layer_units)
+            self._check_same_layers(layer_units)
             network.set_layers(self.coefs_, self.intercepts_)
         else:
             network.initialize(GlorotUniform(activation.glorot_factor), rng)
@@ -200,10 +200,10 @@ class BaseMLP(BaseEstimator, ABC):
                 self._run_minibatches(network, data, progress, rng, incremental)
 
         self.coefs_, self.intercepts_ = network.weights, network.biases
-        self.n_layers_ = len(network.layer_units)
-        self.n_outputs_ = network.layer_units[-1]
+        self.n_layers_ = len(layer_units)
+        self.n_outputs_ = layer_units[-1]
         self.out_activation_ = loss.link.name
-        self._hidden_activation, self._loss = activation, loss
+        self._hidden_activations, self._loss = network.activations, loss
         self._keep_progress(progress)
 
     def _run_minibatches(
@@ -291,10 +291,11 @@ class BaseMLP(BaseEstimator, ABC):
                     raise ValueError(f"sample_weight is zero for every sample of the {part} set ({described}).")
 
         def validation_score() -> float:
-            raw_output = predict_raw(
-                data.X, network.weights, network.biases, network.activation, network.engine, validation_rows
+            prediction = predict_raw(
+                data.X, network.weights, network.biases, network.activations, network.engine, validation_rows
             )
-            return self._score_raw_output(y, raw_output, sample_weight)
+            network.loss.link.inverse(prediction, out=prediction)
+            return self._score_prediction(y, prediction, sample_weight)
 
         return TrainingData(data.X, data.y, data.sample_weight, train_rows), validation_score
 
@@ -309,7 +310,7 @@ class BaseMLP(BaseEstimator, ABC):
     # Building the parts ----------------------------------------------------------------------------------------------
 
     def _hidden_sizes(self) -> list[int]:
-        return [int(size) for size in np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=int))]
+        return np.ravel(np.asarray(self.hidden_layer_sizes, dtype=int)).tolist()
 
     def _check_same_layers(self, layer_units: list[int]) -> None:
         fitted = [self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_)]
@@ -332,9 +333,7 @@ class BaseMLP(BaseEstimator, ABC):
         return min(self.batch_size, n_rows)
 
     def _make_optimizer(self, network: Network, incremental: bool) -> Optimizer:
-        parameters = self.get_params(deep=False)
-        parameters["nesterov"] = self.nesterovs_momentum
-        optimizer = _build(OPTIMIZERS[self.solver], parameters)
+        optimizer = _build(OPTIMIZERS[self.solver], self)
         optimizer.start(network.parameters.size, network.parameters.dtype)
         previous: Any = getattr(self, "_optimizer", None)
         if incremental and type(previous) is type(optimizer):
@@ -344,7 +343,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _make_schedule(self, incremental: bool) -> Schedule:
         # scikit-learn's schedules act on sgd alone.
         name = self.learning_rate if self.solver == "sgd" else "constant"
-        schedule = _build(SCHEDULES[name], self.get_params(deep=False))
+        schedule = _build(SCHEDULES[name], self)
         previous: Any = getattr(self, "_schedule", None)
         if incremental and type(previous) is type(schedule) and previous.get_params() == schedule.get_params():
             schedule.resume(previous)
@@ -380,9 +379,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the output of the last layer, before the link, of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         X = check_samples(self, X, reset=False)
-        activation: Activation = self._hidden_activation
         with np.errstate(over="ignore"):
-            return predict_raw(X, self.coefs_, self.intercepts_, activation)
+            return predict_raw(X, self.coefs_, self.intercepts_, self._hidden_activations)
 
     def _link_inverse(self, raw_output: NDArray) -> NDArray:
         """Turn raw output into predictions, in place."""
@@ -396,6 +394,6 @@ class BaseMLP(BaseEstimator, ABC):
         return tags
 
 
-def _build(component: type[Any], parameters: dict[str, Any]) -> Any:
+def _build(component: type[Any], estimator: BaseEstimator) -> Any:
     """Make a component with those of the estimator's parameters that it takes."""
-    return component(**{name: parameters[name] for name in inspect.signature(component).parameters})
+    return component(**{name: getattr(estimator, name) for name in inspect.signature(component).parameters})

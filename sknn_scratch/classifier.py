@@ -391,9 +391,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             return probability.argmax(axis=1)
         return (probability > 0.5) & (len(self.classes_) > 1)
 
-    def _score_raw_output(self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None) -> float:
-        self._make_loss().link.inverse(raw_output, out=raw_output)
-        return accuracy_score(self._decisions(y), self._decisions(raw_output), sample_weight=sample_weight)
+    def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
+        return accuracy_score(self._decisions(y), self._decisions(prediction), sample_weight=sample_weight)
 
     def _stratify(self, y: NDArray) -> NDArray | None:
         return y[:, 0] if y.shape[1] == 1 else None

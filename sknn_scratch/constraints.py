@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Protocol, cast
@@ -101,9 +102,9 @@ class HiddenLayerSizes:
 
     def allows(self, value: Any) -> bool:
         size = Number(Integral, "[1, inf)")
-        if isinstance(value, np.ndarray):
-            return value.ndim <= 1 and all(size.allows(n) for n in value.reshape(-1).tolist())
-        if isinstance(value, list | tuple | range):
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            return size.allows(value.item())
+        if isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping | AbstractSet):
             return all(size.allows(n) for n in value)
         return size.allows(value)
 

@@ -95,8 +95,8 @@ class Network:
     ----------
     layer_units : sequence of int
         Sizes of all layers, from the number of features to the number of outputs.
-    activation : Activation
-        Of the hidden layers.
+    activations : sequence of Activation
+        One for each hidden layer.
     loss : Loss
         Takes the raw output.
     alpha : float
@@ -118,14 +118,14 @@ class Network:
     def __init__(
         self,
         layer_units: Sequence[int],
-        activation: Activation,
+        activations: Sequence[Activation],
         loss: Loss,
         alpha: float,
         dtype: DTypeLike,
         engine: ModuleType = numpy_engine,
     ):
         self.layer_units = list(layer_units)
-        self.activation = activation
+        self.activations = list(activations)
         self.loss = loss
         self.alpha = alpha
         self.engine = engine
@@ -153,9 +153,10 @@ class Network:
         """Return the raw output for a minibatch, keeping what the backward pass needs."""
         buffers = self._buffers_for(X.shape[0])
         inputs = X
-        for weights, biases, z, a in zip(self.weights, self.biases, buffers.z, buffers.a, strict=False):
-            self.engine.affine(inputs, weights, biases, out=z)
-            self.engine.activate(self.activation, z, out=a)
+        for layer, activation in enumerate(self.activations):
+            z, a = buffers.z[layer], buffers.a[layer]
+            self.engine.affine(inputs, self.weights[layer], self.biases[layer], out=z)
+            self.engine.activate(activation, z, out=a)
             inputs = a
         self.engine.affine(inputs, self.weights[-1], self.biases[-1], out=buffers.raw_output)
         return buffers.raw_output
@@ -175,10 +176,8 @@ class Network:
             engine.weight_gradient(inputs[layer], delta[layer], out=self._weight_gradients[layer])  # (3)
             engine.bias_gradient(delta[layer], buffers.ones, out=self._bias_gradients[layer])  # (4)
             if layer > 0:
-                z, a = buffers.z[layer - 1], buffers.a[layer - 1]
-                engine.hidden_delta(
-                    delta[layer], self.weights[layer], self.activation, z, a, out=delta[layer - 1]
-                )  # (2)
+                activation, z, a = self.activations[layer - 1], buffers.z[layer - 1], buffers.a[layer - 1]
+                engine.hidden_delta(delta[layer], self.weights[layer], activation, z, a, out=delta[layer - 1])  # (2)
         return value
 
     def loss_and_gradient(self, X: NDArray, y: NDArray, sample_weight: NDArray | None = None) -> float:
@@ -216,7 +215,7 @@ class Network:
     def _allocate(self, n_rows: int) -> _Buffers:
         dtype, hidden = self.parameters.dtype, self.layer_units[1:-1]
         a = [np.empty((n_rows, width), dtype=dtype) for width in hidden]
-        z = [np.empty_like(array) for array in a] if self.activation.needs_input else a
+        z = [np.empty_like(array) if f.needs_input else array for f, array in zip(self.activations, a, strict=True)]
         raw_output, output_delta = (np.empty((n_rows, self.layer_units[-1]), dtype=dtype, order="F") for _ in range(2))
         delta = [*(np.empty_like(array) for array in a), output_delta]
         return _Buffers(z, a, raw_output, delta, np.ones(n_rows, dtype=dtype), np.full(n_rows, 1 / n_rows, dtype=dtype))
@@ -226,7 +225,7 @@ def predict_raw(
     X: NDArray,
     weights: Sequence[NDArray],
     biases: Sequence[NDArray],
-    activation: Activation,
+    activations: Sequence[Activation],
     engine: ModuleType = numpy_engine,
     rows: NDArray | None = None,
 ) -> NDArray:
@@ -237,8 +236,8 @@ def predict_raw(
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     weights, biases : sequence of ndarray
         One entry per layer.
-    activation : Activation
-        Of the hidden layers.
+    activations : sequence of Activation
+        One for each hidden layer.
     engine : module, default=numpy_engine
         Does the arithmetic.
     rows : ndarray of int, default=None
@@ -262,7 +261,7 @@ def predict_raw(
         for layer, buffer in enumerate(hidden):
             z = buffer[: stop - start]
             engine.affine(inputs, weights[layer], biases[layer], out=z)
-            engine.activate(activation, z, out=z)
+            engine.activate(activations[layer], z, out=z)
             inputs = z
         engine.affine(inputs, weights[-1], biases[-1], out=raw_output[start:stop])
     return raw_output

@@ -61,7 +61,7 @@ class SGD(Optimizer):
     ----------
     momentum : float, default=0.9
         Share of the last step that is carried on, in [0, 1]; 0 is plain gradient descent.
-    nesterov : bool, default=True
+    nesterovs_momentum : bool, default=True
         Whether to look ahead along the velocity.
 
     References
@@ -72,9 +72,9 @@ class SGD(Optimizer):
     vector_names = ("velocity",)
     velocity: NDArray
 
-    def __init__(self, momentum: float = 0.9, nesterov: bool = True):
+    def __init__(self, momentum: float = 0.9, nesterovs_momentum: bool = True):
         self.momentum = momentum
-        self.nesterov = nesterov
+        self.nesterovs_momentum = nesterovs_momentum
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
         (scal, axpy), momentum = scal_and_axpy(parameters.dtype), self.momentum
@@ -85,7 +85,7 @@ class SGD(Optimizer):
                 continue
             scal(momentum, velocity)
             axpy(g, velocity, a=-learning_rate)
-            if self.nesterov:
+            if self.nesterovs_momentum:
                 axpy(velocity, w, a=momentum)
                 axpy(g, w, a=-learning_rate)
             else:

@@ -289,11 +289,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     def _make_loss(self) -> Loss:
         return REGRESSOR_LOSSES[self.loss]()
 
-    def _score_raw_output(self, y: NDArray, raw_output: NDArray, sample_weight: NDArray | None) -> float:
-        self._make_loss().link.inverse(raw_output, out=raw_output)
-        if not np.isfinite(raw_output).all():
+    def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
+        if not np.isfinite(prediction).all():
             return np.nan
-        return r2_score(y, raw_output, sample_weight=sample_weight)
+        return r2_score(y, prediction, sample_weight=sample_weight)
 
     def _stratify(self, y: NDArray) -> None:
         return None

@@ -185,3 +185,19 @@ def test_parameters_set_after_fit_take_effect_at_the_next_fit():
     before = model.predict_proba(X)
     model.set_params(activation="tanh", loss="squared_error")
     assert_array_equal(model.predict_proba(X), before)
+
+
+def test_subclasses_with_other_parameters():
+    class Small(MLPFromScratchClassifier):
+        def __init__(self, width=3, random_state=None):
+            super().__init__(hidden_layer_sizes=width, max_iter=5, random_state=random_state)
+            self.width = width
+
+    class WithOption(MLPFromScratchRegressor):
+        def __init__(self, option=None, solver="sgd", momentum=0.5):
+            super().__init__(solver=solver, momentum=momentum, max_iter=5)
+            self.option = option
+
+    X, y = make_task("binary")
+    assert clone(Small(4)).fit(X, y).coefs_[0].shape == (8, 4)
+    assert WithOption("something").fit(X, y).partial_fit(X, y).n_iter_ == 1

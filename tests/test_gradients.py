@@ -60,7 +60,7 @@ def make_batch(loss, n_outputs, n_samples=12):
 def assert_gradient_is_right(activation, loss, n_outputs, hidden, *, sparse=False, weighted=False):
     X, y, weight = make_batch(loss, n_outputs)
     weight = weight if weighted else None
-    network = Network([4, *hidden, n_outputs], activation, loss, 0.1, np.float64)
+    network = Network([4, *hidden, n_outputs], [activation] * len(hidden), loss, 0.1, np.float64)
     network.initialize(GlorotUniform(), np.random.RandomState(1))
     samples = csr_matrix(X) if sparse else X
     network.loss_and_gradient(samples, y, weight)
@@ -113,7 +113,7 @@ def test_value_in_place_and_elsewhere_agree(activation):
 
 def test_smaller_minibatches_use_views():
     X, y, _ = make_batch(BrierLoss(True), 3)
-    network = Network([4, 5, 3], SiLU(), BrierLoss(True), 0.1, np.float64)
+    network = Network([4, 5, 3], [SiLU()], BrierLoss(True), 0.1, np.float64)
     network.initialize(GlorotUniform(), np.random.RandomState(1))
     network.loss_and_gradient(X[:5], y[:5])
     alone = network.gradient.copy()
@@ -123,3 +123,14 @@ def test_smaller_minibatches_use_views():
     few, many = network._buffers[5], network._buffers[12]
     assert np.shares_memory(few.a[0], many.a[0])
     assert np.shares_memory(few.raw_output, many.raw_output)
+
+
+def test_activations_of_their_own_for_each_layer():
+    loss = LogLoss(True)
+    X, y, _ = make_batch(loss, 3)
+    network = Network([4, 5, 4, 3], [SiLU(), ACTIVATIONS["tanh"]()], loss, 0.1, np.float64)
+    network.initialize(GlorotUniform(), np.random.RandomState(1))
+    network.loss_and_gradient(X, y)
+    expected = central_differences(network, lambda: network.loss_and_gradient(X, y))
+    network.loss_and_gradient(X, y)
+    assert_allclose(network.gradient, expected, rtol=0, atol=1e-6)

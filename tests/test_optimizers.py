@@ -11,7 +11,13 @@ from sknn_scratch.initializers import INITIALIZERS
 from sknn_scratch.optimizers import BLOCK_SIZE, OPTIMIZERS, SGD, Adam
 from sknn_scratch.schedules import SCHEDULES, Adaptive, InverseScaling
 
-VARIANTS = [SGD(momentum=0), SGD(nesterov=False), SGD(), Adam(), *(optimizer() for optimizer in OPTIMIZERS.values())]
+VARIANTS = [
+    SGD(momentum=0),
+    SGD(nesterovs_momentum=False),
+    SGD(),
+    Adam(),
+    *(optimizer() for optimizer in OPTIMIZERS.values()),
+]
 
 
 def minimize(optimizer, gradient, start, learning_rate, n_steps):

@@ -33,6 +33,7 @@ from sknn_scratch.losses import Loss
 from sknn_scratch.network import Network, predict_raw
 from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.schedules import SCHEDULES, Schedule
+from sknn_scratch.threads import one_blas_thread_if_small
 from sknn_scratch.training import (
     INTERRUPTED,
     MAX_ITER_REACHED,
@@ -213,23 +214,16 @@ class BaseMLP(BaseEstimator, ABC):
         validation_score = None
         if self.early_stopping:
             data, validation_score = self._hold_out(network, data, rng)
-        outcome = train_minibatches(
-            network,
-            data,
-            optimizer,
-            schedule,
-            progress,
-            MinibatchSettings(
-                batch_size=self._batch_size(data.n_rows),
-                max_iter=1 if incremental else self.max_iter,
-                shuffle=self.shuffle,
-                tol=self.tol,
-                n_iter_no_change=self.n_iter_no_change,
-                verbose=bool(self.verbose),
-            ),
-            rng,
-            validation_score,
+        settings = MinibatchSettings(
+            batch_size=self._batch_size(data.n_rows),
+            max_iter=1 if incremental else self.max_iter,
+            shuffle=self.shuffle,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            verbose=bool(self.verbose),
         )
+        with one_blas_thread_if_small(network.largest_product(settings.batch_size)):
+            outcome = train_minibatches(network, data, optimizer, schedule, progress, settings, rng, validation_score)
         self._optimizer, self._schedule = optimizer, schedule
         if outcome == INTERRUPTED:
             warnings.warn("Training interrupted by user.", UserWarning, stacklevel=5)
@@ -243,15 +237,16 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress) -> None:
         self._optimizer, self._schedule = None, None
-        outcome, message = train_lbfgs(
-            network,
-            data,
-            progress,
-            max_iter=self.max_iter,
-            max_fun=self.max_fun,
-            tol=self.tol,
-            verbose=bool(self.verbose),
-        )
+        with one_blas_thread_if_small(network.largest_product(data.n_rows)):
+            outcome, message = train_lbfgs(
+                network,
+                data,
+                progress,
+                max_iter=self.max_iter,
+                max_fun=self.max_fun,
+                tol=self.tol,
+                verbose=bool(self.verbose),
+            )
         if outcome == INTERRUPTED:
             warnings.warn("Training interrupted by user.", UserWarning, stacklevel=5)
         elif outcome == MAX_ITER_REACHED:

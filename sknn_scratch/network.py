@@ -149,6 +149,10 @@ class Network:
         for own, given in zip(self.weights + self.biases, [*weights, *biases], strict=True):
             own[...] = given
 
+    def largest_product(self, n_rows: int) -> int:
+        """Return the number of multiplications in the largest matrix product for a minibatch of ``n_rows``."""
+        return n_rows * max(weights.size for weights in self.weights)
+
     def forward(self, X: NDArray) -> NDArray:
         """Return the raw output for a minibatch, keeping what the backward pass needs."""
         buffers = self._buffers_for(X.shape[0])

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of ours that stand in the lines above it.
 LAYERS = [
-    {"activations", "losses", "initializers", "schedules", "constraints", "validation"},
+    {"activations", "losses", "initializers", "schedules", "constraints", "threads", "validation"},
     {"engines", "engines.numpy_engine"},
     {"network", "optimizers"},
     {"training"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"classifier", "regressor"},
     {"__init__"},
 ]
-THIRD_PARTY = {"numpy", "scipy", "sklearn"}
+THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
 
 
 def module_name(path):

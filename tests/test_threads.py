@@ -1,0 +1,98 @@
+"""The limit of BLAS threads during fit."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from sknn_scratch import MLPFromScratchClassifier
+from sknn_scratch.network import Network
+from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, SMALL, one_blas_thread_if_small
+
+INSIDE = (SINGLE_THREADED_ANYWAY + SMALL) // 2
+
+
+def blas_threads():
+    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    with threadpool_limits(2, user_api="blas"):
+        yield
+
+
+@pytest.mark.parametrize(("product", "limited"), [(10, False), (INSIDE, True), (SMALL, False)])
+def test_limit_goes_by_size_and_is_lifted(product, limited):
+    before = blas_threads()
+    with one_blas_thread_if_small(product):
+        assert blas_threads() == ([1] * len(before) if limited else before)
+    assert blas_threads() == before
+    with pytest.raises(KeyError), one_blas_thread_if_small(product):
+        raise KeyError
+    assert blas_threads() == before
+
+
+def test_a_lower_limit_of_the_user_stays():
+    with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread_if_small(INSIDE):
+            pass
+        assert set(blas_threads()) == {1}
+
+
+def test_overlapping_blocks():
+    before, inside, leave = blas_threads(), threading.Event(), threading.Event()
+
+    def overlap():
+        with one_blas_thread_if_small(INSIDE):
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=overlap)
+    with one_blas_thread_if_small(INSIDE):
+        thread.start()
+        inside.wait(10)
+        with one_blas_thread_if_small(INSIDE):
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+    leave.set()
+    thread.join(10)
+    assert blas_threads() == before
+    with one_blas_thread_if_small(INSIDE):
+        assert set(blas_threads()) == {1}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fits_in_threads_do_not_disturb_each_other():
+    X = np.random.RandomState(0).randn(200, 100)
+    models = [MLPFromScratchClassifier(80, max_iter=4, random_state=seed) for seed in range(6)]
+    before = blas_threads()
+    expected = [clone(model).fit(X, X[:, 0] > 0).coefs_[0] for model in models]
+    with ThreadPoolExecutor(3) as pool:
+        fitted = list(pool.map(lambda model: model.fit(X, X[:, 0] > 0), models))
+    for model, coefs in zip(fitted, expected, strict=True):
+        assert_allclose(model.coefs_[0], coefs, rtol=1e-9)
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize(("width", "limited"), [(4, False), (150, True), (2000, False)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fit(monkeypatch, width, limited, solver):
+    seen, compute = [], Network.loss_and_gradient
+
+    def record(self, *args):
+        seen.append(blas_threads())
+        return compute(self, *args)
+
+    monkeypatch.setattr(Network, "loss_and_gradient", record)
+    before = blas_threads()
+    X = np.random.RandomState(0).randn(100, 100)
+    MLPFromScratchClassifier(width, max_iter=1, solver=solver).fit(X, X[:, 0] > 0)
+    assert seen[0] == ([1] * len(before) if limited else before)
+    assert blas_threads() == before

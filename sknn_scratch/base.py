@@ -157,7 +157,7 @@ class BaseMLP(BaseEstimator, ABC):
             dtype = self.coefs_[0].dtype if carry_on else FLOAT_DTYPES
             X = check_samples(self, X, reset=not carry_on, dtype=dtype)
             y = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
-            sample_weight = check_sample_weight(sample_weight, X.shape[0], X.dtype)
+            sample_weight = check_sample_weight(sample_weight, X.shape[0])
             self._train(TrainingData(X, y, sample_weight), carry_on, incremental)
         return self
 

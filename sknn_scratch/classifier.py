@@ -341,8 +341,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             self._learn_classes(y, target_type, classes)
         self._check_known(y, target_type, classes, all_classes=carry_on and not incremental)
         if target_type == "multilabel-indicator":
-            dense = y.toarray(order="F") if hasattr(y, "toarray") else y
-            return np.asarray(dense, dtype=X.dtype)
+            dense = y.toarray() if hasattr(y, "toarray") else y
+            return (dense != 0).astype(X.dtype)
         return self._one_hot(y, X.dtype)
 
     def _learn_classes(self, y: NDArray, target_type: str, classes: ArrayLike | None) -> None:
@@ -363,6 +363,10 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         if classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
             raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes_}.")
         found = unique_labels(y)
+        if target_type == "multilabel-indicator" and len(found) != len(self.classes_):
+            raise ValueError(
+                f"y has {len(found)} columns, but there are {len(self.classes_)} classes, {self.classes_}."
+            )
         unknown = np.setdiff1d(found, self.classes_)
         if unknown.size:
             raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes_}.")

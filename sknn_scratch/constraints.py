@@ -101,7 +101,7 @@ class HiddenLayerSizes:
     """A positive integer, or a sequence of them."""
 
     def allows(self, value: Any) -> bool:
-        size = Number(Integral, "[1, inf)")
+        size = Number(Integral, f"[1, {2**31 - 1}]")
         if isinstance(value, np.ndarray) and value.ndim == 0:
             return size.allows(value.item())
         if isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping | AbstractSet):
@@ -109,7 +109,7 @@ class HiddenLayerSizes:
         return size.allows(value)
 
     def __str__(self) -> str:
-        return "an integer of at least 1, or a list, tuple or 1-d array of such integers"
+        return f"an integer from 1 to {2**31 - 1}, or a list, tuple or 1-d array of such integers"
 
 
 class RandomState:

@@ -198,7 +198,7 @@ class Network:
             total, relative_weight = X.shape[0], self._buffers_for(X.shape[0]).uniform
         else:
             total = float(np.add.reduce(sample_weight))
-            relative_weight = sample_weight / total
+            relative_weight = (sample_weight / total).astype(self.parameters.dtype, copy=False)
         self.forward(X)
         value = self.backward(X, y, relative_weight)
         if self.alpha > 0:

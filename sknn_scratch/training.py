@@ -76,16 +76,18 @@ class Progress:
         is_best = False
         if validation_score is None:
             assert self.best_loss is not None
-            improved = loss <= self.best_loss - tol
+            stalled = loss > self.best_loss - tol
             self.best_loss = min(loss, self.best_loss)
         else:
             assert self.validation_scores is not None
             assert self.best_validation_score is not None
             self.validation_scores.append(validation_score)
-            improved = validation_score >= self.best_validation_score + tol
+            # A score can be NaN, which compares as neither better nor worse.
+            stalled = validation_score < self.best_validation_score + tol
             is_best = validation_score > self.best_validation_score
-            self.best_validation_score = max(validation_score, self.best_validation_score)
-        self.no_improvement_count = 0 if improved else self.no_improvement_count + 1
+            if is_best:
+                self.best_validation_score = validation_score
+        self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
         return is_best
 
 
@@ -290,7 +292,7 @@ def _check_finite(loss: float, vectors: list[NDArray], when: str, learning_rate_
     if math.isfinite(loss) and all(math.isfinite(np.add.reduce(vector)) for vector in vectors):
         return
     what = "the parameters or moments are infinite or NaN" if math.isfinite(loss) else f"the loss is {loss}"
-    advice = "Scale the features of X, for example with StandardScaler"
+    advice = "Scale the features of X (and y, if it is numbers), for example with StandardScaler"
     if learning_rate_init is not None:
         advice += f", or lower learning_rate_init (now {learning_rate_init:g})"
     raise ValueError(f"Training diverged in {when}: {what}. {advice}.")
@@ -370,6 +372,10 @@ def train_lbfgs(
         return INTERRUPTED, "interrupted"
     network.parameters[...] = result.x
     progress.loss = float(result.fun)
+    if progress.loss_curve:
+        # A line search that fails ends at its best point, of which the callback is not told.
+        progress.loss_curve[-1] = progress.loss
+        progress.best_loss = min(progress.loss_curve)
     progress.n_iter = min(result.nit, max_iter)
     _check_finite(progress.loss, [network.parameters], f"iteration {progress.n_iter} of lbfgs")
     return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
@@ -73,16 +75,25 @@ def _flatten_column(y: NDArray) -> NDArray:
     return y
 
 
+def _cast(name: str, array: NDArray, dtype: DTypeLike) -> NDArray:
+    """Return the array with this dtype, copied only if it has another."""
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype, copy=False)
+    if not np.isfinite(cast).all():
+        raise ValueError(f"{name} has values too large for {np.dtype(dtype)}, the dtype of X: {np.abs(array).max():g}.")
+    return cast
+
+
 def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtype: DTypeLike) -> NDArray:
     """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
     _require_targets(estimator, y)
     with _naming("y"):
-        y = check_array(y, ensure_2d=False, dtype=dtype, input_name="y")
+        y = check_array(y, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="y")
         if y.ndim not in (1, 2) or y.size == 0:
             raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
         y = _flatten_column(y)
     _check_length("y", y, n_samples)
-    return y
+    return _cast("y", y, dtype)
 
 
 def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDArray, str]:
@@ -102,28 +113,38 @@ def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDAr
         target_type = type_of_target(y, input_name="y")
     _check_length("y", y, n_samples)
     if target_type not in ("binary", "multiclass", "multilabel-indicator"):
+        hint = "for continuous targets use MLPFromScratchRegressor"
+        if y.dtype == object:
+            hint = "labels that are numbers need a numeric dtype, such as that of y.astype(int)"
         raise ValueError(
             f"Unknown label type: y is {target_type}, of shape {y.shape} and dtype {y.dtype}. A classifier takes class "
-            "labels, or for multilabel targets a matrix of 0 and 1; for continuous targets use MLPFromScratchRegressor."
+            f"labels, or for multilabel targets a matrix of 0 and 1; {hint}."
         )
+    if target_type == "multilabel-indicator":
+        values = np.unique(y.data if hasattr(y, "tocsr") else y)
+        if np.count_nonzero(values) > 1:
+            raise ValueError(f"y is a matrix of labels, which must be 0 or 1; got {values}.")
     return y, target_type
 
 
 def _check_label_types(y: Any) -> None:
-    """Raise TypeError for labels of which some are strings and some are not, or some are missing."""
-    is_object_vector = getattr(y, "dtype", None) == np.dtype(object) and y.ndim == 1
-    if not (is_object_vector or isinstance(y, list | tuple)):
+    """Raise TypeError for labels of which some are missing, or some are strings and some are not."""
+    if isinstance(y, list | tuple):
+        labels = list(y)  # an array would turn a mixture into strings
+    elif not issparse(y) and np.asarray(y).dtype == object:
+        labels = np.asarray(y).ravel().tolist()
+    else:
         return
-    labels = list(y)
-    if any(label is None for label in labels):
-        raise TypeError("y contains None; every sample needs a label.")
+    for label in labels:
+        if label is None or (isinstance(label, float) and math.isnan(label)) or type(label).__name__ == "NAType":
+            raise TypeError(f"y contains {label}; every sample needs a label.")
     n_strings = sum(isinstance(label, str) for label in labels)
     if 0 < n_strings < len(labels):
         types = sorted({type(label).__name__ for label in labels})
         raise TypeError(f"y mixes labels of different types: {', '.join(types)}. Use either strings or numbers.")
 
 
-def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int, dtype: DTypeLike) -> NDArray | None:
+def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int) -> NDArray | None:
     """Return the weights as a float vector, or None for None; a number stands for equal weights.
 
     Raises
@@ -136,12 +157,15 @@ def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int,
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
     with _naming("sample_weight"):
-        weights = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
+        weights = check_array(sample_weight, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
     _check_length("sample_weight", weights, n_samples)
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got a minimum of {weights.min():g}.")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            raise ValueError(f"sample_weight must have a finite sum, got a maximum of {weights.max():g}.")
     if not weights.any():
         raise ValueError("sample_weight must be positive for at least one sample, got only zeros.")
     return weights

@@ -69,6 +69,7 @@ WRONG = {
         {3: 4},
         True,
         np.array([1.5]),
+        10**30,
     ],
     "activation": ["foo", None, 3, "ReLU"],
     "solver": ["foo", None, 1],
@@ -225,7 +226,13 @@ BAD_LABELS = {
     "inf": (np.where(y == 10, np.inf, 1.0), "Input y contains infinity"),
     "missing": ([None, *y[1:]], "y contains None"),
     "missing object": (np.array([None, *y[1:]], dtype=object), "y contains None"),
-    "missing string": (np.array([np.nan, *["a"] * 149], dtype=object), "y"),
+    "missing string": (np.array([np.nan, *["a"] * 149], dtype=object), "y contains nan"),
+    "missing pandas string": (pd.Series([None, *["a"] * 149], dtype="string"), "y contains <NA>"),
+    "mixed frame": (pd.DataFrame({"y": ["a", *y[1:]]}), "y mixes labels"),
+    "numbers as objects": (y.astype(object), "Unknown label type: y is unknown.*numeric dtype"),
+    "labels 1 and 2": (np.tile([[1, 2]], (150, 1)), r"y is a matrix of labels, which must be 0 or 1; got \[1 2\]"),
+    "labels -1 and 1": (np.tile([[-1, 1]], (150, 1)), r"must be 0 or 1; got \[-1  1\]"),
+    "sparse labels": (sparse.csr_matrix(np.tile([[1, 2]], (150, 1))), r"must be 0 or 1; got \[1 2\]"),
     "mixed": (["a", *y[1:]], "y mixes labels of different types: .*int.*, str"),
     "mixed object": (np.array(["a", *y[1:]], dtype=object), "y mixes labels"),
     "3-d": (np.zeros((150, 1, 1)), "y"),
@@ -262,6 +269,11 @@ def test_bad_numbers(case):
     assert_raises(MLPFromScratchRegressor(), lambda e: e.partial_fit(X, targets), message)
 
 
+def test_too_large_for_the_dtype_of_the_samples():
+    with pytest.raises(ValueError, match=r"y has values too large for float32, the dtype of X: 1e\+39"):
+        MLPFromScratchRegressor().fit(X.astype(np.float32), np.full(150, 1e39))
+
+
 def test_negative_counts():
     for method in ("fit", "partial_fit"):
         message = "y must not be negative with loss='poisson', got a minimum of -2"
@@ -282,6 +294,7 @@ BAD_WEIGHTS = {
     "text": (["a"] * 150, "sample_weight cannot be used: could not convert"),
     "string": ("balanced", "sample_weight"),
     "complex": (np.ones(150) + 1j, "sample_weight cannot be used: Complex data"),
+    "infinite sum": (np.full(150, 1e307), r"sample_weight must have a finite sum, got a maximum of 1e\+307"),
     "negative number": (-1, "sample_weight must not be negative"),
 }
 
@@ -324,6 +337,12 @@ def test_partial_fit_with_other_classes():
 def test_partial_fit_with_malformed_classes(classes):
     with pytest.raises(ValueError, match="classes must be a 1-d array of class labels"):
         MLPFromScratchClassifier().partial_fit(X, y, classes=classes)
+
+
+@pytest.mark.parametrize("classes", [range(2), range(4)])
+def test_partial_fit_with_other_columns_than_classes(classes):
+    with pytest.raises(ValueError, match=f"y has 3 columns, but there are {len(classes)} classes"):
+        MLPFromScratchClassifier().partial_fit(*make_task("multilabel"), classes=classes)
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)

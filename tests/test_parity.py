@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_matrix, csr_array, csr_matrix
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from tasks import CLASSIFICATION, TASKS, estimator_pair, make_task
 
@@ -34,7 +35,8 @@ def assert_same_model(ours, theirs, X, tolerance):
             if other is None:
                 assert mine is None
             else:
-                assert_close(mine, other, tolerance)
+                assert_array_equal(np.isnan(mine), np.isnan(other))
+                assert_close(np.nan_to_num(mine), np.nan_to_num(other), tolerance)
     if hasattr(theirs, "classes_"):
         assert_array_equal(ours.classes_, theirs.classes_)
         assert ours.classes_.dtype == theirs.classes_.dtype
@@ -150,6 +152,41 @@ def test_early_stopping(task, shuffle, weighted, solver):
         batch_size=20,
         max_iter=30,
     )
+
+
+def test_validation_score_that_is_nan_for_a_while():
+    X = np.random.RandomState(0).randn(60, 3)
+    y = np.random.RandomState(1).poisson(np.exp(-X[:, 0])).astype(float)
+    X[4, 0] = 2000
+    ours = fit_both(
+        "poisson",
+        X,
+        y,
+        hidden_layer_sizes=(),
+        early_stopping=True,
+        random_state=4,
+        max_iter=100,
+        learning_rate_init=0.05,
+        validation_fraction=0.2,
+    )
+    assert np.isnan(ours.validation_scores_[0])
+    assert ours.best_validation_score_ > 0.7
+
+
+def test_multilabel_targets_of_another_number_than_one():
+    X, y = make_task("multilabel")
+    model = fit_both("multilabel", X, 2 * y, max_iter=5)
+    with pytest.warns(ConvergenceWarning):
+        twin = clone(model).fit(X, csr_matrix(2 * y))
+    assert_array_equal(twin.coefs_[0], model.coefs_[0])
+
+
+def test_float32_samples_and_weights_that_would_underflow():
+    X, y = make_task("regression")
+    model = estimator_pair("regression", max_iter=3, alpha=0)[0]
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X.astype(np.float32), y, sample_weight=np.full(len(X), 1e-60))
+    assert model.loss_ > 0
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
@@ -94,6 +95,13 @@ def test_lbfgs_fills_the_loss_curve_and_prints_it(capsys):
     assert np.all(np.diff(model.loss_curve_) < 0)
     printed = capsys.readouterr().out.splitlines()
     assert printed == [f"Iteration {i}, loss = {loss:.8f}" for i, loss in enumerate(model.loss_curve_, 1)]
+
+
+@quiet
+def test_lbfgs_loss_curve_ends_at_the_loss_of_a_failed_line_search():
+    X, y = load_wine(return_X_y=True)
+    model = MLPFromScratchClassifier(20, solver="lbfgs", random_state=0, max_iter=100).fit(X, y)
+    assert model.loss_curve_[-1] == model.loss_ == model.best_loss_
 
 
 # Mended --------------------------------------------------------------------------------------------------------------

@@ -232,7 +232,6 @@ BAD_LABELS = {
     "numbers as objects": (y.astype(object), "Unknown label type: y is unknown.*numeric dtype"),
     "labels 1 and 2": (np.tile([[1, 2]], (150, 1)), r"y is a matrix of labels, which must be 0 or 1; got \[1 2\]"),
     "labels -1 and 1": (np.tile([[-1, 1]], (150, 1)), r"must be 0 or 1; got \[-1  1\]"),
-    "sparse labels": (sparse.csr_matrix(np.tile([[1, 2]], (150, 1))), r"must be 0 or 1; got \[1 2\]"),
     "mixed": (["a", *y[1:]], "y mixes labels of different types: .*int.*, str"),
     "mixed object": (np.array(["a", *y[1:]], dtype=object), "y mixes labels"),
     "3-d": (np.zeros((150, 1, 1)), "y"),

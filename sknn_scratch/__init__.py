@@ -1,7 +1,7 @@
 """Multi-layer perceptrons for scikit-learn, written from the chain rule up.
 
 ``MLPFromScratchClassifier`` and ``MLPFromScratchRegressor`` take the place of scikit-learn's ``MLPClassifier`` and
-``MLPRegressor``: same parameters, same attributes and, with the same ``random_state``, the same coefficients, sooner.
+``MLPRegressor``: same parameters, same attributes and, with the same ``random_state``, the same coefficients, faster.
 """
 
 from sknn_scratch.classifier import MLPFromScratchClassifier

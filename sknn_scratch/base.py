@@ -18,9 +18,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sknn_scratch.activations import ACTIVATIONS
+from sknn_scratch.activations import ACTIVATIONS, Activation
 from sknn_scratch.constraints import (
     Boolean,
+    Component,
     Constraint,
     HiddenLayerSizes,
     Number,
@@ -86,7 +87,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     _constraints: ClassVar[dict[str, Constraint]] = {
         "hidden_layer_sizes": HiddenLayerSizes(),
-        "activation": OneOf(ACTIVATIONS),
+        "activation": Component(ACTIVATIONS, Activation, per_layer=True),
         "solver": OneOf([*OPTIMIZERS, "lbfgs"]),
         "alpha": Number(Real, "[0, inf)"),
         "batch_size": Number(Integral, "[1, inf)", ("auto",)),
@@ -183,14 +184,14 @@ class BaseMLP(BaseEstimator, ABC):
         rng = check_random_state(self.random_state)
         loss, hidden_sizes = self._make_loss(), self._hidden_sizes()
         loss.check_targets(data.y)
-        activation = ACTIVATIONS[self.activation]()
+        activations = self._make_activations(len(hidden_sizes))
         layer_units = [data.X.shape[1], *hidden_sizes, data.y.shape[1]]
-        network = Network(layer_units, [activation] * len(hidden_sizes), loss, self.alpha, data.X.dtype)
+        network = Network(layer_units, activations[:-1], loss, self.alpha, data.X.dtype)
         if carry_on:
             self._check_same_layers(layer_units)
             network.set_layers(self.coefs_, self.intercepts_)
         else:
-            network.initialize(GlorotUniform(activation.glorot_factor), rng)
+            network.initialize([GlorotUniform(activation.glorot_factor) for activation in activations], rng)
 
         progress = self._make_progress(carry_on)
         # Overflow shows in the loss or the parameters, which the trainers check.
@@ -306,6 +307,20 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _hidden_sizes(self) -> list[int]:
         return np.ravel(np.asarray(self.hidden_layer_sizes, dtype=int)).tolist()
+
+    def _make_activations(self, n_hidden: int) -> list[Activation]:
+        """Return one for each hidden layer, and at the end the one by which the output layer is initialised."""
+        given = self.activation
+        if not isinstance(given, list | tuple):
+            given = [given] * (n_hidden + 1)
+        elif len(given) == n_hidden:
+            given = [*given, given[-1] if given else "identity"]
+        else:
+            raise ValueError(
+                f"activation has {len(given)} entries, but hidden_layer_sizes={self.hidden_layer_sizes!r} makes "
+                f"{n_hidden} hidden layers."
+            )
+        return [ACTIVATIONS[item]() if isinstance(item, str) else item for item in given]
 
     def _check_same_layers(self, layer_units: list[int]) -> None:
         fitted = [self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_)]

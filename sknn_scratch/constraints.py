@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 
 __all__ = [
     "Boolean",
+    "Component",
     "Constraint",
     "HiddenLayerSizes",
     "InvalidParameterError",
@@ -82,6 +83,35 @@ class OneOf:
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(repr, sorted(self.options)))
+
+
+@dataclass(frozen=True)
+class Component:
+    """The name of a component in a registry, or an instance of its base class; with ``per_layer`` also a list of them.
+
+    Attributes
+    ----------
+    registry : mapping of str to type
+    base : type
+    per_layer : bool
+    """
+
+    registry: Mapping[str, type]
+    base: type
+    per_layer: bool = False
+
+    def allows(self, value: Any) -> bool:
+        if self.per_layer and isinstance(value, list | tuple):
+            return all(self._allows_one(item) for item in value)
+        return self._allows_one(value)
+
+    def _allows_one(self, value: Any) -> bool:
+        return isinstance(value, self.base) or (isinstance(value, str) and value in self.registry)
+
+    def __str__(self) -> str:
+        names = ", ".join(map(repr, sorted(self.registry)))
+        many = ", or a list of these with one for each hidden layer" if self.per_layer else ""
+        return f"one of {names}, or an instance of {self.base.__name__}{many}"
 
 
 @dataclass(frozen=True)

@@ -137,9 +137,9 @@ class Network:
         self._penalised = self.parameters[:n_weights], self.gradient[:n_weights]
         self._buffers: dict[int, _Buffers] = {}
 
-    def initialize(self, initializer: Initializer, rng: np.random.RandomState) -> None:
-        """Draw all parameters: layer by layer, weights before biases."""
-        for weights, biases in zip(self.weights, self.biases, strict=True):
+    def initialize(self, initializers: Sequence[Initializer], rng: np.random.RandomState) -> None:
+        """Draw all parameters with an initialiser for each layer: layer by layer, weights before biases."""
+        for weights, biases, initializer in zip(self.weights, self.biases, initializers, strict=True):
             fan_in, fan_out = weights.shape
             weights[...] = initializer.weights(fan_in, fan_out, rng)
             biases[...] = initializer.biases(fan_in, fan_out, rng)

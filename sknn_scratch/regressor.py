@@ -19,7 +19,7 @@ __all__ = ["MLPFromScratchRegressor"]
 
 
 class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
-    """Multi-layer perceptron regressor: scikit-learn's ``MLPRegressor``, sooner.
+    """Multi-layer perceptron regressor: scikit-learn's ``MLPRegressor``, faster.
 
     Takes the same parameters, has the same attributes and finds the same coefficients. One target or several.
 
@@ -33,13 +33,17 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         - 'squared_error': half the squared error
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Widths of the hidden layers, each at least 1. ``()`` gives a linear model.
-    activation : {'identity', 'logistic', 'relu', 'tanh'}, default='relu'
-        Activation ``f`` of the hidden layers.
+    activation : str, Activation or list of these, default='relu'
+        Activation ``f`` of the hidden layers; a list has an entry for each of them. By name one of scikit-learn's
 
         - 'identity': ``f(z) = z``
         - 'logistic': ``f(z) = 1 / (1 + exp(-z))``
         - 'relu': ``f(z) = max(0, z)``
         - 'tanh': ``f(z) = tanh(z)``
+
+        or of 'elu', 'gelu', 'hard_sigmoid', 'hard_tanh', 'leaky_relu', 'mish', 'relu6', 'selu', 'silu', 'softplus' and
+        'softsign', whose formulas are in ``sknn_scratch.activations``. As an object, such as ``LeakyReLU(0.1)`` from
+        there, or of a class of your own: see ``Activation``.
     solver : {'adam', 'lbfgs', 'sgd'}, default='adam'
         How the objective is minimised.
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
-from sknn_scratch.activations import ACTIVATIONS, Activation
+from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
 from sknn_scratch.initializers import GlorotUniform
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, BrierLoss, LogLoss
 from sknn_scratch.network import Network
@@ -21,17 +21,15 @@ LOSSES = [
 ]
 
 
-class SiLU(Activation):
-    """An activation whose derivative needs its input."""
+class Swish(Activation):
+    """An activation of a user's own."""
 
-    needs_input = True
+    def value(self, z):
+        return z / (1 + np.exp(-z))
 
-    def value(self, z, out):
-        np.divide(z, 1 + np.exp(-z), out=out)
-
-    def multiply_derivative(self, delta, z, a):
+    def derivative(self, z):
         s = 1 / (1 + np.exp(-z))
-        delta *= s * (1 + z * (1 - s))
+        return s * (1 + z * (1 - s))
 
 
 def central_differences(network, objective, step=1e-5):
@@ -61,7 +59,7 @@ def assert_gradient_is_right(activation, loss, n_outputs, hidden, *, sparse=Fals
     X, y, weight = make_batch(loss, n_outputs)
     weight = weight if weighted else None
     network = Network([4, *hidden, n_outputs], [activation] * len(hidden), loss, 0.1, np.float64)
-    network.initialize(GlorotUniform(), np.random.RandomState(1))
+    network.initialize([GlorotUniform()] * len(network.weights), np.random.RandomState(1))
     samples = csr_matrix(X) if sparse else X
     network.loss_and_gradient(samples, y, weight)
     gradient = network.gradient.copy()
@@ -80,7 +78,7 @@ def assert_gradient_is_right(activation, loss, n_outputs, hidden, *, sparse=Fals
 
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 4), (3, 4, 5)], ids=str)
 @pytest.mark.parametrize(("loss", "n_outputs"), [case[1:] for case in LOSSES], ids=[case[0] for case in LOSSES])
-@pytest.mark.parametrize("activation", [*ACTIVATIONS.values(), SiLU])
+@pytest.mark.parametrize("activation", [*ACTIVATIONS.values(), Swish, lambda: LeakyReLU(0.3), lambda: ELU(2.0)])
 def test_activation_loss_depth(activation, loss, n_outputs, hidden):
     assert_gradient_is_right(activation(), loss, n_outputs, hidden)
 
@@ -106,15 +104,16 @@ def test_a_wrong_derivative_is_noticed():
 def test_value_in_place_and_elsewhere_agree(activation):
     z = np.random.RandomState(0).randn(4, 5)
     elsewhere, in_place = np.empty_like(z), z.copy()
-    activation().value(z, elsewhere)
-    activation().value(in_place, in_place)
+    activation().apply(z, elsewhere)
+    activation().apply(in_place, in_place)
     assert_allclose(elsewhere, in_place, rtol=0)
+    assert_allclose(activation().value(z), elsewhere, rtol=0)
 
 
 def test_smaller_minibatches_use_views():
     X, y, _ = make_batch(BrierLoss(True), 3)
-    network = Network([4, 5, 3], [SiLU()], BrierLoss(True), 0.1, np.float64)
-    network.initialize(GlorotUniform(), np.random.RandomState(1))
+    network = Network([4, 5, 3], [Swish()], BrierLoss(True), 0.1, np.float64)
+    network.initialize([GlorotUniform()] * len(network.weights), np.random.RandomState(1))
     network.loss_and_gradient(X[:5], y[:5])
     alone = network.gradient.copy()
     network.loss_and_gradient(X, y)
@@ -128,8 +127,8 @@ def test_smaller_minibatches_use_views():
 def test_activations_of_their_own_for_each_layer():
     loss = LogLoss(True)
     X, y, _ = make_batch(loss, 3)
-    network = Network([4, 5, 4, 3], [SiLU(), ACTIVATIONS["tanh"]()], loss, 0.1, np.float64)
-    network.initialize(GlorotUniform(), np.random.RandomState(1))
+    network = Network([4, 5, 4, 3], [Swish(), ACTIVATIONS["tanh"]()], loss, 0.1, np.float64)
+    network.initialize([GlorotUniform()] * len(network.weights), np.random.RandomState(1))
     network.loss_and_gradient(X, y)
     expected = central_differences(network, lambda: network.loss_and_gradient(X, y))
     network.loss_and_gradient(X, y)

@@ -59,7 +59,7 @@ def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None
 
 def activate(activation: Activation, z: NDArray, out: NDArray) -> None:
     """``out = f(z)``."""
-    activation.value(z, out)
+    activation.apply(z, out)
 
 
 def output_delta(loss: Loss, y: NDArray, raw_output: NDArray, relative_weight: NDArray, out: NDArray) -> float:

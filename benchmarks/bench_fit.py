@@ -169,6 +169,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="limit of BLAS threads (default: as the environment has it)")
     parser.add_argument("--rows", default="", help="only the rows whose name contains this")
     options = parser.parse_args()
+    rows = [row for row in ROWS if options.rows in row.name]
+    if not rows:
+        parser.error(f"--rows {options.rows!r} is in none of {[row.name for row in ROWS]}")
     rounds = options.rounds or (3 if options.quick else 9)
     warnings.simplefilter("ignore", ConvergenceWarning)  # every fit runs to its last epoch on purpose
     with threadpool_limits(options.threads) if options.threads else nullcontext():
@@ -180,9 +183,7 @@ def main() -> None:
         )
         print("|---|---:|---:|---:|---:|---:|---:|")
         ratios = []
-        for row in ROWS:
-            if options.rows not in row.name:
-                continue
+        for row in rows:
             t = measure(row, rounds)
             ratios.append(t["scikit-learn"] / t["ours"])
             print(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,21 +16,18 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sknn_scratch.activations import ACTIVATIONS, Activation
-from sknn_scratch.constraints import (
-    Boolean,
-    Component,
-    Constraint,
-    HiddenLayerSizes,
-    Number,
-    OneOf,
-    RandomState,
-    check_parameters,
-)
+from sknn_scratch.constraints import Constraint
 from sknn_scratch.initializers import GlorotUniform
 from sknn_scratch.losses import Loss
 from sknn_scratch.network import Network, predict_raw
 from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
+from sknn_scratch.parameters import (
+    SHARED_CONSTRAINTS,
+    build,
+    check_estimator_parameters,
+    hidden_sizes,
+    make_activations,
+)
 from sknn_scratch.schedules import SCHEDULES, Schedule
 from sknn_scratch.threads import one_blas_thread_if_small
 from sknn_scratch.training import (
@@ -48,34 +43,26 @@ from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_sam
 
 __all__ = ["BaseMLP"]
 
-# Parameters that only some solvers use.
-_SOLVERS_USING = {
-    "batch_size": ("sgd", "adam"),
-    "learning_rate": ("sgd",),
-    "learning_rate_init": ("sgd", "adam"),
-    "power_t": ("sgd",),
-    "shuffle": ("sgd", "adam"),
-    "momentum": ("sgd",),
-    "nesterovs_momentum": ("sgd",),
-    "early_stopping": ("sgd", "adam"),
-    "validation_fraction": ("sgd", "adam"),
-    "beta_1": ("adam",),
-    "beta_2": ("adam",),
-    "epsilon": ("adam",),
-    "n_iter_no_change": ("sgd", "adam"),
-    "max_fun": ("lbfgs",),
-}
+# What there is to say after training: a message and its category, or nothing.
+Advice = tuple[str, type[Warning]] | None
 
 
 @contextmanager
 def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Give the estimator its attributes back if the block raises; the block replaces them, never changes them."""
+    """Give the estimator its attributes back if the block raises.
+
+    The block replaces attributes, it never changes them; the one exception is a RandomState given as ``random_state``.
+    """
     before = dict(vars(estimator))
+    rng: Any = before.get("random_state")
+    rng_state = rng.get_state() if isinstance(rng, np.random.RandomState) else None
     try:
         yield
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)
+        if rng_state is not None:
+            rng.set_state(rng_state)
         raise
 
 
@@ -85,31 +72,7 @@ class BaseMLP(BaseEstimator, ABC):
     Subclasses define ``loss`` among their parameters and the abstract methods below.
     """
 
-    _constraints: ClassVar[dict[str, Constraint]] = {
-        "hidden_layer_sizes": HiddenLayerSizes(),
-        "activation": Component(ACTIVATIONS, Activation, per_layer=True),
-        "solver": OneOf([*OPTIMIZERS, "lbfgs"]),
-        "alpha": Number(Real, "[0, inf)"),
-        "batch_size": Number(Integral, "[1, inf)", ("auto",)),
-        "learning_rate": OneOf(SCHEDULES),
-        "learning_rate_init": Number(Real, "(0, inf)"),
-        "power_t": Number(Real, "[0, inf)"),
-        "max_iter": Number(Integral, "[1, inf)"),
-        "shuffle": Boolean(),
-        "random_state": RandomState(),
-        "tol": Number(Real, "[0, inf)"),
-        "verbose": Boolean(levels=True),
-        "warm_start": Boolean(),
-        "momentum": Number(Real, "[0, 1]"),
-        "nesterovs_momentum": Boolean(),
-        "early_stopping": Boolean(),
-        "validation_fraction": Number(Real, "[0, 1)"),
-        "beta_1": Number(Real, "[0, 1)"),
-        "beta_2": Number(Real, "[0, 1)"),
-        "epsilon": Number(Real, "(0, inf)"),
-        "n_iter_no_change": Number(Integral, "[1, inf)", (np.inf,)),
-        "max_fun": Number(Integral, "[1, inf)"),
-    }
+    _constraints: ClassVar[dict[str, Constraint]] = SHARED_CONSTRAINTS
 
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
@@ -153,39 +116,30 @@ class BaseMLP(BaseEstimator, ABC):
     ) -> Self:
         """Fit, or with ``incremental`` train one epoch further."""
         with _unchanged_on_error(self):
-            self._check_parameters(incremental)
+            check_estimator_parameters(self, self._constraints)
+            if incremental and self.early_stopping:
+                raise ValueError(
+                    "partial_fit does not support early_stopping=True: it is given one chunk of the data at a time and "
+                    "cannot hold out a validation set."
+                )
             carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
             dtype = self.coefs_[0].dtype if carry_on else FLOAT_DTYPES
             X = check_samples(self, X, reset=not carry_on, dtype=dtype)
             y = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
-            self._train(TrainingData(X, y, sample_weight), carry_on, incremental)
+            advice = self._train(TrainingData(X, y, sample_weight), carry_on, incremental)
+        # Outside the block: where warnings are errors, what was learnt is kept all the same.
+        if advice is not None:
+            warnings.warn(*advice, stacklevel=3)
         return self
 
-    def _check_parameters(self, incremental: bool) -> None:
-        values = {name: getattr(self, name) for name in self._constraints}
-        check_parameters(type(self).__name__, values, self._constraints)
-        if incremental and self.early_stopping:
-            raise ValueError(
-                "partial_fit does not support early_stopping=True: it is given one chunk of the data at a time and "
-                "cannot hold out a validation set."
-            )
-        signature = inspect.signature(type(self)).parameters
-        ignored = [
-            f"{name}={values[name]!r}"
-            for name, solvers in _SOLVERS_USING.items()
-            if self.solver not in solvers and name in signature and values[name] != signature[name].default
-        ]
-        if ignored:
-            warnings.warn(f"solver={self.solver!r} does not use {', '.join(ignored)}.", UserWarning, stacklevel=4)
-
-    def _train(self, data: TrainingData, carry_on: bool, incremental: bool) -> None:
+    def _train(self, data: TrainingData, carry_on: bool, incremental: bool) -> Advice:
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
-        loss, hidden_sizes = self._make_loss(), self._hidden_sizes()
+        loss = self._make_loss()
         loss.check_targets(data.y)
-        activations = self._make_activations(len(hidden_sizes))
-        layer_units = [data.X.shape[1], *hidden_sizes, data.y.shape[1]]
+        layer_units = [data.X.shape[1], *hidden_sizes(self), data.y.shape[1]]
+        activations = make_activations(self, n_hidden=len(layer_units) - 2)
         network = Network(layer_units, activations[:-1], loss, self.alpha, data.X.dtype)
         if carry_on:
             self._check_same_layers(layer_units)
@@ -197,9 +151,9 @@ class BaseMLP(BaseEstimator, ABC):
         # Overflow shows in the loss or the parameters, which the trainers check.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             if self.solver == "lbfgs":
-                self._run_lbfgs(network, data, progress)
+                advice = self._run_lbfgs(network, data, progress)
             else:
-                self._run_minibatches(network, data, progress, rng, incremental)
+                advice = self._run_minibatches(network, data, progress, rng, incremental)
 
         self.coefs_, self.intercepts_ = network.weights, network.biases
         self.n_layers_ = len(layer_units)
@@ -207,10 +161,11 @@ class BaseMLP(BaseEstimator, ABC):
         self.out_activation_ = loss.link.name
         self._hidden_activations, self._loss = network.activations, loss
         self._keep_progress(progress)
+        return advice
 
     def _run_minibatches(
         self, network: Network, data: TrainingData, progress: Progress, rng: np.random.RandomState, incremental: bool
-    ) -> None:
+    ) -> Advice:
         optimizer, schedule = self._make_optimizer(network, incremental), self._make_schedule(incremental)
         validation_score = None
         if self.early_stopping:
@@ -227,16 +182,16 @@ class BaseMLP(BaseEstimator, ABC):
             outcome = train_minibatches(network, data, optimizer, schedule, progress, settings, rng, validation_score)
         self._optimizer, self._schedule = optimizer, schedule
         if outcome == INTERRUPTED:
-            warnings.warn("Training interrupted by user.", UserWarning, stacklevel=5)
-        elif outcome == MAX_ITER_REACHED and not incremental:
-            warnings.warn(
+            return "Training interrupted by user.", UserWarning
+        if outcome == MAX_ITER_REACHED and not incremental:
+            message = (
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-                "converged yet.",
-                ConvergenceWarning,
-                stacklevel=5,
+                "converged yet."
             )
+            return message, ConvergenceWarning
+        return None
 
-    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress) -> None:
+    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress) -> Advice:
         self._optimizer, self._schedule = None, None
         with one_blas_thread_if_small(network.largest_product(data.n_rows)):
             outcome, message = train_lbfgs(
@@ -249,14 +204,14 @@ class BaseMLP(BaseEstimator, ABC):
                 verbose=bool(self.verbose),
             )
         if outcome == INTERRUPTED:
-            warnings.warn("Training interrupted by user.", UserWarning, stacklevel=5)
-        elif outcome == MAX_ITER_REACHED:
-            warnings.warn(
+            return "Training interrupted by user.", UserWarning
+        if outcome == MAX_ITER_REACHED:
+            message = (
                 f"lbfgs failed to converge after {progress.n_iter} iterations: {message}. Scale the data, or increase "
-                f"max_iter (now {self.max_iter}) or max_fun (now {self.max_fun}).",
-                ConvergenceWarning,
-                stacklevel=5,
+                f"max_iter (now {self.max_iter}) or max_fun (now {self.max_fun})."
             )
+            return message, ConvergenceWarning
+        return None
 
     def _hold_out(
         self, network: Network, data: TrainingData, rng: np.random.RandomState
@@ -305,23 +260,6 @@ class BaseMLP(BaseEstimator, ABC):
 
     # Building the parts ----------------------------------------------------------------------------------------------
 
-    def _hidden_sizes(self) -> list[int]:
-        return np.ravel(np.asarray(self.hidden_layer_sizes, dtype=int)).tolist()
-
-    def _make_activations(self, n_hidden: int) -> list[Activation]:
-        """Return one for each hidden layer, and at the end the one by which the output layer is initialised."""
-        given = self.activation
-        if not isinstance(given, list | tuple):
-            given = [given] * (n_hidden + 1)
-        elif len(given) == n_hidden:
-            given = [*given, given[-1] if given else "identity"]
-        else:
-            raise ValueError(
-                f"activation has {len(given)} entries, but hidden_layer_sizes={self.hidden_layer_sizes!r} makes "
-                f"{n_hidden} hidden layers."
-            )
-        return [ACTIVATIONS[item]() if isinstance(item, str) else item for item in given]
-
     def _check_same_layers(self, layer_units: list[int]) -> None:
         fitted = [self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_)]
         if layer_units == fitted:
@@ -343,7 +281,7 @@ class BaseMLP(BaseEstimator, ABC):
         return min(self.batch_size, n_rows)
 
     def _make_optimizer(self, network: Network, incremental: bool) -> Optimizer:
-        optimizer = _build(OPTIMIZERS[self.solver], self)
+        optimizer = build(OPTIMIZERS[self.solver], self)
         optimizer.start(network.parameters.size, network.parameters.dtype)
         previous: Any = getattr(self, "_optimizer", None)
         if incremental and type(previous) is type(optimizer):
@@ -353,7 +291,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _make_schedule(self, incremental: bool) -> Schedule:
         # scikit-learn's schedules act on sgd alone.
         name = self.learning_rate if self.solver == "sgd" else "constant"
-        schedule = _build(SCHEDULES[name], self)
+        schedule = build(SCHEDULES[name], self)
         previous: Any = getattr(self, "_schedule", None)
         if incremental and type(previous) is type(schedule) and previous.get_params() == schedule.get_params():
             schedule.resume(previous)
@@ -402,8 +340,3 @@ class BaseMLP(BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _build(component: type[Any], estimator: BaseEstimator) -> Any:
-    """Make a component with those of the estimator's parameters that it takes."""
-    return component(**{name: getattr(estimator, name) for name in inspect.signature(component).parameters})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.constraints import Constraint, OneOf
 from sknn_scratch.losses import CLASSIFIER_LOSSES, Loss
@@ -82,8 +84,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Whether 'sgd' uses Nesterov's momentum instead of the classical one.
     early_stopping : bool, default=False
         Whether to hold out ``validation_fraction`` of the samples, stop when their score (accuracy) no longer
-        improves, and keep the parameters of the best epoch. The split is stratified
-        for two classes. Not used by 'lbfgs'.
+        improves, and keep the parameters of the best epoch. The split is stratified for two classes. Not used by
+        'lbfgs'.
     validation_fraction : float, default=0.1
         Share of the samples held out with ``early_stopping``, in [0, 1).
     beta_1, beta_2 : float, default=0.9, 0.999
@@ -108,12 +110,13 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Weights of each layer.
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer.
-    loss_ : float
-        Objective of the last epoch: mean over its minibatches, each before its update, penalty included.
+    loss_ : float or None
+        Objective of the last epoch: mean over its minibatches, each before its update, penalty included. None if
+        training was interrupted before the end of the first epoch.
     loss_curve_ : list of float
         ``loss_`` after each epoch or iteration.
     best_loss_ : float or None
-        Smallest entry of ``loss_curve_``; None with ``early_stopping``.
+        Smallest ``loss_`` of the epochs without ``early_stopping``; None with it.
     validation_scores_ : list of float or None
         Validation score after each epoch; None without ``early_stopping``.
     best_validation_score_ : float or None
@@ -174,31 +177,31 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: int | Sequence[int] | NDArray = (100,),
+        activation: str | Activation | Sequence[str | Activation] = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        loss="log_loss",
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: str = "log_loss",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -273,6 +276,11 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         -------
         self : MLPFromScratchClassifier
             The estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
@@ -302,8 +310,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         probability : ndarray of shape (n_samples, n_classes)
-            One column per entry of ``classes_``; they sum to 1 unless the targets are multilabel. Where a probability
-            would round to 0 it is the smallest normal number instead, so that its logarithm is finite.
+            One column per entry of ``classes_`` (two if there is but one); they sum to 1 unless the targets are
+            multilabel. Where a probability would round to 0 it is the smallest normal number instead, so that its
+            logarithm is finite.
         """
         probability = self._link_inverse(self._raw_output_per_class(X))
         return np.maximum(probability, np.finfo(probability.dtype).tiny, out=probability)
@@ -331,7 +340,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return np.hstack([-raw_output, raw_output]) if self.n_outputs_ == 1 else raw_output
 
     def _labels(self, probability: NDArray) -> NDArray:
-        if self.n_outputs_ == 1:
+        """Return the most probable class of each row, or the labels more probable than one half."""
+        if probability.shape[1] == 1:
             probability = probability.ravel()
         return self._label_binarizer.inverse_transform(probability)
 
@@ -391,16 +401,11 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return encoded
 
     def _make_loss(self) -> Loss:
-        return CLASSIFIER_LOSSES[self.loss](multiclass=self._label_binarizer.y_type_ == "multiclass")
-
-    def _decisions(self, probability: NDArray) -> NDArray:
-        """Return what ``predict`` decides for each sample, as numbers instead of labels."""
-        if self._label_binarizer.y_type_ == "multiclass":
-            return probability.argmax(axis=1)
-        return (probability > 0.5) & (len(self.classes_) > 1)
+        loss = CLASSIFIER_LOSSES[self.loss]()
+        return loss.use_softmax() if self._label_binarizer.y_type_ == "multiclass" else loss
 
     def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        return accuracy_score(self._decisions(y), self._decisions(prediction), sample_weight=sample_weight)
+        return accuracy_score(self._labels(y), self._labels(prediction), sample_weight=sample_weight)
 
     def _stratify(self, y: NDArray) -> NDArray | None:
         return y[:, 0] if y.shape[1] == 1 else None

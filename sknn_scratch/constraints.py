@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -57,15 +56,17 @@ class Number:
     others: tuple[Any, ...] = ()
 
     def allows(self, value: Any) -> bool:
-        if any(type(value) is type(other) and value == other for other in self.others):
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, str | Real) and value in self.others:
             return True
-        if not isinstance(value, self.kind) or isinstance(value, bool):
+        if not isinstance(value, self.kind):
             return False
         number = cast(float, value)
         low, high = (float(end) for end in self.interval[1:-1].split(","))
         above = number >= low if self.interval[0] == "[" else number > low
         below = number <= high if self.interval[-1] == "]" else number < high
-        return bool(above and below and math.isfinite(number))
+        return bool(above and below)
 
     def __str__(self) -> str:
         kind = "an integer" if self.kind is Integral else "a number"

@@ -1,15 +1,15 @@
 r"""The multi-layer perceptron: its parameters, the forward pass and backpropagation.
 
-Layer ``l`` has weights ``W[l]`` of shape (fan_in, fan_out) and biases ``b[l]``; a minibatch is a matrix with a sample
-per row. Forward, from ``a[0] = X``::
+Layer ``l = 0, ..., L - 1`` has weights ``W[l]`` of shape (fan_in, fan_out), biases ``b[l]`` and, but for the last, an
+activation ``f[l]``. A minibatch is a matrix with a sample per row. Forward, from ``a[0] = X``::
 
-    z[l] = a[l] @ W[l] + b[l]          a[l + 1] = f(z[l])
+    z[l] = a[l] @ W[l] + b[l]          a[l + 1] = f[l](z[l])
 
-up to the last layer, whose ``z[L]`` is the raw output: the loss ``C`` takes it from there. Backward, with
-``delta[l] = dC/dz[l]``, the chain rule gives the four equations of backpropagation::
+up to the raw output ``z[L - 1]``, which the loss ``C`` takes from there. Backward, with ``delta[l] = dC/dz[l]``, the
+chain rule gives the four equations of backpropagation::
 
-    (1) output delta      delta[L] = dC/dz[L]                         given by the loss
-    (2) hidden delta      delta[l] = (delta[l + 1] @ W[l + 1].T) * f'(z[l])
+    (1) output delta      delta[L - 1] = dC/dz[L - 1]                                  given by the loss
+    (2) hidden delta      delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
     (3) weight gradient   dC/dW[l] = a[l].T @ delta[l]
     (4) bias gradient     dC/db[l] = sum of delta[l] over the samples
 
@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -58,34 +59,59 @@ def layer_views(vector: NDArray, layer_units: Sequence[int]) -> tuple[list[NDArr
 
 @dataclass
 class _Buffers:
-    """Arrays for one minibatch, one entry per layer; ``z[l]`` is ``a[l]`` unless the activation needs its input.
+    """Arrays for one minibatch.
 
-    ``uniform`` holds the relative weights of unweighted samples.
-
-    The raw output and its delta are in Fortran order, in which a reduction over the few columns of a row is fast.
+    Attributes
+    ----------
+    z : list of ndarray
+        ``z[l]`` of every layer. The last, the raw output, and its delta are in Fortran order, in which a reduction over
+        the few columns of a row is fast.
+    hidden : list of ndarray
+        ``hidden[l]`` is ``a[l + 1]``: the same array as ``z[l]`` unless the activation needs its input.
+    delta : list of ndarray
+        ``delta[l]`` of every layer.
+    ones, uniform : ndarray
+        A vector of ones, and the relative weights of unweighted samples.
     """
 
     z: list[NDArray]
-    a: list[NDArray]
-    raw_output: NDArray
+    hidden: list[NDArray]
     delta: list[NDArray]
     ones: NDArray
     uniform: NDArray
 
     def first_rows(self, n: int) -> _Buffers:
         """Return views of the first ``n`` rows."""
-        a = [array[:n] for array in self.a]
-        z = [a_rows if z is a else z[:n] for z, a, a_rows in zip(self.z, self.a, a, strict=True)]
-        delta = [*(array[:n] for array in self.delta[:-1]), _fortran_rows(self.delta[-1], n)]
-        return _Buffers(
-            z, a, _fortran_rows(self.raw_output, n), delta, self.ones[:n], np.full(n, 1 / n, dtype=self.ones.dtype)
-        )
+        hidden = [array[:n] for array in self.hidden]
+        z = [rows if z is a else z[:n] for z, a, rows in zip(self.z[:-1], self.hidden, hidden, strict=True)]
+        delta = [array[:n] for array in self.delta[:-1]]
+        uniform = np.full(n, 1 / n, dtype=self.ones.dtype)
+        output = _fortran_rows(self.z[-1], n), _fortran_rows(self.delta[-1], n)
+        return _Buffers([*z, output[0]], hidden, [*delta, output[1]], self.ones[:n], uniform)
 
 
 def _fortran_rows(array: NDArray, n: int) -> NDArray:
     """Return a Fortran-ordered array of ``n`` rows in the memory of one with more."""
     n_columns = array.shape[1]
     return array.T.reshape(-1)[: n_columns * n].reshape(n_columns, n).T
+
+
+def _forward(
+    engine: ModuleType,
+    X: Any,
+    weights: Sequence[NDArray],
+    biases: Sequence[NDArray],
+    activations: Sequence[Activation],
+    z: Sequence[NDArray],
+    hidden: Sequence[NDArray],
+) -> None:
+    """Fill ``z[l]`` and ``hidden[l] = a[l + 1]`` for the samples ``X = a[0]``."""
+    a = X
+    for layer, activation in enumerate(activations):
+        engine.affine(a, weights[layer], biases[layer], out=z[layer])
+        engine.activate(activation, z[layer], out=hidden[layer])
+        a = hidden[layer]
+    engine.affine(a, weights[-1], biases[-1], out=z[-1])
 
 
 class Network:
@@ -153,38 +179,35 @@ class Network:
         """Return the number of multiplications in the largest matrix product for a minibatch of ``n_rows``."""
         return n_rows * max(weights.size for weights in self.weights)
 
-    def forward(self, X: NDArray) -> NDArray:
+    def forward(self, X: Any) -> NDArray:
         """Return the raw output for a minibatch, keeping what the backward pass needs."""
         buffers = self._buffers_for(X.shape[0])
-        inputs = X
-        for layer, activation in enumerate(self.activations):
-            z, a = buffers.z[layer], buffers.a[layer]
-            self.engine.affine(inputs, self.weights[layer], self.biases[layer], out=z)
-            self.engine.activate(activation, z, out=a)
-            inputs = a
-        self.engine.affine(inputs, self.weights[-1], self.biases[-1], out=buffers.raw_output)
-        return buffers.raw_output
+        _forward(self.engine, X, self.weights, self.biases, self.activations, buffers.z, buffers.hidden)
+        return buffers.z[-1]
 
-    def backward(self, X: NDArray, y: NDArray, relative_weight: NDArray) -> float:
+    def backward(self, X: Any, y: NDArray, relative_weight: NDArray) -> float:
         """Fill ``gradient`` for the minibatch last passed forward and return its mean loss.
 
-        ``relative_weight`` holds a weight per sample, which sum to 1. The numbers in the comments are those of the
-        equations in the module's docstring. The activations are used up on the way.
+        ``relative_weight`` holds a weight per sample, which sum to 1. The numbers are those of the equations in the
+        module's docstring. ``z`` and ``a`` are used up on the way.
         """
         engine, buffers = self.engine, self._buffers_for(X.shape[0])
-        inputs, delta = [X, *buffers.a], buffers.delta
-        last = len(self.weights) - 1
+        a, z, delta, W, f = [X, *buffers.hidden], buffers.z, buffers.delta, self.weights, self.activations
+        last = len(W) - 1
 
-        value = engine.output_delta(self.loss, y, buffers.raw_output, relative_weight, out=delta[last])  # (1)
-        for layer in range(last, -1, -1):
-            engine.weight_gradient(inputs[layer], delta[layer], out=self._weight_gradients[layer])  # (3)
-            engine.bias_gradient(delta[layer], buffers.ones, out=self._bias_gradients[layer])  # (4)
-            if layer > 0:
-                activation, z, a = self.activations[layer - 1], buffers.z[layer - 1], buffers.a[layer - 1]
-                engine.hidden_delta(delta[layer], self.weights[layer], activation, z, a, out=delta[layer - 1])  # (2)
+        # (1) delta[L - 1] = dC/dz[L - 1]
+        value = engine.output_delta(self.loss, y, z[last], relative_weight, out=delta[last])
+        for l in range(last, -1, -1):
+            # (3) dC/dW[l] = a[l].T @ delta[l]
+            engine.weight_gradient(a[l], delta[l], out=self._weight_gradients[l])
+            # (4) dC/db[l] = sum of delta[l] over the samples
+            engine.bias_gradient(delta[l], buffers.ones, out=self._bias_gradients[l])
+            if l > 0:
+                # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
+                engine.hidden_delta(delta[l], W[l], f[l - 1], z[l - 1], a[l], out=delta[l - 1])
         return value
 
-    def loss_and_gradient(self, X: NDArray, y: NDArray, sample_weight: NDArray | None = None) -> float:
+    def loss_and_gradient(self, X: Any, y: NDArray, sample_weight: NDArray | None = None) -> float:
         """Return the objective, penalty included, for a minibatch, and fill ``gradient`` with its derivative.
 
         Parameters
@@ -217,16 +240,17 @@ class Network:
         return self._buffers[n_rows]
 
     def _allocate(self, n_rows: int) -> _Buffers:
-        dtype, hidden = self.parameters.dtype, self.layer_units[1:-1]
-        a = [np.empty((n_rows, width), dtype=dtype) for width in hidden]
-        z = [np.empty_like(array) if f.needs_input else array for f, array in zip(self.activations, a, strict=True)]
-        raw_output, output_delta = (np.empty((n_rows, self.layer_units[-1]), dtype=dtype, order="F") for _ in range(2))
-        delta = [*(np.empty_like(array) for array in a), output_delta]
-        return _Buffers(z, a, raw_output, delta, np.ones(n_rows, dtype=dtype), np.full(n_rows, 1 / n_rows, dtype=dtype))
+        dtype = self.parameters.dtype
+        hidden = [np.empty((n_rows, width), dtype=dtype) for width in self.layer_units[1:-1]]
+        z = [np.empty_like(a) if f.needs_input else a for f, a in zip(self.activations, hidden, strict=True)]
+        delta = [np.empty_like(a) for a in hidden]
+        output = [np.empty((n_rows, self.layer_units[-1]), dtype=dtype, order="F") for _ in range(2)]
+        uniform = np.full(n_rows, 1 / n_rows, dtype=dtype)
+        return _Buffers([*z, output[0]], hidden, [*delta, output[1]], np.ones(n_rows, dtype=dtype), uniform)
 
 
 def predict_raw(
-    X: NDArray,
+    X: Any,
     weights: Sequence[NDArray],
     biases: Sequence[NDArray],
     activations: Sequence[Activation],
@@ -251,21 +275,16 @@ def predict_raw(
     -------
     raw_output : ndarray of shape (n_samples, n_outputs)
     """
-    dtype = np.result_type(X.dtype, weights[0].dtype)
-    weights = [layer.astype(dtype, copy=False) for layer in weights]
-    biases = [layer.astype(dtype, copy=False) for layer in biases]
     n_samples = X.shape[0] if rows is None else len(rows)
-    raw_output = np.empty((n_samples, weights[-1].shape[1]), dtype=dtype)
-    chunk = min(n_samples, max(1, CHUNK_SIZE // max(layer.shape[1] for layer in weights)))
-    hidden = [np.empty((chunk, layer.shape[1]), dtype=dtype) for layer in weights[:-1]]
+    widths = [layer.shape[1] for layer in weights]
+    dtype = np.result_type(X.dtype, weights[0].dtype)
+    raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
+    chunk = min(n_samples, max(1, CHUNK_SIZE // max(widths)))
+    buffers = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
     for start in range(0, n_samples, chunk):
         stop = min(start + chunk, n_samples)
         inputs = X[start:stop] if rows is None else X[rows[start:stop]]
-        inputs = inputs.astype(dtype, copy=False)
-        for layer, buffer in enumerate(hidden):
-            z = buffer[: stop - start]
-            engine.affine(inputs, weights[layer], biases[layer], out=z)
-            engine.activate(activations[layer], z, out=z)
-            inputs = z
-        engine.affine(inputs, weights[-1], biases[-1], out=raw_output[start:stop])
+        hidden = [buffer[: stop - start] for buffer in buffers]
+        z = [*hidden, raw_output[start:stop]]
+        _forward(engine, inputs, weights, biases, activations, z, hidden)
     return raw_output

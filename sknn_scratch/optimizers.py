@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from sknn_scratch.engines.numpy_engine import BLOCK_SIZE, in_blocks, scal_and_axpy
+from sknn_scratch.blas import BLOCK_SIZE, in_blocks, scal_and_axpy
 
 __all__ = ["OPTIMIZERS", "SGD", "Adam", "Optimizer"]
 
@@ -80,9 +80,6 @@ class SGD(Optimizer):
         (scal, axpy), momentum = scal_and_axpy(parameters.dtype), self.momentum
         self.n_updates += 1
         for w, g, velocity in in_blocks(parameters, gradient, self.velocity):
-            if momentum == 0:
-                axpy(g, w, a=-learning_rate)
-                continue
             scal(momentum, velocity)
             axpy(g, velocity, a=-learning_rate)
             if self.nesterovs_momentum:

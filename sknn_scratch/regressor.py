@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
+from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.constraints import Constraint, OneOf
 from sknn_scratch.losses import REGRESSOR_LOSSES, Loss
@@ -103,12 +105,13 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Weights of each layer.
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer.
-    loss_ : float
-        Objective of the last epoch: mean over its minibatches, each before its update, penalty included.
+    loss_ : float or None
+        Objective of the last epoch: mean over its minibatches, each before its update, penalty included. None if
+        training was interrupted before the end of the first epoch.
     loss_curve_ : list of float
         ``loss_`` after each epoch or iteration.
     best_loss_ : float or None
-        Smallest entry of ``loss_curve_``; None with ``early_stopping``.
+        Smallest ``loss_`` of the epochs without ``early_stopping``; None with it.
     validation_scores_ : list of float or None
         Validation score after each epoch; None without ``early_stopping``.
     best_validation_score_ : float or None
@@ -171,31 +174,31 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] | NDArray = (100,),
+        activation: str | Activation | Sequence[str | Activation] = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -265,6 +268,11 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         -------
         self : MLPFromScratchRegressor
             The estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 

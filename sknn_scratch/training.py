@@ -68,6 +68,14 @@ class Progress:
                 run.best_loss = np.inf
         return run
 
+    def add_iteration(self, loss: float) -> None:
+        """Record an iteration of a solver that decides by itself when to stop."""
+        self.n_iter += 1
+        self.loss = loss
+        self.loss_curve.append(loss)
+        self.best_loss = loss if self.best_loss is None else min(loss, self.best_loss)
+        self.no_improvement_count = 0
+
     def add_epoch(self, loss: float, validation_score: float | None, tol: float) -> bool:
         """Record an epoch; return whether its validation score is the best so far."""
         self.n_iter += 1
@@ -286,10 +294,14 @@ def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
     return f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change} consecutive epochs."
 
 
+def _is_finite(vector: NDArray) -> bool:
+    """Return whether all numbers are finite: certainly so if their sum is, which is quicker to tell."""
+    return math.isfinite(np.add.reduce(vector)) or bool(np.isfinite(vector).all())
+
+
 def _check_finite(loss: float, vectors: list[NDArray], when: str, learning_rate_init: float | None = None) -> None:
     """Raise ValueError, saying what to try, if the loss or a number in one of the vectors is infinite or NaN."""
-    # A sum is infinite or NaN if one of its terms is.
-    if math.isfinite(loss) and all(math.isfinite(np.add.reduce(vector)) for vector in vectors):
+    if math.isfinite(loss) and all(map(_is_finite, vectors)):
         return
     what = "the parameters or moments are infinite or NaN" if math.isfinite(loss) else f"the loss is {loss}"
     advice = "Scale the features of X (and y, if it is numbers), for example with StandardScaler"
@@ -353,7 +365,7 @@ def train_lbfgs(
 
     def iteration_ended(parameters: NDArray) -> None:
         # The last evaluation of a line search is the one at the point that it accepts.
-        progress.add_epoch(latest_loss, None, tol)
+        progress.add_iteration(latest_loss)
         reached[...] = parameters
         if verbose:
             print(f"Iteration {progress.n_iter}, loss = {latest_loss:.8f}")
@@ -376,6 +388,6 @@ def train_lbfgs(
         # A line search that fails ends at its best point, of which the callback is not told.
         progress.loss_curve[-1] = progress.loss
         progress.best_loss = min(progress.loss_curve)
-    progress.n_iter = min(result.nit, max_iter)
+    progress.n_iter = result.nit
     _check_finite(progress.loss, [network.parameters], f"iteration {progress.n_iter} of lbfgs")
     return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

@@ -14,10 +14,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of ours that stand in the lines above it.
 LAYERS = [
-    {"activations", "losses", "initializers", "schedules", "constraints", "threads", "validation"},
+    {"activations", "blas", "constraints", "initializers", "losses", "schedules", "threads", "validation"},
     {"engines", "engines.numpy_engine"},
     {"network", "optimizers"},
-    {"training"},
+    {"training", "parameters"},
     {"base"},
     {"classifier", "regressor"},
     {"__init__"},

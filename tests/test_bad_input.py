@@ -2,6 +2,7 @@
 
 import copy
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch.parameters import SOLVERS_USING
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = (MLPFromScratchClassifier, MLPFromScratchRegressor)
@@ -69,6 +71,7 @@ WRONG = {
         {3: 4},
         True,
         np.array([1.5]),
+        np.array([[3, 4]]),
         10**30,
     ],
     "activation": ["foo", None, 3, "ReLU"],
@@ -132,6 +135,7 @@ def test_messages_list_the_allowed_names():
         {"hidden_layer_sizes": np.array(3)},
         {"hidden_layer_sizes": pd.Series([3, 2])},
         {"n_iter_no_change": np.inf},
+        {"n_iter_no_change": np.float64(np.inf)},
         {"alpha": np.float32(0.1), "max_iter": np.int32(3), "shuffle": np.bool_(True)},
         {"random_state": np.random.RandomState(0)},
         {"momentum": 1, "alpha": 0, "solver": "sgd"},
@@ -459,6 +463,25 @@ def test_ignored_parameters_warn():
         for cls in ESTIMATORS:
             with pytest.warns(UserWarning, match=re.escape(message)):
                 cls(max_iter=2, **parameters).fit(X, y)
+
+
+@pytest.mark.parametrize("name", SOLVERS_USING)
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_every_parameter_that_is_ignored_warns(solver, name):
+    other = {"batch_size": 50, "learning_rate": "adaptive", "shuffle": False, "nesterovs_momentum": False}
+    other |= {"early_stopping": True, "n_iter_no_change": 3, "max_fun": 99, "validation_fraction": 0.2, "power_t": 0.4}
+    estimator = MLPFromScratchClassifier(solver=solver, max_iter=2, **{name: other.get(name, 0.5)})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(X, y)
+    ignored = [str(w.message) for w in caught if "does not use" in str(w.message)]
+    assert len(ignored) == (solver not in SOLVERS_USING[name])
+
+
+def test_predictions_for_huge_samples_do_not_warn():
+    for cls in ESTIMATORS:
+        cls(max_iter=2).fit(X, y).predict(1e300 * X)
+    MLPFromScratchRegressor(loss="poisson", max_iter=2).fit(X, y).predict(1e10 * X)
 
 
 @pytest.mark.parametrize("task", CLASSIFICATION)

@@ -11,12 +11,8 @@ from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, BrierLoss, 
 from sknn_scratch.network import Network
 
 LOSSES = [
-    *(
-        (f"{name}-{multiclass}", loss(multiclass), 3)
-        for name, loss in CLASSIFIER_LOSSES.items()
-        for multiclass in (False, True)
-    ),
-    *((f"{name}-1", loss(False), 1) for name, loss in CLASSIFIER_LOSSES.items()),
+    *((f"{name}-softmax", loss().use_softmax(), 3) for name, loss in CLASSIFIER_LOSSES.items()),
+    *((f"{name}-{n}", loss(), n) for name, loss in CLASSIFIER_LOSSES.items() for n in (1, 3)),
     *((f"{name}-{n}", loss(), n) for name, loss in REGRESSOR_LOSSES.items() for n in (1, 2)),
 ]
 
@@ -111,8 +107,8 @@ def test_value_in_place_and_elsewhere_agree(activation):
 
 
 def test_smaller_minibatches_use_views():
-    X, y, _ = make_batch(BrierLoss(True), 3)
-    network = Network([4, 5, 3], [Swish()], BrierLoss(True), 0.1, np.float64)
+    X, y, _ = make_batch(BrierLoss().use_softmax(), 3)
+    network = Network([4, 5, 3], [Swish()], BrierLoss().use_softmax(), 0.1, np.float64)
     network.initialize([GlorotUniform()] * len(network.weights), np.random.RandomState(1))
     network.loss_and_gradient(X[:5], y[:5])
     alone = network.gradient.copy()
@@ -120,12 +116,12 @@ def test_smaller_minibatches_use_views():
     network.loss_and_gradient(X[:5], y[:5])
     assert_allclose(network.gradient, alone, rtol=1e-13)
     few, many = network._buffers[5], network._buffers[12]
-    assert np.shares_memory(few.a[0], many.a[0])
-    assert np.shares_memory(few.raw_output, many.raw_output)
+    assert np.shares_memory(few.hidden[0], many.hidden[0])
+    assert np.shares_memory(few.z[-1], many.z[-1])
 
 
 def test_activations_of_their_own_for_each_layer():
-    loss = LogLoss(True)
+    loss = LogLoss().use_softmax()
     X, y, _ = make_batch(loss, 3)
     network = Network([4, 5, 4, 3], [Swish(), ACTIVATIONS["tanh"]()], loss, 0.1, np.float64)
     network.initialize([GlorotUniform()] * len(network.weights), np.random.RandomState(1))

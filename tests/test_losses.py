@@ -35,7 +35,7 @@ def prediction(loss, raw):
 @pytest.mark.parametrize("weight", [None, WEIGHT])
 def test_values_are_those_of_scikit_learn_metrics(weight):
     one_hot, indicator, counts = np.eye(4)[LABELS], (RNG.rand(30, 4) > 0.5).astype(float), RNG.poisson(2, (30, 1)) + 0.0
-    loss = LogLoss(multiclass=True)
+    loss = LogLoss().use_softmax()
     assert_allclose(
         value(loss, one_hot, RAW, weight), metrics.log_loss(LABELS, prediction(loss, RAW), sample_weight=weight)
     )
@@ -52,7 +52,7 @@ def test_values_are_those_of_scikit_learn_metrics(weight):
         metrics.mean_squared_error(indicator, RAW, sample_weight=weight) / 2,
     )
     for multiclass, y in ((True, one_hot), (False, indicator)):
-        loss = BrierLoss(multiclass)
+        loss = BrierLoss().use_softmax() if multiclass else BrierLoss()
         expected = metrics.mean_squared_error(y, prediction(loss, RAW), sample_weight=weight) * 4 / 2
         assert_allclose(value(loss, y, RAW, weight), expected)
 
@@ -61,7 +61,9 @@ def test_values_are_those_of_scikit_learn_metrics(weight):
 @pytest.mark.parametrize("multiclass", [False, True])
 @pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
 def test_extreme_raw_output(name, multiclass, dtype):
-    loss = CLASSIFIER_LOSSES[name](multiclass)
+    loss = CLASSIFIER_LOSSES[name]()
+    if multiclass:
+        loss.use_softmax()
     raw = np.array([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4]], dtype=dtype)
     y = np.array([[1, 0], [1, 0], [0, 1]], dtype=dtype)
     gradient = np.empty_like(raw)
@@ -79,6 +81,8 @@ def test_log_loss_clips_the_reported_value_only():
         -np.log(np.finfo(float).eps)
     )
     assert gradient[0, 0] == pytest.approx(-1)
+    sure = LogLoss().losses_and_gradient(np.ones((1, 1)), np.array([[50.0]]), gradient)[0]
+    assert sure == -np.log(1 - np.finfo(float).eps)
 
 
 @pytest.mark.parametrize("link", [ExpLink(), LogisticLink(), SoftmaxLink()])

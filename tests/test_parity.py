@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_matrix, csr_array, csr_matrix
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from tasks import CLASSIFICATION, TASKS, estimator_pair, make_task
 
 TOLERANCE = {"sgd": 1e-9, "adam": 1e-9, "lbfgs": 1e-5}
@@ -337,3 +338,129 @@ def test_decision_is_strictly_above_one_half():
             array[...] = 0
     assert_array_equal(ours.predict_proba(X), np.full((len(X), 2), 0.5))
     assert_array_equal(ours.predict(X), theirs.predict(X))
+
+
+def test_loss_curve_on_unscaled_data():
+    """Where probabilities come within rounding of 0 and 1."""
+    X, y = load_breast_cancer(return_X_y=True)
+    fit_both("binary", X, y, max_iter=30)
+    fit_both("binary", X, y, max_iter=30, hidden_layer_sizes=(), alpha=0, learning_rate_init=0.1)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_more_weights_than_a_block(solver):
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(60, 300), rng.randint(3, size=60)
+    fit_both("multiclass", X, y, solver=solver, hidden_layer_sizes=(100,), alpha=1.0, max_iter=3)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_no_tolerance_and_no_progress(early_stopping):
+    """With tol=0 an equal loss, or score, counts as an improvement."""
+    parameters = {"learning_rate_init": 1e-300, "shuffle": False, "tol": 0, "n_iter_no_change": 2, "max_iter": 6}
+    ours = fit_both("binary", early_stopping=early_stopping, **parameters)
+    assert ours.n_iter_ == 6
+
+
+def test_best_score_counts_also_if_it_is_no_improvement_by_tol():
+    fit_both("binary", early_stopping=True, tol=10, n_iter_no_change=6, learning_rate_init=0.02, max_iter=30)
+
+
+@pytest.mark.parametrize("max_fun", [2, 5, 9])
+def test_lbfgs_stopped_by_the_number_of_evaluations(max_fun):
+    fit_both("multiclass", solver="lbfgs", max_fun=max_fun)
+
+
+@pytest.mark.parametrize("learning_rate", ["invscaling", "adaptive"])
+@pytest.mark.filterwarnings("ignore:solver='adam' does not use learning_rate")
+def test_schedules_of_sgd_leave_adam_alone(learning_rate):
+    X, y = make_task("binary")
+    ours, theirs = estimator_pair(
+        "binary", learning_rate=learning_rate, n_iter_no_change=2, tol=0.01, learning_rate_init=0.02
+    )
+    assert_same_model(ours.fit(X, y), theirs.fit(X, y), X, 1e-9)
+
+
+@pytest.mark.parametrize("learning_rate", ["invscaling", "adaptive"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_warm_start_begins_with_the_initial_rate_again(learning_rate):
+    X, y = make_task("binary")
+    ours, theirs = estimator_pair(
+        "binary",
+        solver="sgd",
+        learning_rate=learning_rate,
+        learning_rate_init=0.1,
+        n_iter_no_change=1,
+        tol=0.1,
+        max_iter=8,
+        warm_start=True,
+    )
+    for _ in range(3):
+        assert_same_model(ours.fit(X, y), theirs.fit(X, y), X, 1e-9)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_single_class_with_and_without_early_stopping(early_stopping):
+    X = np.random.RandomState(0).randn(40, 3)
+    ours = fit_both("binary", X, np.full(40, 7), early_stopping=early_stopping, max_iter=4)
+    assert set(ours.predict(X)) == {7}
+    if early_stopping:
+        assert ours.validation_scores_ == [1.0] * 4
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_validation_score_of_a_network_that_cannot_decide():
+    """A probability of exactly one half is a vote for the first class."""
+    X, y = make_task("binary")
+    X = np.zeros_like(X)
+    pair = estimator_pair(
+        "binary", hidden_layer_sizes=(), early_stopping=True, warm_start=True, max_iter=1, learning_rate_init=1e-300
+    )
+    ours, theirs = (estimator.fit(X, y) for estimator in pair)
+    for estimator in (ours, theirs):
+        estimator.coefs_[0][...] = 0
+        estimator.intercepts_[0][...] = 0
+        estimator.fit(X, y)
+    assert ours.validation_scores_ == theirs.validation_scores_
+
+
+@pytest.mark.parametrize(
+    "rows", [lambda y: y > 10, lambda y: y == 20, lambda y: y != 20], ids=["upper", "one", "outer"]
+)
+def test_partial_fit_on_chunks_that_lack_classes(rows):
+    X, y = make_task("multiclass")
+    ours, theirs = estimator_pair("multiclass")
+    for estimator in (ours, theirs):
+        estimator.partial_fit(X[rows(y)], y[rows(y)], classes=[10, 20, 30])
+        estimator.partial_fit(X, y, classes=[30, 10, 20])
+        estimator.partial_fit(X[rows(y)], y[rows(y)])
+    assert_same_model(ours, theirs, X, 1e-9)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_float32_with_weights(task):
+    X, y = make_task(task)
+    X, weight = X.astype(np.float32), np.random.RandomState(0).uniform(0.5, 2, len(X))
+    ours, theirs = estimator_pair(task, max_iter=10, tol=0)
+    with pytest.warns(ConvergenceWarning):
+        ours.fit(X, y, sample_weight=weight), theirs.fit(X, y, sample_weight=weight)
+    assert {array.dtype for array in ours.coefs_} == {np.dtype(np.float32)}
+    assert_same_model(ours, theirs, X, 1e-3)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_column_of_targets_warns(task):
+    X, y = make_task(task)
+    ours = estimator_pair(task, max_iter=3)[0]
+    with pytest.warns(DataConversionWarning), pytest.warns(ConvergenceWarning):
+        twin = clone(ours).fit(X, y.reshape(-1, 1))
+    with pytest.warns(ConvergenceWarning):
+        assert_array_equal(ours.fit(X, y).coefs_[0], twin.coefs_[0])
+    assert twin.predict(X).shape == (150,)
+
+
+def test_verbose_by_number(capsys):
+    for solver in ("adam", "lbfgs"):
+        with pytest.warns(ConvergenceWarning):
+            estimator_pair("binary", solver=solver, verbose=2, max_iter=2)[0].fit(*make_task("binary"))
+        assert capsys.readouterr().out.count("Iteration") == 2

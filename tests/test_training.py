@@ -104,6 +104,69 @@ def test_lbfgs_loss_curve_ends_at_the_loss_of_a_failed_line_search():
     assert model.loss_curve_[-1] == model.loss_ == model.best_loss_
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.filterwarnings("ignore:solver='lbfgs' does not use")
+@quiet
+def test_a_stochastic_solver_carries_on_after_lbfgs(solver):
+    X, y = make_task("regression")
+    model = our_estimator("regression", solver="lbfgs", max_iter=60, warm_start=True).fit(X, y)
+    model.set_params(solver=solver, max_iter=9, learning_rate_init=1e-5).fit(X, y)
+    assert model.n_iter_ == 9
+    assert len(model.loss_curve_) == 69
+    model.set_params(solver="lbfgs").fit(X, y)
+    model.set_params(solver="sgd", learning_rate="adaptive").partial_fit(X, y)
+    assert model._schedule.learning_rate == 1e-5
+
+
+@pytest.mark.parametrize("parameters", [{"max_iter": 3}, {"solver": "lbfgs", "max_iter": 3}], ids=str)
+def test_a_warning_that_is_an_error_does_not_lose_the_model(parameters):
+    X, y = make_task("binary")
+    model = MLPFromScratchClassifier(random_state=0, **parameters)
+    with pytest.raises(ConvergenceWarning):
+        model.fit(X, y)  # warnings are errors in these tests
+    assert model.n_iter_ == 3
+    assert model.predict(X).shape == (150,)
+
+
+@quiet
+def test_a_failed_warm_start_changes_nothing():
+    X, y = make_task("regression")
+    model = MLPFromScratchRegressor(solver="sgd", max_iter=3, warm_start=True, early_stopping=True, random_state=0).fit(
+        X, y
+    )
+    kept = (
+        model.loss_curve_.copy(),
+        model.validation_scores_.copy(),
+        model.best_validation_score_,
+        model.coefs_[0].copy(),
+    )
+    model.set_params(learning_rate_init=30.0, max_iter=50)
+    with pytest.raises(ValueError, match=r"Training diverged in epoch [2-9]"):
+        model.fit(X, y)
+    assert kept[:3] == (model.loss_curve_, model.validation_scores_, model.best_validation_score_)
+    assert_array_equal(model.coefs_[0], kept[3])
+
+
+def test_a_failed_fit_does_not_advance_the_random_state():
+    X, y = make_task("regression")
+    rng = np.random.RandomState(3)
+    with pytest.raises(ValueError, match="Training diverged"):
+        MLPFromScratchRegressor(solver="sgd", learning_rate_init=1e100, random_state=rng).fit(X, y)
+    assert rng.randint(10**6) == np.random.RandomState(3).randint(10**6)
+
+
+def test_keyboard_interrupt_before_training_rolls_back(monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sknn_scratch.base.train_test_split", interrupt)
+    model = MLPFromScratchClassifier(early_stopping=True)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*make_task("binary"))
+    assert not hasattr(model, "classes_")
+    assert not hasattr(model, "n_features_in_")
+
+
 # Mended --------------------------------------------------------------------------------------------------------------
 
 
@@ -129,6 +192,7 @@ def test_early_stopping_can_be_switched_between_warm_starts(early_stopping):
     model.set_params(early_stopping=early_stopping[1]).fit(X, y)
     assert len(model.loss_curve_) == 6
     assert (model.validation_scores_ is not None) == early_stopping[1]
+    assert (model.best_loss_ is None) == early_stopping[1]
 
 
 @quiet

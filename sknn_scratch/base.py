@@ -20,15 +20,16 @@ from sknn_scratch.constraints import Constraint
 from sknn_scratch.initializers import GlorotUniform
 from sknn_scratch.losses import Loss
 from sknn_scratch.network import Network, predict_raw
-from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
+from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.parameters import (
     SHARED_CONSTRAINTS,
-    build,
     check_estimator_parameters,
     hidden_sizes,
     make_activations,
+    make_optimizer,
+    make_schedule,
 )
-from sknn_scratch.schedules import SCHEDULES, Schedule
+from sknn_scratch.schedules import Schedule
 from sknn_scratch.threads import one_blas_thread_if_small
 from sknn_scratch.training import (
     INTERRUPTED,
@@ -166,7 +167,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _run_minibatches(
         self, network: Network, data: TrainingData, progress: Progress, rng: np.random.RandomState, incremental: bool
     ) -> Advice:
-        optimizer, schedule = self._make_optimizer(network, incremental), self._make_schedule(incremental)
+        optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
         validation_score = None
         if self.early_stopping:
             data, validation_score = self._hold_out(network, data, rng)
@@ -177,6 +178,7 @@ class BaseMLP(BaseEstimator, ABC):
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             verbose=bool(self.verbose),
+            max_grad_norm=self.max_grad_norm,
         )
         with one_blas_thread_if_small(network.largest_product(settings.batch_size)):
             outcome = train_minibatches(network, data, optimizer, schedule, progress, settings, rng, validation_score)
@@ -252,10 +254,8 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _check_stochastic(self) -> bool:
         """Raise AttributeError, so that ``hasattr`` says no to ``partial_fit``, if the solver has no single steps."""
-        if self.solver not in OPTIMIZERS:
-            raise AttributeError(
-                f"partial_fit is only available for the solvers {sorted(OPTIMIZERS)}, got solver={self.solver!r}."
-            )
+        if self.solver == "lbfgs" or not self._constraints["solver"].allows(self.solver):
+            raise AttributeError(f"partial_fit is only available for stochastic solvers, got solver={self.solver!r}.")
         return True
 
     # Building the parts ----------------------------------------------------------------------------------------------
@@ -280,20 +280,26 @@ class BaseMLP(BaseEstimator, ABC):
             )
         return min(self.batch_size, n_rows)
 
-    def _make_optimizer(self, network: Network, incremental: bool) -> Optimizer:
-        optimizer = build(OPTIMIZERS[self.solver], self)
-        optimizer.start(network.parameters.size, network.parameters.dtype)
+    def _start_optimizer(self, network: Network, incremental: bool) -> Optimizer:
+        """Return a new optimiser; in ``partial_fit``, one that carries on from the state of the last one."""
+        optimizer = make_optimizer(self)
+        n_weights = sum(weights.size for weights in network.weights)
+        optimizer.start(network.parameters.size, network.parameters.dtype, n_weights)
         previous: Any = getattr(self, "_optimizer", None)
         if incremental and type(previous) is type(optimizer):
             optimizer.resume(previous)
         return optimizer
 
-    def _make_schedule(self, incremental: bool) -> Schedule:
-        # scikit-learn's schedules act on sgd alone.
-        name = self.learning_rate if self.solver == "sgd" else "constant"
-        schedule = build(SCHEDULES[name], self)
+    def _start_schedule(self, incremental: bool) -> Schedule:
+        """Return a new schedule; in ``partial_fit``, one that carries on from the last one unless it was changed."""
+        schedule = make_schedule(self)
         previous: Any = getattr(self, "_schedule", None)
-        if incremental and type(previous) is type(schedule) and previous.get_params() == schedule.get_params():
+        unchanged = (
+            type(previous) is type(schedule)
+            and previous.get_params() == schedule.get_params()
+            and previous.learning_rate_init == schedule.learning_rate_init
+        )
+        if incremental and unchanged:
             schedule.resume(previous)
         return schedule
 

@@ -58,7 +58,7 @@ class Number:
     def allows(self, value: Any) -> bool:
         if isinstance(value, bool):
             return False
-        if isinstance(value, str | Real) and value in self.others:
+        if isinstance(value, str | Real | None) and value in self.others:
             return True
         if not isinstance(value, self.kind):
             return False
@@ -88,18 +88,25 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Component:
-    """The name of a component in a registry, or an instance of its base class; with ``per_layer`` also a list of them.
+    """The name of a component in a registry, or an instance of its base class.
 
     Attributes
     ----------
     registry : mapping of str to type
     base : type
     per_layer : bool
+        Whether a list of components is allowed too.
+    also : tuple of str
+        Further names.
+    or_callable : str
+        If not empty, a description of the functions that are allowed too.
     """
 
     registry: Mapping[str, type]
     base: type
     per_layer: bool = False
+    also: tuple[str, ...] = ()
+    or_callable: str = ""
 
     def allows(self, value: Any) -> bool:
         if self.per_layer and isinstance(value, list | tuple):
@@ -107,12 +114,21 @@ class Component:
         return self._allows_one(value)
 
     def _allows_one(self, value: Any) -> bool:
-        return isinstance(value, self.base) or (isinstance(value, str) and value in self.registry)
+        if isinstance(value, str):
+            return value in self.registry or value in self.also
+        is_function = callable(value) and not isinstance(value, type)
+        return isinstance(value, self.base) or bool(self.or_callable and is_function)
 
     def __str__(self) -> str:
-        names = ", ".join(map(repr, sorted(self.registry)))
-        many = ", or a list of these with one for each hidden layer" if self.per_layer else ""
-        return f"one of {names}, or an instance of {self.base.__name__}{many}"
+        allowed = [
+            "one of " + ", ".join(map(repr, sorted([*self.registry, *self.also]))),
+            f"an instance of {self.base.__name__}",
+        ]
+        if self.or_callable:
+            allowed.append(self.or_callable)
+        if self.per_layer:
+            allowed.append("a list of these with one for each hidden layer")
+        return ", or ".join(allowed)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from sknn_scratch.activations import ACTIVATIONS, Activation
 from sknn_scratch.constraints import (
@@ -17,22 +17,28 @@ from sknn_scratch.constraints import (
     Constraint,
     HiddenLayerSizes,
     Number,
-    OneOf,
     RandomState,
     check_parameters,
 )
-from sknn_scratch.optimizers import OPTIMIZERS
-from sknn_scratch.schedules import SCHEDULES
+from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
+from sknn_scratch.schedules import SCHEDULES, Function, Schedule
 
-__all__ = ["SHARED_CONSTRAINTS", "build", "check_estimator_parameters", "hidden_sizes", "make_activations"]
+__all__ = [
+    "SHARED_CONSTRAINTS",
+    "check_estimator_parameters",
+    "hidden_sizes",
+    "make_activations",
+    "make_optimizer",
+    "make_schedule",
+]
 
 SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "hidden_layer_sizes": HiddenLayerSizes(),
     "activation": Component(ACTIVATIONS, Activation, per_layer=True),
-    "solver": OneOf([*OPTIMIZERS, "lbfgs"]),
+    "solver": Component(OPTIMIZERS, Optimizer, also=("lbfgs",)),
     "alpha": Number(Real, "[0, inf)"),
     "batch_size": Number(Integral, "[1, inf)", ("auto",)),
-    "learning_rate": OneOf(SCHEDULES),
+    "learning_rate": Component(SCHEDULES, Schedule, or_callable="a function from the number of epochs to the rate"),
     "learning_rate_init": Number(Real, "(0, inf)"),
     "power_t": Number(Real, "[0, inf)"),
     "max_iter": Number(Integral, "[1, inf)"),
@@ -50,39 +56,55 @@ SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "epsilon": Number(Real, "(0, inf)"),
     "n_iter_no_change": Number(Integral, "[1, inf)", (np.inf,)),
     "max_fun": Number(Integral, "[1, inf)"),
+    "weight_decay": Number(Real, "[0, inf)"),
+    "max_grad_norm": Number(Real, "(0, inf)", (None,)),
 }
 
-# Parameters that only some solvers use.
-SOLVERS_USING = {
-    "batch_size": ("sgd", "adam"),
-    "learning_rate": ("sgd",),
-    "learning_rate_init": ("sgd", "adam"),
-    "power_t": ("sgd",),
-    "shuffle": ("sgd", "adam"),
-    "momentum": ("sgd",),
-    "nesterovs_momentum": ("sgd",),
-    "early_stopping": ("sgd", "adam"),
-    "validation_fraction": ("sgd", "adam"),
-    "beta_1": ("adam",),
-    "beta_2": ("adam",),
-    "epsilon": ("adam",),
-    "n_iter_no_change": ("sgd", "adam"),
-    "max_fun": ("lbfgs",),
-}
+# Parameters that lbfgs does not use, and parameters that only the optimisers use that take them.
+OF_STOCHASTIC_SOLVERS = (
+    "batch_size",
+    "learning_rate",
+    "learning_rate_init",
+    "power_t",
+    "shuffle",
+    "early_stopping",
+    "validation_fraction",
+    "n_iter_no_change",
+    "max_grad_norm",
+)
+OF_OPTIMIZERS = ("momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "weight_decay")
+# With adam, scikit-learn ignores its own schedules.
+IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
+
+
+def schedule_acts(estimator: Any) -> bool:
+    """Return whether ``learning_rate`` has an effect."""
+    by_name = isinstance(estimator.learning_rate, str)
+    return not (estimator.solver == "adam" and by_name and estimator.learning_rate in IGNORED_BY_ADAM)
+
+
+def ignored_parameters(estimator: Any) -> set[str]:
+    """Return the names of the parameters that the solver does not use."""
+    if estimator.solver == "lbfgs":
+        return {*OF_STOCHASTIC_SOLVERS, *OF_OPTIMIZERS}
+    used = (
+        set(inspect.signature(OPTIMIZERS[estimator.solver]).parameters) if isinstance(estimator.solver, str) else set()
+    )
+    return {"max_fun", *OF_OPTIMIZERS} - used | (set() if schedule_acts(estimator) else {"learning_rate", "power_t"})
 
 
 def check_estimator_parameters(estimator: Any, constraints: dict[str, Constraint]) -> None:
     """Raise for a parameter that is not allowed, and warn of those that the solver does not use."""
     values = {name: getattr(estimator, name) for name in constraints}
     check_parameters(type(estimator).__name__, values, constraints)
-    signature = inspect.signature(type(estimator)).parameters
-    ignored = [
+    signature, ignored = inspect.signature(type(estimator)).parameters, ignored_parameters(estimator)
+    changed = [
         f"{name}={values[name]!r}"
-        for name, solvers in SOLVERS_USING.items()
-        if estimator.solver not in solvers and name in signature and values[name] != signature[name].default
+        for name in constraints
+        if name in ignored and name in signature and values[name] != signature[name].default
     ]
-    if ignored:
-        message = f"solver={estimator.solver!r} does not use {', '.join(ignored)}."
+    if changed:
+        message = f"solver={estimator.solver!r} does not use {', '.join(changed)}."
         warnings.warn(message, UserWarning, stacklevel=4)  # at the line that calls fit
 
 
@@ -106,6 +128,27 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
     return [ACTIVATIONS[item]() if isinstance(item, str) else item for item in given]
 
 
-def build(component: type[Any], estimator: BaseEstimator) -> Any:
-    """Make a component with those of the estimator's parameters that it takes."""
-    return component(**{name: getattr(estimator, name) for name in inspect.signature(component).parameters})
+def make_optimizer(estimator: Any) -> Optimizer:
+    """Return the optimiser of a stochastic solver, not yet started."""
+    if isinstance(estimator.solver, Optimizer):
+        return clone(estimator.solver)
+    return _build(OPTIMIZERS[estimator.solver], estimator)
+
+
+def make_schedule(estimator: Any) -> Schedule:
+    """Return the schedule of the learning rate, started."""
+    given = estimator.learning_rate if schedule_acts(estimator) else "constant"
+    if isinstance(given, Schedule):
+        schedule = clone(given)
+    elif isinstance(given, str):
+        schedule = _build(SCHEDULES[given], estimator)
+    else:
+        schedule = Function(given)
+    schedule.start(estimator.learning_rate_init, estimator.max_iter)
+    return schedule
+
+
+def _build(component: type[Any], estimator: BaseEstimator) -> Any:
+    """Make a component with those of its parameters that the estimator has too."""
+    names = set(inspect.signature(component).parameters) & set(SHARED_CONSTRAINTS)
+    return component(**{name: getattr(estimator, name) for name in names})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +15,8 @@ from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.constraints import Constraint, OneOf
 from sknn_scratch.losses import REGRESSOR_LOSSES, Loss
+from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.schedules import Schedule
 from sknn_scratch.validation import check_numeric_targets
 
 __all__ = ["MLPFromScratchRegressor"]
@@ -46,23 +48,30 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         or of 'elu', 'gelu', 'hard_sigmoid', 'hard_tanh', 'leaky_relu', 'mish', 'relu6', 'selu', 'silu', 'softplus' and
         'softsign', whose formulas are in ``sknn_scratch.activations``. As an object, such as ``LeakyReLU(0.1)`` from
         there, or of a class of your own: see ``Activation``.
-    solver : {'adam', 'lbfgs', 'sgd'}, default='adam'
-        How the objective is minimised.
+    solver : str or Optimizer, default='adam'
+        How the objective is minimised. scikit-learn's are
 
         - 'adam': minibatches, with step sizes adapted to the moments of each gradient component [1]_
         - 'lbfgs': a quasi-Newton method on all samples at once [2]_; often best for a few thousand samples
         - 'sgd': minibatches, gradient descent with momentum [3]_
+
+        and there are 'adagrad', 'adamw', 'nadam' and 'rmsprop', whose formulas are in ``sknn_scratch.optimizers``. An
+        object, such as ``RMSprop(rho=0.99)`` from there, brings its own parameters.
     alpha : float, default=0.0001
         Strength of the L2 penalty ``alpha / 2 * sum(W**2)`` on the weights (not the biases), at least 0. Like the
         loss, it is divided by the number of samples, or the sum of their weights, of the minibatch.
     batch_size : int or 'auto', default='auto'
         Samples per minibatch, at least 1; 'auto' is ``min(200, n_samples)``. Not used by 'lbfgs'.
-    learning_rate : {'adaptive', 'constant', 'invscaling'}, default='constant'
-        Schedule of the learning rate; only used by 'sgd'.
+    learning_rate : str, Schedule or callable, default='constant'
+        Schedule of the learning rate. scikit-learn's, which 'adam' ignores as it does there, are
 
         - 'adaptive': ``learning_rate_init``, divided by 5 whenever ``n_iter_no_change`` epochs bring no improvement
         - 'constant': ``learning_rate_init``
         - 'invscaling': ``learning_rate_init / (t + 1)**power_t`` after ``t`` samples
+
+        and there are 'cosine', 'exponential', 'one_cycle' and 'step', for every solver but 'lbfgs', whose formulas are
+        in ``sknn_scratch.schedules``. An object, such as ``Cosine(warm_up=5)`` from there, brings its own parameters; a
+        function takes the number of epochs that have ended and returns the rate of the next.
     learning_rate_init : float, default=0.001
         Initial learning rate, greater than 0. Not used by 'lbfgs'.
     power_t : float, default=0.5
@@ -91,13 +100,18 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     validation_fraction : float, default=0.1
         Share of the samples held out with ``early_stopping``, in [0, 1).
     beta_1, beta_2 : float, default=0.9, 0.999
-        Decay rates of the first and second moment of 'adam', in [0, 1).
+        Decay rates of the first and second moment of 'adam', 'adamw' and 'nadam', in [0, 1).
     epsilon : float, default=1e-8
-        Added to the denominator of 'adam', greater than 0.
+        Added to the denominator by all stochastic solvers but 'sgd', greater than 0.
     n_iter_no_change : int or inf, default=10
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
+    weight_decay : float, default=0.01
+        Strength of the weight decay of 'adamw', at least 0.
+    max_grad_norm : float or None, default=None
+        If not None, a minibatch's gradient is shortened to this Euclidean length where it is longer; greater than 0.
+        Not used by 'lbfgs'.
 
     Attributes
     ----------
@@ -178,10 +192,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         hidden_layer_sizes: int | Sequence[int] | NDArray = (100,),
         activation: str | Activation | Sequence[str | Activation] = "relu",
         *,
-        solver: str = "adam",
+        solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: str | Schedule | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -199,6 +213,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        weight_decay: float = 0.01,
+        max_grad_norm: float | None = None,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -224,6 +240,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
 
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the model to training data.

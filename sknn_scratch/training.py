@@ -133,6 +133,7 @@ class MinibatchSettings:
     tol: float
     n_iter_no_change: float
     verbose: bool
+    max_grad_norm: float | None = None
 
 
 class _RowReader:
@@ -244,7 +245,7 @@ def train_minibatches(
     outcome = MAX_ITER_REACHED
     try:
         for _ in range(settings.max_iter):
-            loss = _train_epoch(network, minibatches, optimizer, schedule.learning_rate)
+            loss = _train_epoch(network, minibatches, optimizer, schedule.learning_rate, settings.max_grad_norm)
             _check_finite(
                 loss,
                 [network.parameters, *optimizer.vectors],
@@ -276,17 +277,32 @@ def train_minibatches(
     return outcome
 
 
-def _train_epoch(network: Network, minibatches: _Minibatches, optimizer: Optimizer, learning_rate: float) -> float:
+def _train_epoch(
+    network: Network,
+    minibatches: _Minibatches,
+    optimizer: Optimizer,
+    learning_rate: float,
+    max_grad_norm: float | None,
+) -> float:
     """Make one pass over the data; return the mean of the minibatch losses, each taken before its update."""
     total_loss, n_rows = 0.0, 0
     for X, y, sample_weight in minibatches.epoch():
         if sample_weight is not None and not sample_weight.any():
             continue  # no sample of this minibatch counts
         loss = network.loss_and_gradient(X, y, sample_weight)
+        if max_grad_norm is not None:
+            _limit_norm(network.gradient, max_grad_norm)
         optimizer.update(network.parameters, network.gradient, learning_rate)
         total_loss += loss * X.shape[0]
         n_rows += X.shape[0]
     return total_loss / n_rows
+
+
+def _limit_norm(gradient: NDArray, max_norm: float) -> None:
+    """Shorten the gradient to Euclidean length ``max_norm`` if it is longer."""
+    norm = math.sqrt(np.dot(gradient, gradient))
+    if norm > max_norm:
+        np.multiply(gradient, max_norm / norm, out=gradient)
 
 
 def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
@@ -306,7 +322,7 @@ def _check_finite(loss: float, vectors: list[NDArray], when: str, learning_rate_
     what = "the parameters or moments are infinite or NaN" if math.isfinite(loss) else f"the loss is {loss}"
     advice = "Scale the features of X (and y, if it is numbers), for example with StandardScaler"
     if learning_rate_init is not None:
-        advice += f", or lower learning_rate_init (now {learning_rate_init:g})"
+        advice += f", lower learning_rate_init (now {learning_rate_init:g}) or set max_grad_norm"
     raise ValueError(f"Training diverged in {when}: {what}. {advice}.")
 
 

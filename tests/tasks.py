@@ -34,17 +34,16 @@ def make_task(task):
     return X, y
 
 
-def estimator_pair(task, **parameters):
-    """Return ours and scikit-learn's estimator for the task."""
-    parameters.setdefault("random_state", 7)
-    parameters.setdefault("hidden_layer_sizes", (6, 5))
-    if task == "poisson":
-        parameters["loss"] = "poisson"
-    if task in CLASSIFICATION:
-        return MLPFromScratchClassifier(**parameters), MLPClassifier(**parameters)
-    return MLPFromScratchRegressor(**parameters), MLPRegressor(**parameters)
-
-
 def our_estimator(task, **parameters):
     """Return our estimator for the task."""
-    return estimator_pair(task, **parameters)[0]
+    parameters = {"random_state": 7, "hidden_layer_sizes": (6, 5), **parameters}
+    if task == "poisson":
+        parameters["loss"] = "poisson"
+    return (MLPFromScratchClassifier if task in CLASSIFICATION else MLPFromScratchRegressor)(**parameters)
+
+
+def estimator_pair(task, **parameters):
+    """Return ours and scikit-learn's estimator for the task."""
+    ours = our_estimator(task, **parameters)
+    theirs = MLPClassifier() if task in CLASSIFICATION else MLPRegressor()
+    return ours, theirs.set_params(**{name: ours.get_params(deep=False)[name] for name in theirs.get_params()})

@@ -85,4 +85,5 @@ def test_registries_know_every_component():
     ):
         public = {getattr(module, name) for name in module.__all__ if isinstance(getattr(module, name), type)}
         components = {cls for cls in public if issubclass(cls, base) and cls is not base}
-        assert components == set().union(*(registry.values() for registry in registries))
+        by_name = set().union(*(registry.values() for registry in registries))
+        assert components - by_name == ({schedules.Function} if module is schedules else set())

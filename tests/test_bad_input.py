@@ -14,7 +14,9 @@ from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
-from sknn_scratch.parameters import SOLVERS_USING
+from sknn_scratch.optimizers import OPTIMIZERS, Adam
+from sknn_scratch.parameters import OF_OPTIMIZERS, OF_STOCHASTIC_SOLVERS
+from sknn_scratch.schedules import Step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = (MLPFromScratchClassifier, MLPFromScratchRegressor)
@@ -75,10 +77,12 @@ WRONG = {
         10**30,
     ],
     "activation": ["foo", None, 3, "ReLU"],
-    "solver": ["foo", None, 1],
+    "solver": ["foo", None, 1, ["adam"], Adam],
     "alpha": [-1, "1", None, np.nan, np.inf, True],
     "batch_size": [0, -5, 2.5, "all", None],
-    "learning_rate": ["foo", 0.1, None],
+    "learning_rate": ["foo", 0.1, None, ["step"], Step],
+    "weight_decay": [-0.1, "0.1", None],
+    "max_grad_norm": [0, -1, "1", np.inf],
     "learning_rate_init": [0, -0.1, "0.1", None, np.nan, np.inf],
     "power_t": [-1, "1", None],
     "max_iter": [0, -1, 2.5, "10", None],
@@ -117,7 +121,10 @@ def test_every_parameter_is_checked():
 def test_messages_list_the_allowed_names():
     with pytest.raises(ValueError, match=r"one of 'elu', .*'tanh', or an instance of Activation, or a list"):
         MLPFromScratchClassifier(activation="gelo").fit(X, y)
-    with pytest.raises(ValueError, match="one of 'adam', 'lbfgs', 'sgd'"):
+    with pytest.raises(
+        ValueError,
+        match="one of 'adagrad', 'adam', 'adamw', 'lbfgs', 'nadam', 'rmsprop', 'sgd', or an instance of Optimizer",
+    ):
         MLPFromScratchClassifier(solver="adm").fit(X, y)
     with pytest.raises(ValueError, match="one of 'poisson', 'squared_error'"):
         MLPFromScratchRegressor(loss="log_loss").fit(X, y)
@@ -429,7 +436,7 @@ def test_divergence_is_noticed_in_its_epoch(capsys):
     X, y = make_task("regression")
     estimator = MLPFromScratchRegressor(solver="sgd", learning_rate_init=1e3, verbose=True, random_state=0)
     message = (
-        r"Training diverged in epoch 4: the loss is inf\. Scale the features of X.*learning_rate_init \(now 1000\)"
+        r"epoch 4: the loss is inf\. Scale the features of X.*learning_rate_init \(now 1000\) or set max_grad_norm"
     )
     with pytest.raises(ValueError, match=message):
         estimator.fit(1e3 * X, y)
@@ -465,8 +472,8 @@ def test_ignored_parameters_warn():
                 cls(max_iter=2, **parameters).fit(X, y)
 
 
-@pytest.mark.parametrize("name", SOLVERS_USING)
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("name", [*OF_STOCHASTIC_SOLVERS, *OF_OPTIMIZERS, "max_fun"])
+@pytest.mark.parametrize("solver", ["lbfgs", *OPTIMIZERS])
 def test_every_parameter_that_is_ignored_warns(solver, name):
     other = {"batch_size": 50, "learning_rate": "adaptive", "shuffle": False, "nesterovs_momentum": False}
     other |= {"early_stopping": True, "n_iter_no_change": 3, "max_fun": 99, "validation_fraction": 0.2, "power_t": 0.4}
@@ -474,8 +481,13 @@ def test_every_parameter_that_is_ignored_warns(solver, name):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator.fit(X, y)
-    ignored = [str(w.message) for w in caught if "does not use" in str(w.message)]
-    assert len(ignored) == (solver not in SOLVERS_USING[name])
+    ignored = any("does not use" in str(w.message) for w in caught)
+    if solver == "lbfgs":
+        assert ignored == (name != "max_fun")
+    elif name in OF_STOCHASTIC_SOLVERS:
+        assert ignored == (solver == "adam" and name in ("learning_rate", "power_t"))
+    else:
+        assert ignored == (name not in OPTIMIZERS[solver]().get_params())
 
 
 def test_predictions_for_huge_samples_do_not_warn():

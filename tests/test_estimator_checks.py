@@ -1,7 +1,7 @@
 """scikit-learn's own checks, over both estimators in several configurations."""
 
 import pytest
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -66,9 +66,7 @@ def test_sklearn_compatible(estimator, check):
 )
 @pytest.mark.filterwarnings("ignore")
 def test_expected_failures_are_scikit_learns_own(estimator, check):
-    parameters = clone(estimator).get_params()
-    if is_classifier(estimator):
-        del parameters["loss"]
-    theirs = (MLPClassifier if is_classifier(estimator) else MLPRegressor)(**parameters)
+    cls = MLPClassifier if is_classifier(estimator) else MLPRegressor
+    theirs = cls(**{name: estimator.get_params()[name] for name in cls().get_params()})
     with pytest.raises((AssertionError, ValueError)):
         getattr(estimator_checks, check)(type(theirs).__name__, theirs)

@@ -9,13 +9,24 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sknn_scratch.blas import BLOCK_SIZE
 from sknn_scratch.initializers import INITIALIZERS
-from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam
-from sknn_scratch.schedules import SCHEDULES, Adaptive, InverseScaling
+from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Nadam, RMSprop
+from sknn_scratch.schedules import (
+    SCHEDULES,
+    Adaptive,
+    Constant,
+    Cosine,
+    Exponential,
+    Function,
+    InverseScaling,
+    OneCycle,
+    Step,
+)
 
 VARIANTS = [
     SGD(momentum=0),
     SGD(nesterovs_momentum=False),
-    *(optimizer() for optimizer in OPTIMIZERS.values()),
+    AdamW(weight_decay=0),
+    *(optimizer() for name, optimizer in OPTIMIZERS.items() if name != "adamw"),
 ]
 
 
@@ -31,8 +42,10 @@ def minimize(optimizer, gradient, start, learning_rate, n_steps):
 @pytest.mark.parametrize("optimizer", VARIANTS, ids=repr)
 def test_parabola(optimizer):
     scale = np.array([1.0, 10.0])
-    w = minimize(optimizer, lambda w: scale * (w - [3, -2]), [0, 0], 0.02, 2000)
-    assert_allclose(w, [3, -2], atol=1e-3)
+    learning_rate = 1.0 if isinstance(optimizer, Adagrad) else 0.02
+    w = minimize(optimizer, lambda w: scale * (w - [3, -2]), [0, 0], learning_rate, 2000)
+    # RMSprop ends in steps of the learning rate around the minimum.
+    assert_allclose(w, [3, -2], atol=0.02 if isinstance(optimizer, RMSprop) else 1e-3)
 
 
 @pytest.mark.parametrize("optimizer", VARIANTS, ids=repr)
@@ -41,7 +54,8 @@ def test_rosenbrock(optimizer):
         x, y = w
         return np.array([-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)])
 
-    w = minimize(optimizer, gradient, [-1.0, 1.5], 3e-4 if isinstance(optimizer, SGD) else 0.01, 40_000)
+    learning_rate = {SGD: 3e-4, Adagrad: 0.5, RMSprop: 2e-4}.get(type(optimizer), 0.01)
+    w = minimize(optimizer, gradient, [-1.0, 1.5], learning_rate, 40_000)
     assert_allclose(w, [1, 1], atol=0.05)
 
 
@@ -91,25 +105,119 @@ def test_adam_first_steps():
     assert_allclose(w, [-0.1, 0.1], rtol=1e-6)
 
 
+def test_adamw_shrinks_weights_but_not_biases():
+    w, plain = np.ones(6), np.ones(6)
+    with_decay, without = AdamW(weight_decay=0.5), Adam()
+    with_decay.start(6, w.dtype, n_weights=4)
+    without.start(6, w.dtype)
+    with_decay.update(w, np.arange(6.0), 0.1)
+    without.update(plain, np.arange(6.0), 0.1)
+    assert_allclose(w - plain, [-0.05] * 4 + [0] * 2, atol=1e-12)
+
+
+# Three steps of PyTorch's optimisers from (1, -2, 0.5) with these gradients; the next test makes sure of that.
+GRADIENTS = np.array([[0.5, -1.0, 2.0], [0.25, 3.0, -1.0], [-2.0, 0.125, 0.5]])
+REFERENCE = {
+    "SGD": (SGD(0.9, False), {"momentum": 0.9}),
+    "SGD, Nesterov": (SGD(0.9, True), {"momentum": 0.9, "nesterov": True}),
+    "Adam": (Adam(0.8, 0.99, 1e-13), {"betas": (0.8, 0.99), "eps": 1e-13}),
+    "AdamW": (AdamW(0.8, 0.99, 1e-13, 0.3), {"betas": (0.8, 0.99), "eps": 1e-13, "weight_decay": 0.3}),
+    "NAdam": (Nadam(0.8, 0.99, 1e-3), {"betas": (0.8, 0.99), "eps": 1e-3}),
+    "RMSprop": (RMSprop(0.9, 1e-3), {"alpha": 0.9, "eps": 1e-3}),
+    "Adagrad": (Adagrad(1e-3), {"eps": 1e-3}),
+}
+TRAJECTORY_ENDS = {
+    "SGD": [1.0170000000000001, -2.3115, 0.09799999999999995],
+    "SGD, Nesterov": [1.1403, -2.49285, -0.011800000000000047],
+    "Adam": [0.8588776364141426, -1.9968521964870594, 0.34841575862956115],
+    "AdamW": [0.7802054180384006, -1.8264716994455057, 0.3112956697736207],
+    "NAdam": [0.9479577891349987, -2.0074193866053673, 0.4020934740305393],
+    "RMSprop": [0.8451839454790292, -1.9991946502267202, 0.2561464140838002],
+    "Adagrad": [0.9518204263743201, -1.9988867542607658, 0.4229390741339698],
+}
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_reference_trajectory(name):
+    gradients = iter(GRADIENTS)
+    w = minimize(REFERENCE[name][0], lambda w: next(gradients), [1.0, -2.0, 0.5], 0.1, 3)
+    # PyTorch keeps the product of NAdam's momenta in float32.
+    assert_allclose(w, TRAJECTORY_ENDS[name], rtol=1e-8 if name == "NAdam" else 1e-10)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_reference_trajectory_is_pytorchs(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; the frozen numbers are used")
+    w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
+    optimizer = getattr(torch.optim, name.partition(",")[0])([w], lr=0.1, **REFERENCE[name][1])
+    for gradient in GRADIENTS:
+        w.grad = torch.from_numpy(gradient.copy())
+        optimizer.step()
+    assert_allclose(w.detach().numpy(), TRAJECTORY_ENDS[name], rtol=1e-10)
+
+
+def rates(schedule, n_epochs, learning_rate_init=0.5, max_iter=10):
+    """Return the rate of each epoch, in each of which 10 samples are seen."""
+    schedule.start(learning_rate_init, max_iter)
+    found = []
+    for epoch in range(n_epochs):
+        found.append(schedule.learning_rate)
+        schedule.epoch_ended(10 * (epoch + 1))
+    return found
+
+
+def test_schedules():
+    assert_allclose(rates(Constant(), 3), [0.5] * 3)
+    assert_allclose(rates(InverseScaling(power_t=0.25), 3), [0.5, 0.5 / 11**0.25, 0.5 / 21**0.25])
+    assert_allclose(rates(Step(2, 0.1), 5), [0.5, 0.5, 0.05, 0.05, 0.005])
+    assert_allclose(rates(Exponential(0.5), 3), [0.5, 0.25, 0.125])
+    assert_allclose(rates(Function(lambda epoch: 1 / (epoch + 1)), 3), [1, 1 / 2, 1 / 3])
+    half = 0.5 * (1 + np.cos(np.pi * np.arange(10) / 10)) / 2
+    assert_allclose(rates(Cosine(), 10), half)
+    assert_allclose(rates(Cosine(min_rate=0.1), 10), 0.1 + 0.8 * half)
+    assert_allclose(rates(Cosine(n_cycles=2), 10)[5:], half[::2])
+    assert_allclose(rates(Cosine(warm_up=3), 4), [0.125, 0.25, 0.375, 0.5])
+    one_cycle = rates(OneCycle(), 10)
+    assert_allclose([one_cycle[0], max(one_cycle), one_cycle[-1]], [0.5 / 25, 0.5, 0.5 / 1e4], rtol=0.02)
+    assert np.argmax(one_cycle) == 3
+    assert rates(Adaptive(), 2) == [0.5, 0.5]
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.values())
-def test_schedule_starts_at_its_initial_rate(schedule):
-    assert schedule(0.25).learning_rate == 0.25
+def test_schedules_stay_positive_and_can_be_resumed(schedule):
+    whole = rates(schedule(), 12)  # also beyond max_iter, as partial_fit may go
+    assert min(whole) >= 0
+    assert min(whole[:9]) > 0
+    first, second = schedule(), schedule()
+    rates(first, 5)
+    second.start(0.5, 10)
+    second.resume(first)
+    for epoch, expected in enumerate(whole[5:], 6):
+        assert second.learning_rate == pytest.approx(expected)
+        second.epoch_ended(10 * epoch)
 
 
-def test_inverse_scaling():
-    schedule = InverseScaling(0.5, power_t=0.25)
-    schedule.epoch_ended(15)
-    assert schedule.learning_rate == pytest.approx(0.5 / 16**0.25)
+@pytest.mark.parametrize("schedule", [schedule() for name, schedule in SCHEDULES.items() if name != "adaptive"])
+def test_most_schedules_stop_at_a_plateau(schedule):
     assert schedule.plateau_reached() == (True, "Stopping.")
 
 
 def test_adaptive():
-    schedule = Adaptive(1e-5)
+    schedule = Adaptive()
+    schedule.start(1e-5, 10)
     assert schedule.plateau_reached() == (False, "Setting learning rate to 0.000002")
+    schedule.epoch_ended(10)
+    assert schedule.learning_rate == pytest.approx(2e-6)
     assert not schedule.plateau_reached()[0]
-    assert schedule.learning_rate == pytest.approx(4e-7)
     assert schedule.plateau_reached() == (True, "Learning rate too small. Stopping.")
-    assert Adaptive(1e-6).plateau_reached()[0]
+    schedule.start(1e-6, 10)
+    assert schedule.plateau_reached()[0]
+
+
+@pytest.mark.parametrize("value", [0, -1.0, np.inf, "0.1", None])
+def test_function_must_return_a_rate(value):
+    with pytest.raises(ValueError, match=r"learning_rate must return a number greater than 0, got .* for epoch 0"):
+        Function(lambda epoch: value).start(0.1, 10)
 
 
 @pytest.mark.parametrize("initializer", INITIALIZERS.values())

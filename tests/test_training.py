@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor, training
 from sknn_scratch.network import Network, count_parameters
+from sknn_scratch.optimizers import OPTIMIZERS, SGD, RMSprop
+from sknn_scratch.parameters import make_schedule
+from sknn_scratch.schedules import SCHEDULES, Cosine, Step
 from sknn_scratch.training import _RowReader
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -334,7 +339,7 @@ def test_memory_of_a_large_network(solver, early_stopping, order, dtype):
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_samples_are_not_copied(task, early_stopping, layout):
     rng = np.random.RandomState(0)
-    X = rng.randn(20_000, 50)
+    X = rng.randn(20_000, 100)
     y = rng.randint(4, size=20_000) if task == "multiclass" else X[:, 0].copy()
     X = {
         "C": lambda: X,
@@ -359,3 +364,101 @@ def test_memory_does_not_grow_with_epochs():
 
 def test_outcomes_differ():
     assert len({training.CONVERGED, training.MAX_ITER_REACHED, training.INTERRUPTED}) == 3
+
+
+# Solvers and schedules of our own ------------------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize("solver", [*OPTIMIZERS, RMSprop(rho=0.99), SGD(momentum=0)], ids=repr)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_solver_learns(task, solver):
+    X, y = make_task(task)
+    model = our_estimator(task, solver=solver, learning_rate_init=0.02, max_iter=40)
+    model.fit(X, y)
+    assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
+    model.partial_fit(X, y)
+    assert model._optimizer.n_updates == 41
+    twin = clone(model).fit(X, y)
+    assert twin.loss_curve_[-1] == model.loss_curve_[-2]
+
+
+@quiet
+def test_a_solver_as_object_is_not_changed():
+    X, y = make_task("binary")
+    solver = RMSprop(rho=0.5)
+    model = our_estimator("binary", solver=solver, max_iter=2).fit(X, y)
+    assert vars(solver) == vars(RMSprop(rho=0.5))
+    assert_array_equal(model.coefs_[0], clone(model).fit(X, y).coefs_[0])
+    by_name = our_estimator("binary", solver="rmsprop", max_iter=2).fit(X, y)
+    assert not np.array_equal(model.coefs_[0], by_name.coefs_[0])
+    search = GridSearchCV(model, {"solver__rho": [0.5, 0.9]}, cv=2).fit(X, y)
+    assert search.best_estimator_.solver.rho in (0.5, 0.9)
+
+
+@quiet
+def test_weight_decay_reaches_adamw():
+    X, y = make_task("binary")
+    sizes = [
+        np.abs(our_estimator("binary", solver="adamw", weight_decay=decay, max_iter=20).fit(X, y).coefs_[0]).sum()
+        for decay in (0, 50.0)
+    ]
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+@quiet
+@pytest.mark.parametrize(
+    "learning_rate",
+    [*SCHEDULES, Cosine(warm_up=2), lambda epoch: 0.01 / (epoch + 1)],
+    ids=lambda x: getattr(x, "__name__", str(x)),
+)
+@pytest.mark.parametrize("solver", ["sgd", "adamw", "adam"])
+def test_schedules_move_the_rate(monkeypatch, solver, learning_rate):
+    if solver == "adam" and learning_rate in ("adaptive", "constant", "invscaling"):
+        pytest.skip("Adam ignores these, as in scikit-learn")
+    used, update = [], OPTIMIZERS[solver].update
+
+    def record(self, parameters, gradient, rate):
+        used.append(rate)
+        update(self, parameters, gradient, rate)
+
+    monkeypatch.setattr(OPTIMIZERS[solver], "update", record)
+    X, y = make_task("binary")
+    our_estimator("binary", solver=solver, learning_rate=learning_rate, learning_rate_init=0.01, max_iter=6).fit(X, y)
+    schedule = make_schedule(
+        our_estimator("binary", solver="sgd", learning_rate=learning_rate, learning_rate_init=0.01, max_iter=6)
+    )
+    expected = []
+    for epoch in range(6):
+        expected.append(schedule.learning_rate)
+        schedule.epoch_ended(150 * (epoch + 1))
+    assert_allclose(used, expected)
+
+
+@quiet
+def test_partial_fit_carries_the_schedule_on():
+    X, y = make_task("binary")
+    model = our_estimator("binary", solver="sgd", learning_rate=Step(2, 0.1), learning_rate_init=0.5)
+    rates = [model.partial_fit(X, y, classes=[10, 20])._schedule.learning_rate for _ in range(5)]
+    assert_allclose(rates, [0.5, 0.05, 0.05, 0.005, 0.005])
+    assert model.set_params(learning_rate_init=0.2).partial_fit(X, y)._schedule.learning_rate == 0.2
+
+
+@quiet
+def test_max_grad_norm():
+    X, y = make_task("regression")
+    steps = []
+    for limit in (None, 1e9, 1e-3):
+        model = our_estimator("regression", solver=SGD(0), learning_rate_init=1.0, max_grad_norm=limit, max_iter=1)
+        start = our_estimator("regression", solver=SGD(0), learning_rate_init=1e-300, max_iter=1).fit(X, y)
+        model.fit(X, y)
+        changes = [
+            a - b for a, b in zip(model.coefs_ + model.intercepts_, start.coefs_ + start.intercepts_, strict=True)
+        ]
+        steps.append(np.sqrt(sum((change**2).sum() for change in changes)))
+    assert steps[0] == steps[1] > 1e-3
+    assert steps[2] == pytest.approx(1e-3)
+    hot = {"solver": "sgd", "learning_rate_init": 5.0, "max_iter": 20}
+    with pytest.raises(ValueError, match="Training diverged"):
+        our_estimator("regression", **hot).fit(1e3 * X, y)
+    our_estimator("regression", max_grad_norm=1e-3, **hot).fit(1e3 * X, y)

@@ -17,7 +17,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.constraints import Constraint
-from sknn_scratch.initializers import GlorotUniform
 from sknn_scratch.losses import Loss
 from sknn_scratch.network import Network, predict_raw
 from sknn_scratch.optimizers import Optimizer
@@ -26,6 +25,7 @@ from sknn_scratch.parameters import (
     check_estimator_parameters,
     hidden_sizes,
     make_activations,
+    make_initializers,
     make_optimizer,
     make_schedule,
 )
@@ -141,12 +141,17 @@ class BaseMLP(BaseEstimator, ABC):
         loss.check_targets(data.y)
         layer_units = [data.X.shape[1], *hidden_sizes(self), data.y.shape[1]]
         activations = make_activations(self, n_hidden=len(layer_units) - 2)
-        network = Network(layer_units, activations[:-1], loss, self.alpha, data.X.dtype)
+        network = Network(
+            layer_units, activations[:-1], loss, self.alpha, data.X.dtype, fit_intercept=self.fit_intercept
+        )
         if carry_on:
             self._check_same_layers(layer_units)
             network.set_layers(self.coefs_, self.intercepts_)
         else:
-            network.initialize([GlorotUniform(activation.glorot_factor) for activation in activations], rng)
+            weight_init, bias_init = (
+                make_initializers(given, activations) for given in (self.weight_init, self.bias_init)
+            )
+            network.initialize(weight_init, bias_init, rng)
 
         progress = self._make_progress(carry_on)
         # Overflow shows in the loss or the parameters, which the trainers check.

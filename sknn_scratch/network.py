@@ -132,6 +132,8 @@ class Network:
         float32 or float64.
     engine : module, default=numpy_engine
         Does the arithmetic.
+    fit_intercept : bool, default=True
+        Whether there are biases; otherwise they are zero, and so is their gradient.
 
     Attributes
     ----------
@@ -149,12 +151,14 @@ class Network:
         alpha: float,
         dtype: DTypeLike,
         engine: ModuleType = numpy_engine,
+        fit_intercept: bool = True,
     ):
         self.layer_units = list(layer_units)
         self.activations = list(activations)
         self.loss = loss
         self.alpha = alpha
         self.engine = engine
+        self.fit_intercept = fit_intercept
         self.parameters: NDArray = np.zeros(count_parameters(layer_units), dtype=dtype)
         self.weights, self.biases = layer_views(self.parameters, layer_units)
         self.gradient: NDArray = np.zeros_like(self.parameters)
@@ -163,17 +167,27 @@ class Network:
         self._penalised = self.parameters[:n_weights], self.gradient[:n_weights]
         self._buffers: dict[int, _Buffers] = {}
 
-    def initialize(self, initializers: Sequence[Initializer], rng: np.random.RandomState) -> None:
-        """Draw all parameters with an initialiser for each layer: layer by layer, weights before biases."""
-        for weights, biases, initializer in zip(self.weights, self.biases, initializers, strict=True):
+    def initialize(
+        self,
+        weight_init: Sequence[Initializer],
+        bias_init: Sequence[Initializer],
+        rng: np.random.RandomState,
+    ) -> None:
+        """Draw all parameters with two initialisers for each layer: layer by layer, weights before biases."""
+        layers = zip(self.weights, self.biases, weight_init, bias_init, strict=True)
+        for weights, biases, of_weights, of_biases in layers:
             fan_in, fan_out = weights.shape
-            weights[...] = initializer.weights(fan_in, fan_out, rng)
-            biases[...] = initializer.biases(fan_in, fan_out, rng)
+            weights[...] = of_weights.weights(fan_in, fan_out, rng)
+            if self.fit_intercept:
+                biases[...] = of_biases.biases(fan_in, fan_out, rng)
 
     def set_layers(self, weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None:
         """Copy the parameters from arrays of one layer each."""
         for own, given in zip(self.weights + self.biases, [*weights, *biases], strict=True):
             own[...] = given
+        if not self.fit_intercept:
+            for own in self.biases:
+                own[...] = 0
 
     def largest_product(self, n_rows: int) -> int:
         """Return the number of multiplications in the largest matrix product for a minibatch of ``n_rows``."""
@@ -201,7 +215,8 @@ class Network:
             # (3) dC/dW[l] = a[l].T @ delta[l]
             engine.weight_gradient(a[l], delta[l], out=self._weight_gradients[l])
             # (4) dC/db[l] = sum of delta[l] over the samples
-            engine.bias_gradient(delta[l], buffers.ones, out=self._bias_gradients[l])
+            if self.fit_intercept:
+                engine.bias_gradient(delta[l], buffers.ones, out=self._bias_gradients[l])
             if l > 0:
                 # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
                 engine.hidden_delta(delta[l], W[l], f[l - 1], z[l - 1], a[l], out=delta[l - 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,6 +21,7 @@ from sknn_scratch.constraints import (
     RandomState,
     check_parameters,
 )
+from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Initializer
 from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.schedules import SCHEDULES, Function, Schedule
 
@@ -28,6 +30,7 @@ __all__ = [
     "check_estimator_parameters",
     "hidden_sizes",
     "make_activations",
+    "make_initializers",
     "make_optimizer",
     "make_schedule",
 ]
@@ -56,6 +59,9 @@ SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "epsilon": Number(Real, "(0, inf)"),
     "n_iter_no_change": Number(Integral, "[1, inf)", (np.inf,)),
     "max_fun": Number(Integral, "[1, inf)"),
+    "weight_init": Component(INITIALIZERS, Initializer),
+    "bias_init": Component(INITIALIZERS, Initializer),
+    "fit_intercept": Boolean(),
     "weight_decay": Number(Real, "[0, inf)"),
     "max_grad_norm": Number(Real, "(0, inf)", (None,)),
 }
@@ -126,6 +132,13 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
             f"{n_hidden} hidden layers."
         )
     return [ACTIVATIONS[item]() if isinstance(item, str) else item for item in given]
+
+
+def make_initializers(given: str | Initializer, activations: Sequence[Activation]) -> list[Initializer]:
+    """Return one for each layer; 'glorot_uniform' goes by the activation."""
+    if given == "glorot_uniform":
+        return [GlorotUniform(activation.glorot_factor) for activation in activations]
+    return [INITIALIZERS[given]() if isinstance(given, str) else given] * len(activations)
 
 
 def make_optimizer(estimator: Any) -> Optimizer:

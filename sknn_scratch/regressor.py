@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.constraints import Constraint, OneOf
+from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import REGRESSOR_LOSSES, Loss
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
@@ -107,6 +108,13 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
+    weight_init, bias_init : str or Initializer, default='glorot_uniform'
+        How weights and biases start: 'glorot_normal', 'glorot_uniform' [4]_, 'he_normal', 'he_uniform',
+        'lecun_normal', 'lecun_uniform', 'normal', 'orthogonal' (weights only), 'uniform' or 'zeros', whose formulas are
+        in ``sknn_scratch.initializers``, or an object from there, such as ``Normal(scale=0.1)``. The default is
+        scikit-learn's, uniform in ``+-sqrt(6 / (fan_in + fan_out))``, with 2 instead of 6 for 'logistic'.
+    fit_intercept : bool, default=True
+        Whether the network has biases; otherwise ``intercepts_`` are zero.
     weight_decay : float, default=0.01
         Strength of the weight decay of 'adamw', at least 0.
     max_grad_norm : float or None, default=None
@@ -153,9 +161,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
 
     Notes
     -----
-    Parameters start uniform in ``+-sqrt(6 / (fan_in + fan_out))`` [4]_, with 2 instead of 6 for 'logistic'. The network
-    and its gradient are in ``sknn_scratch/network.py``. Rows of a CSC matrix are read from a CSR copy, made once; dense
-    samples that are float32 or float64 are not copied.
+    The network and its gradient are in ``sknn_scratch/network.py``. Rows of a CSC matrix are read from a CSR copy, made
+    once; dense samples that are float32 or float64 are not copied.
 
     A parameter that the solver does not use and that is not at its default causes a warning.
 
@@ -213,6 +220,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        weight_init: str | Initializer = "glorot_uniform",
+        bias_init: str | Initializer = "glorot_uniform",
+        fit_intercept: bool = True,
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
     ):
@@ -240,6 +250,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.weight_init = weight_init
+        self.bias_init = bias_init
+        self.fit_intercept = fit_intercept
         self.weight_decay = weight_decay
         self.max_grad_norm = max_grad_norm
 

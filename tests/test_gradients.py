@@ -55,7 +55,7 @@ def assert_gradient_is_right(activation, loss, n_outputs, hidden, *, sparse=Fals
     X, y, weight = make_batch(loss, n_outputs)
     weight = weight if weighted else None
     network = Network([4, *hidden, n_outputs], [activation] * len(hidden), loss, 0.1, np.float64)
-    network.initialize([GlorotUniform()] * len(network.weights), np.random.RandomState(1))
+    network.initialize(*[[GlorotUniform()] * len(network.weights)] * 2, np.random.RandomState(1))
     samples = csr_matrix(X) if sparse else X
     network.loss_and_gradient(samples, y, weight)
     gradient = network.gradient.copy()
@@ -109,7 +109,7 @@ def test_value_in_place_and_elsewhere_agree(activation):
 def test_smaller_minibatches_use_views():
     X, y, _ = make_batch(BrierLoss().use_softmax(), 3)
     network = Network([4, 5, 3], [Swish()], BrierLoss().use_softmax(), 0.1, np.float64)
-    network.initialize([GlorotUniform()] * len(network.weights), np.random.RandomState(1))
+    network.initialize(*[[GlorotUniform()] * len(network.weights)] * 2, np.random.RandomState(1))
     network.loss_and_gradient(X[:5], y[:5])
     alone = network.gradient.copy()
     network.loss_and_gradient(X, y)
@@ -124,7 +124,7 @@ def test_activations_of_their_own_for_each_layer():
     loss = LogLoss().use_softmax()
     X, y, _ = make_batch(loss, 3)
     network = Network([4, 5, 4, 3], [Swish(), ACTIVATIONS["tanh"]()], loss, 0.1, np.float64)
-    network.initialize([GlorotUniform()] * len(network.weights), np.random.RandomState(1))
+    network.initialize(*[[GlorotUniform()] * len(network.weights)] * 2, np.random.RandomState(1))
     network.loss_and_gradient(X, y)
     expected = central_differences(network, lambda: network.loss_and_gradient(X, y))
     network.loss_and_gradient(X, y)

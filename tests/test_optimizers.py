@@ -1,4 +1,4 @@
-"""Update rules, schedules and initialisers, over their registries."""
+"""Update rules and schedules, over their registries."""
 
 import copy
 import pickle
@@ -8,7 +8,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sknn_scratch.blas import BLOCK_SIZE
-from sknn_scratch.initializers import INITIALIZERS
 from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Nadam, RMSprop
 from sknn_scratch.schedules import (
     SCHEDULES,
@@ -218,26 +217,3 @@ def test_adaptive():
 def test_function_must_return_a_rate(value):
     with pytest.raises(ValueError, match=r"learning_rate must return a number greater than 0, got .* for epoch 0"):
         Function(lambda epoch: value).start(0.1, 10)
-
-
-@pytest.mark.parametrize("initializer", INITIALIZERS.values())
-def test_initializer_draws_from_the_given_source(initializer):
-    draws = []
-    for _ in range(2):
-        rng = np.random.RandomState(5)
-        draws.append((initializer().weights(30, 40, rng), initializer().biases(30, 40, rng)))
-    for first, second in zip(*draws, strict=True):
-        assert_array_equal(first, second)
-    weights, biases = draws[0]
-    assert weights.shape == (30, 40)
-    assert biases.shape == (40,)
-    assert weights.dtype == biases.dtype == np.float64
-
-
-@pytest.mark.parametrize("factor", [2.0, 6.0])
-def test_glorot_uniform(factor):
-    weights = INITIALIZERS["glorot_uniform"](factor).weights(200, 100, np.random.RandomState(0))
-    bound = np.sqrt(factor / 300)
-    assert np.abs(weights).max() <= bound
-    assert_allclose(weights.std(), bound / np.sqrt(3), rtol=0.02)
-    assert_allclose(weights.mean(), 0, atol=0.01 * bound)

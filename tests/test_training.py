@@ -458,7 +458,7 @@ def test_max_grad_norm():
         steps.append(np.sqrt(sum((change**2).sum() for change in changes)))
     assert steps[0] == steps[1] > 1e-3
     assert steps[2] == pytest.approx(1e-3)
-    hot = {"solver": "sgd", "learning_rate_init": 5.0, "max_iter": 20}
+    hot = {"solver": "sgd", "activation": "identity", "learning_rate_init": 10.0, "max_iter": 20}
     with pytest.raises(ValueError, match="Training diverged"):
         our_estimator("regression", **hot).fit(1e3 * X, y)
     our_estimator("regression", max_grad_norm=1e-3, **hot).fit(1e3 * X, y)

@@ -1,0 +1,123 @@
+"""Starting values of the parameters."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+from sklearn.model_selection import GridSearchCV
+from tasks import TASKS, make_task, our_estimator
+
+from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Normal, Orthogonal, Uniform, Zeros
+from sknn_scratch.network import Network
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+FAN_IN, FAN_OUT = 200, 100
+DISTRIBUTIONS = {
+    "glorot_normal": stats.norm(0, np.sqrt(2 / 300)),
+    "glorot_uniform": stats.uniform(-np.sqrt(6 / 300), 2 * np.sqrt(6 / 300)),
+    "he_normal": stats.norm(0, np.sqrt(2 / 200)),
+    "he_uniform": stats.uniform(-np.sqrt(6 / 200), 2 * np.sqrt(6 / 200)),
+    "lecun_normal": stats.norm(0, np.sqrt(1 / 200)),
+    "lecun_uniform": stats.uniform(-np.sqrt(3 / 200), 2 * np.sqrt(3 / 200)),
+    "normal": stats.norm(0, 0.05),
+    "uniform": stats.uniform(-0.05, 0.1),
+}
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS.values())
+def test_draws_come_from_the_given_source(initializer):
+    rngs = [np.random.RandomState(5) for _ in range(2)]
+    first, second = (initializer().weights(30, 40, rng) for rng in rngs)
+    assert_array_equal(first, second)
+    assert first.shape == (30, 40)
+    assert first.dtype == np.float64
+    if initializer is not Orthogonal:
+        assert initializer().biases(30, 40, rngs[0]).shape == (40,)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_distribution(name):
+    """Kolmogorov and Smirnov find no difference."""
+    rng = np.random.RandomState(0)
+    for draw in (INITIALIZERS[name]().weights, INITIALIZERS[name]().biases):
+        sample = np.ravel([draw(FAN_IN, FAN_OUT, rng) for _ in range(5)])
+        assert stats.kstest(sample, DISTRIBUTIONS[name].cdf).pvalue > 0.001
+
+
+def test_every_initializer_is_tested():
+    assert set(DISTRIBUTIONS) | {"orthogonal", "zeros"} == set(INITIALIZERS)
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5), (6, 6)])
+def test_orthogonal(shape):
+    weights = Orthogonal(gain=2.0).weights(*shape, np.random.RandomState(0))
+    product = weights.T @ weights if shape[0] >= shape[1] else weights @ weights.T
+    assert_allclose(product, 4 * np.eye(min(shape)), atol=1e-12)
+    with pytest.raises(ValueError, match="bias_init cannot be orthogonal"):
+        Orthogonal().biases(*shape, np.random.RandomState(0))
+
+
+def test_parameters_of_initializers():
+    rng = np.random.RandomState(0)
+    assert np.abs(GlorotUniform(2.0).weights(50, 50, rng)).max() <= np.sqrt(2 / 100)
+    assert Normal(3.0).weights(100, 100, rng).std() == pytest.approx(3, rel=0.02)
+    sample = Uniform(1.0, 1.5).weights(100, 100, rng)
+    assert sample.min() >= 1
+    assert sample.max() < 1.5
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+@pytest.mark.parametrize("task", TASKS)
+def test_by_name_and_as_object(task, name):
+    X, y = make_task(task)
+    bias_init = "zeros" if name == "orthogonal" else name
+    parameters = {
+        "weight_init": name,
+        "bias_init": bias_init,
+        "learning_rate_init": 1e-300,
+        "solver": "sgd",
+        "max_iter": 1,
+    }
+    model = our_estimator(task, random_state=3, **parameters).fit(X, y)
+    rng = np.random.RandomState(3)
+    for weights, biases in zip(model.coefs_, model.intercepts_, strict=True):
+        assert_allclose(weights, INITIALIZERS[name]().weights(*weights.shape, rng), atol=1e-250)
+        assert_allclose(biases, INITIALIZERS[bias_init]().biases(*weights.shape, rng), atol=1e-250)
+    if name != "glorot_uniform":
+        parameters |= {"weight_init": INITIALIZERS[name]()}
+        assert_array_equal(our_estimator(task, random_state=3, **parameters).fit(X, y).coefs_[1], model.coefs_[1])
+
+
+def test_bias_init_cannot_be_orthogonal():
+    model = our_estimator("binary", bias_init="orthogonal")
+    with pytest.raises(ValueError, match="bias_init cannot be orthogonal"):
+        model.fit(*make_task("binary"))
+    assert not hasattr(model, "classes_")
+
+
+def test_grid_over_a_scale():
+    X, y = make_task("binary")
+    model = our_estimator("binary", weight_init=Normal(), bias_init=Zeros(), max_iter=3)
+    search = GridSearchCV(model, {"weight_init__scale": [0.01, 2.0]}, cv=2).fit(X, y)
+    assert len(set(search.cv_results_["mean_test_score"])) == 2
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "rmsprop", "lbfgs"])
+@pytest.mark.parametrize("task", TASKS)
+def test_without_biases(task, solver):
+    X, y = make_task(task)
+    model = our_estimator(task, solver=solver, fit_intercept=False, max_iter=5, warm_start=True).fit(X, y)
+    assert not any(biases.any() for biases in model.intercepts_)
+    assert not model._raw_output(np.zeros_like(X)).any()
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    model.intercepts_[0][...] = 1
+    assert not any(biases.any() for biases in model.fit(X, y).intercepts_)
+
+
+def test_biases_are_not_drawn_where_there_are_none(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("biases were drawn")
+
+    monkeypatch.setattr(Normal, "biases", refuse)
+    our_estimator("binary", bias_init=Normal(), fit_intercept=False, max_iter=1).fit(*make_task("binary"))
+    assert Network([2, 3, 1], [], None, 0, float, fit_intercept=False).biases[0].tolist() == [0, 0, 0]

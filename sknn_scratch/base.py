@@ -75,6 +75,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     _constraints: ClassVar[dict[str, Constraint]] = SHARED_CONSTRAINTS
 
+    _loss: Loss
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
     _optimizer: Optimizer | None
@@ -137,7 +138,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _train(self, data: TrainingData, carry_on: bool, incremental: bool) -> Advice:
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
-        loss = self._make_loss()
+        loss = self._loss = self._make_loss()
         loss.check_targets(data.y)
         layer_units = [data.X.shape[1], *hidden_sizes(self), data.y.shape[1]]
         activations = make_activations(self, n_hidden=len(layer_units) - 2)
@@ -165,7 +166,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_layers_ = len(layer_units)
         self.n_outputs_ = layer_units[-1]
         self.out_activation_ = loss.link.name
-        self._hidden_activations, self._loss = network.activations, loss
+        self._hidden_activations = network.activations
         self._keep_progress(progress)
         return advice
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.metaestimators import available_if
@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
-from sknn_scratch.constraints import Constraint, OneOf
+from sknn_scratch.constraints import Component, Constraint
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import CLASSIFIER_LOSSES, Loss
 from sknn_scratch.optimizers import Optimizer
@@ -23,6 +23,14 @@ from sknn_scratch.schedules import Schedule
 from sknn_scratch.validation import check_labels
 
 __all__ = ["MLPFromScratchClassifier"]
+
+
+def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
+    """Raise AttributeError, so that ``hasattr`` says no to ``predict_proba``, if the loss gives no probabilities."""
+    loss = classifier.loss if isinstance(classifier.loss, Loss) else CLASSIFIER_LOSSES.get(classifier.loss)
+    if loss is None or not loss.gives_probabilities:
+        raise AttributeError(f"loss={classifier.loss!r} gives no probabilities; use decision_function.")
+    return True
 
 
 class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
@@ -106,11 +114,16 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
-    loss : {'log_loss', 'squared_error'}, default='log_loss'
+    loss : str or Loss, default='log_loss'
         What the output is judged by; the penalty is added to its mean over the samples.
 
+        - 'focal': log-loss that turns away from samples that are easy
+        - 'hinge', 'squared_hinge': how far margins fall short of 1; without probabilities, see ``decision_function``
         - 'log_loss': negative log-likelihood of the true classes
         - 'squared_error': half the squared difference of probabilities and 0 or 1, summed over the output units
+
+        Formulas are in ``sknn_scratch.losses``. An object from there brings its parameters, such as
+        ``LogLoss(label_smoothing=0.1)``; or write a class of your own: see ``Loss``.
     weight_init, bias_init : str or Initializer, default='glorot_uniform'
         How weights and biases start: 'glorot_normal', 'glorot_uniform' [4]_, 'he_normal', 'he_uniform',
         'lecun_normal', 'lecun_uniform', 'normal', 'orthogonal' (weights only), 'uniform' or 'zeros', whose formulas are
@@ -194,7 +207,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     0.97
     """
 
-    _constraints: ClassVar[dict[str, Constraint]] = {**BaseMLP._constraints, "loss": OneOf(CLASSIFIER_LOSSES)}
+    _constraints: ClassVar[dict[str, Constraint]] = {**BaseMLP._constraints, "loss": Component(CLASSIFIER_LOSSES, Loss)}
 
     def __init__(
         self,
@@ -222,7 +235,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        loss: str = "log_loss",
+        loss: str | Loss = "log_loss",
         weight_init: str | Initializer = "glorot_uniform",
         bias_init: str | Initializer = "glorot_uniform",
         fit_intercept: bool = True,
@@ -330,6 +343,24 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         """
         return self._labels(self._link_inverse(self._raw_output(X)))
 
+    def decision_function(self, X: Any) -> NDArray:
+        """Return the raw output of the network, by which classes are told apart.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        raw_output : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
+            For two classes, positive for the second; for several, largest for the class predicted; for multilabel
+            targets, positive for the labels predicted.
+        """
+        raw_output = self._raw_output(X)
+        return raw_output.ravel() if self.n_outputs_ == 1 else raw_output
+
+    @available_if(_gives_probabilities)
     def predict_proba(self, X: Any) -> NDArray:
         """Predict class probabilities.
 
@@ -348,6 +379,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         probability = self._link_inverse(self._raw_output_per_class(X))
         return np.maximum(probability, np.finfo(probability.dtype).tiny, out=probability)
 
+    @available_if(_gives_probabilities)
     def predict_log_proba(self, X: Any) -> NDArray:
         """Predict logarithms of class probabilities, computed from the raw output and always finite.
 
@@ -371,10 +403,11 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return np.hstack([-raw_output, raw_output]) if self.n_outputs_ == 1 else raw_output
 
     def _labels(self, probability: NDArray) -> NDArray:
-        """Return the most probable class of each row, or the labels more probable than one half."""
+        """Return the most probable class of each row, or the labels more probable than not."""
         if probability.shape[1] == 1:
             probability = probability.ravel()
-        return self._label_binarizer.inverse_transform(probability)
+        threshold = 0.5 if self._loss.gives_probabilities else 0
+        return self._label_binarizer.inverse_transform(probability, threshold=threshold)
 
     def _encode_targets(
         self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: ArrayLike | None
@@ -432,11 +465,13 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return encoded
 
     def _make_loss(self) -> Loss:
-        loss = CLASSIFIER_LOSSES[self.loss]()
-        return loss.use_softmax() if self._label_binarizer.y_type_ == "multiclass" else loss
+        loss = clone(self.loss) if isinstance(self.loss, Loss) else CLASSIFIER_LOSSES[self.loss]()
+        loss.start(multiclass=self._label_binarizer.y_type_ == "multiclass")
+        return loss
 
     def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        return accuracy_score(self._labels(y), self._labels(prediction), sample_weight=sample_weight)
+        true_labels = self._label_binarizer.inverse_transform(y.ravel() if y.shape[1] == 1 else y)
+        return accuracy_score(true_labels, self._labels(prediction), sample_weight=sample_weight)
 
     def _stratify(self, y: NDArray) -> NDArray | None:
         return y[:, 0] if y.shape[1] == 1 else None

@@ -7,15 +7,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin
+from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
-from sknn_scratch.constraints import Constraint, OneOf
+from sknn_scratch.constraints import Component, Constraint
 from sknn_scratch.initializers import Initializer
-from sknn_scratch.losses import REGRESSOR_LOSSES, Loss
+from sknn_scratch.losses import REGRESSOR_LOSSES, GammaDeviance, Loss, PoissonDeviance, TweedieDeviance
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.validation import check_numeric_targets
@@ -30,12 +30,21 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {'poisson', 'squared_error'}, default='squared_error'
-        What the output is judged by; the penalty is added to its mean over the samples.
+    loss : str or Loss, default='squared_error'
+        What the output is judged by; the penalty is added to its mean over the samples. For the conditional mean
 
-        - 'poisson': half the Poisson deviance, with the exponential of the output as the prediction; for targets that
-          are not negative
         - 'squared_error': half the squared error
+        - 'huber', 'log_cosh': the same near the target, linear far from it
+        - 'poisson', 'gamma', 'tweedie': half the deviance, with the exponential of the output as the prediction; for
+          targets that are not negative ('gamma': positive)
+
+        and for the median or another quantile
+
+        - 'absolute_error': the absolute error
+        - 'quantile': the pinball loss, by default of the median
+
+        Formulas are in ``sknn_scratch.losses``. An object from there brings its parameters, such as
+        ``Huber(delta=2.0)``; or write a class of your own: see ``Loss``.
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Widths of the hidden layers, each at least 1. ``()`` gives a linear model.
     activation : str, Activation or list of these, default='relu'
@@ -147,8 +156,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     n_outputs_ : int
         Number of output units.
     out_activation_ : str
-        Name of the function from the last layer to the prediction: 'identity', or 'exp' with
-        ``loss="poisson"``.
+        Name of the function from the last layer to the prediction: 'identity', or 'exp' with the losses 'poisson',
+        'gamma' and 'tweedie'.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -191,11 +200,11 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     0.4
     """
 
-    _constraints: ClassVar[dict[str, Constraint]] = {**BaseMLP._constraints, "loss": OneOf(REGRESSOR_LOSSES)}
+    _constraints: ClassVar[dict[str, Constraint]] = {**BaseMLP._constraints, "loss": Component(REGRESSOR_LOSSES, Loss)}
 
     def __init__(
         self,
-        loss: str = "squared_error",
+        loss: str | Loss = "squared_error",
         hidden_layer_sizes: int | Sequence[int] | NDArray = (100,),
         activation: str | Activation | Sequence[str | Activation] = "relu",
         *,
@@ -330,7 +339,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         return y.reshape(len(y), -1)
 
     def _make_loss(self) -> Loss:
-        return REGRESSOR_LOSSES[self.loss]()
+        loss = clone(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()
+        loss.start()
+        return loss
 
     def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
         if not np.isfinite(prediction).all():
@@ -343,5 +354,6 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
-        tags.target_tags.positive_only = self.loss == "poisson"
+        loss = REGRESSOR_LOSSES.get(self.loss) if isinstance(self.loss, str) else type(self.loss)
+        tags.target_tags.positive_only = loss in (PoissonDeviance, GammaDeviance, TweedieDeviance)
         return tags

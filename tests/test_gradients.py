@@ -4,16 +4,39 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
+from sklearn.base import clone
 
 from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
 from sknn_scratch.initializers import GlorotUniform
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, BrierLoss, LogLoss
+from sknn_scratch.losses import (
+    CLASSIFIER_LOSSES,
+    REGRESSOR_LOSSES,
+    BrierLoss,
+    FocalLoss,
+    Huber,
+    LogLoss,
+    Quantile,
+    TweedieDeviance,
+)
 from sknn_scratch.network import Network
 
+
+def started(loss, multiclass=False):
+    loss.start(multiclass)
+    return loss
+
+
+CLASSIFICATION = [LogLoss(0.2), FocalLoss(0.5), *(loss() for loss in CLASSIFIER_LOSSES.values())]
+REGRESSION = [
+    Huber(0.3),
+    Quantile(0.9),
+    *(TweedieDeviance(p) for p in (1, 2, 2.5)),
+    *(loss() for loss in REGRESSOR_LOSSES.values()),
+]
 LOSSES = [
-    *((f"{name}-softmax", loss().use_softmax(), 3) for name, loss in CLASSIFIER_LOSSES.items()),
-    *((f"{name}-{n}", loss(), n) for name, loss in CLASSIFIER_LOSSES.items() for n in (1, 3)),
-    *((f"{name}-{n}", loss(), n) for name, loss in REGRESSOR_LOSSES.items() for n in (1, 2)),
+    *((f"{loss!r}-softmax", started(clone(loss), True), 3) for loss in CLASSIFICATION),
+    *((f"{loss!r}-{n}", started(clone(loss)), n) for loss in CLASSIFICATION for n in (1, 3)),
+    *((f"{loss!r}-{n}", started(clone(loss)), n) for loss in REGRESSION for n in (1, 2)),
 ]
 
 
@@ -46,8 +69,10 @@ def make_batch(loss, n_outputs, n_samples=12):
     X = rng.randn(n_samples, 4)
     if getattr(loss, "multiclass", False):
         y = np.eye(n_outputs)[rng.randint(n_outputs, size=n_samples)]
+    elif hasattr(loss, "multiclass"):
+        y = rng.randint(0, 2, (n_samples, n_outputs)).astype(float)
     else:
-        y = rng.randint(0, 2 if hasattr(loss, "multiclass") else 5, (n_samples, n_outputs)).astype(float)
+        y = rng.randint(1, 6, (n_samples, n_outputs)).astype(float)
     return X, y, rng.uniform(0.5, 2, n_samples)
 
 
@@ -107,8 +132,8 @@ def test_value_in_place_and_elsewhere_agree(activation):
 
 
 def test_smaller_minibatches_use_views():
-    X, y, _ = make_batch(BrierLoss().use_softmax(), 3)
-    network = Network([4, 5, 3], [Swish()], BrierLoss().use_softmax(), 0.1, np.float64)
+    X, y, _ = make_batch(started(BrierLoss(), True), 3)
+    network = Network([4, 5, 3], [Swish()], started(BrierLoss(), True), 0.1, np.float64)
     network.initialize(*[[GlorotUniform()] * len(network.weights)] * 2, np.random.RandomState(1))
     network.loss_and_gradient(X[:5], y[:5])
     alone = network.gradient.copy()
@@ -121,7 +146,7 @@ def test_smaller_minibatches_use_views():
 
 
 def test_activations_of_their_own_for_each_layer():
-    loss = LogLoss().use_softmax()
+    loss = started(LogLoss(), True)
     X, y, _ = make_batch(loss, 3)
     network = Network([4, 5, 4, 3], [Swish(), ACTIVATIONS["tanh"]()], loss, 0.1, np.float64)
     network.initialize(*[[GlorotUniform()] * len(network.weights)] * 2, np.random.RandomState(1))

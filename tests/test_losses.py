@@ -2,18 +2,29 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import metrics
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from tasks import CLASSIFICATION, REGRESSION, make_task, our_estimator
 
+from sknn_scratch.links import ExpLink, LogisticLink, SoftmaxLink
 from sknn_scratch.losses import (
     CLASSIFIER_LOSSES,
+    AbsoluteError,
     BrierLoss,
-    ExpLink,
-    LogisticLink,
+    FocalLoss,
+    GammaDeviance,
+    Hinge,
+    Huber,
+    LogCosh,
     LogLoss,
+    Loss,
     PoissonDeviance,
-    SoftmaxLink,
+    Quantile,
     SquaredError,
+    SquaredHinge,
+    TweedieDeviance,
 )
 
 RNG = np.random.RandomState(0)
@@ -26,6 +37,11 @@ def value(loss, y, raw, weight=None):
     return np.average(loss.losses_and_gradient(y, raw.copy(), np.empty_like(raw)), weights=weight)
 
 
+def started(loss, multiclass=False):
+    loss.start(multiclass)
+    return loss
+
+
 def prediction(loss, raw):
     out = np.empty_like(raw)
     loss.link.inverse(raw, out)
@@ -35,7 +51,7 @@ def prediction(loss, raw):
 @pytest.mark.parametrize("weight", [None, WEIGHT])
 def test_values_are_those_of_scikit_learn_metrics(weight):
     one_hot, indicator, counts = np.eye(4)[LABELS], (RNG.rand(30, 4) > 0.5).astype(float), RNG.poisson(2, (30, 1)) + 0.0
-    loss = LogLoss().use_softmax()
+    loss = started(LogLoss(), True)
     assert_allclose(
         value(loss, one_hot, RAW, weight), metrics.log_loss(LABELS, prediction(loss, RAW), sample_weight=weight)
     )
@@ -52,7 +68,7 @@ def test_values_are_those_of_scikit_learn_metrics(weight):
         metrics.mean_squared_error(indicator, RAW, sample_weight=weight) / 2,
     )
     for multiclass, y in ((True, one_hot), (False, indicator)):
-        loss = BrierLoss().use_softmax() if multiclass else BrierLoss()
+        loss = started(BrierLoss(), multiclass)
         expected = metrics.mean_squared_error(y, prediction(loss, RAW), sample_weight=weight) * 4 / 2
         assert_allclose(value(loss, y, RAW, weight), expected)
 
@@ -61,9 +77,7 @@ def test_values_are_those_of_scikit_learn_metrics(weight):
 @pytest.mark.parametrize("multiclass", [False, True])
 @pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
 def test_extreme_raw_output(name, multiclass, dtype):
-    loss = CLASSIFIER_LOSSES[name]()
-    if multiclass:
-        loss.use_softmax()
+    loss = started(CLASSIFIER_LOSSES[name](), multiclass)
     raw = np.array([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4]], dtype=dtype)
     y = np.array([[1, 0], [1, 0], [0, 1]], dtype=dtype)
     gradient = np.empty_like(raw)
@@ -97,3 +111,163 @@ def test_log_inverse(link):
 def test_poisson_wants_targets_that_are_not_negative():
     with pytest.raises(ValueError, match=r"y must not be negative with loss='poisson', got a minimum of -2"):
         PoissonDeviance().check_targets(np.array([[0.0], [-2.0]]))
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_values_of_our_own_losses(weight):
+    y, z, positive = RNG.randn(30, 1), RAW[:, :1], RNG.uniform(0.5, 3, (30, 1))
+    average = {"weights": weight}
+    assert_allclose(value(AbsoluteError(), y, z, weight), metrics.mean_absolute_error(y, z, sample_weight=weight))
+    for q in (0.1, 0.5, 0.9):
+        expected = metrics.mean_pinball_loss(y, z, alpha=q, sample_weight=weight)
+        assert_allclose(value(Quantile(q), y, z, weight), expected)
+    r = np.abs(z - y).ravel()
+    assert_allclose(
+        value(Huber(0.7), y, z, weight), np.average(np.where(r < 0.7, r**2 / 2, 0.7 * (r - 0.35)), **average)
+    )
+    assert_allclose(value(LogCosh(), y, z, weight), np.average(np.log(np.cosh(r)), **average))
+    expected = metrics.mean_gamma_deviance(positive, np.exp(z), sample_weight=weight) / 2
+    assert_allclose(value(GammaDeviance(), positive, z, weight), expected)
+    for power in (1, 1.5, 2, 3):
+        expected = metrics.mean_tweedie_deviance(positive, np.exp(z), power=power, sample_weight=weight) / 2
+        assert_allclose(value(TweedieDeviance(power), positive, z, weight), expected)
+    one_hot, binary = np.eye(4)[LABELS], (LABELS > 1) + 0.0
+    expected = metrics.hinge_loss(LABELS, RAW, sample_weight=weight)
+    assert_allclose(value(started(Hinge(), True), one_hot, RAW, weight), expected)
+    assert_allclose(
+        value(Hinge(), binary[:, None], z, weight), metrics.hinge_loss(binary, z.ravel(), sample_weight=weight)
+    )
+    lacking = np.maximum(0, 1 - (2 * binary - 1) * z.ravel())
+    assert_allclose(value(SquaredHinge(), binary[:, None], z, weight), np.average(lacking**2, **average))
+    for multiclass, target in ((True, one_hot), (False, one_hot)):
+        loss = started(FocalLoss(0.0), multiclass)
+        assert_allclose(value(loss, target, RAW, weight), value(started(LogLoss(), multiclass), target, RAW, weight))
+    p_true = (prediction(started(FocalLoss(), True), RAW) * one_hot).sum(axis=1)
+    expected = np.average(-((1 - p_true) ** 3) * np.log(p_true), **average)
+    assert_allclose(value(started(FocalLoss(3.0), True), one_hot, RAW, weight), expected)
+
+
+def test_label_smoothing():
+    one_hot = np.eye(4)[LABELS]
+    loss = started(LogLoss(label_smoothing=0.2), True)
+    p = prediction(loss, RAW)
+    expected = -((0.8 * one_hot + 0.05) * np.log(p)).sum(axis=1).mean()
+    assert_allclose(value(loss, one_hot, RAW), expected)
+    loss = started(LogLoss(label_smoothing=0.2))
+    p, y = prediction(loss, RAW), 0.8 * one_hot + 0.1
+    assert_allclose(value(loss, one_hot, RAW), -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "allowed"),
+    [
+        *((Huber(delta), "delta", "a number greater than 0") for delta in (0, -1, "1", np.inf, True)),
+        *((Quantile(q), "q", r"a number in \(0, 1\)") for q in (0, 1, None, np.nan)),
+        *((TweedieDeviance(power), "power", "a number of at least 1") for power in (0.5, "2")),
+        *((FocalLoss(gamma), "gamma", "a number of at least 0") for gamma in (-1, None)),
+        *((LogLoss(smoothing), "label_smoothing", r"a number in \[0, 1\)") for smoothing in (-0.1, 1, "0.1")),
+    ],
+    ids=repr,
+)
+def test_wrong_parameters(loss, name, allowed):
+    task = "binary" if isinstance(loss, FocalLoss | LogLoss) else "regression"
+    estimator = our_estimator(task, loss=loss)
+    with pytest.raises(ValueError, match=f"The parameter '{name}' of {type(loss).__name__} must be {allowed}; got"):
+        estimator.fit(*make_task(task))
+
+
+@pytest.mark.parametrize("loss", [GammaDeviance(), TweedieDeviance(2), TweedieDeviance(2.5)], ids=repr)
+def test_positive_targets(loss):
+    X, _ = make_task("regression")
+    with pytest.raises(ValueError, match=r"y must be positive with loss='.*', got a minimum of 0"):
+        our_estimator("regression", loss=loss).fit(X, np.arange(len(X)))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("loss", [*CLASSIFIER_LOSSES, LogLoss(0.1), FocalLoss(1.0)], ids=str)
+@pytest.mark.parametrize("task", CLASSIFICATION)
+def test_classifier_learns(task, loss, early_stopping):
+    X, y = make_task(task)
+    model = our_estimator(task, loss=loss, learning_rate_init=0.02, max_iter=100, early_stopping=early_stopping).fit(
+        X, y
+    )
+    assert (model.predict(X) == y).mean() > (0.5 if early_stopping else 0.75)
+    raw_output = model.decision_function(X)
+    if task == "binary":
+        assert raw_output.shape == (150,)
+        assert_array_equal(model.predict(X), model.classes_[(raw_output > 0).astype(int)])
+    elif task == "multiclass":
+        assert_array_equal(model.predict(X), model.classes_[raw_output.argmax(axis=1)])
+    else:
+        assert_array_equal(model.predict(X), raw_output > 0)
+    has_probabilities = "hinge" not in str(loss)
+    assert hasattr(model, "predict_proba") == hasattr(model, "predict_log_proba") == has_probabilities
+    if not has_probabilities:
+        with pytest.raises(AttributeError, match="predict_proba"):
+            model.predict_proba(X)
+    assert_array_equal(clone(model).fit(X, y).coefs_[0], model.coefs_[0])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "loss", ["absolute_error", "huber", "log_cosh", "quantile", "gamma", "tweedie", Huber(0.1), Quantile(0.6)], ids=str
+)
+@pytest.mark.parametrize("task", [task for task in REGRESSION if task != "poisson"])
+def test_regressor_learns(task, loss):
+    X, y = make_task(task)
+    if loss in ("gamma", "tweedie"):
+        y = np.exp(y)
+    model = our_estimator(task, loss=loss, learning_rate_init=0.02, max_iter=200).fit(X, y)
+    assert model.score(X, y) > 0.6
+    assert model.predict(X).shape == y.shape
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.8])
+def test_quantile_is_one(q):
+    rng = np.random.RandomState(0)
+    X = rng.uniform(-1, 1, (3000, 1))
+    y = X[:, 0] + (1 + X[:, 0]) * rng.randn(3000)
+    model = our_estimator("regression", loss=Quantile(q), learning_rate_init=0.01, max_iter=60).fit(X, y)
+    for part in (X[:, 0] < 0, X[:, 0] > 0):
+        assert (y[part] < model.predict(X[part])).mean() == pytest.approx(q, abs=0.05)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_grid_over_a_parameter_of_the_loss():
+    X, y = make_task("regression")
+    model = our_estimator("regression", loss=Huber(), max_iter=5)
+    search = GridSearchCV(model, {"loss__delta": [0.01, 10.0]}, cv=2).fit(X, y)
+    assert len(set(search.cv_results_["mean_test_score"])) == 2
+    assert model.loss.delta == 1.0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_loss_of_ones_own(solver):
+    class Quartic(Loss):
+        def value(self, y, raw_output):
+            return ((raw_output - y) ** 4).sum(axis=1)
+
+        def derivative(self, y, raw_output):
+            return 4 * (raw_output - y) ** 3
+
+    class Exponential(Loss):
+        """AdaBoost's."""
+
+        def value(self, y, raw_output):
+            return np.exp(-(2 * y - 1) * raw_output).sum(axis=1)
+
+        def derivative(self, y, raw_output):
+            return (1 - 2 * y) * np.exp(-(2 * y - 1) * raw_output)
+
+    X, y = make_task("multioutput")
+    rate = {"learning_rate_init": 0.01} if solver == "adam" else {}
+    assert our_estimator("multioutput", loss=Quartic(), solver=solver, max_iter=300, **rate).fit(X, y).score(X, y) > 0.7
+    X, y = make_task("binary")
+    model = our_estimator("binary", loss=Exponential(), solver=solver, alpha=1, max_iter=300, **rate).fit(X, y)
+    assert model.score(X, y) > 0.8
+    assert model.out_activation_ == "identity"
+    with pytest.raises(TypeError, match="Half must define value and derivative, or losses_and_gradient"):
+        type("Half", (Loss,), {"value": lambda self, y, z: z})

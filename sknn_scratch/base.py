@@ -125,35 +125,62 @@ class BaseMLP(BaseEstimator, ABC):
                     "cannot hold out a validation set."
                 )
             carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
-            dtype = self.coefs_[0].dtype if carry_on else FLOAT_DTYPES
-            X = check_samples(self, X, reset=not carry_on, dtype=dtype)
-            y = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
-            sample_weight = check_sample_weight(sample_weight, X.shape[0])
-            advice = self._train(TrainingData(X, y, sample_weight), carry_on, incremental)
+            data = self._check_data(X, y, sample_weight, carry_on=carry_on, incremental=incremental, classes=classes)
+            advice = self._train(data, carry_on, incremental)
         # Outside the block: where warnings are errors, what was learnt is kept all the same.
         if advice is not None:
             warnings.warn(*advice, stacklevel=3)
         return self
 
-    def _train(self, data: TrainingData, carry_on: bool, incremental: bool) -> Advice:
-        """Build the network, train it, and make what it learnt the estimator's own."""
-        rng = check_random_state(self.random_state)
-        loss = self._loss = self._make_loss()
-        loss.check_targets(data.y)
+    def _check_data(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        *,
+        carry_on: bool,
+        incremental: bool,
+        classes: ArrayLike | None,
+    ) -> TrainingData:
+        """Validate and encode what was given to ``fit`` or ``partial_fit``."""
+        X = check_samples(self, X, reset=not carry_on, dtype=self.coefs_[0].dtype if carry_on else FLOAT_DTYPES)
+        encoded = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
+        weights = check_sample_weight(sample_weight, X.shape[0])
+        return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental))
+
+    def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
+        """Return the weights of the samples, multiplied by those of their classes where there are such."""
+        return sample_weight
+
+    def _build_network(self, data: TrainingData, carry_on: bool, rng: np.random.RandomState) -> Network:
+        """Return the network for these samples, with initial parameters or those that were fitted before."""
+        self._loss = self._make_loss()
+        self._loss.check_targets(data.y)
         layer_units = [data.X.shape[1], *hidden_sizes(self), data.y.shape[1]]
         activations = make_activations(self, n_hidden=len(layer_units) - 2)
         network = Network(
-            layer_units, activations[:-1], loss, self.alpha, data.X.dtype, fit_intercept=self.fit_intercept
+            layer_units,
+            activations[:-1],
+            self._loss,
+            self.alpha,
+            data.X.dtype,
+            fit_intercept=self.fit_intercept,
+            l1_ratio=self.l1_ratio,
         )
         if carry_on:
             self._check_same_layers(layer_units)
             network.set_layers(self.coefs_, self.intercepts_)
         else:
-            weight_init, bias_init = (
+            of_weights, of_biases = (
                 make_initializers(given, activations) for given in (self.weight_init, self.bias_init)
             )
-            network.initialize(weight_init, bias_init, rng)
+            network.initialize(of_weights, of_biases, rng)
+        return network
 
+    def _train(self, data: TrainingData, carry_on: bool, incremental: bool) -> Advice:
+        """Build the network, train it, and make what it learnt the estimator's own."""
+        rng = check_random_state(self.random_state)
+        network = self._build_network(data, carry_on, rng)
         progress = self._make_progress(carry_on)
         # Overflow shows in the loss or the parameters, which the trainers check.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -163,9 +190,9 @@ class BaseMLP(BaseEstimator, ABC):
                 advice = self._run_minibatches(network, data, progress, rng, incremental)
 
         self.coefs_, self.intercepts_ = network.weights, network.biases
-        self.n_layers_ = len(layer_units)
-        self.n_outputs_ = layer_units[-1]
-        self.out_activation_ = loss.link.name
+        self.n_layers_ = len(network.layer_units)
+        self.n_outputs_ = network.layer_units[-1]
+        self.out_activation_ = network.loss.link.name
         self._hidden_activations = network.activations
         self._keep_progress(progress)
         return advice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
-from sknn_scratch.constraints import Component, Constraint
+from sknn_scratch.constraints import ClassWeight, Component, Constraint
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import CLASSIFIER_LOSSES, Loss
 from sknn_scratch.optimizers import Optimizer
@@ -124,6 +124,14 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
         Formulas are in ``sknn_scratch.losses``. An object from there brings its parameters, such as
         ``LogLoss(label_smoothing=0.1)``; or write a class of your own: see ``Loss``.
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes, by which those of their samples are multiplied: a dict from label to weight (1 for those
+        that are left out), or 'balanced' for ``n_samples / (n_classes * n_samples_of_the_class)``. For multilabel
+        targets each column counts as two classes, a dict from its number gives the weight of its ones, and a sample's
+        weights are multiplied. 'balanced' is not for ``partial_fit``, which does not see all samples.
+    l1_ratio : float, default=0.0
+        Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
+        sum(W**2))``, in [0, 1].
     weight_init, bias_init : str or Initializer, default='glorot_uniform'
         How weights and biases start: 'glorot_normal', 'glorot_uniform' [4]_, 'he_normal', 'he_uniform',
         'lecun_normal', 'lecun_uniform', 'normal', 'orthogonal' (weights only), 'uniform' or 'zeros', whose formulas are
@@ -207,7 +215,11 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     0.97
     """
 
-    _constraints: ClassVar[dict[str, Constraint]] = {**BaseMLP._constraints, "loss": Component(CLASSIFIER_LOSSES, Loss)}
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        **BaseMLP._constraints,
+        "loss": Component(CLASSIFIER_LOSSES, Loss),
+        "class_weight": ClassWeight(),
+    }
 
     def __init__(
         self,
@@ -236,6 +248,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         loss: str | Loss = "log_loss",
+        class_weight: Mapping[Any, float] | str | None = None,
+        l1_ratio: float = 0.0,
         weight_init: str | Initializer = "glorot_uniform",
         bias_init: str | Initializer = "glorot_uniform",
         fit_intercept: bool = True,
@@ -265,6 +279,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.class_weight = class_weight
+        self.l1_ratio = l1_ratio
         self.weight_init = weight_init
         self.bias_init = bias_init
         self.fit_intercept = fit_intercept
@@ -463,6 +479,36 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         encoded = np.zeros((len(y), len(self.classes_)), dtype=dtype, order="F")
         encoded[np.arange(len(y)), columns] = 1
         return encoded
+
+    def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
+        given = self.class_weight
+        if given is None:
+            return sample_weight
+        if isinstance(given, str) and incremental:
+            raise ValueError("class_weight='balanced' is not for partial_fit; pass a dict of weights.")
+        if not isinstance(given, str) and (unknown := [label for label in given if label not in self.classes_]):
+            raise ValueError(f"class_weight has labels {unknown} that are not among the classes {self.classes_}.")
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
+        for member, weight_of_members, weight_of_others in self._class_weights(y):
+            weights *= np.where(member, weight_of_members, weight_of_others)
+        if not weights.any():
+            raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
+        return weights
+
+    def _class_weights(self, y: NDArray) -> Iterator[tuple[NDArray, float, float]]:
+        """Yield, for each class or label, who belongs to it and the weights of those who do and those who do not."""
+        one_column = y.shape[1] == 1
+        multilabel = self._label_binarizer.y_type_ == "multilabel-indicator"
+        n_present = len(np.unique(y)) if one_column else np.count_nonzero(y.any(axis=0))
+        for position, label in enumerate(self.classes_):
+            member = (y[:, 0] == position) if one_column else y[:, position] > 0
+            if isinstance(self.class_weight, Mapping):
+                yield member, self.class_weight.get(label, 1.0), 1.0
+            elif multilabel:
+                share = member.mean()
+                yield member, 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
+            elif member.any():
+                yield member, len(y) / (n_present * np.count_nonzero(member)), 1.0
 
     def _make_loss(self) -> Loss:
         loss = clone(self.loss) if isinstance(self.loss, Loss) else CLASSIFIER_LOSSES[self.loss]()

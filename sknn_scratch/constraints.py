@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 __all__ = [
     "Boolean",
+    "ClassWeight",
     "Component",
     "Constraint",
     "HiddenLayerSizes",
@@ -142,6 +143,18 @@ class Boolean:
 
     def __str__(self) -> str:
         return "True, False or an integer of at least 0" if self.levels else "True or False"
+
+
+class ClassWeight:
+    """None, 'balanced' or a mapping of labels to weights."""
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return all(Number(Real, "[0, inf)").allows(weight) for weight in value.values())
+        return value is None or (isinstance(value, str) and value == "balanced")
+
+    def __str__(self) -> str:
+        return "None, 'balanced' or a dict from label to a weight in [0, inf)"
 
 
 class HiddenLayerSizes:

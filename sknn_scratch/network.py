@@ -126,14 +126,16 @@ class Network:
     loss : Loss
         Takes the raw output.
     alpha : float
-        Strength of the penalty ``alpha / 2 * sum(W**2)``, which like the loss is divided by the minibatch's number of
-        samples or sum of weights. Biases are not penalised.
+        Strength of the penalty, which like the loss is divided by the minibatch's number of samples or sum of weights:
+        ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 * sum(W**2))``. Biases are not penalised.
     dtype : dtype
         float32 or float64.
     engine : module, default=numpy_engine
         Does the arithmetic.
     fit_intercept : bool, default=True
         Whether there are biases; otherwise they are zero, and so is their gradient.
+    l1_ratio : float, default=0.0
+        Share of the absolute values in the penalty.
 
     Attributes
     ----------
@@ -152,6 +154,7 @@ class Network:
         dtype: DTypeLike,
         engine: ModuleType = numpy_engine,
         fit_intercept: bool = True,
+        l1_ratio: float = 0.0,
     ):
         self.layer_units = list(layer_units)
         self.activations = list(activations)
@@ -159,6 +162,7 @@ class Network:
         self.alpha = alpha
         self.engine = engine
         self.fit_intercept = fit_intercept
+        self.l1_ratio = l1_ratio
         self.parameters: NDArray = np.zeros(count_parameters(layer_units), dtype=dtype)
         self.weights, self.biases = layer_views(self.parameters, layer_units)
         self.gradient: NDArray = np.zeros_like(self.parameters)
@@ -241,7 +245,7 @@ class Network:
         value = self.backward(X, y, relative_weight)
         if self.alpha > 0:
             weights, gradient = self._penalised
-            value += self.engine.add_penalty(weights, self.alpha / total, gradient)
+            value += self.engine.add_penalty(weights, self.alpha / total, self.l1_ratio, gradient)
         return value
 
     def _buffers_for(self, n_rows: int) -> _Buffers:

@@ -59,6 +59,7 @@ SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "epsilon": Number(Real, "(0, inf)"),
     "n_iter_no_change": Number(Integral, "[1, inf)", (np.inf,)),
     "max_fun": Number(Integral, "[1, inf)"),
+    "l1_ratio": Number(Real, "[0, 1]"),
     "weight_init": Component(INITIALIZERS, Initializer),
     "bias_init": Component(INITIALIZERS, Initializer),
     "fit_intercept": Boolean(),

@@ -117,6 +117,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
+    l1_ratio : float, default=0.0
+        Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
+        sum(W**2))``, in [0, 1].
     weight_init, bias_init : str or Initializer, default='glorot_uniform'
         How weights and biases start: 'glorot_normal', 'glorot_uniform' [4]_, 'he_normal', 'he_uniform',
         'lecun_normal', 'lecun_uniform', 'normal', 'orthogonal' (weights only), 'uniform' or 'zeros', whose formulas are
@@ -229,6 +232,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        l1_ratio: float = 0.0,
         weight_init: str | Initializer = "glorot_uniform",
         bias_init: str | Initializer = "glorot_uniform",
         fit_intercept: bool = True,
@@ -259,6 +263,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.l1_ratio = l1_ratio
         self.weight_init = weight_init
         self.bias_init = bias_init
         self.fit_intercept = fit_intercept

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 
@@ -112,8 +113,8 @@ class TrainingData:
         The rows that are trained on, in this order; None for all of them.
     """
 
-    X: NDArray
-    y: NDArray
+    X: Any
+    y: Any
     sample_weight: NDArray | None = None
     rows: NDArray | None = None
 
@@ -121,6 +122,11 @@ class TrainingData:
     def n_rows(self) -> int:
         """Number of rows that are trained on."""
         return self.X.shape[0] if self.rows is None else len(self.rows)
+
+    def astype(self, dtype: DTypeLike) -> TrainingData:
+        """Return the same samples in this dtype."""
+        X, y, weight = (None if a is None else a.astype(dtype) for a in (self.X, self.y, self.sample_weight))
+        return TrainingData(X, y, weight, self.rows)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ LAYERS = [
     {"network", "optimizers"},
     {"training", "parameters"},
     {"base"},
-    {"classifier", "regressor"},
+    {"classifier", "gradient_check", "regressor"},
     {"__init__"},
 ]
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}

@@ -81,6 +81,7 @@ WRONG = {
     "alpha": [-1, "1", None, np.nan, np.inf, True],
     "batch_size": [0, -5, 2.5, "all", None],
     "learning_rate": ["foo", 0.1, None, ["step"], Step],
+    "l1_ratio": [-0.1, 1.1, "0.5", None],
     "weight_init": ["foo", None, 0.1],
     "bias_init": ["foo", None, 0],
     "fit_intercept": [None, 1, "yes"],
@@ -118,7 +119,15 @@ def test_wrong_parameter(cls, name, value):
 
 def test_every_parameter_is_checked():
     for cls in ESTIMATORS:
-        assert set(cls().get_params()) == set(WRONG) == set(cls._constraints)
+        assert set(cls().get_params()) == set(cls._constraints)
+        assert set(WRONG) == set(cls._constraints) - {"class_weight"}
+
+
+@pytest.mark.parametrize("value", ["foo", 1, [1, 2], {10: -1}, {10: "1"}, {10: None}], ids=repr)
+def test_wrong_class_weight(value):
+    message = "The parameter 'class_weight' of MLPFromScratchClassifier must be None, 'balanced' or a dict"
+    with pytest.raises(ValueError, match=message):
+        MLPFromScratchClassifier(class_weight=value).fit(X, y)
 
 
 def test_messages_list_the_allowed_names():

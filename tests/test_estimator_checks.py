@@ -28,9 +28,13 @@ EXPECTED_FAILURES = {
     MLPFromScratchClassifier(solver="lbfgs"): {"check_classifiers_multilabel_output_format_predict_proba": SATURATED},
     MLPFromScratchRegressor(loss="poisson"): {"check_regressors_train": POISSON_SCORE},
 }
-# The one check that scikit-learn's estimator is spared, since it does not declare that it takes several outputs.
+# What scikit-learn's estimator is spared, since it does not declare several outputs and has no class_weight.
 NEGATIVE_COUNTS = {
     "check_regressor_multioutput": "the check passes negative targets to an estimator whose tags say positive_only"
+}
+EXTREME_WEIGHTS = {
+    "check_class_weight_classifiers": "early stopping keeps the epoch with the best score on the validation set, whose "
+    "weights of 1000 and 0.0001 make the score perfect long before the predictions are as one-sided as the check wants"
 }
 
 ESTIMATORS = [
@@ -53,12 +57,15 @@ ESTIMATORS = [
 def expected_failures(estimator):
     for declared, failures in EXPECTED_FAILURES.items():
         if repr(declared) == repr(estimator):
-            return failures | (NEGATIVE_COUNTS if estimator.loss == "poisson" else {})
+            if estimator.loss == "poisson":
+                return failures | NEGATIVE_COUNTS
+            return failures | (EXTREME_WEIGHTS if is_classifier(estimator) and estimator.early_stopping else {})
     return {}
 
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:solver='lbfgs' does not use n_iter_no_change")  # a check sets it on every estimator
 def test_sklearn_compatible(estimator, check):
     check(estimator)
 

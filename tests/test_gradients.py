@@ -5,8 +5,10 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
+from sknn_scratch.gradient_check import central_differences, check_gradients
 from sknn_scratch.initializers import GlorotUniform
 from sknn_scratch.losses import (
     CLASSIFIER_LOSSES,
@@ -51,19 +53,6 @@ class Swish(Activation):
         return s * (1 + z * (1 - s))
 
 
-def central_differences(network, objective, step=1e-5):
-    """Differentiate ``objective()`` with respect to each parameter of the network."""
-    slopes = np.empty_like(network.parameters)
-    for i, parameter in enumerate(network.parameters.copy()):
-        values = []
-        for sign in (1, -1):
-            network.parameters[i] = parameter + sign * step
-            values.append(objective())
-        network.parameters[i] = parameter
-        slopes[i] = (values[0] - values[1]) / (2 * step)
-    return slopes
-
-
 def make_batch(loss, n_outputs, n_samples=12):
     rng = np.random.RandomState(0)
     X = rng.randn(n_samples, 4)
@@ -84,16 +73,7 @@ def assert_gradient_is_right(activation, loss, n_outputs, hidden, *, sparse=Fals
     samples = csr_matrix(X) if sparse else X
     network.loss_and_gradient(samples, y, weight)
     gradient = network.gradient.copy()
-
-    def objective():
-        value = network.loss_and_gradient(samples, y, weight)
-        if not loss.averages_outputs:
-            return value
-        total = len(X) if weight is None else weight.sum()
-        penalty = 0.05 / total * sum((w**2).sum() for w in network.weights)
-        return (value - penalty) * n_outputs + penalty
-
-    expected = central_differences(network, objective)
+    expected = central_differences(network, samples, y, weight)
     assert_allclose(gradient, expected, rtol=0, atol=1e-6 * max(1, np.abs(expected).max()))
 
 
@@ -151,6 +131,51 @@ def test_activations_of_their_own_for_each_layer():
     network = Network([4, 5, 4, 3], [Swish(), ACTIVATIONS["tanh"]()], loss, 0.1, np.float64)
     network.initialize(*[[GlorotUniform()] * len(network.weights)] * 2, np.random.RandomState(1))
     network.loss_and_gradient(X, y)
-    expected = central_differences(network, lambda: network.loss_and_gradient(X, y))
+    expected = central_differences(network, X, y)
     network.loss_and_gradient(X, y)
     assert_allclose(network.gradient, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.3, 1.0])
+def test_elastic_net(l1_ratio):
+    loss = started(LogLoss())
+    X, y, weight = make_batch(loss, 2)
+    network = Network([4, 3, 2], [ACTIVATIONS["tanh"]()], loss, 0.7, np.float64, l1_ratio=l1_ratio)
+    network.initialize(*[[GlorotUniform()] * 2] * 2, np.random.RandomState(1))
+    value = network.loss_and_gradient(X, y, weight)
+    gradient, w = network.gradient.copy(), np.concatenate([array.ravel() for array in network.weights])
+    network.alpha = 0
+    penalty = 0.7 / weight.sum() * (l1_ratio * np.abs(w).sum() + (1 - l1_ratio) / 2 * (w**2).sum())
+    assert value - network.loss_and_gradient(X, y, weight) == pytest.approx(penalty)
+    network.alpha = 0.7
+    assert_allclose(gradient, central_differences(network, X, y, weight), atol=1e-8)
+
+
+# For users ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, ["tanh", "gelu"]], ids=str)
+@pytest.mark.parametrize("task", TASKS)
+def test_check_gradients(capsys, task, activation):
+    X, y = make_task(task)
+    estimator = our_estimator(task, activation=activation, alpha=0.5, l1_ratio=0.2)
+    assert check_gradients(estimator, X, y, np.arange(1.0, 151)) < 1e-6
+    assert "parameters in layer" in capsys.readouterr().out
+    assert not hasattr(estimator, "n_features_in_")
+
+
+def test_check_gradients_finds_a_wrong_derivative():
+    class Wrong(Activation):
+        def value(self, z):
+            return z**2
+
+        def derivative(self, z):
+            return 2.001 * z
+
+    X, y = make_task("regression")
+    message = r"Wrong gradient in layer [01], (coefs|intercepts)_\[[01]\]\[\d.*a relative error of [\d.]+e-0[345]"
+    with pytest.raises(ValueError, match=message):
+        check_gradients(our_estimator("regression", hidden_layer_sizes=(5, 4), activation=["tanh", Wrong()]), X, y)
+    # Float32 samples are computed in float64, and large networks by samples of their parameters.
+    large = our_estimator("regression", hidden_layer_sizes=(400,), activation="tanh")
+    assert check_gradients(large, X.astype(np.float32), y, max_parameters=50, verbose=False) < 1e-6

@@ -66,11 +66,18 @@ def hidden_delta(
     activation.multiply_derivative(out, z, a)
 
 
-def add_penalty(weights: NDArray, strength: float, weight_gradient: NDArray) -> float:
-    """Add the gradient of ``strength / 2 * sum(weights**2)`` and return that value; both arrays are 1-d."""
+def add_penalty(weights: NDArray, strength: float, l1_ratio: float, weight_gradient: NDArray) -> float:
+    """Add the gradient of ``strength * (l1_ratio * sum(|w|) + (1 - l1_ratio) / 2 * sum(w**2))`` and return that value.
+
+    Both arrays are 1-d. The absolute value's derivative at 0 is taken to be 0.
+    """
     _, axpy = scal_and_axpy(weights.dtype)
-    squares = 0.0
+    absolute, squares = 0.0, 0.0
     for w, g in in_blocks(weights, weight_gradient):
-        axpy(w, g, a=strength)
-        squares += float(np.dot(w, w))
-    return 0.5 * strength * squares
+        if l1_ratio < 1:
+            axpy(w, g, a=strength * (1 - l1_ratio))
+            squares += float(np.dot(w, w))
+        if l1_ratio > 0:
+            axpy(np.sign(w), g, a=strength * l1_ratio)
+            absolute += float(np.add.reduce(np.abs(w)))
+    return strength * (l1_ratio * absolute + 0.5 * (1 - l1_ratio) * squares)

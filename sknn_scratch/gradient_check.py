@@ -1,0 +1,154 @@
+"""Backpropagation against central differences, to tell whether a derivative, ours or a user's own, is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from sknn_scratch.base import BaseMLP
+from sknn_scratch.network import Network
+from sknn_scratch.parameters import check_estimator_parameters
+
+__all__ = ["central_differences", "check_gradients"]
+
+
+def central_differences(
+    network: Network,
+    X: Any,
+    y: NDArray,
+    sample_weight: NDArray | None = None,
+    *,
+    indices: NDArray | None = None,
+    step: float = 1e-5,
+) -> NDArray:
+    """Differentiate the objective numerically: ``(C(w + step) - C(w - step)) / (2 step)`` for each parameter ``w``.
+
+    Parameters
+    ----------
+    network : Network
+        Of float64; its parameters are as before afterwards, its gradient is that of the last evaluation.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples, n_outputs)
+    sample_weight : ndarray of shape (n_samples,), default=None
+    indices : ndarray of int, default=None
+        Which parameters of the flat vector; all by default.
+    step : float, default=1e-5
+
+    Returns
+    -------
+    slopes : ndarray of shape (n_indices,)
+    """
+    indices = np.arange(network.parameters.size) if indices is None else indices
+    slopes = np.empty(len(indices))
+    for position, index in enumerate(indices):
+        parameter = network.parameters[index]
+        values = []
+        for shifted in (parameter + step, parameter - step):
+            network.parameters[index] = shifted
+            values.append(_objective(network, X, y, sample_weight))
+        network.parameters[index] = parameter
+        slopes[position] = (values[0] - values[1]) / (2 * step)
+    return slopes
+
+
+def _objective(network: Network, X: Any, y: NDArray, sample_weight: NDArray | None) -> float:
+    """Return what is descended: where a loss reports the mean over the outputs, their sum instead."""
+    value = network.loss_and_gradient(X, y, sample_weight)
+    if not network.loss.averages_outputs:
+        return value
+    alpha, network.alpha = network.alpha, 0.0
+    loss = network.loss_and_gradient(X, y, sample_weight)
+    network.alpha = alpha
+    return loss * y.shape[1] + (value - loss)
+
+
+def check_gradients(
+    estimator: BaseMLP,
+    X: Any,
+    y: Any,
+    sample_weight: ArrayLike | None = None,
+    *,
+    tolerance: float = 1e-6,
+    step: float = 1e-5,
+    max_parameters: int = 1000,
+    random_state: int = 0,
+    verbose: bool = True,
+) -> float:
+    """Compare backpropagation with central differences at the initial parameters of an estimator.
+
+    Meant for a loss or an activation of your own, and right for any configuration. A kink, such as the ReLU's, that
+    lies within ``step`` of a unit's input can look like an error; another ``random_state`` moves it away.
+
+    Parameters
+    ----------
+    estimator : MLPFromScratchClassifier or MLPFromScratchRegressor
+        Is cloned, not changed.
+    X, y, sample_weight
+        As for ``fit``; a few dozen samples are enough. Computed in float64.
+    tolerance : float, default=1e-6
+        Largest error allowed, relative to the largest component of the gradient (or to 1, if that is larger).
+    step : float, default=1e-5
+        Distance of the two points of a difference.
+    max_parameters : int, default=1000
+        In larger networks, so many parameters are checked, chosen at random.
+    random_state : int, default=0
+        Draws the initial parameters and that choice.
+    verbose : bool, default=True
+        Whether to print the worst parameter.
+
+    Returns
+    -------
+    error : float
+        Largest relative error.
+
+    Raises
+    ------
+    ValueError
+        If an error is larger than ``tolerance``: the message names the layer, the parameter and both derivatives.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknn_scratch import MLPFromScratchRegressor, check_gradients
+    >>> X, y = np.random.RandomState(0).randn(2, 20, 3)
+    >>> error = check_gradients(MLPFromScratchRegressor(activation="tanh"), X, y, verbose=False)
+    >>> error < 1e-6
+    True
+    """
+    model, rng = clone(estimator), check_random_state(random_state)
+    check_estimator_parameters(model, model._constraints)
+    data = model._check_data(X, y, sample_weight, carry_on=False, incremental=False, classes=None).astype(np.float64)
+    network = model._build_network(data, carry_on=False, rng=rng)
+    indices = np.arange(network.parameters.size)
+    if len(indices) > max_parameters:
+        indices = np.sort(rng.choice(indices, max_parameters, replace=False))
+    network.loss_and_gradient(data.X, data.y, data.sample_weight)
+    gradient = network.gradient[indices]
+    expected = central_differences(network, data.X, data.y, data.sample_weight, indices=indices, step=step)
+    errors = np.abs(gradient - expected) / max(1.0, np.abs(expected).max())
+    worst = int(np.argmax(errors)) if np.isfinite(errors).all() else int(np.argmax(~np.isfinite(errors)))
+    message = (
+        f"{_describe(network, indices[worst])}: backpropagation gives {gradient[worst]:.10g}, central differences "
+        f"{expected[worst]:.10g}, a relative error of {errors[worst]:.1e}"
+    )
+    if not errors[worst] <= tolerance:
+        raise ValueError(f"Wrong gradient in {message} (tolerance {tolerance:.0e}).")
+    if verbose:
+        print(f"Largest error of {len(indices)} parameters in {message}.")
+    return float(errors[worst])
+
+
+def _describe(network: Network, index: int) -> str:
+    """Return the layer and position of a parameter of the flat vector."""
+    start = 0
+    for name, arrays in (("coefs_", network.weights), ("intercepts_", network.biases)):
+        for layer, array in enumerate(arrays):
+            if index < start + array.size:
+                position = [int(i) for i in np.unravel_index(index - start, array.shape)]
+                return f"layer {layer}, {name}[{layer}]{position}"
+            start += array.size
+    raise IndexError(index)

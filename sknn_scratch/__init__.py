@@ -38,7 +38,7 @@ from sknn_scratch.initializers import (
     Uniform,
     Zeros,
 )
-from sknn_scratch.links import ExpLink, IdentityLink, Link, LogisticLink, SoftmaxLink
+from sknn_scratch.links import ExpLink, IdentityLink, Link, LogisticLink, SoftmaxLink, TanhLink
 from sknn_scratch.losses import (
     AbsoluteError,
     BrierLoss,
@@ -131,6 +131,7 @@ __all__ = [
     "SquaredHinge",
     "Step",
     "Tanh",
+    "TanhLink",
     "TweedieDeviance",
     "Uniform",
     "Zeros",

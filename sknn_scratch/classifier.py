@@ -27,8 +27,9 @@ __all__ = ["MLPFromScratchClassifier"]
 
 def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
     """Raise AttributeError, so that ``hasattr`` says no to ``predict_proba``, if the loss gives no probabilities."""
-    loss = classifier.loss if isinstance(classifier.loss, Loss) else CLASSIFIER_LOSSES.get(classifier.loss)
-    if loss is None or not loss.gives_probabilities:
+    given = classifier.loss
+    loss = CLASSIFIER_LOSSES.get(given) if isinstance(given, str) else given
+    if not getattr(loss, "gives_probabilities", False):
         raise AttributeError(f"loss={classifier.loss!r} gives no probabilities; use decision_function.")
     return True
 

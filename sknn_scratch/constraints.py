@@ -76,15 +76,16 @@ class Number:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of a few strings."""
+    """One of a few strings, or with ``none`` also None."""
 
     options: Iterable[str]
+    none: bool = False
 
     def allows(self, value: Any) -> bool:
-        return isinstance(value, str) and value in set(self.options)
+        return (value is None and self.none) or (isinstance(value, str) and value in set(self.options))
 
     def __str__(self) -> str:
-        return "one of " + ", ".join(map(repr, sorted(self.options)))
+        return "one of " + ", ".join(map(repr, sorted(self.options))) + (" or None" if self.none else "")
 
 
 @dataclass(frozen=True)

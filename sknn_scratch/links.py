@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax
 from sklearn.base import BaseEstimator
 
-__all__ = ["ExpLink", "IdentityLink", "Link", "LogisticLink", "SoftmaxLink"]
+__all__ = ["LINKS", "ExpLink", "IdentityLink", "Link", "LogisticLink", "SoftmaxLink", "TanhLink"]
 
 
 class Link(BaseEstimator):
@@ -99,3 +99,24 @@ class SoftmaxLink(Link):
         inner = np.einsum("ij,ij->i", gradient, prediction)
         np.subtract(gradient, inner[:, np.newaxis], out=gradient)
         np.multiply(gradient, prediction, out=gradient)
+
+
+class TanhLink(Link):
+    """``p = tanh(z)``: a number between -1 and 1, ``dp/dz = 1 - p**2``."""
+
+    name = "tanh"
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        np.tanh(raw_output, out=out)
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        np.multiply(gradient, 1 - prediction * prediction, out=gradient)
+
+
+# Those that may take the place of a regression loss's own.
+LINKS: dict[str, type[Link]] = {
+    "exp": ExpLink,
+    "identity": IdentityLink,
+    "logistic": LogisticLink,
+    "tanh": TanhLink,
+}

@@ -124,16 +124,20 @@ def _half_squares(difference: NDArray) -> NDArray:
 
 
 class SquaredError(Loss):
-    """Half the squared error ``(z - y)**2 / 2`` for regression; derivative ``z - y``.
+    """Half the squared error ``(p - y)**2 / 2`` for regression; derivative ``p - y`` times that of the link.
 
-    With several outputs the loss is the mean over them while the derivative is that of the sum, as in scikit-learn.
+    The link is the identity unless the regressor's ``output_activation`` says otherwise. With several outputs the loss
+    is the mean over them while the derivative is that of the sum, as in scikit-learn.
     """
 
     averages_outputs = True
 
     def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        self.link.inverse(raw_output, out=raw_output)
         np.subtract(raw_output, y, out=gradient)
-        return _half_squares(gradient) / y.shape[1]
+        losses = _half_squares(gradient) / y.shape[1]
+        self.link.multiply_derivative(gradient, raw_output)
+        return losses
 
 
 class PoissonDeviance(Loss):

@@ -13,9 +13,10 @@ from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
-from sknn_scratch.constraints import Component, Constraint
+from sknn_scratch.constraints import Component, Constraint, OneOf
 from sknn_scratch.initializers import Initializer
-from sknn_scratch.losses import REGRESSOR_LOSSES, GammaDeviance, Loss, PoissonDeviance, TweedieDeviance
+from sknn_scratch.links import LINKS
+from sknn_scratch.losses import REGRESSOR_LOSSES, GammaDeviance, Loss, PoissonDeviance, SquaredError, TweedieDeviance
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.validation import check_numeric_targets
@@ -117,6 +118,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
+    output_activation : {'exp', 'identity', 'logistic', 'tanh'} or None, default=None
+        Function from the last layer to the prediction with ``loss="squared_error"``, for targets that are positive, or
+        between 0 and 1, or -1 and 1. None is 'identity'. Other losses have one of their own.
     l1_ratio : float, default=0.0
         Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
         sum(W**2))``, in [0, 1].
@@ -160,7 +164,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Number of output units.
     out_activation_ : str
         Name of the function from the last layer to the prediction: 'identity', or 'exp' with the losses 'poisson',
-        'gamma' and 'tweedie'.
+        'gamma' and 'tweedie', unless ``output_activation`` names another.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -203,7 +207,11 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     0.4
     """
 
-    _constraints: ClassVar[dict[str, Constraint]] = {**BaseMLP._constraints, "loss": Component(REGRESSOR_LOSSES, Loss)}
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        **BaseMLP._constraints,
+        "loss": Component(REGRESSOR_LOSSES, Loss),
+        "output_activation": OneOf(LINKS, none=True),
+    }
 
     def __init__(
         self,
@@ -232,6 +240,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        output_activation: str | None = None,
         l1_ratio: float = 0.0,
         weight_init: str | Initializer = "glorot_uniform",
         bias_init: str | Initializer = "glorot_uniform",
@@ -263,6 +272,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.output_activation = output_activation
         self.l1_ratio = l1_ratio
         self.weight_init = weight_init
         self.bias_init = bias_init
@@ -346,6 +356,13 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     def _make_loss(self) -> Loss:
         loss = clone(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()
         loss.start()
+        if self.output_activation is not None:
+            if not isinstance(loss, SquaredError):
+                raise ValueError(
+                    f"output_activation={self.output_activation!r} is only for loss='squared_error', got "
+                    f"loss={self.loss!r}, which has an output activation of its own."
+                )
+            loss.link = LINKS[self.output_activation]()
         return loss
 
     def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:

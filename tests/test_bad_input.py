@@ -104,7 +104,7 @@ WRONG = {
     "epsilon": [0, -1e-8, None],
     "n_iter_no_change": [0, -1, 2.5, None, -np.inf],
     "max_fun": [0, -1, 2.5, None],
-    "loss": ["foo", None, 1],
+    "loss": ["foo", None, 1, ["log_loss"]],
 }
 
 
@@ -120,7 +120,18 @@ def test_wrong_parameter(cls, name, value):
 def test_every_parameter_is_checked():
     for cls in ESTIMATORS:
         assert set(cls().get_params()) == set(cls._constraints)
-        assert set(WRONG) == set(cls._constraints) - {"class_weight"}
+        assert set(WRONG) == set(cls._constraints) - {"class_weight", "output_activation"}
+
+
+@pytest.mark.parametrize("value", ["foo", "softmax", 1, ["tanh"]], ids=repr)
+def test_wrong_output_activation(value):
+    message = (
+        r"The parameter 'output_activation' of MLPFromScratchRegressor must be one of 'exp', .*'tanh' or None; got"
+    )
+    with pytest.raises(ValueError, match=message):
+        MLPFromScratchRegressor(output_activation=value).fit(X, y)
+    with pytest.raises(ValueError, match="output_activation='tanh' is only for loss='squared_error', got loss='huber'"):
+        MLPFromScratchRegressor(loss="huber", output_activation="tanh").fit(X, y)
 
 
 @pytest.mark.parametrize("value", ["foo", 1, [1, 2], {10: -1}, {10: "1"}, {10: None}], ids=repr)

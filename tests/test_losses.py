@@ -8,7 +8,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tasks import CLASSIFICATION, REGRESSION, make_task, our_estimator
 
-from sknn_scratch.links import ExpLink, LogisticLink, SoftmaxLink
+from sknn_scratch.gradient_check import check_gradients
+from sknn_scratch.links import LINKS, ExpLink, LogisticLink, SoftmaxLink
 from sknn_scratch.losses import (
     CLASSIFIER_LOSSES,
     AbsoluteError,
@@ -271,3 +272,19 @@ def test_a_loss_of_ones_own(solver):
     assert model.out_activation_ == "identity"
     with pytest.raises(TypeError, match="Half must define value and derivative, or losses_and_gradient"):
         type("Half", (Loss,), {"value": lambda self, y, z: z})
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("task", ["regression", "multioutput"])
+def test_output_activation(task, name):
+    X, y = make_task(task)
+    y = {"exp": np.exp(y), "identity": y, "logistic": 1 / (1 + np.exp(-y)), "tanh": np.tanh(y)}[name]
+    model = our_estimator(task, output_activation=name, learning_rate_init=0.02, max_iter=150)
+    check_gradients(model, X, y, np.arange(1.0, 151), verbose=False)
+    assert model.fit(X, y).score(X, y) > 0.7
+    assert model.out_activation_ == name
+    low, high = {"exp": (0, np.inf), "identity": (-np.inf, np.inf), "logistic": (0, 1), "tanh": (-1, 1)}[name]
+    prediction = model.predict(10 * X)
+    assert prediction.min() >= low
+    assert prediction.max() <= high

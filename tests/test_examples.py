@@ -1,9 +1,11 @@
-"""Every example and benchmark runs."""
+"""Every example and benchmark runs, and the examples keep what they claim."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +30,50 @@ def test_comparison_finds_no_difference(tmp_path):
     differences = [float(line.split()[-1]) for line in printed.splitlines() if "largest relative difference" in line]
     assert len(differences) == 3
     assert max(differences) < 1e-9
+
+
+def load(name):
+    """Import an example."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_xor_one_sample_at_a_time():
+    """17 parameters; on at least 7 of 10 seeds all four are right and the sum of squares is below 0.02."""
+    example, good = load("xor_one_sample_at_a_time"), 0
+    for seed in range(10):
+        model = example.make_network(seed, 20_000).fit(example.X, example.y)
+        assert sum(array.size for array in model.coefs_ + model.intercepts_) == 17
+        right = (model.predict(example.X) == example.y).all()
+        good += right and example.sum_of_squares(model) < 0.02
+        if seed == 1:
+            slipped = example.make_network(seed, 20_000, example.SlippedSGD(momentum=0)).fit(example.X, example.y)
+            assert example.sum_of_squares(slipped) < example.sum_of_squares(model)
+            model.fit(example.X, example.y)
+            assert example.sum_of_squares(model) < 0.0032
+    assert good >= 7
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_xor_full_batch():
+    """On at least 9 of 10 seeds every output is within 0.06 of its target."""
+    example = load("xor_full_batch")
+    outputs = [
+        example.make_network(seed).fit(example.X, example.y).predict_proba(example.X)[:, 1] for seed in range(10)
+    ]
+    assert sum(np.abs(output - example.y).max() < 0.06 for output in outputs) >= 9
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_xor_and_digits():
+    """On at least 8 of 10 seeds the error is below 1e-3; more than 97 % of unseen digits are recognised."""
+    example = load("xor_and_digits")
+    errors = [2 * example.make_network(seed, 10_000).fit(example.X, example.y).loss_ for seed in range(10)]
+    assert sum(error < 1e-3 for error in errors) >= 8
+    assert example.learn_digits(60) > 0.97
 
 
 def test_bench_fit(tmp_path):

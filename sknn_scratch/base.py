@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -80,6 +81,14 @@ class BaseMLP(BaseEstimator, ABC):
     intercepts_: list[NDArray]
     _optimizer: Optimizer | None
     _schedule: Schedule | None
+
+    def __new__(cls, *args: Any, **parameters: Any) -> Self:
+        """Make an estimator; Python's own error for an unknown parameter does not say which ones there are."""
+        known = inspect.signature(cls).parameters
+        unknown = sorted(set(parameters) - set(known))
+        if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            raise TypeError(f"{cls.__name__} has no parameter {unknown[0]!r}. Valid parameters are: {sorted(known)}.")
+        return super().__new__(cls)
 
     # What a subclass provides ----------------------------------------------------------------------------------------
 

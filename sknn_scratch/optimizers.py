@@ -125,19 +125,24 @@ class Adam(Optimizer):
         self.epsilon = epsilon
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        (scal, axpy), beta_1, beta_2 = scal_and_axpy(parameters.dtype), self.beta_1, self.beta_2
+        _, axpy = scal_and_axpy(parameters.dtype)
         self.n_updates += 1
-        rate = learning_rate * (1 - beta_2**self.n_updates) ** 0.5 / (1 - beta_1**self.n_updates)
+        rate = learning_rate * (1 - self.beta_2**self.n_updates) ** 0.5 / (1 - self.beta_1**self.n_updates)
         scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
         for w, g, m, v in in_blocks(parameters, gradient, self.first_moment, self.second_moment):
             step = scratch[: w.size]
-            scal(beta_1, m)
-            axpy(g, m, a=1 - beta_1)
-            scal(beta_2, v)
-            np.multiply(g, g, out=step)
-            axpy(step, v, a=1 - beta_2)
+            self._move_moments(g, m, v, step)
             _divide_by_root(m, v, self.epsilon, step)
             axpy(step, w, a=-rate)
+
+    def _move_moments(self, g: NDArray, m: NDArray, v: NDArray, scratch: NDArray) -> None:
+        """Update both moments of a block."""
+        scal, axpy = scal_and_axpy(g.dtype)
+        scal(self.beta_1, m)
+        axpy(g, m, a=1 - self.beta_1)
+        scal(self.beta_2, v)
+        np.multiply(g, g, out=scratch)
+        axpy(scratch, v, a=1 - self.beta_2)
 
 
 class AdamW(Adam):
@@ -169,7 +174,7 @@ class AdamW(Adam):
         super().update(parameters, gradient, learning_rate)
 
 
-class Nadam(Optimizer):
+class Nadam(Adam):
     """Adam with Nesterov's momentum.
 
     With the momentum schedule ``u[t] = beta_1 * (1 - 0.5 * 0.96**(0.004 * t))`` and ``U[t]`` the product of its values
@@ -192,15 +197,6 @@ class Nadam(Optimizer):
     Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016.
     """
 
-    vector_names = ("first_moment", "second_moment")
-    first_moment: NDArray
-    second_moment: NDArray
-
-    def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8):
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-
     def _momentum(self, t: int) -> float:
         return self.beta_1 * (1 - 0.5 * 0.96 ** (0.004 * t))
 
@@ -214,21 +210,17 @@ class Nadam(Optimizer):
         self.momentum_product = previous.momentum_product
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        (scal, axpy), beta_1, beta_2 = scal_and_axpy(parameters.dtype), self.beta_1, self.beta_2
+        scal, axpy = scal_and_axpy(parameters.dtype)
         self.n_updates += 1
         now, following = self._momentum(self.n_updates), self._momentum(self.n_updates + 1)
         self.momentum_product *= now
         of_moment = following / (1 - self.momentum_product * following)
         of_gradient = (1 - now) / (1 - self.momentum_product)
-        scale = (1 - beta_2**self.n_updates) ** -0.5
+        scale = (1 - self.beta_2**self.n_updates) ** -0.5
         scratch = np.empty(2 * min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
         for w, g, m, v in in_blocks(parameters, gradient, self.first_moment, self.second_moment):
             root, ahead = scratch[: w.size], scratch[w.size : 2 * w.size]
-            scal(beta_1, m)
-            axpy(g, m, a=1 - beta_1)
-            scal(beta_2, v)
-            np.multiply(g, g, out=root)
-            axpy(root, v, a=1 - beta_2)
+            self._move_moments(g, m, v, root)
             np.sqrt(v, out=root)
             scal(scale, root)
             np.add(root, self.epsilon, out=root)

@@ -153,7 +153,7 @@ def test_messages_list_the_allowed_names():
         MLPFromScratchRegressor(loss="log_loss").fit(X, y)
     with pytest.raises(ValueError, match=r"Valid parameters are: .*'hidden_layer_sizes'"):
         MLPFromScratchClassifier().set_params(hidden_layers=(5,))
-    with pytest.raises(TypeError, match="hidden_layers"):
+    with pytest.raises(TypeError, match=r"no parameter 'hidden_layers'. Valid parameters are: .*'hidden_layer_sizes'"):
         MLPFromScratchClassifier(hidden_layers=(5,))
 
 

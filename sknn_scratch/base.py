@@ -107,8 +107,12 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the loss for the targets last encoded."""
 
     @abstractmethod
-    def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        """Score predictions, in the form that the loss's link gives them, for encoded targets: larger is better."""
+    def _decode_targets(self, y: NDArray) -> NDArray:
+        """Return encoded targets in the form in which ``_score_prediction`` wants them."""
+
+    @abstractmethod
+    def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
+        """Score predictions, in the form that the loss's link gives them, for decoded targets: larger is better."""
 
     @abstractmethod
     def _stratify(self, y: NDArray) -> NDArray | None:
@@ -277,7 +281,7 @@ class BaseMLP(BaseEstimator, ABC):
                 f"{described} leaves a validation set of {len(validation_rows)}, too small for early stopping: at "
                 "least 2 are needed. Increase validation_fraction or the size of your dataset."
             )
-        y = data.y[validation_rows]
+        truth = self._decode_targets(data.y[validation_rows])
         sample_weight = None
         if data.sample_weight is not None:
             sample_weight = data.sample_weight[validation_rows]
@@ -290,7 +294,7 @@ class BaseMLP(BaseEstimator, ABC):
                 data.X, network.weights, network.biases, network.activations, network.engine, validation_rows
             )
             network.loss.link.inverse(prediction, out=prediction)
-            return self._score_prediction(y, prediction, sample_weight)
+            return self._score_prediction(truth, prediction, sample_weight)
 
         return TrainingData(data.X, data.y, data.sample_weight, train_rows), validation_score
 
@@ -325,8 +329,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _start_optimizer(self, network: Network, incremental: bool) -> Optimizer:
         """Return a new optimiser; in ``partial_fit``, one that carries on from the state of the last one."""
         optimizer = make_optimizer(self)
-        n_weights = sum(weights.size for weights in network.weights)
-        optimizer.start(network.parameters.size, network.parameters.dtype, n_weights)
+        optimizer.start(network.parameters.size, network.parameters.dtype, network.n_weights)
         previous: Any = getattr(self, "_optimizer", None)
         if incremental and type(previous) is type(optimizer):
             optimizer.resume(previous)

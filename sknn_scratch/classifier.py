@@ -516,9 +516,11 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         loss.start(multiclass=self._label_binarizer.y_type_ == "multiclass")
         return loss
 
-    def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        true_labels = self._label_binarizer.inverse_transform(y.ravel() if y.shape[1] == 1 else y)
-        return accuracy_score(true_labels, self._labels(prediction), sample_weight=sample_weight)
+    def _decode_targets(self, y: NDArray) -> NDArray:
+        return self._label_binarizer.inverse_transform(y.ravel() if y.shape[1] == 1 else y)
+
+    def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
+        return accuracy_score(truth, self._labels(prediction), sample_weight=sample_weight)
 
     def _stratify(self, y: NDArray) -> NDArray | None:
         return y[:, 0] if y.shape[1] == 1 else None

@@ -143,6 +143,8 @@ class Network:
         Updated in place, never replaced.
     weights, biases : list of ndarray
         Views of ``parameters``, one per layer.
+    n_weights : int
+        How many of the parameters are weights; they come before the biases.
     """
 
     def __init__(
@@ -167,8 +169,8 @@ class Network:
         self.weights, self.biases = layer_views(self.parameters, layer_units)
         self.gradient: NDArray = np.zeros_like(self.parameters)
         self._weight_gradients, self._bias_gradients = layer_views(self.gradient, layer_units)
-        n_weights = sum(weights.size for weights in self.weights)
-        self._penalised = self.parameters[:n_weights], self.gradient[:n_weights]
+        self.n_weights = sum(weights.size for weights in self.weights)
+        self._penalised = self.parameters[: self.n_weights], self.gradient[: self.n_weights]
         self._buffers: dict[int, _Buffers] = {}
 
     def initialize(

@@ -365,10 +365,13 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             loss.link = LINKS[self.output_activation]()
         return loss
 
-    def _score_prediction(self, y: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
+    def _decode_targets(self, y: NDArray) -> NDArray:
+        return y
+
+    def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
         if not np.isfinite(prediction).all():
             return np.nan
-        return r2_score(y, prediction, sample_weight=sample_weight)
+        return r2_score(truth, prediction, sample_weight=sample_weight)
 
     def _stratify(self, y: NDArray) -> None:
         return None

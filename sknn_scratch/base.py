@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -27,6 +30,7 @@ from sknn_scratch.parameters import (
     hidden_sizes,
     make_activations,
     make_initializers,
+    make_noise,
     make_optimizer,
     make_schedule,
 )
@@ -41,7 +45,7 @@ from sknn_scratch.training import (
     train_lbfgs,
     train_minibatches,
 )
-from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples
+from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, naming
 
 __all__ = ["BaseMLP"]
 
@@ -128,8 +132,12 @@ class BaseMLP(BaseEstimator, ABC):
         *,
         incremental: bool = False,
         classes: ArrayLike | None = None,
+        validation: tuple[Any, Any, ArrayLike | None] = (None, None, None),
     ) -> Self:
-        """Fit, or with ``incremental`` train one epoch further."""
+        """Fit, or with ``incremental`` train one epoch further.
+
+        ``validation`` holds ``X_val``, ``y_val`` and ``sample_weight_val``.
+        """
         with _unchanged_on_error(self):
             check_estimator_parameters(self, self._constraints)
             if incremental and self.early_stopping:
@@ -137,9 +145,15 @@ class BaseMLP(BaseEstimator, ABC):
                     "partial_fit does not support early_stopping=True: it is given one chunk of the data at a time and "
                     "cannot hold out a validation set."
                 )
+            if incremental and self.average > 1:
+                raise ValueError(f"partial_fit trains for one epoch and cannot average the last {self.average}.")
             carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
             data = self._check_data(X, y, sample_weight, carry_on=carry_on, incremental=incremental, classes=classes)
-            advice = self._train(data, carry_on, incremental)
+            validation_data = self._check_validation_data(*validation, dtype=data.X.dtype)
+            if self.scoring is not None and validation_data is None and not self.early_stopping:
+                message = f"scoring={self.scoring!r} has no effect without early_stopping=True or X_val."
+                warnings.warn(message, UserWarning, stacklevel=3)
+            advice = self._train(data, validation_data, carry_on, incremental)
         # Outside the block: where warnings are errors, what was learnt is kept all the same.
         if advice is not None:
             warnings.warn(*advice, stacklevel=3)
@@ -160,6 +174,25 @@ class BaseMLP(BaseEstimator, ABC):
         encoded = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
         weights = check_sample_weight(sample_weight, X.shape[0])
         return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental))
+
+    def _check_validation_data(
+        self, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, dtype: DTypeLike
+    ) -> TrainingData | None:
+        """Validate and encode the validation set given to ``fit``, if there is one."""
+        if X_val is None and y_val is None and sample_weight_val is None:
+            return None
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"{missing} is missing: a validation set is passed as X_val and y_val.")
+        if self.solver == "lbfgs":
+            raise ValueError("X_val cannot be used with solver='lbfgs', which has no epochs to validate.")
+        with naming("X_val"):
+            X_val = check_samples(self, X_val, reset=False, dtype=dtype)
+        with naming("y_val"):
+            encoded = self._encode_targets(X_val, y_val, carry_on=True, incremental=True, classes=None)
+        with naming("sample_weight_val"):
+            weights = check_sample_weight(sample_weight_val, X_val.shape[0])
+        return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False))
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
         """Return the weights of the samples, multiplied by those of their classes where there are such."""
@@ -188,35 +221,44 @@ class BaseMLP(BaseEstimator, ABC):
                 make_initializers(given, activations) for given in (self.weight_init, self.bias_init)
             )
             network.initialize(of_weights, of_biases, rng)
+        network.noise = make_noise(self, len(layer_units) - 2, rng, self.t_ if carry_on else 0)
+        if self.input_noise and not isinstance(data.X, np.ndarray):
+            raise ValueError(f"input_noise={self.input_noise!r} is not for sparse X, which it would make dense.")
         return network
 
-    def _train(self, data: TrainingData, carry_on: bool, incremental: bool) -> Advice:
+    def _train(
+        self, data: TrainingData, validation_data: TrainingData | None, carry_on: bool, incremental: bool
+    ) -> Advice:
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
         network = self._build_network(data, carry_on, rng)
-        progress = self._make_progress(carry_on)
-        # Overflow shows in the loss or the parameters, which the trainers check.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            if self.solver == "lbfgs":
-                advice = self._run_lbfgs(network, data, progress)
-            else:
-                advice = self._run_minibatches(network, data, progress, rng, incremental)
-
         self.coefs_, self.intercepts_ = network.weights, network.biases
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
         self.out_activation_ = network.loss.link.name
         self._hidden_activations = network.activations
+        progress = self._make_progress(carry_on, validated=validation_data is not None)
+        # Overflow shows in the loss or the parameters, which the trainers check.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            if self.solver == "lbfgs":
+                advice = self._run_lbfgs(network, data, progress)
+            else:
+                advice = self._run_minibatches(network, data, validation_data, progress, rng, incremental)
         self._keep_progress(progress)
         return advice
 
     def _run_minibatches(
-        self, network: Network, data: TrainingData, progress: Progress, rng: np.random.RandomState, incremental: bool
+        self,
+        network: Network,
+        data: TrainingData,
+        validation_data: TrainingData | None,
+        progress: Progress,
+        rng: np.random.RandomState,
+        incremental: bool,
     ) -> Advice:
         optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
-        validation_score = None
-        if self.early_stopping:
-            data, validation_score = self._hold_out(network, data, rng)
+        if self.early_stopping and validation_data is None:
+            data, validation_data = self._hold_out(data, rng)
         settings = MinibatchSettings(
             batch_size=self._batch_size(data.n_rows),
             max_iter=1 if incremental else self.max_iter,
@@ -225,9 +267,11 @@ class BaseMLP(BaseEstimator, ABC):
             n_iter_no_change=self.n_iter_no_change,
             verbose=bool(self.verbose),
             max_grad_norm=self.max_grad_norm,
+            average=self.average,
         )
+        validate = None if validation_data is None else self._make_validation(network, validation_data)
         with one_blas_thread_if_small(network.largest_product(settings.batch_size)):
-            outcome = train_minibatches(network, data, optimizer, schedule, progress, settings, rng, validation_score)
+            outcome = train_minibatches(network, data, optimizer, schedule, progress, settings, rng, validate)
         self._optimizer, self._schedule = optimizer, schedule
         if outcome == INTERRUPTED:
             return "Training interrupted by user.", UserWarning
@@ -261,10 +305,8 @@ class BaseMLP(BaseEstimator, ABC):
             return message, ConvergenceWarning
         return None
 
-    def _hold_out(
-        self, network: Network, data: TrainingData, rng: np.random.RandomState
-    ) -> tuple[TrainingData, Callable[[], float]]:
-        """Split off a validation set, as rows rather than as copies, and return its scoring function as well."""
+    def _hold_out(self, data: TrainingData, rng: np.random.RandomState) -> tuple[TrainingData, TrainingData]:
+        """Split off a validation set, as rows rather than as copies."""
         n_samples = data.n_rows
         described = f"validation_fraction={self.validation_fraction} of {n_samples} samples"
         try:
@@ -281,22 +323,50 @@ class BaseMLP(BaseEstimator, ABC):
                 f"{described} leaves a validation set of {len(validation_rows)}, too small for early stopping: at "
                 "least 2 are needed. Increase validation_fraction or the size of your dataset."
             )
-        truth = self._decode_targets(data.y[validation_rows])
-        sample_weight = None
-        if data.sample_weight is not None:
-            sample_weight = data.sample_weight[validation_rows]
-            for part, weights in {"training": data.sample_weight[train_rows], "validation": sample_weight}.items():
-                if not weights.any():
-                    raise ValueError(f"sample_weight is zero for every sample of the {part} set ({described}).")
+        weights = data.sample_weight
+        for part, rows in {"training": train_rows, "validation": validation_rows}.items():
+            if weights is not None and not weights[rows].any():
+                raise ValueError(f"sample_weight is zero for every sample of the {part} set ({described}).")
+        return replace(data, rows=train_rows), replace(data, rows=validation_rows)
 
-        def validation_score() -> float:
-            prediction = predict_raw(
-                data.X, network.weights, network.biases, network.activations, network.engine, validation_rows
+    def _make_validation(self, network: Network, held_out: TrainingData) -> Callable[[], tuple[float, float]]:
+        """Return a function that computes loss and score of the network's parameters on the validation set."""
+        rows = slice(None) if held_out.rows is None else held_out.rows
+        y = held_out.y[rows]
+        weights = None if held_out.sample_weight is None else held_out.sample_weight[rows]
+        if held_out.rows is None:
+            with naming("y_val"):
+                network.loss.check_targets(y)
+        truth = self._decode_targets(y)
+        scorer = self._make_scorer(held_out.X, rows, truth, weights)
+
+        def validate() -> tuple[float, float]:
+            raw_output = predict_raw(
+                held_out.X, network.weights, network.biases, network.activations, network.engine, held_out.rows
             )
-            network.loss.link.inverse(prediction, out=prediction)
-            return self._score_prediction(truth, prediction, sample_weight)
+            loss = float(np.average(network.loss.value(y, raw_output), weights=weights))
+            if self.scoring == "loss":
+                return loss, -loss
+            if scorer is not None:
+                return loss, scorer()
+            network.loss.link.inverse(raw_output, out=raw_output)
+            return loss, self._score_prediction(truth, raw_output, weights)
 
-        return TrainingData(data.X, data.y, data.sample_weight, train_rows), validation_score
+        return validate
+
+    def _make_scorer(
+        self, X: Any, rows: NDArray | slice, truth: NDArray, weights: NDArray | None
+    ) -> Callable[[], float] | None:
+        """Return what ``scoring`` says about the validation set, unless that needs no scorer."""
+        if self.scoring is None or self.scoring == "loss":
+            return None
+        # Has the same coefs_, the network's own, but no names of features, which X lacks by now.
+        model = copy.copy(self)
+        if hasattr(model, "feature_names_in_"):
+            del model.feature_names_in_
+        scorer, X = check_scoring(model, self.scoring), X[rows]
+        parameters = {} if weights is None else {"sample_weight": weights}
+        return lambda: float(scorer(model, X, truth, **parameters))
 
     def _check_stochastic(self) -> bool:
         """Raise AttributeError, so that ``hasattr`` says no to ``partial_fit``, if the solver has no single steps."""
@@ -348,19 +418,20 @@ class BaseMLP(BaseEstimator, ABC):
             schedule.resume(previous)
         return schedule
 
-    def _make_progress(self, carry_on: bool) -> Progress:
+    def _make_progress(self, carry_on: bool, validated: bool) -> Progress:
         early_stopping = bool(self.early_stopping) and self.solver != "lbfgs"
         if not carry_on:
-            return Progress().next_run(early_stopping)
+            return Progress().next_run(early_stopping, validated)
         return Progress(
             t=self.t_,
             loss=self.loss_,
             loss_curve=self.loss_curve_,
             best_loss=self.best_loss_,
             validation_scores=self.validation_scores_,
+            validation_loss_curve=self.validation_loss_curve_,
             best_validation_score=self.best_validation_score_,
             no_improvement_count=self._no_improvement_count,
-        ).next_run(early_stopping)
+        ).next_run(early_stopping, validated)
 
     def _keep_progress(self, progress: Progress) -> None:
         self.n_iter_ = progress.n_iter
@@ -369,6 +440,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.loss_curve_ = progress.loss_curve
         self.best_loss_ = progress.best_loss
         self.validation_scores_ = progress.validation_scores
+        self.validation_loss_curve_ = progress.validation_loss_curve
         self.best_validation_score_ = progress.best_validation_score
         self._no_improvement_count = progress.no_improvement_count
 

@@ -102,9 +102,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     nesterovs_momentum : bool, default=True
         Whether 'sgd' uses Nesterov's momentum instead of the classical one.
     early_stopping : bool, default=False
-        Whether to hold out ``validation_fraction`` of the samples, stop when their score (accuracy) no longer
-        improves, and keep the parameters of the best epoch. The split is stratified for two classes. Not used by
-        'lbfgs'.
+        Whether to hold out ``validation_fraction`` of the samples (or take ``X_val``), stop when their score (accuracy)
+        no longer improves, and keep the parameters of the best epoch. The split is stratified for two classes. Not used
+        by 'lbfgs'.
     validation_fraction : float, default=0.1
         Share of the samples held out with ``early_stopping``, in [0, 1).
     beta_1, beta_2 : float, default=0.9, 0.999
@@ -145,6 +145,19 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     max_grad_norm : float or None, default=None
         If not None, a minibatch's gradient is shortened to this Euclidean length where it is longer; greater than 0.
         Not used by 'lbfgs'.
+    dropout : float or list of float, default=0.0
+        Share of the units that is dropped in training, drawn anew for every minibatch and sample, in [0, 1): one rate
+        for all hidden layers, or a list with one for the input and one for each hidden layer. What is kept is divided
+        by ``1 - dropout``; prediction uses all units [5]_. Not for 'lbfgs'.
+    input_noise : float, default=0.0
+        Standard deviation of Gaussian noise that is added to the features in training, in their units, at least 0. Not
+        for 'lbfgs' and sparse samples.
+    average : int, default=1
+        The fitted parameters are the mean of those at the end of each of the last ``average`` epochs [6]_, at least 1.
+        Validation scores are those of such means. Not for 'lbfgs' and ``partial_fit``.
+    scoring : str, callable or None, default=None
+        How a validation set is scored: None for accuracy, 'loss' for the negative loss, the name of a scikit-learn
+        scorer, or a function ``scorer(estimator, X, y)``; the larger the better.
 
     Attributes
     ----------
@@ -162,7 +175,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     best_loss_ : float or None
         Smallest ``loss_`` of the epochs without ``early_stopping``; None with it.
     validation_scores_ : list of float or None
-        Validation score after each epoch; None without ``early_stopping``.
+        Score on the validation set after each epoch; None without ``early_stopping`` and ``X_val``.
+    validation_loss_curve_ : list of float or None
+        Loss on the validation set after each epoch, without the penalty; None like ``validation_scores_``.
     best_validation_score_ : float or None
         Largest entry of ``validation_scores_``.
     n_iter_ : int
@@ -201,6 +216,10 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     .. [3] Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning",
        ICML 2013.
     .. [4] Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    .. [5] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+       networks from overfitting", Journal of Machine Learning Research 15, 2014.
+    .. [6] Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging weights leads to wider optima and better
+       generalization", UAI 2018, arXiv:1803.05407.
 
     Examples
     --------
@@ -256,6 +275,10 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         fit_intercept: bool = True,
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_noise: float = 0.0,
+        average: int = 1,
+        scoring: str | Callable[..., float] | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -287,9 +310,22 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         self.fit_intercept = fit_intercept
         self.weight_decay = weight_decay
         self.max_grad_norm = max_grad_norm
+        self.dropout = dropout
+        self.input_noise = input_noise
+        self.average = average
+        self.scoring = scoring
         self.loss = loss
 
-    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the model to training data.
 
         Parameters
@@ -300,6 +336,10 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             Class labels, or for multilabel targets a matrix of 0 and 1.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default.
+        X_val, y_val, sample_weight_val : default=None
+            A validation set of one's own, like ``X``, ``y`` and ``sample_weight``. It fills ``validation_scores_`` and
+            ``validation_loss_curve_``, and ``early_stopping`` goes by it instead of holding out samples. Not for
+            'lbfgs'.
 
         Returns
         -------
@@ -311,7 +351,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
     @available_if(BaseMLP._check_stochastic)
     def partial_fit(

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Protocol, cast
 
 import numpy as np
+from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state
 
 __all__ = [
@@ -16,11 +17,13 @@ __all__ = [
     "ClassWeight",
     "Component",
     "Constraint",
+    "DropoutRates",
     "HiddenLayerSizes",
     "InvalidParameterError",
     "Number",
     "OneOf",
     "RandomState",
+    "Scoring",
     "check_parameters",
 ]
 
@@ -173,6 +176,17 @@ class HiddenLayerSizes:
         return f"an integer from 1 to {2**31 - 1}, or a list, tuple or 1-d array of such integers"
 
 
+class DropoutRates:
+    """A rate, or a list of them."""
+
+    def allows(self, value: Any) -> bool:
+        rate = Number(Real, "[0, 1)")
+        return all(map(rate.allows, value)) if isinstance(value, list | tuple) else rate.allows(value)
+
+    def __str__(self) -> str:
+        return "a number in [0, 1), or a list of these with one for the input and one for each hidden layer"
+
+
 class RandomState:
     """A seed, a ``numpy.random.RandomState`` or None."""
 
@@ -187,6 +201,18 @@ class RandomState:
 
     def __str__(self) -> str:
         return "None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState"
+
+
+class Scoring:
+    """None, 'loss', the name of a scorer, or a scorer."""
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value == "loss" or value in get_scorer_names()
+        return value is None or callable(value)
+
+    def __str__(self) -> str:
+        return "None, 'loss', a name from sklearn.metrics.get_scorer_names() or a scorer(estimator, X, y)"
 
 
 def check_parameters(owner: str, values: Mapping[str, Any], constraints: Mapping[str, Constraint]) -> None:

@@ -57,13 +57,20 @@ def central_differences(
 
 def _objective(network: Network, X: Any, y: NDArray, sample_weight: NDArray | None) -> float:
     """Return what is descended: where a loss reports the mean over the outputs, their sum instead."""
-    value = network.loss_and_gradient(X, y, sample_weight)
+    value = _evaluate(network, X, y, sample_weight)
     if not network.loss.averages_outputs:
         return value
     alpha, network.alpha = network.alpha, 0.0
-    loss = network.loss_and_gradient(X, y, sample_weight)
+    loss = _evaluate(network, X, y, sample_weight)
     network.alpha = alpha
     return loss * y.shape[1] + (value - loss)
+
+
+def _evaluate(network: Network, X: Any, y: NDArray, sample_weight: NDArray | None) -> float:
+    """Compute objective and gradient with the same random draws every time."""
+    if network.noise is not None:
+        network.noise.restart()
+    return network.loss_and_gradient(X, y, sample_weight)
 
 
 def check_gradients(
@@ -126,7 +133,7 @@ def check_gradients(
     indices = np.arange(network.parameters.size)
     if len(indices) > max_parameters:
         indices = np.sort(rng.choice(indices, max_parameters, replace=False))
-    network.loss_and_gradient(data.X, data.y, data.sample_weight)
+    _evaluate(network, data.X, data.y, data.sample_weight)
     gradient = network.gradient[indices]
     expected = central_differences(network, data.X, data.y, data.sample_weight, indices=indices, step=step)
     errors = np.abs(gradient - expected) / max(1.0, np.abs(expected).max())

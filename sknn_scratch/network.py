@@ -13,6 +13,9 @@ chain rule gives the four equations of backpropagation::
     (3) weight gradient   dC/dW[l] = a[l].T @ delta[l]
     (4) bias gradient     dC/db[l] = sum of delta[l] over the samples
 
+With dropout, ``a[l + 1]`` is ``f[l](z[l])`` times a mask of zeros and equal factors, by which the hidden delta is then
+multiplied too.
+
 (Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors", Nature 323, 1986; the equations
 in this order: Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2.)
 """
@@ -20,7 +23,7 @@ in this order: Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2.)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -33,6 +36,7 @@ from sknn_scratch.activations import Activation
 from sknn_scratch.engines import numpy_engine
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
+from sknn_scratch.noise import TrainingNoise
 
 __all__ = ["Network", "count_parameters", "layer_views", "predict_raw"]
 
@@ -67,7 +71,11 @@ class _Buffers:
         ``z[l]`` of every layer. The last, the raw output, and its delta are in Fortran order, in which a reduction over
         the few columns of a row is fast.
     hidden : list of ndarray
-        ``hidden[l]`` is ``a[l + 1]``: the same array as ``z[l]`` unless the activation needs its input.
+        ``f[l](z[l])``: the same array as ``z[l]`` unless the activation needs its input.
+    masks : list of ndarray or None
+        What is left of each hidden layer by dropout; None where nothing is dropped.
+    fed : list of ndarray
+        ``fed[l]`` is ``a[l + 1]``: ``hidden[l]`` times its mask, or the same array as ``hidden[l]``.
     delta : list of ndarray
         ``delta[l]`` of every layer.
     ones, uniform : ndarray
@@ -76,6 +84,8 @@ class _Buffers:
 
     z: list[NDArray]
     hidden: list[NDArray]
+    masks: list[NDArray | None]
+    fed: list[NDArray]
     delta: list[NDArray]
     ones: NDArray
     uniform: NDArray
@@ -84,10 +94,12 @@ class _Buffers:
         """Return views of the first ``n`` rows."""
         hidden = [array[:n] for array in self.hidden]
         z = [rows if z is a else z[:n] for z, a, rows in zip(self.z[:-1], self.hidden, hidden, strict=True)]
+        masks = [None if mask is None else mask[:n] for mask in self.masks]
+        fed = [rows if mask is None else array[:n] for array, mask, rows in zip(self.fed, masks, hidden, strict=True)]
         delta = [array[:n] for array in self.delta[:-1]]
         uniform = np.full(n, 1 / n, dtype=self.ones.dtype)
         output = _fortran_rows(self.z[-1], n), _fortran_rows(self.delta[-1], n)
-        return _Buffers([*z, output[0]], hidden, [*delta, output[1]], self.ones[:n], uniform)
+        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], self.ones[:n], uniform)
 
 
 def _fortran_rows(array: NDArray, n: int) -> NDArray:
@@ -104,13 +116,17 @@ def _forward(
     activations: Sequence[Activation],
     z: Sequence[NDArray],
     hidden: Sequence[NDArray],
+    drop_units: Callable[[int], NDArray] | None = None,
 ) -> None:
-    """Fill ``z[l]`` and ``hidden[l] = a[l + 1]`` for the samples ``X = a[0]``."""
+    """Fill ``z[l]`` and ``hidden[l] = f[l](z[l])`` for the samples ``X = a[0]``.
+
+    ``drop_units`` takes ``l`` and returns ``a[l + 1]``, which without it is ``hidden[l]``.
+    """
     a = X
     for layer, activation in enumerate(activations):
         engine.affine(a, weights[layer], biases[layer], out=z[layer])
         engine.activate(activation, z[layer], out=hidden[layer])
-        a = hidden[layer]
+        a = hidden[layer] if drop_units is None else drop_units(layer)
     engine.affine(a, weights[-1], biases[-1], out=z[-1])
 
 
@@ -136,6 +152,8 @@ class Network:
         Whether there are biases; otherwise they are zero, and so is their gradient.
     l1_ratio : float, default=0.0
         Share of the absolute values in the penalty.
+    noise : TrainingNoise, default=None
+        Disturbs the samples and drops units; nothing is random without it.
 
     Attributes
     ----------
@@ -157,6 +175,7 @@ class Network:
         engine: ModuleType = numpy_engine,
         fit_intercept: bool = True,
         l1_ratio: float = 0.0,
+        noise: TrainingNoise | None = None,
     ):
         self.layer_units = list(layer_units)
         self.activations = list(activations)
@@ -165,6 +184,7 @@ class Network:
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.l1_ratio = l1_ratio
+        self.noise = noise
         self.parameters: NDArray = np.zeros(count_parameters(layer_units), dtype=dtype)
         self.weights, self.biases = layer_views(self.parameters, layer_units)
         self.gradient: NDArray = np.zeros_like(self.parameters)
@@ -201,8 +221,17 @@ class Network:
 
     def forward(self, X: Any) -> NDArray:
         """Return the raw output for a minibatch, keeping what the backward pass needs."""
-        buffers = self._buffers_for(X.shape[0])
-        _forward(self.engine, X, self.weights, self.biases, self.activations, buffers.z, buffers.hidden)
+        buffers, noise = self._buffers_for(X.shape[0]), self.noise
+
+        def drop_units(layer: int) -> NDArray:
+            mask, fed = buffers.masks[layer], buffers.fed[layer]
+            if noise is not None and mask is not None:
+                noise.draw_mask(layer + 1, out=mask)
+                np.multiply(buffers.hidden[layer], mask, out=fed)
+            return fed
+
+        drop = None if noise is None else drop_units
+        _forward(self.engine, X, self.weights, self.biases, self.activations, buffers.z, buffers.hidden, drop)
         return buffers.z[-1]
 
     def backward(self, X: Any, y: NDArray, relative_weight: NDArray) -> float:
@@ -212,7 +241,7 @@ class Network:
         module's docstring. ``z`` and ``a`` are used up on the way.
         """
         engine, buffers = self.engine, self._buffers_for(X.shape[0])
-        a, z, delta, W, f = [X, *buffers.hidden], buffers.z, buffers.delta, self.weights, self.activations
+        a, z, delta, W, f = [X, *buffers.fed], buffers.z, buffers.delta, self.weights, self.activations
         last = len(W) - 1
 
         # (1) delta[L - 1] = dC/dz[L - 1]
@@ -225,7 +254,10 @@ class Network:
                 engine.bias_gradient(delta[l], buffers.ones, out=self._bias_gradients[l])
             if l > 0:
                 # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
-                engine.hidden_delta(delta[l], W[l], f[l - 1], z[l - 1], a[l], out=delta[l - 1])
+                engine.hidden_delta(delta[l], W[l], f[l - 1], z[l - 1], buffers.hidden[l - 1], out=delta[l - 1])
+                mask = buffers.masks[l - 1]
+                if mask is not None:
+                    np.multiply(delta[l - 1], mask, out=delta[l - 1])
         return value
 
     def loss_and_gradient(self, X: Any, y: NDArray, sample_weight: NDArray | None = None) -> float:
@@ -243,6 +275,8 @@ class Network:
         else:
             total = float(np.add.reduce(sample_weight))
             relative_weight = (sample_weight / total).astype(self.parameters.dtype, copy=False)
+        if self.noise is not None:
+            X = self.noise.disturb(X)
         self.forward(X)
         value = self.backward(X, y, relative_weight)
         if self.alpha > 0:
@@ -264,10 +298,14 @@ class Network:
         dtype = self.parameters.dtype
         hidden = [np.empty((n_rows, width), dtype=dtype) for width in self.layer_units[1:-1]]
         z = [np.empty_like(a) if f.needs_input else a for f, a in zip(self.activations, hidden, strict=True)]
+        rates = [0.0] * len(hidden) if self.noise is None else self.noise.rates[1:]
+        masks = [np.empty_like(a) if rate else None for rate, a in zip(rates, hidden, strict=True)]
+        fed = [a if mask is None else np.empty_like(a) for mask, a in zip(masks, hidden, strict=True)]
         delta = [np.empty_like(a) for a in hidden]
         output = [np.empty((n_rows, self.layer_units[-1]), dtype=dtype, order="F") for _ in range(2)]
         uniform = np.full(n_rows, 1 / n_rows, dtype=dtype)
-        return _Buffers([*z, output[0]], hidden, [*delta, output[1]], np.ones(n_rows, dtype=dtype), uniform)
+        ones = np.ones(n_rows, dtype=dtype)
+        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], ones, uniform)
 
 
 def predict_raw(

@@ -16,12 +16,15 @@ from sknn_scratch.constraints import (
     Boolean,
     Component,
     Constraint,
+    DropoutRates,
     HiddenLayerSizes,
     Number,
     RandomState,
+    Scoring,
     check_parameters,
 )
 from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Initializer
+from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.schedules import SCHEDULES, Function, Schedule
 
@@ -31,6 +34,7 @@ __all__ = [
     "hidden_sizes",
     "make_activations",
     "make_initializers",
+    "make_noise",
     "make_optimizer",
     "make_schedule",
 ]
@@ -65,6 +69,10 @@ SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "fit_intercept": Boolean(),
     "weight_decay": Number(Real, "[0, inf)"),
     "max_grad_norm": Number(Real, "(0, inf)", (None,)),
+    "dropout": DropoutRates(),
+    "input_noise": Number(Real, "[0, inf)"),
+    "average": Number(Integral, "[1, inf)"),
+    "scoring": Scoring(),
 }
 
 # Parameters that lbfgs does not use, and parameters that only the optimisers use that take them.
@@ -80,6 +88,8 @@ OF_STOCHASTIC_SOLVERS = (
     "max_grad_norm",
 )
 OF_OPTIMIZERS = ("momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "weight_decay")
+# Parameters that need many steps, each on other draws or samples; with what they mean when they are off.
+NEED_MINIBATCHES = {"dropout": 0, "input_noise": 0, "average": 1}
 # With adam, scikit-learn ignores its own schedules.
 IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
 
@@ -114,6 +124,14 @@ def check_estimator_parameters(estimator: Any, constraints: dict[str, Constraint
         message = f"solver={estimator.solver!r} does not use {', '.join(changed)}."
         warnings.warn(message, UserWarning, stacklevel=4)  # at the line that calls fit
 
+    if estimator.solver == "lbfgs":
+        for name, off in NEED_MINIBATCHES.items():
+            if np.any(np.asarray(values[name]) != off):
+                raise ValueError(
+                    f"{name}={values[name]!r} cannot be used with solver='lbfgs', which minimises one fixed function "
+                    "of all samples; use a stochastic solver, such as 'adam'."
+                )
+
 
 def hidden_sizes(estimator: Any) -> list[int]:
     """Return ``hidden_layer_sizes`` as a list."""
@@ -133,6 +151,27 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
             f"{n_hidden} hidden layers."
         )
     return [ACTIVATIONS[item]() if isinstance(item, str) else item for item in given]
+
+
+def dropout_rates(estimator: Any, n_hidden: int) -> list[float]:
+    """Return one for the input and one for each hidden layer; a single number is that of the hidden layers."""
+    given = estimator.dropout
+    if not isinstance(given, list | tuple):
+        return [0.0] + [float(given)] * n_hidden
+    if len(given) != n_hidden + 1:
+        raise ValueError(
+            f"dropout has {len(given)} entries, but hidden_layer_sizes={estimator.hidden_layer_sizes!r} needs "
+            f"{n_hidden + 1}: one for the input and one for each hidden layer."
+        )
+    return [float(rate) for rate in given]
+
+
+def make_noise(estimator: Any, n_hidden: int, rng: np.random.RandomState, t: int) -> TrainingNoise | None:
+    """Return what disturbs training, if anything does; with one seed, other draws after ``t`` samples than before."""
+    rates = dropout_rates(estimator, n_hidden)
+    if not (any(rates) or estimator.input_noise):
+        return None
+    return TrainingNoise(rates, estimator.input_noise, [rng.randint(2**31), t])
 
 
 def make_initializers(given: str | Initializer, activations: Sequence[Activation]) -> list[Initializer]:

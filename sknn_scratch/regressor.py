@@ -106,8 +106,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     nesterovs_momentum : bool, default=True
         Whether 'sgd' uses Nesterov's momentum instead of the classical one.
     early_stopping : bool, default=False
-        Whether to hold out ``validation_fraction`` of the samples, stop when their score (R2) no longer
-        improves, and keep the parameters of the best epoch. Not used by 'lbfgs'.
+        Whether to hold out ``validation_fraction`` of the samples (or take ``X_val``), stop when their score (R2) no
+        longer improves, and keep the parameters of the best epoch. Not used by 'lbfgs'.
     validation_fraction : float, default=0.1
         Share of the samples held out with ``early_stopping``, in [0, 1).
     beta_1, beta_2 : float, default=0.9, 0.999
@@ -136,6 +136,19 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     max_grad_norm : float or None, default=None
         If not None, a minibatch's gradient is shortened to this Euclidean length where it is longer; greater than 0.
         Not used by 'lbfgs'.
+    dropout : float or list of float, default=0.0
+        Share of the units that is dropped in training, drawn anew for every minibatch and sample, in [0, 1): one rate
+        for all hidden layers, or a list with one for the input and one for each hidden layer. What is kept is divided
+        by ``1 - dropout``; prediction uses all units [5]_. Not for 'lbfgs'.
+    input_noise : float, default=0.0
+        Standard deviation of Gaussian noise that is added to the features in training, in their units, at least 0. Not
+        for 'lbfgs' and sparse samples.
+    average : int, default=1
+        The fitted parameters are the mean of those at the end of each of the last ``average`` epochs [6]_, at least 1.
+        Validation scores are those of such means. Not for 'lbfgs' and ``partial_fit``.
+    scoring : str, callable or None, default=None
+        How a validation set is scored: None for R2, 'loss' for the negative loss, the name of a scikit-learn
+        scorer, or a function ``scorer(estimator, X, y)``; the larger the better.
 
     Attributes
     ----------
@@ -151,7 +164,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     best_loss_ : float or None
         Smallest ``loss_`` of the epochs without ``early_stopping``; None with it.
     validation_scores_ : list of float or None
-        Validation score after each epoch; None without ``early_stopping``.
+        Score on the validation set after each epoch; None without ``early_stopping`` and ``X_val``.
+    validation_loss_curve_ : list of float or None
+        Loss on the validation set after each epoch, without the penalty; None like ``validation_scores_``.
     best_validation_score_ : float or None
         Largest entry of ``validation_scores_``.
     n_iter_ : int
@@ -190,6 +205,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     .. [3] Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning",
        ICML 2013.
     .. [4] Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    .. [5] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+       networks from overfitting", Journal of Machine Learning Research 15, 2014.
+    .. [6] Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging weights leads to wider optima and better
+       generalization", UAI 2018, arXiv:1803.05407.
 
     Examples
     --------
@@ -247,6 +266,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         fit_intercept: bool = True,
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_noise: float = 0.0,
+        average: int = 1,
+        scoring: str | Callable[..., float] | None = None,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -279,8 +302,21 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.fit_intercept = fit_intercept
         self.weight_decay = weight_decay
         self.max_grad_norm = max_grad_norm
+        self.dropout = dropout
+        self.input_noise = input_noise
+        self.average = average
+        self.scoring = scoring
 
-    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the model to training data.
 
         Parameters
@@ -291,6 +327,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             Targets; not negative with ``loss="poisson"``.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default.
+        X_val, y_val, sample_weight_val : default=None
+            A validation set of one's own, like ``X``, ``y`` and ``sample_weight``. It fills ``validation_scores_`` and
+            ``validation_loss_curve_``, and ``early_stopping`` goes by it instead of holding out samples. Not for
+            'lbfgs'.
 
         Returns
         -------
@@ -302,7 +342,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
     @available_if(BaseMLP._check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
@@ -366,7 +406,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         return loss
 
     def _decode_targets(self, y: NDArray) -> NDArray:
-        return y
+        return y[:, 0] if y.shape[1] == 1 else y
 
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
         if not np.isfinite(prediction).all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,9 +38,9 @@ class Progress:
     loss_curve : list of float
         ``loss`` of every epoch.
     best_loss : float or None
-        Smallest ``loss``; None with a validation set.
-    validation_scores : list of float or None
-        Score of every epoch; None without a validation set.
+        Smallest ``loss``; None with early stopping.
+    validation_scores, validation_loss_curve : list of float or None
+        Score and loss of every epoch on the validation set; None without one.
     best_validation_score : float or None
         Largest validation score.
     no_improvement_count : int
@@ -52,21 +53,24 @@ class Progress:
     loss_curve: list[float] = field(default_factory=list)
     best_loss: float | None = None
     validation_scores: list[float] | None = None
+    validation_loss_curve: list[float] | None = None
     best_validation_score: float | None = None
     no_improvement_count: int = 0
 
-    def next_run(self, early_stopping: bool) -> Progress:
-        """Return a copy to carry on with, its fields ready for a run with or without a validation set."""
+    def next_run(self, early_stopping: bool, validated: bool = False) -> Progress:
+        """Return a copy to carry on with, its fields ready for a run of this kind; early stopping is validated too."""
         run = replace(self, n_iter=0, loss_curve=list(self.loss_curve))
         if early_stopping:
             run.best_loss = None
+        elif run.best_loss is None:
+            run.best_loss = np.inf
+        if early_stopping or validated:
             run.validation_scores = list(self.validation_scores or [])
+            run.validation_loss_curve = list(self.validation_loss_curve or [])
             if run.best_validation_score is None:
                 run.best_validation_score = -np.inf
         else:
-            run.validation_scores = run.best_validation_score = None
-            if run.best_loss is None:
-                run.best_loss = np.inf
+            run.validation_scores = run.validation_loss_curve = run.best_validation_score = None
         return run
 
     def add_iteration(self, loss: float) -> None:
@@ -77,25 +81,30 @@ class Progress:
         self.best_loss = loss if self.best_loss is None else min(loss, self.best_loss)
         self.no_improvement_count = 0
 
-    def add_epoch(self, loss: float, validation_score: float | None, tol: float) -> bool:
-        """Record an epoch; return whether its validation score is the best so far."""
+    def add_epoch(self, loss: float, validation: tuple[float, float] | None, tol: float) -> bool:
+        """Record an epoch and, where there is a validation set, the loss and the score on it.
+
+        Returns whether that score is the best so far.
+        """
         self.n_iter += 1
         self.loss = loss
         self.loss_curve.append(loss)
-        is_best = False
-        if validation_score is None:
-            assert self.best_loss is not None
+        is_best = stalled = False
+        if validation is not None:
+            assert self.validation_scores is not None
+            assert self.validation_loss_curve is not None
+            assert self.best_validation_score is not None
+            validation_loss, score = validation
+            self.validation_loss_curve.append(validation_loss)
+            self.validation_scores.append(score)
+            # A score can be NaN, which compares as neither better nor worse.
+            stalled = score < self.best_validation_score + tol
+            is_best = score > self.best_validation_score
+            if is_best:
+                self.best_validation_score = score
+        if self.best_loss is not None:
             stalled = loss > self.best_loss - tol
             self.best_loss = min(loss, self.best_loss)
-        else:
-            assert self.validation_scores is not None
-            assert self.best_validation_score is not None
-            self.validation_scores.append(validation_score)
-            # A score can be NaN, which compares as neither better nor worse.
-            stalled = validation_score < self.best_validation_score + tol
-            is_best = validation_score > self.best_validation_score
-            if is_best:
-                self.best_validation_score = validation_score
         self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
         return is_best
 
@@ -140,6 +149,7 @@ class MinibatchSettings:
     n_iter_no_change: float
     verbose: bool
     max_grad_norm: float | None = None
+    average: int = 1
 
 
 class _RowReader:
@@ -207,6 +217,32 @@ class _Minibatches:
             yield self._read_X(rows), self._read_y(rows), self._read_weight(rows)
 
 
+class _RecentMean:
+    """The mean of the parameters at the end of each of the last epochs.
+
+    References
+    ----------
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", SIAM Journal on Control and
+    Optimization 30, 1992. Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging weights leads to wider optima
+    and better generalization", UAI 2018, arXiv:1803.05407.
+    """
+
+    def __init__(self, network: Network, n_epochs: int):
+        self._network, self._recent = network, deque[NDArray](maxlen=n_epochs)
+
+    def epoch_ended(self) -> None:
+        self._recent.append(self._network.parameters.copy())
+
+    def install(self) -> None:
+        """Give the network the mean."""
+        if self._recent:
+            np.divide(sum(self._recent), len(self._recent), out=self._network.parameters)
+
+    def remove(self) -> None:
+        """Give the network its own parameters back, those of the last epoch."""
+        self._network.parameters[...] = self._recent[-1]
+
+
 def train_minibatches(
     network: Network,
     data: TrainingData,
@@ -215,26 +251,27 @@ def train_minibatches(
     progress: Progress,
     settings: MinibatchSettings,
     rng: np.random.RandomState,
-    validation_score: Callable[[], float] | None = None,
+    validate: Callable[[], tuple[float, float]] | None = None,
 ) -> str:
     """Train by minibatch gradient descent.
 
     Parameters
     ----------
     network : Network
-        Its parameters are changed in place. They end as those of the epoch with the best validation score, if there is
-        one, otherwise as those of the last epoch.
+        Its parameters are changed in place. They end as those of the last epoch (the mean of the last epochs if
+        ``settings.average`` is more than 1) or, with early stopping, as those with the best validation score.
     data : TrainingData
     optimizer : Optimizer
         Started.
     schedule : Schedule
     progress : Progress
-        From ``Progress.next_run``; changed in place.
+        From ``Progress.next_run``, which is told whether there is early stopping; changed in place.
     settings : MinibatchSettings
     rng : RandomState
         Shuffles the rows, once per epoch.
-    validation_score : callable, default=None
-        Scores the current parameters, the larger the better; called after each epoch.
+    validate : callable, default=None
+        Returns loss and score of the network's parameters on a validation set; the larger the score the better. Called
+        after each epoch.
 
     Returns
     -------
@@ -247,7 +284,9 @@ def train_minibatches(
         At the end of the epoch in which the loss or a parameter becomes infinite or NaN.
     """
     minibatches = _Minibatches(data, settings.batch_size, rng if settings.shuffle else None)
-    best_parameters = None if validation_score is None else network.parameters.copy()
+    early_stopping = progress.best_loss is None
+    best_parameters = network.parameters.copy() if early_stopping else None
+    recent_mean = _RecentMean(network, settings.average) if settings.average > 1 else None
     outcome = MAX_ITER_REACHED
     try:
         for _ in range(settings.max_iter):
@@ -258,20 +297,25 @@ def train_minibatches(
                 f"epoch {progress.n_iter + 1}",
                 schedule.learning_rate_init,
             )
-            score = None if validation_score is None else validation_score()
-            is_best = progress.add_epoch(loss, score, settings.tol)
+            if recent_mean is not None:
+                recent_mean.epoch_ended()
+                recent_mean.install()
+            validation = None if validate is None else validate()
+            is_best = progress.add_epoch(loss, validation, settings.tol)
             if is_best and best_parameters is not None:
                 best_parameters[...] = network.parameters
+            if recent_mean is not None:
+                recent_mean.remove()
             progress.t += data.n_rows
             schedule.epoch_ended(progress.t)
             if settings.verbose:
                 print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
-                if score is not None:
-                    print(f"Validation score: {score:f}")
+                if validation is not None:
+                    print(f"Validation score: {validation[1]:f}")
             if progress.no_improvement_count > settings.n_iter_no_change:
                 stop, action = schedule.plateau_reached()
                 if settings.verbose:
-                    print(_plateau_message(score is not None, settings), action)
+                    print(_plateau_message(early_stopping, settings), action)
                 if stop:
                     outcome = CONVERGED
                     break
@@ -280,6 +324,8 @@ def train_minibatches(
         outcome = INTERRUPTED
     if best_parameters is not None:
         network.parameters[...] = best_parameters
+    elif recent_mean is not None:
+        recent_mean.install()
     return outcome
 
 

@@ -17,13 +17,13 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples"]
+__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples", "naming"]
 
 FLOAT_DTYPES = (np.float64, np.float32)
 
 
 @contextmanager
-def _naming(array_name: str) -> Iterator[None]:
+def naming(array_name: str) -> Iterator[None]:
     """Put the array's name before any error message that lacks it."""
     try:
         yield
@@ -51,7 +51,7 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     TypeError, ValueError
         If ``X`` is not a non-empty, finite, real, two-dimensional table, or not the same columns as before.
     """
-    with _naming("X"):
+    with naming("X"):
         return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
 
 
@@ -87,7 +87,7 @@ def _cast(name: str, array: NDArray, dtype: DTypeLike) -> NDArray:
 def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtype: DTypeLike) -> NDArray:
     """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
     _require_targets(estimator, y)
-    with _naming("y"):
+    with naming("y"):
         y = check_array(y, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="y")
         if y.ndim not in (1, 2) or y.size == 0:
             raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
@@ -106,7 +106,7 @@ def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDAr
     """
     _require_targets(estimator, y)
     _check_label_types(y)
-    with _naming("y"):
+    with naming("y"):
         y = check_array(y, ensure_2d=False, dtype=None, accept_sparse="csr", input_name="y")
         if y.ndim <= 2:
             y = _flatten_column(y)
@@ -156,7 +156,7 @@ def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int)
         return None
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
-    with _naming("sample_weight"):
+    with naming("sample_weight"):
         weights = check_array(sample_weight, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of ours that stand in the lines above it.
 LAYERS = [
-    {"activations", "blas", "constraints", "initializers", "links", "schedules", "threads", "validation"},
+    {"activations", "blas", "constraints", "initializers", "links", "noise", "schedules", "threads", "validation"},
     {"losses"},
     {"engines", "engines.numpy_engine"},
     {"network", "optimizers"},

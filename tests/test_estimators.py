@@ -34,9 +34,12 @@ def test_signature_is_scikit_learns(ours, theirs):
     assert all(p.kind is p.KEYWORD_ONLY for p in mine[len(other) :])
     for method in ("fit", "partial_fit", "predict", "predict_proba", "predict_log_proba", "score"):
         if hasattr(theirs, method):
-            assert list(inspect.signature(getattr(ours(), method)).parameters) == list(
-                inspect.signature(getattr(theirs(), method)).parameters
-            )
+            mine = list(inspect.signature(getattr(ours(), method)).parameters.values())
+            other = list(inspect.signature(getattr(theirs(), method)).parameters.values())
+            assert [(p.name, p.kind, p.default) for p in mine[: len(other)]] == [
+                (p.name, p.kind, p.default) for p in other
+            ]
+            assert all(p.kind is p.KEYWORD_ONLY and p.default in (None, False) for p in mine[len(other) :])
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
@@ -47,7 +50,7 @@ def test_attributes_are_scikit_learns(ours, theirs, solver):
     def public(estimator):
         return {name for name in vars(estimator.fit(X, y)) if not name.startswith("_")}
 
-    own = set(ours().get_params()) - set(theirs().get_params())
+    own = set(ours().get_params()) - set(theirs().get_params()) | {"validation_loss_curve_"}
     assert public(ours(solver=solver, max_iter=2)) == public(theirs(solver=solver, max_iter=2)) | own
     # L-BFGS fills the curves too.
     assert public(ours(solver="lbfgs", max_iter=2)) == public(ours(max_iter=2))

@@ -1,0 +1,226 @@
+"""Dropout, noise on the input, and the mean of the last epochs."""
+
+import copy
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from tasks import TASKS, make_task, our_estimator
+
+from sknn_scratch import check_gradients
+from sknn_scratch.noise import TrainingNoise
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# Statistics -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.77])
+def test_mask_drops_the_share_it_should_and_keeps_the_mean(rate, dtype):
+    noise, mask = TrainingNoise([0.0, rate], 0.0, [1]), np.empty((400, 250), dtype=dtype)
+    noise.draw_mask(1, out=mask)
+    dropped, n = mask == 0, mask.size
+    assert_allclose(mask[~dropped], 1 / (1 - rate), rtol=1e-6)
+    deviation = np.sqrt(rate * (1 - rate) / n)
+    assert abs(dropped.mean() - rate) < 4 * deviation
+    assert abs(mask.mean() - 1) < 4 * deviation / (1 - rate)
+    # Units are dropped independently of their neighbours, in the row and in the column.
+    for one, other in ((dropped[:, 1:], dropped[:, :-1]), (dropped[1:], dropped[:-1])):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 4 / np.sqrt(n)
+    again = np.empty_like(mask)
+    noise.draw_mask(1, out=again)
+    assert (again != mask).any()
+    noise.restart()
+    noise.draw_mask(1, out=again)
+    assert_array_equal(again, mask)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_input_noise_is_gaussian(dtype):
+    X = np.ones((400, 250), dtype=dtype)
+    noisy = TrainingNoise([0.0], 0.3, [1]).disturb(X)
+    assert noisy.dtype == dtype
+    assert (X == 1).all()
+    assert abs(noisy.mean() - 1) < 4 * 0.3 / np.sqrt(X.size)
+    assert noisy.std() == pytest.approx(0.3, rel=0.01)
+    assert np.mean(np.abs(noisy - 1) < 0.3) == pytest.approx(0.6827, abs=0.01)
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, sparse.csr_matrix, sparse.csr_array])
+def test_features_are_dropped(matrix):
+    X = matrix(np.ones((300, 200)))
+    dropped = TrainingNoise([0.4], 0.0, [1]).disturb(X)
+    assert type(dropped) is type(X)
+    assert_array_equal(np.unique(np.asarray(X.sum(axis=1))), 200)
+    values = dropped if matrix is np.asarray else dropped.toarray()
+    assert_allclose(np.unique(values), [0, 1 / 0.6])
+    assert (values == 0).mean() == pytest.approx(0.4, abs=0.01)
+
+
+# In training ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dropout", [0.5, [0.2, 0.0, 0.3], [0.3, 0.0, 0.0]], ids=str)
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("task", TASKS)
+def test_gradients_with_everything_random(task, activation, dropout):
+    X, y = make_task(task)
+    estimator = our_estimator(task, activation=activation, alpha=0.5, dropout=dropout, input_noise=0.2)
+    assert check_gradients(estimator, X, y, np.arange(1.0, 151), verbose=False) < 1e-6
+
+
+def test_gradients_with_dropout_of_sparse_features():
+    X, y = make_task("multiclass")
+    estimator = our_estimator("multiclass", activation="tanh", dropout=[0.5, 0.0, 0.2])
+    assert check_gradients(estimator, sparse.csr_matrix(X), y, verbose=False) < 1e-6
+
+
+@pytest.mark.parametrize(("weights", "shuffle"), [(True, False), (False, True)])
+@pytest.mark.parametrize("task", TASKS)
+def test_training_with_dropout_learns_repeatably(task, weights, shuffle):
+    X, y = make_task(task)
+    model = our_estimator(
+        task,
+        hidden_layer_sizes=40,
+        dropout=0.3,
+        input_noise=0.1,
+        learning_rate_init=0.02,
+        max_iter=100,
+        shuffle=shuffle,
+    )
+    weight = np.arange(1.0, 151) if weights else None
+    before = X.copy()
+    model.fit(X, y, weight)
+    assert_array_equal(X, before)
+    assert model.score(X, y) > (0.4 if task == "poisson" else 0.7)
+    assert_array_equal(model.predict(X), model.predict(X))
+    assert_array_equal(clone(model).fit(X, y, weight).coefs_[0], model.coefs_[0])
+    plain = clone(model).set_params(dropout=0.0, input_noise=0.0).fit(X, y, weight)
+    assert model.loss_curve_[0] != plain.loss_curve_[0]
+
+
+def test_a_rate_of_zero_changes_nothing():
+    X, y = make_task("multiclass")
+    plain = our_estimator("multiclass", max_iter=5).fit(X, y)
+    for dropout in (0, [0, 0, 0]):
+        assert_array_equal(
+            our_estimator("multiclass", max_iter=5, dropout=dropout).fit(X, y).coefs_[0], plain.coefs_[0]
+        )
+
+
+def test_dropout_of_one_layer_only():
+    """A single rate is that of the hidden layers; a list starts with the input."""
+    X, y = make_task("multiclass")
+    one, by_hand, other = (
+        our_estimator("multiclass", max_iter=5, dropout=dropout).fit(X, y).coefs_[0]
+        for dropout in (0.3, [0.0, 0.3, 0.3], [0.3, 0.3, 0.3])
+    )
+    assert_array_equal(one, by_hand)
+    assert (one != other).any()
+
+
+def test_calls_of_partial_fit_draw_other_masks():
+    """Also with an integer seed, which restarts scikit-learn's own stream in every call."""
+    X, y = make_task("binary")
+    model = our_estimator("binary", dropout=0.5, learning_rate_init=1e-12, batch_size=150, shuffle=False)
+    losses = [model.partial_fit(X, y, classes=[10, 20]).loss_ for _ in range(4)]
+    assert len(set(losses)) == 4
+    twin = our_estimator("binary", dropout=0.5, learning_rate_init=1e-12, batch_size=150, shuffle=False)
+    assert [twin.partial_fit(X, y, classes=[10, 20]).loss_ for _ in range(4)] == losses
+
+
+@pytest.mark.parametrize("noise", [{"dropout": [0.4]}, {"input_noise": 0.8}], ids=str)
+def test_noise_on_a_linear_model_is_a_ridge(noise):
+    """In the mean over all draws, dropout of features penalises ``w_k**2 sum(x_k**2)``, and noise ``w_k**2``."""
+    X, y = make_task("regression")
+    parameters = {"hidden_layer_sizes": (), "alpha": 0, "fit_intercept": False, "solver": "sgd", "average": 400}
+    model = our_estimator("regression", max_iter=800, tol=0, n_iter_no_change=np.inf, **parameters, **noise)
+    model.set_params(learning_rate_init=0.01).fit(X, y)
+    gram = X.T @ X
+    penalty = np.diag(np.diag(gram)) * 0.4 / 0.6 if "dropout" in noise else np.eye(8) * 0.8**2 * len(X)
+    expected, plain = (np.linalg.solve(gram + p, X.T @ y) for p in (penalty, 0 * penalty))
+    assert_allclose(model.coefs_[0][:, 0], expected, atol=0.01)
+    assert np.abs(plain - expected).max() > 0.1
+
+
+def test_grid_over_dropout():
+    X, y = make_task("binary")
+    grid = {"dropout": [0.0, 0.5, [0.1, 0.0, 0.4]], "input_noise": [0.0, 0.2], "average": [1, 3]}
+    search = GridSearchCV(our_estimator("binary", max_iter=5), grid, cv=2, error_score="raise").fit(X, y)
+    assert len(search.cv_results_["params"]) == 12
+
+
+@pytest.mark.parametrize("dropout", [[0.5], [0.1, 0.2], []], ids=str)
+def test_wrong_number_of_rates(dropout):
+    X, y = make_task("binary")
+    with pytest.raises(
+        ValueError, match=rf"dropout has {len(dropout)} entries, but hidden_layer_sizes=\(6, 5\) needs 3"
+    ):
+        our_estimator("binary", dropout=dropout).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"dropout": 0.5}, {"dropout": [0.1, 0, 0]}, {"input_noise": 0.1}, {"average": 2}]
+)
+def test_not_with_lbfgs(parameters):
+    X, y = make_task("binary")
+    with pytest.raises(ValueError, match=f"{next(iter(parameters))}=.* cannot be used with solver='lbfgs'"):
+        our_estimator("binary", solver="lbfgs", **parameters).fit(X, y)
+    our_estimator("binary", solver="lbfgs", dropout=[0, 0, 0], input_noise=0, average=1).fit(X, y)
+
+
+def test_no_noise_on_sparse_samples():
+    X, y = make_task("binary")
+    with pytest.raises(ValueError, match=r"input_noise=0.1 is not for sparse X, which it would make dense"):
+        our_estimator("binary", input_noise=0.1).fit(sparse.csr_matrix(X), y)
+
+
+# Average --------------------------------------------------------------------------------------------------------------
+
+
+def parameters_after_each_epoch(model, X, y, n_epochs):
+    model = clone(model).set_params(average=1, early_stopping=False, max_iter=1, random_state=np.random.RandomState(7))
+    coefs = []
+    for _ in range(n_epochs):
+        model.partial_fit(X, y, classes=np.unique(y))
+        coefs.append(copy.deepcopy(model.coefs_))
+    return coefs
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("average", [1, 3, 100])
+def test_average_is_the_mean_of_the_last_epochs(average, dtype):
+    X, y = make_task("multiclass")
+    X = X.astype(dtype)
+    model = our_estimator("multiclass", max_iter=8, average=average, learning_rate_init=0.01)
+    expected = parameters_after_each_epoch(model, X, y, 8)[-average:]
+    model.fit(X, y)
+    for layer, weights in enumerate(model.coefs_):
+        assert weights.dtype == dtype
+        mean = np.mean([coefs[layer] for coefs in expected], axis=0)
+        assert_allclose(weights, mean, rtol=1e-12 if dtype == np.float64 else 1e-5, atol=1e-7)
+    # Only what is kept is averaged, not the way there.
+    assert_array_equal(model.loss_curve_, clone(model).set_params(average=1).fit(X, y).loss_curve_)
+
+
+def test_means_are_validated():
+    X, y = make_task("regression")
+    model = our_estimator("regression", max_iter=30, average=5, early_stopping=True, n_iter_no_change=50)
+    model.set_params(learning_rate_init=0.02).fit(X, y, X_val=X[:40], y_val=y[:40])
+    assert model.score(X[:40], y[:40]) == pytest.approx(model.best_validation_score_, abs=1e-12)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    plain = clone(model).set_params(average=1).fit(X, y, X_val=X[:40], y_val=y[:40])
+    assert_array_equal(model.loss_curve_, plain.loss_curve_)
+    assert model.validation_scores_[0] == plain.validation_scores_[0]
+    assert model.validation_scores_[1] != plain.validation_scores_[1]
+
+
+def test_no_average_in_partial_fit():
+    X, y = make_task("regression")
+    with pytest.raises(ValueError, match="partial_fit trains for one epoch and cannot average the last 3"):
+        our_estimator("regression", average=3).partial_fit(X, y)

@@ -6,7 +6,7 @@ Forward, with ``s(z) = 1 / (1 + exp(-z))``::
 
 The error of a sample is ``C = (p - y)**2 / 2``. By the chain rule, with ``s' = s (1 - s)``::
 
-    d1 = dC/dz1 = (p - y) p (1 - p)          losses.py, BrierLoss: the loss and its link
+    d1 = dC/dz1 = (p - y) p (1 - p)           losses, BrierLoss: the loss and its link
     d0 = dC/dz0 = (d1 W1^T) h (1 - h)        network.py, equation (2); activations.py, Logistic
     dC/dW1 = h^T d1,  dC/db1 = d1            network.py, equations (3) and (4)
     dC/dW0 = x^T d0,  dC/db0 = d0

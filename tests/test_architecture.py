@@ -15,6 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import those of ours that stand in the lines above it.
 LAYERS = [
     {"activations", "blas", "constraints", "initializers", "links", "noise", "schedules", "threads", "validation"},
+    {"losses.base"},
+    {"losses.classification", "losses.regression"},
     {"losses"},
     {"engines", "engines.numpy_engine"},
     {"network", "optimizers"},

@@ -1,0 +1,49 @@
+"""Losses: how wrong the raw output of each sample is, and the derivative of that with respect to the raw output.
+
+The raw output ``z`` is what the last layer computes before any output activation. The loss owns the link from there to
+a prediction ``p`` (probabilities, a positive mean, ...), so that link and loss can be computed together and stably, and
+so that nothing outside this folder depends on which two go together. In the formulas ``y`` is the target, and sums over
+``k`` run over the output columns.
+
+A new loss is one class in ``regression.py`` or ``classification.py`` and one line in the registry there.
+"""
+
+from sknn_scratch.losses.base import Loss
+from sknn_scratch.losses.classification import (
+    CLASSIFIER_LOSSES,
+    BrierLoss,
+    FocalLoss,
+    Hinge,
+    LogLoss,
+    SquaredHinge,
+)
+from sknn_scratch.losses.regression import (
+    REGRESSOR_LOSSES,
+    AbsoluteError,
+    GammaDeviance,
+    Huber,
+    LogCosh,
+    PoissonDeviance,
+    Quantile,
+    SquaredError,
+    TweedieDeviance,
+)
+
+__all__ = [
+    "CLASSIFIER_LOSSES",
+    "REGRESSOR_LOSSES",
+    "AbsoluteError",
+    "BrierLoss",
+    "FocalLoss",
+    "GammaDeviance",
+    "Hinge",
+    "Huber",
+    "LogCosh",
+    "LogLoss",
+    "Loss",
+    "PoissonDeviance",
+    "Quantile",
+    "SquaredError",
+    "SquaredHinge",
+    "TweedieDeviance",
+]

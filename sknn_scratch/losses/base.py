@@ -1,0 +1,95 @@
+"""What a loss is: the base class of all losses."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from sknn_scratch.links import IdentityLink, Link
+
+__all__ = ["Loss", "half_squares", "is_number"]
+
+
+class Loss(BaseEstimator):
+    """A loss per sample; averaging over a minibatch, with or without weights, is left to the engine.
+
+    A loss of your own is a subclass with two formulas in NumPy, ``value(y, raw_output)`` and ``derivative(y,
+    raw_output)``, and a ``link``. Where the two share work, write ``losses_and_gradient`` instead.
+
+    Attributes
+    ----------
+    link : Link
+        From raw output to prediction; the identity by default.
+    averages_outputs : bool
+        For gradient checks: True where the loss is the *mean* over the output columns but the gradient that of their
+        *sum*. That is how scikit-learn reports and descends the squared error, and so only SquaredError does it.
+    gives_probabilities : bool
+        For classifiers: whether the link makes probabilities. If not, a prediction is positive above 0.
+    """
+
+    link: Link = IdentityLink()
+    averages_outputs = False
+    gives_probabilities = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        in_one = cls.losses_and_gradient is not Loss.losses_and_gradient
+        if not in_one and (cls.value is Loss.value or cls.derivative is Loss.derivative):
+            raise TypeError(f"{cls.__name__} must define value and derivative, or losses_and_gradient.")
+
+    def start(self, multiclass: bool = False) -> None:
+        """Check the loss's parameters, and prepare for targets of this kind."""
+
+    def check_targets(self, y: NDArray) -> None:
+        """Raise ValueError where a target, an array of shape (n_samples, n_outputs), is outside the loss's domain."""
+
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        """Return the loss of each sample, of shape (n_samples,)."""
+        return self.losses_and_gradient(y, raw_output.copy(), np.empty_like(raw_output))
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        """Return the derivative of each sample's loss, of shape (n_samples, n_outputs)."""
+        gradient = np.empty_like(raw_output)
+        self.losses_and_gradient(y, raw_output.copy(), gradient)
+        return gradient
+
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        """Compute the loss of each sample and its derivative with respect to the sample's raw output.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples, n_outputs)
+            Targets; one column of 0 and 1 per class (one column in all for two classes) in classification.
+        raw_output : ndarray of shape (n_samples, n_outputs)
+            Output of the last layer. It is not needed again and may be used as scratch space.
+        gradient : ndarray of shape (n_samples, n_outputs)
+            Filled with the derivatives.
+
+        Returns
+        -------
+        losses : ndarray of shape (n_samples,)
+        """
+        gradient[...] = self.derivative(y, raw_output)
+        return self.value(y, raw_output)
+
+    def _require(self, name: str, holds: bool, allowed: str) -> None:
+        """Raise ValueError unless a condition on a parameter holds."""
+        if not holds:
+            raise ValueError(
+                f"The parameter {name!r} of {type(self).__name__} must be {allowed}; got {getattr(self, name)!r}."
+            )
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a parameter is a finite number."""
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
+def half_squares(difference: NDArray) -> NDArray:
+    """Return ``sum_k difference_k**2 / 2`` of each row."""
+    return 0.5 * np.add.reduce(difference * difference, axis=1)

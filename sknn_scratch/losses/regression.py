@@ -1,0 +1,228 @@
+"""Losses for regression."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
+
+from sknn_scratch.links import ExpLink
+from sknn_scratch.losses.base import Loss, half_squares, is_number
+
+__all__ = [
+    "REGRESSOR_LOSSES",
+    "AbsoluteError",
+    "GammaDeviance",
+    "Huber",
+    "LogCosh",
+    "PoissonDeviance",
+    "Quantile",
+    "SquaredError",
+    "TweedieDeviance",
+]
+
+
+class SquaredError(Loss):
+    """Half the squared error ``(p - y)**2 / 2`` for regression; derivative ``p - y`` times that of the link.
+
+    The link is the identity unless the regressor's ``output_activation`` says otherwise. With several outputs the loss
+    is the mean over them while the derivative is that of the sum, as in scikit-learn.
+    """
+
+    averages_outputs = True
+
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        self.link.inverse(raw_output, out=raw_output)
+        np.subtract(raw_output, y, out=gradient)
+        losses = half_squares(gradient) / y.shape[1]
+        self.link.multiply_derivative(gradient, raw_output)
+        return losses
+
+
+class PoissonDeviance(Loss):
+    """Half the Poisson deviance ``sum_k y_k log(y_k / p_k) - y_k + p_k`` with ``p = exp(z)``; derivative ``p - y``.
+
+    For counts and other non-negative targets whose variance grows with their mean.
+
+    References
+    ----------
+    McCullagh and Nelder, "Generalized Linear Models", 2nd edition, 1989, section 2.3.
+    """
+
+    link = ExpLink()
+
+    def check_targets(self, y: NDArray) -> None:
+        _require_targets(y, "poisson", positive=False)
+
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        self.link.inverse(raw_output, out=gradient)
+        losses = np.add.reduce(xlogy(y, y) - y * raw_output - y + gradient, axis=1)
+        np.subtract(gradient, y, out=gradient)
+        return losses
+
+
+class AbsoluteError(Loss):
+    """``sum_k |z_k - y_k|``, derivative ``sign(z - y)``: the prediction is the median, and outliers count little."""
+
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return np.abs(raw_output - y).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return np.sign(raw_output - y)
+
+
+class Huber(Loss):
+    """Half the squared error up to ``delta``, linear beyond: ``r**2 / 2``, else ``delta * (|r| - delta / 2)``.
+
+    With ``r = z - y``, summed over the outputs; derivative ``r`` clipped to ``+-delta``.
+
+    Parameters
+    ----------
+    delta : float, default=1.0
+        In units of the target, greater than 0.
+
+    References
+    ----------
+    Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35, 1964.
+    """
+
+    def __init__(self, delta: float = 1.0):
+        self.delta = delta
+
+    def start(self, multiclass: bool = False) -> None:
+        self._require("delta", is_number(self.delta) and self.delta > 0, "a number greater than 0")
+
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        size = np.abs(raw_output - y)
+        inner = np.minimum(size, self.delta)
+        return (inner * (size - 0.5 * inner)).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return np.clip(raw_output - y, -self.delta, self.delta)
+
+
+class LogCosh(Loss):
+    """``sum_k log(cosh(r_k))`` with ``r = z - y``, derivative ``tanh(r)``: a smooth cousin of Huber's loss.
+
+    About ``r**2 / 2`` near zero and ``|r| - log(2)`` far from it.
+    """
+
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        size = np.abs(raw_output - y)
+        return (size + np.log1p(np.exp(-2 * size)) - np.log(2).astype(size.dtype)).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return np.tanh(raw_output - y)
+
+
+class Quantile(Loss):
+    """The pinball loss: ``q * (y - z)`` where ``z < y``, else ``(1 - q) * (z - y)``, summed over the outputs.
+
+    The prediction is the ``q``-quantile of the target, below which it falls with probability ``q``.
+
+    Parameters
+    ----------
+    q : float, default=0.5
+        In (0, 1).
+
+    References
+    ----------
+    Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978.
+    """
+
+    def __init__(self, q: float = 0.5):
+        self.q = q
+
+    def start(self, multiclass: bool = False) -> None:
+        self._require("q", is_number(self.q) and 0 < self.q < 1, "a number in (0, 1)")
+
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        excess = raw_output - y
+        return np.maximum(-self.q * excess, (1 - self.q) * excess).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return np.where(raw_output < y, -self.q, 1 - self.q).astype(raw_output.dtype)
+
+
+class GammaDeviance(Loss):
+    """Half the gamma deviance ``sum_k log(p_k / y_k) + y_k / p_k - 1`` with ``p = exp(z)``; derivative ``1 - y / p``.
+
+    For positive targets whose standard deviation grows with their mean.
+
+    References
+    ----------
+    McCullagh and Nelder, "Generalized Linear Models", 2nd edition, 1989, chapter 8.
+    """
+
+    link = ExpLink()
+
+    def check_targets(self, y: NDArray) -> None:
+        _require_targets(y, "gamma", positive=True)
+
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return (raw_output - np.log(y) + y * np.exp(-raw_output) - 1).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return 1 - y * np.exp(-raw_output)
+
+
+class TweedieDeviance(Loss):
+    """Half the Tweedie deviance of power ``d``, with ``p = exp(z)`` and summed over the outputs.
+
+    ``y**(2 - d) / ((1 - d) (2 - d)) - y p**(1 - d) / (1 - d) + p**(2 - d) / (2 - d)``, in the limit for ``d = 1``
+    (Poisson) and ``d = 2`` (gamma); derivative ``p**(2 - d) - y p**(1 - d)``. Between 1 and 2 it suits amounts that are
+    often exactly zero.
+
+    Parameters
+    ----------
+    power : float, default=1.5
+        At least 1. Targets must not be negative, and from 2 on positive.
+
+    References
+    ----------
+    Jorgensen, "The Theory of Dispersion Models", 1997.
+    """
+
+    link = ExpLink()
+
+    def __init__(self, power: float = 1.5):
+        self.power = power
+
+    def start(self, multiclass: bool = False) -> None:
+        self._require("power", is_number(self.power) and self.power >= 1, "a number of at least 1")
+
+    def check_targets(self, y: NDArray) -> None:
+        _require_targets(y, "tweedie", positive=self.power >= 2)
+
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        d = self.power
+        if d == 1:
+            return PoissonDeviance().value(y, raw_output)
+        if d == 2:
+            return GammaDeviance().value(y, raw_output)
+        terms = y ** (2 - d) / ((1 - d) * (2 - d)) - y * np.exp((1 - d) * raw_output) / (1 - d)
+        return (terms + np.exp((2 - d) * raw_output) / (2 - d)).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        d = self.power
+        return np.exp((2 - d) * raw_output) - y * np.exp((1 - d) * raw_output)
+
+
+def _require_targets(y: NDArray, loss: str, *, positive: bool) -> None:
+    """Raise ValueError for targets that are negative or, if they have to be positive, zero."""
+    smallest = y.min()
+    if smallest < 0 or (positive and smallest == 0):
+        what = "must be positive" if positive else "must not be negative"
+        raise ValueError(f"y {what} with loss={loss!r}, got a minimum of {smallest:g}.")
+
+
+REGRESSOR_LOSSES: dict[str, type[Loss]] = {
+    "absolute_error": AbsoluteError,
+    "gamma": GammaDeviance,
+    "huber": Huber,
+    "log_cosh": LogCosh,
+    "poisson": PoissonDeviance,
+    "quantile": Quantile,
+    "squared_error": SquaredError,
+    "tweedie": TweedieDeviance,
+}

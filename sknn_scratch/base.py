@@ -202,7 +202,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the network for these samples, with initial parameters or those that were fitted before."""
         self._loss = self._make_loss()
         self._loss.check_targets(data.y)
-        layer_units = [data.X.shape[1], *hidden_sizes(self), data.y.shape[1]]
+        n_outputs = self._loss.n_raw_outputs(data.y.shape[1])
+        layer_units = [data.X.shape[1], *hidden_sizes(self), n_outputs]
         activations = make_activations(self, n_hidden=len(layer_units) - 2)
         network = Network(
             layer_units,
@@ -461,5 +462,5 @@ class BaseMLP(BaseEstimator, ABC):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = not self.input_noise
         return tags

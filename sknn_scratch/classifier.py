@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.constraints import ClassWeight, Component, Constraint
 from sknn_scratch.initializers import Initializer
-from sknn_scratch.losses import CLASSIFIER_LOSSES, Loss
+from sknn_scratch.labels import LabelCoder, MultiOutputCoder
+from sknn_scratch.links import Link
+from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.validation import check_labels
@@ -34,11 +35,17 @@ def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
     return True
 
 
+def _column_per_class(raw_output: NDArray) -> NDArray:
+    """Return the raw output with a column per class: the first of two classes has the second's, negated."""
+    return np.hstack([-raw_output, raw_output]) if raw_output.shape[1] == 1 else raw_output
+
+
 class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron classifier: scikit-learn's ``MLPClassifier``, faster.
 
     Takes the same parameters, has the same attributes and finds the same coefficients. Two classes, several, or
-    multilabel targets.
+    multilabel targets; here also several targets of two or more classes each (multiclass-multioutput), for which the
+    network has a head each and whose losses add up.
 
     Parameters
     ----------
@@ -129,7 +136,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Weights of the classes, by which those of their samples are multiplied: a dict from label to weight (1 for those
         that are left out), or 'balanced' for ``n_samples / (n_classes * n_samples_of_the_class)``. For multilabel
         targets each column counts as two classes, a dict from its number gives the weight of its ones, and a sample's
-        weights are multiplied. 'balanced' is not for ``partial_fit``, which does not see all samples.
+        weights are multiplied. 'balanced' is not for ``partial_fit``, which does not see all samples. With several
+        targets 'balanced' multiplies the weights of all of them, and a dict is not allowed.
     l1_ratio : float, default=0.0
         Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
         sum(W**2))``, in [0, 1].
@@ -161,8 +169,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels in order; for multilabel targets the column numbers.
+    classes_ : ndarray of shape (n_classes,), or list of such arrays
+        Class labels in order; for multilabel targets the column numbers; with several targets, an array for each.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of each layer.
     intercepts_ : list of ndarray of shape (fan_out,)
@@ -190,7 +198,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Number of output units.
     out_activation_ : str
         Name of the function from the last layer to the prediction: 'logistic' for two classes and multilabel
-        targets, else 'softmax'.
+        targets, else 'softmax' (hinge losses: 'identity'); with several targets, all that are used.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -237,7 +245,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
     _constraints: ClassVar[dict[str, Constraint]] = {
         **BaseMLP._constraints,
-        "loss": Component(CLASSIFIER_LOSSES, Loss),
+        "loss": Component(CLASSIFIER_LOSSES, Loss, excluded=tuple(REGRESSOR_LOSSES.values())),
         "class_weight": ClassWeight(),
     }
 
@@ -333,7 +341,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training samples. float32 and float64 are kept and not copied; other types become float64.
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
-            Class labels, or for multilabel targets a matrix of 0 and 1.
+            Class labels, or for multilabel targets a matrix of 0 and 1. With several targets, labels in a column each.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default.
         X_val, y_val, sample_weight_val : default=None
@@ -366,12 +374,12 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training samples.
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
-            Class labels, or for multilabel targets a matrix of 0 and 1.
+            Class labels, or for multilabel targets a matrix of 0 and 1. With several targets, labels in a column each.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default.
-        classes : array-like of shape (n_classes,), default=None
-            All labels that can ever occur (for multilabel targets, the column numbers). Required in the first call of
-            an estimator that was not fitted.
+        classes : array-like of shape (n_classes,), or list of such arrays, default=None
+            All labels that can ever occur (for multilabel targets, the column numbers; with several targets, an array
+            for each). Required in the first call of an estimator that was not fitted.
 
         Returns
         -------
@@ -395,12 +403,13 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,), or ndarray or sparse matrix of shape (n_samples, n_labels)
-            The most probable class, or every label with a probability above 0.5; sparse if the training labels were.
+        y : {ndarray, sparse matrix} of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_labels)
+            The most probable class of each target, or every label with a probability above 0.5; sparse if the training
+            labels were.
         """
         return self._labels(self._link_inverse(self._raw_output(X)))
 
-    def decision_function(self, X: Any) -> NDArray:
+    def decision_function(self, X: Any) -> NDArray | list[NDArray]:
         """Return the raw output of the network, by which classes are told apart.
 
         Parameters
@@ -412,13 +421,13 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         -------
         raw_output : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
             For two classes, positive for the second; for several, largest for the class predicted; for multilabel
-            targets, positive for the labels predicted.
+            targets, positive for the labels predicted. With several targets, a list of such arrays.
         """
-        raw_output = self._raw_output(X)
-        return raw_output.ravel() if self.n_outputs_ == 1 else raw_output
+        heads = [raw_output for raw_output, _ in self._heads(self._raw_output(X))]
+        return self._one_or_all([z.ravel() if z.shape[1] == 1 else z for z in heads])
 
     @available_if(_gives_probabilities)
-    def predict_proba(self, X: Any) -> NDArray:
+    def predict_proba(self, X: Any) -> NDArray | list[NDArray]:
         """Predict class probabilities.
 
         Parameters
@@ -431,13 +440,18 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         probability : ndarray of shape (n_samples, n_classes)
             One column per entry of ``classes_`` (two if there is but one); they sum to 1 unless the targets are
             multilabel. Where a probability would round to 0 it is the smallest normal number instead, so that its
-            logarithm is finite.
+            logarithm is finite. With several targets, a list of such arrays.
         """
-        probability = self._link_inverse(self._raw_output_per_class(X))
-        return np.maximum(probability, np.finfo(probability.dtype).tiny, out=probability)
+        result = []
+        for raw_output, link in self._heads(self._raw_output(X)):
+            probability = _column_per_class(raw_output)
+            with np.errstate(over="ignore"):
+                link.inverse(probability, out=probability)
+            result.append(np.maximum(probability, np.finfo(probability.dtype).tiny, out=probability))
+        return self._one_or_all(result)
 
     @available_if(_gives_probabilities)
-    def predict_log_proba(self, X: Any) -> NDArray:
+    def predict_log_proba(self, X: Any) -> NDArray | list[NDArray]:
         """Predict logarithms of class probabilities, computed from the raw output and always finite.
 
         Parameters
@@ -448,78 +462,62 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         log_probability : ndarray of shape (n_samples, n_classes)
-            One column per entry of ``classes_``.
+            One column per entry of ``classes_``; with several targets, a list of such arrays.
         """
-        raw_output = self._raw_output_per_class(X)
-        log_probability = self._loss.link.log_inverse(raw_output)
-        return np.maximum(log_probability, np.log(np.finfo(raw_output.dtype).tiny), out=log_probability)
+        result = []
+        for raw_output, link in self._heads(self._raw_output(X)):
+            log_probability = link.log_inverse(_column_per_class(raw_output))
+            smallest = np.log(np.finfo(raw_output.dtype).tiny)
+            result.append(np.maximum(log_probability, smallest, out=log_probability))
+        return self._one_or_all(result)
 
-    def _raw_output_per_class(self, X: Any) -> NDArray:
-        """Return the raw output with a column per class: the first of two classes has the second's, negated."""
-        raw_output = self._raw_output(X)
-        return np.hstack([-raw_output, raw_output]) if self.n_outputs_ == 1 else raw_output
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the share of samples whose prediction is right, in all labels or targets if there are several.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_labels)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        prediction = self.predict(X)
+        if isinstance(self._coder, MultiOutputCoder):
+            return self._share_of_right(np.asarray(y), prediction, sample_weight)
+        return accuracy_score(y, prediction, sample_weight=sample_weight)
+
+    def _heads(self, raw_output: NDArray) -> Iterable[tuple[NDArray, Link]]:
+        """Return the columns and the link of each target."""
+        if isinstance(self._coder, MultiOutputCoder):
+            assert isinstance(self._loss, Heads)
+            links = [loss.link for loss in self._loss.losses]
+            return zip(self._coder.split(raw_output), links, strict=True)
+        return [(raw_output, self._loss.link)]
+
+    def _one_or_all(self, results: list[NDArray]) -> NDArray | list[NDArray]:
+        """Return a list for several targets only."""
+        return results if isinstance(self._coder, MultiOutputCoder) else results[0]
 
     def _labels(self, probability: NDArray) -> NDArray:
         """Return the most probable class of each row, or the labels more probable than not."""
-        if probability.shape[1] == 1:
-            probability = probability.ravel()
-        threshold = 0.5 if self._loss.gives_probabilities else 0
-        return self._label_binarizer.inverse_transform(probability, threshold=threshold)
+        return self._coder.decode(probability, threshold=0.5 if self._loss.gives_probabilities else 0)
 
-    def _encode_targets(
-        self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: ArrayLike | None
-    ) -> NDArray:
+    def _encode_targets(self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: Any) -> NDArray:
         y, target_type = check_labels(self, y, X.shape[0])
         if not carry_on:
             if incremental and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            self._learn_classes(y, target_type, classes)
-        self._check_known(y, target_type, classes, all_classes=carry_on and not incremental)
-        if target_type == "multilabel-indicator":
-            dense = y.toarray() if hasattr(y, "toarray") else y
-            return (dense != 0).astype(X.dtype)
-        return self._one_hot(y, X.dtype)
-
-    def _learn_classes(self, y: NDArray, target_type: str, classes: ArrayLike | None) -> None:
-        """Set the classes of a model that is trained from the start."""
-        labels: Any = y
-        if classes is not None and target_type != "multilabel-indicator":
-            labels = np.asarray(classes)
-            if labels.ndim != 1 or type_of_target(labels) not in ("binary", "multiclass"):
-                raise ValueError(f"classes must be a 1-d array of class labels, got {classes!r}.")
-        self._label_binarizer = LabelBinarizer().fit(labels)
-        self.classes_ = unique_labels(labels if classes is None else classes)
-
-    def _check_known(self, y: NDArray, target_type: str, classes: ArrayLike | None, *, all_classes: bool) -> None:
-        """Raise ValueError unless the targets suit ``classes_``; with ``all_classes``, unless every class occurs."""
-        fitted_type = self._label_binarizer.y_type_
-        if (target_type == "multilabel-indicator") != (fitted_type == "multilabel-indicator"):
-            raise ValueError(f"y is {target_type}, but the model was fitted on {fitted_type} targets.")
-        if classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
-            raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes_}.")
-        found = unique_labels(y)
-        if target_type == "multilabel-indicator" and len(found) != len(self.classes_):
-            raise ValueError(
-                f"y has {len(found)} columns, but there are {len(self.classes_)} classes, {self.classes_}."
-            )
-        unknown = np.setdiff1d(found, self.classes_)
-        if unknown.size:
-            raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes_}.")
-        if all_classes and len(found) < len(self.classes_):
-            raise ValueError(
-                f"warm_start can only be used where y has the same classes as before, {self.classes_}; it lacks "
-                f"{np.setdiff1d(self.classes_, found)}."
-            )
-
-    def _one_hot(self, y: NDArray, dtype: Any) -> NDArray:
-        """Return a column of 0 and 1 per class, or for two classes one column for the second."""
-        _, codes = np.unique(y, return_inverse=True)
-        columns = np.searchsorted(self.classes_, unique_labels(y))[codes]
-        if len(self.classes_) <= 2:
-            return columns.astype(dtype)[:, np.newaxis]
-        encoded = np.zeros((len(y), len(self.classes_)), dtype=dtype, order="F")
-        encoded[np.arange(len(y)), columns] = 1
-        return encoded
+            several = target_type == "multiclass-multioutput"
+            self._coder = MultiOutputCoder(y, classes) if several else LabelCoder(y, target_type, classes)
+            self.classes_ = self._coder.classes
+        self._coder.check(y, target_type, classes, all_classes=carry_on and not incremental)
+        return self._coder.encode(y, X.dtype)
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
         given = self.class_weight
@@ -527,40 +525,59 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             return sample_weight
         if isinstance(given, str) and incremental:
             raise ValueError("class_weight='balanced' is not for partial_fit; pass a dict of weights.")
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
+        if isinstance(self._coder, MultiOutputCoder):
+            if not isinstance(given, str):
+                raise ValueError(
+                    f"class_weight={given!r} does not say which of the {len(self._coder.coders)} targets it is for; "
+                    "with several targets it must be None or 'balanced'."
+                )
+            return weights * compute_sample_weight(given, self._coder.decode(y))
         if not isinstance(given, str) and (unknown := [label for label in given if label not in self.classes_]):
             raise ValueError(f"class_weight has labels {unknown} that are not among the classes {self.classes_}.")
-        weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
-        for member, weight_of_members, weight_of_others in self._class_weights(y):
+        for member, weight_of_members, weight_of_others in self._class_weights(y, self._coder):
             weights *= np.where(member, weight_of_members, weight_of_others)
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights
 
-    def _class_weights(self, y: NDArray) -> Iterator[tuple[NDArray, float, float]]:
+    def _class_weights(self, y: NDArray, coder: LabelCoder) -> Iterator[tuple[NDArray, float, float]]:
         """Yield, for each class or label, who belongs to it and the weights of those who do and those who do not."""
-        one_column = y.shape[1] == 1
-        multilabel = self._label_binarizer.y_type_ == "multilabel-indicator"
-        n_present = len(np.unique(y)) if one_column else np.count_nonzero(y.any(axis=0))
-        for position, label in enumerate(self.classes_):
-            member = (y[:, 0] == position) if one_column else y[:, position] > 0
+        n_present = len(np.unique(y)) if y.shape[1] == 1 else np.count_nonzero(y.any(axis=0))
+        for label, member in coder.per_class(y):
             if isinstance(self.class_weight, Mapping):
                 yield member, self.class_weight.get(label, 1.0), 1.0
-            elif multilabel:
+            elif coder.multilabel:
                 share = member.mean()
                 yield member, 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
             elif member.any():
                 yield member, len(y) / (n_present * np.count_nonzero(member)), 1.0
 
     def _make_loss(self) -> Loss:
+        if isinstance(self._coder, MultiOutputCoder):
+            return Heads([self._make_one_loss(coder.multiclass) for coder in self._coder.coders], self._coder.widths)
+        return self._make_one_loss(self._coder.multiclass)
+
+    def _make_one_loss(self, multiclass: bool) -> Loss:
         loss = clone(self.loss) if isinstance(self.loss, Loss) else CLASSIFIER_LOSSES[self.loss]()
-        loss.start(multiclass=self._label_binarizer.y_type_ == "multiclass")
+        loss.start(multiclass=multiclass)
         return loss
 
     def _decode_targets(self, y: NDArray) -> NDArray:
-        return self._label_binarizer.inverse_transform(y.ravel() if y.shape[1] == 1 else y)
+        return self._coder.decode(y)
 
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        return accuracy_score(truth, self._labels(prediction), sample_weight=sample_weight)
+        labels = self._labels(prediction)
+        if isinstance(self._coder, MultiOutputCoder):
+            return self._share_of_right(truth, labels, sample_weight)
+        return accuracy_score(truth, labels, sample_weight=sample_weight)
+
+    def _share_of_right(self, truth: NDArray, prediction: NDArray, sample_weight: ArrayLike | None) -> float:
+        """Return the share of samples with the right label in every target."""
+        if truth.shape != prediction.shape:
+            raise ValueError(f"y must have shape {prediction.shape}, one column for each target; got {truth.shape}.")
+        right = (truth == prediction).all(axis=1)
+        return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)))
 
     def _stratify(self, y: NDArray) -> NDArray | None:
         return y[:, 0] if y.shape[1] == 1 else None
@@ -568,4 +585,5 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
         return tags

@@ -105,6 +105,8 @@ class Component:
         Further names.
     or_callable : str
         If not empty, a description of the functions that are allowed too.
+    excluded : tuple of type
+        Classes whose instances are not allowed.
     """
 
     registry: Mapping[str, type]
@@ -112,6 +114,7 @@ class Component:
     per_layer: bool = False
     also: tuple[str, ...] = ()
     or_callable: str = ""
+    excluded: tuple[type, ...] = ()
 
     def allows(self, value: Any) -> bool:
         if self.per_layer and isinstance(value, list | tuple):
@@ -122,13 +125,16 @@ class Component:
         if isinstance(value, str):
             return value in self.registry or value in self.also
         is_function = callable(value) and not isinstance(value, type)
-        return isinstance(value, self.base) or bool(self.or_callable and is_function)
+        is_component = isinstance(value, self.base) and not isinstance(value, self.excluded)
+        return is_component or bool(self.or_callable and is_function)
 
     def __str__(self) -> str:
         allowed = [
             "one of " + ", ".join(map(repr, sorted([*self.registry, *self.also]))),
             f"an instance of {self.base.__name__}",
         ]
+        if self.excluded:
+            allowed[-1] += f" (but not of {', '.join(sorted(cls.__name__ for cls in self.excluded))})"
         if self.or_callable:
             allowed.append(self.or_callable)
         if self.per_layer:

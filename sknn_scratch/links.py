@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax
 from sklearn.base import BaseEstimator
 
-__all__ = ["LINKS", "ExpLink", "IdentityLink", "Link", "LogisticLink", "SoftmaxLink", "TanhLink"]
+__all__ = [
+    "LINKS",
+    "ExpLink",
+    "GaussianLink",
+    "HeadsLink",
+    "IdentityLink",
+    "IncreasingLink",
+    "Link",
+    "LogisticLink",
+    "SoftmaxLink",
+    "TanhLink",
+]
 
 
 class Link(BaseEstimator):
@@ -111,6 +125,99 @@ class TanhLink(Link):
 
     def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
         np.multiply(gradient, 1 - prediction * prediction, out=gradient)
+
+
+class IncreasingLink(Link):
+    """Numbers in increasing order: ``p_1 = z_1`` and ``p_k = p_(k - 1) + log(1 + exp(z_k))``.
+
+    ``dp_k/dz_1 = 1``, and for ``1 < j <= k`` ``dp_k/dz_j`` is the logistic sigmoid of ``z_j``, which is
+    ``1 - exp(p_(j - 1) - p_j)``.
+
+    Parameters
+    ----------
+    n_columns : int
+        How many columns are in order; there may be several such groups side by side.
+    """
+
+    name = "increasing"
+
+    def __init__(self, n_columns: int):
+        self.n_columns = n_columns
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        groups = raw_output.reshape(len(raw_output), -1, self.n_columns)
+        steps = np.concatenate([groups[..., :1], np.logaddexp(0, groups[..., 1:])], axis=2)
+        out[...] = np.cumsum(steps, axis=2).reshape(out.shape)
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        groups = (array.reshape(len(array), -1, self.n_columns) for array in (gradient, prediction))
+        of_p, p = groups
+        of_z = np.cumsum(of_p[..., ::-1], axis=2)[..., ::-1]
+        of_z[..., 1:] *= -np.expm1(p[..., :-1] - p[..., 1:])
+        gradient[...] = of_z.reshape(gradient.shape)
+
+
+class GaussianLink(Link):
+    """Means, ``p = z``, in the first half of the columns, and standard deviations in the second.
+
+    Those are ``p = min_std + exp(z)``, ``dp/dz = p - min_std``.
+
+    Parameters
+    ----------
+    min_std : float
+        The least standard deviation.
+    """
+
+    name = "gaussian"
+
+    def __init__(self, min_std: float):
+        self.min_std = min_std
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        half = raw_output.shape[1] // 2
+        if out is not raw_output:
+            out[:, :half] = raw_output[:, :half]
+        np.exp(raw_output[:, half:], out=out[:, half:])
+        np.add(out[:, half:], self.min_std, out=out[:, half:])
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        half = gradient.shape[1] // 2
+        np.multiply(gradient[:, half:], prediction[:, half:] - self.min_std, out=gradient[:, half:])
+
+
+class HeadsLink(Link):
+    """Several links side by side, each for columns of its own.
+
+    Parameters
+    ----------
+    links : list of Link
+    widths : list of int
+        How many columns each of them takes.
+    """
+
+    def __init__(self, links: list[Link], widths: list[int]):
+        self.links = links
+        self.widths = widths
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Their names, each once."""
+        return ", ".join(dict.fromkeys(link.name for link in self.links))
+
+    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        for link, z, p in self._heads(raw_output, out):
+            link.inverse(z, out=p)
+
+    def log_inverse(self, raw_output: NDArray) -> NDArray:
+        return np.hstack([link.log_inverse(z) for link, z in self._heads(raw_output)])
+
+    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+        for link, g, p in self._heads(gradient, prediction):
+            link.multiply_derivative(g, p)
+
+    def _heads(self, *arrays: NDArray) -> Iterator[Any]:
+        stops = np.cumsum(self.widths)[:-1]
+        return zip(self.links, *(np.split(array, stops, axis=1) for array in arrays), strict=True)
 
 
 # Those that may take the place of a regression loss's own.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, clone
-from sklearn.metrics import r2_score
+from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
@@ -16,7 +16,16 @@ from sknn_scratch.base import BaseMLP
 from sknn_scratch.constraints import Component, Constraint, OneOf
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import LINKS
-from sknn_scratch.losses import REGRESSOR_LOSSES, GammaDeviance, Loss, PoissonDeviance, SquaredError, TweedieDeviance
+from sknn_scratch.losses import (
+    CLASSIFIER_LOSSES,
+    REGRESSOR_LOSSES,
+    GammaDeviance,
+    Loss,
+    PoissonDeviance,
+    Quantile,
+    SquaredError,
+    TweedieDeviance,
+)
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.validation import check_numeric_targets
@@ -42,7 +51,13 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         and for the median or another quantile
 
         - 'absolute_error': the absolute error
-        - 'quantile': the pinball loss, by default of the median
+        - 'quantile': the pinball loss, by default of the median; several quantiles at once with
+          ``Quantile([0.1, 0.5, 0.9])``
+
+        and for a mean with its uncertainty
+
+        - 'gaussian_nll': negative log-likelihood of a normal distribution, whose standard deviation is learnt too; see
+          ``predict``
 
         Formulas are in ``sknn_scratch.losses``. An object from there brings its parameters, such as
         ``Huber(delta=2.0)``; or write a class of your own: see ``Loss``.
@@ -176,10 +191,11 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     n_layers_ : int
         Number of layers, input and output included.
     n_outputs_ : int
-        Number of output units.
+        Number of output units: one for each target, or for each of its quantiles, or two for 'gaussian_nll'.
     out_activation_ : str
         Name of the function from the last layer to the prediction: 'identity', or 'exp' with the losses 'poisson',
-        'gamma' and 'tweedie', unless ``output_activation`` names another.
+        'gamma' and 'tweedie', 'increasing' for several quantiles and 'gaussian' for 'gaussian_nll', unless
+        ``output_activation`` names another.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -228,7 +244,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
 
     _constraints: ClassVar[dict[str, Constraint]] = {
         **BaseMLP._constraints,
-        "loss": Component(REGRESSOR_LOSSES, Loss),
+        "loss": Component(REGRESSOR_LOSSES, Loss, excluded=tuple(CLASSIFIER_LOSSES.values())),
         "output_activation": OneOf(LINKS, none=True),
     }
 
@@ -371,27 +387,79 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X: Any) -> NDArray:
+    def predict(self, X: Any, *, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
         """Predict targets.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
+        return_std : bool, default=False
+            Whether to return standard deviations too, for ``loss="gaussian_nll"``.
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions: float32 if model and samples are, otherwise float64.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predictions: float32 if model and samples are, otherwise float64. With several quantiles there is a further
+            axis at the end with one entry for each.
+        y_std : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Standard deviations of the targets, only if ``return_std``.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std`` and the loss learns no standard deviation.
         """
         prediction = self._link_inverse(self._raw_output(X))
-        return prediction.ravel() if self.n_outputs_ == 1 else prediction
+        point = self._loss.point_prediction(prediction, self._n_targets)
+        point = point[:, 0] if self._n_targets == 1 else point
+        if not return_std:
+            return point
+        std = self._loss.standard_deviation(prediction, self._n_targets)
+        if std is None:
+            raise ValueError(f"return_std=True needs loss='gaussian_nll', got loss={self.loss!r}.")
+        return point, std[:, 0] if self._n_targets == 1 else std
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the coefficient of determination R2, or with several quantiles its cousin for these.
+
+        That is D2, the share of the pinball loss of the best constants that is avoided, in the mean over the quantiles
+        (``sklearn.metrics.d2_pinball_score``). Both are 1 at best and 0 for a constant.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            True targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+        """
+        return self._score_point(y, self.predict(X), sample_weight)
+
+    def _score_point(self, truth: Any, point: Any, sample_weight: ArrayLike | None) -> float:
+        loss = self._loss
+        if not (isinstance(loss, Quantile) and loss.several):
+            return r2_score(truth, point, sample_weight=sample_weight)
+        scores = [
+            d2_pinball_score(truth, point[..., k], alpha=q, sample_weight=sample_weight)
+            for k, q in enumerate(loss.quantiles)
+        ]
+        return float(np.mean(scores))
 
     def _encode_targets(
         self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: ArrayLike | None
     ) -> NDArray:
-        y = check_numeric_targets(self, y, X.shape[0], X.dtype)
-        return y.reshape(len(y), -1)
+        y = check_numeric_targets(self, y, X.shape[0], X.dtype).reshape(X.shape[0], -1)
+        if not carry_on:
+            self._n_targets = y.shape[1]
+        elif y.shape[1] != self._n_targets:
+            raise ValueError(f"y has {y.shape[1]} columns, but the model was fitted on {self._n_targets}.")
+        return y
 
     def _make_loss(self) -> Loss:
         loss = clone(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()
@@ -411,7 +479,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
         if not np.isfinite(prediction).all():
             return np.nan
-        return r2_score(truth, prediction, sample_weight=sample_weight)
+        point = self._loss.point_prediction(prediction, self._n_targets)
+        return self._score_point(truth, point[:, 0] if self._n_targets == 1 else point, sample_weight)
 
     def _stratify(self, y: NDArray) -> None:
         return None

@@ -101,8 +101,8 @@ def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDAr
 
     Returns
     -------
-    y : ndarray of shape (n_samples,), or ndarray or CSR matrix of shape (n_samples, n_labels) if multilabel
-    target_type : {"binary", "multiclass", "multilabel-indicator"}
+    y : ndarray of shape (n_samples,) or (n_samples, n_targets), or ndarray or CSR matrix of shape (n_samples, n_labels)
+    target_type : {"binary", "multiclass", "multilabel-indicator", "multiclass-multioutput"}
     """
     _require_targets(estimator, y)
     _check_label_types(y)
@@ -112,9 +112,9 @@ def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDAr
             y = _flatten_column(y)
         target_type = type_of_target(y, input_name="y")
     _check_length("y", y, n_samples)
-    if target_type not in ("binary", "multiclass", "multilabel-indicator"):
+    if target_type not in ("binary", "multiclass", "multilabel-indicator", "multiclass-multioutput"):
         hint = "for continuous targets use MLPFromScratchRegressor"
-        if y.dtype == object:
+        if y.dtype == np.dtype(object):
             hint = "labels that are numbers need a numeric dtype, such as that of y.astype(int)"
         raise ValueError(
             f"Unknown label type: y is {target_type}, of shape {y.shape} and dtype {y.dtype}. A classifier takes class "

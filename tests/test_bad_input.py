@@ -257,7 +257,6 @@ def test_predict_before_fit(cls):
 BAD_LABELS = {
     "continuous": (X[:, 0], "Unknown label type: y is continuous"),
     "several continuous": (X[:, :2], "Unknown label type: y is continuous-multioutput"),
-    "multiclass-multioutput": (np.tile([[0, 1, 2]], (150, 1)), "Unknown label type: y is multiclass-multioutput"),
     "too long": (np.append(y, 10), "X has 150 samples, but y has 151"),
     "none": (None, "requires y to be passed, but the target y is None"),
     "nan": (np.where(y == 10, np.nan, 1.0), "Input y contains NaN"),

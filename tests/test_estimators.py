@@ -106,8 +106,9 @@ def test_tags():
         assert not tags.non_deterministic
     assert get_tags(MLPFromScratchClassifier()).classifier_tags.multi_label
     assert get_tags(MLPFromScratchClassifier()).classifier_tags.multi_class
-    assert not get_tags(MLPFromScratchClassifier()).target_tags.multi_output
-    assert get_tags(MLPFromScratchRegressor()).target_tags.multi_output
+    for cls in (MLPFromScratchClassifier, MLPFromScratchRegressor):
+        assert get_tags(cls()).target_tags.multi_output
+        assert get_tags(cls()).target_tags.single_output
     assert get_tags(MLPFromScratchRegressor(loss="poisson")).target_tags.positive_only
     assert not get_tags(MLPFromScratchRegressor()).target_tags.positive_only
 

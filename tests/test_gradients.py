@@ -32,6 +32,7 @@ CLASSIFICATION = [LogLoss(0.2), FocalLoss(0.5), *(loss() for loss in CLASSIFIER_
 REGRESSION = [
     Huber(0.3),
     Quantile(0.9),
+    Quantile([0.1, 0.5, 0.8]),
     *(TweedieDeviance(p) for p in (1, 2, 2.5)),
     *(loss() for loss in REGRESSOR_LOSSES.values()),
 ]
@@ -68,7 +69,8 @@ def make_batch(loss, n_outputs, n_samples=12):
 def assert_gradient_is_right(activation, loss, n_outputs, hidden, *, sparse=False, weighted=False):
     X, y, weight = make_batch(loss, n_outputs)
     weight = weight if weighted else None
-    network = Network([4, *hidden, n_outputs], [activation] * len(hidden), loss, 0.1, np.float64)
+    layer_units = [4, *hidden, loss.n_raw_outputs(n_outputs)]
+    network = Network(layer_units, [activation] * len(hidden), loss, 0.1, np.float64)
     network.initialize(*[[GlorotUniform()] * len(network.weights)] * 2, np.random.RandomState(1))
     samples = csr_matrix(X) if sparse else X
     network.loss_and_gradient(samples, y, weight)

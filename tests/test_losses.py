@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
 from sklearn import metrics
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -16,6 +17,7 @@ from sknn_scratch.losses import (
     BrierLoss,
     FocalLoss,
     GammaDeviance,
+    GaussianNLL,
     Hinge,
     Huber,
     LogCosh,
@@ -159,11 +161,16 @@ def test_label_smoothing():
     assert_allclose(value(loss, one_hot, RAW), -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1).mean())
 
 
+QUANTILES = r"a number in \(0, 1\), or a list of such numbers in increasing order"
+
+
 @pytest.mark.parametrize(
     ("loss", "name", "allowed"),
     [
         *((Huber(delta), "delta", "a number greater than 0") for delta in (0, -1, "1", np.inf, True)),
-        *((Quantile(q), "q", r"a number in \(0, 1\)") for q in (0, 1, None, np.nan)),
+        *((Quantile(q), "q", QUANTILES) for q in (0, 1, None, np.nan, "0.5", True)),
+        *((Quantile(q), "q", QUANTILES) for q in ([], [0.5, 0.1], [0.1, 0.1], [0.5, 1])),
+        *((GaussianNLL(std), "min_std", "a number greater than 0") for std in (0, -1, None)),
         *((TweedieDeviance(power), "power", "a number of at least 1") for power in (0.5, "2")),
         *((FocalLoss(gamma), "gamma", "a number of at least 0") for gamma in (-1, None)),
         *((LogLoss(smoothing), "label_smoothing", r"a number in \[0, 1\)") for smoothing in (-0.1, 1, "0.1")),
@@ -233,6 +240,84 @@ def test_quantile_is_one(q):
     model = our_estimator("regression", loss=Quantile(q), learning_rate_init=0.01, max_iter=60).fit(X, y)
     for part in (X[:, 0] < 0, X[:, 0] > 0):
         assert (y[part] < model.predict(X[part])).mean() == pytest.approx(q, abs=0.05)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("task", ["regression", "multioutput"])
+def test_several_quantiles(task, early_stopping):
+    """One column each, which never cross, each of them right, and a score of their own."""
+    rng = np.random.RandomState(0)
+    X = rng.uniform(-1, 1, (3000, 2))
+    y = X + (1.2 + X) * rng.randn(3000, 2)
+    y, q = y if task == "multioutput" else y[:, 0], (0.05, 0.3, 0.5, 0.9)
+    model = our_estimator(task, loss=Quantile(q), learning_rate_init=0.01, max_iter=60, early_stopping=early_stopping)
+    check_gradients(model.set_params(activation="tanh"), X[:40], y[:40], verbose=False)
+    predicted = model.fit(X, y).predict(X)
+    assert predicted.shape == (*y.shape, 4)
+    assert (np.diff(predicted, axis=-1) >= 0).all()
+    assert (np.diff(model.predict(100 * X), axis=-1) >= 0).all()
+    below = (y[..., np.newaxis] < predicted).reshape(3000, -1, 4)
+    for part in (X[:, 0] < 0, X[:, 0] > 0):
+        assert_allclose(below[part].mean(axis=(0, 1)), q, atol=0.06)
+    d2 = [metrics.d2_pinball_score(y, predicted[..., k], alpha=q[k]) for k in range(4)]
+    assert model.score(X, y) == pytest.approx(np.mean(d2))
+    assert clone(model).get_params()["loss__q"] == q
+    if early_stopping:
+        assert 0.1 < model.best_validation_score_ < 0.9
+
+
+def test_one_quantile_in_a_list_is_one():
+    X, y = make_task("regression")
+    one, other = (
+        our_estimator("regression", loss=Quantile(q), solver="lbfgs", max_iter=30, tol=1) for q in (0.3, [0.3])
+    )
+    assert_array_equal(one.fit(X, y).predict(X), other.fit(X, y).predict(X))
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_gaussian_likelihood_is_scipys(weight):
+    y, loss = RNG.randn(30, 2), started(GaussianNLL(0.1))
+    mean, std = RAW[:, :2], 0.1 + np.exp(RAW[:, 2:])
+    assert_allclose(value(loss, y, RAW, weight), np.average(-norm(mean, std).logpdf(y).sum(axis=1), weights=weight))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_mean_and_standard_deviation(n_targets, dtype):
+    rng = np.random.RandomState(0)
+    X = rng.uniform(-1, 1, (3000, 2)).astype(dtype)
+    true_std = np.exp(X)[:, :n_targets]
+    y = X[:, ::-1][:, :n_targets] + true_std * rng.randn(3000, n_targets)
+    if n_targets == 1:
+        y, true_std = y[:, 0], true_std[:, 0]
+    model = our_estimator("regression", loss="gaussian_nll", learning_rate_init=0.01, max_iter=60).fit(X, y)
+    mean, std = model.predict(X, return_std=True)
+    assert mean.shape == std.shape == y.shape
+    assert mean.dtype == std.dtype == dtype
+    assert_array_equal(mean, model.predict(X))
+    assert std.min() > 0
+    assert np.corrcoef(std.ravel(), true_std.ravel())[0, 1] > 0.95
+    assert_allclose((np.abs(y - mean) < std).mean(), 0.68, atol=0.03)
+    assert model.score(X, y) == pytest.approx(metrics.r2_score(y, mean))
+    likelihood = norm(mean, std).logpdf(y).reshape(3000, -1).sum(axis=1).mean()
+    assert model.loss_ == pytest.approx(-likelihood, abs=0.05)
+
+
+def test_standard_deviation_only_where_it_is_learnt():
+    X, y = make_task("regression")
+    model = our_estimator("regression", solver="lbfgs", max_iter=30, tol=1).fit(X, y)
+    with pytest.raises(ValueError, match=r"return_std=True needs loss='gaussian_nll', got loss='squared_error'"):
+        model.predict(X, return_std=True)
+
+
+@pytest.mark.parametrize("loss", [Huber(), SquaredError(), Quantile([0.1, 0.9])], ids=repr)
+def test_no_loss_of_the_other_kind(loss):
+    with pytest.raises(ValueError, match=r"Classifier must be .* \(but not of .*Huber, .*; got"):
+        our_estimator("binary", loss=loss).fit(*make_task("binary"))
+    with pytest.raises(ValueError, match=r"Regressor must be .* \(but not of .*Hinge, .*; got"):
+        our_estimator("regression", loss=LogLoss()).fit(*make_task("regression"))
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

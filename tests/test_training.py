@@ -215,7 +215,7 @@ def test_warm_start_with_other_layers(task):
         model.partial_fit(X, y)
     model.set_params(hidden_layer_sizes=(6, 5))
     if task not in CLASSIFICATION:
-        with pytest.raises(ValueError, match="number of outputs of y"):
+        with pytest.raises(ValueError, match=r"y has \d columns, but the model was fitted on \d"):
             model.fit(X, np.column_stack([np.abs(y), np.abs(y)]))
     elif task == "binary":
         with pytest.raises(ValueError, match="warm_start can only be used where y has the same classes"):

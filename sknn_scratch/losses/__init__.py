@@ -17,10 +17,12 @@ from sknn_scratch.losses.classification import (
     LogLoss,
     SquaredHinge,
 )
+from sknn_scratch.losses.heads import Heads
 from sknn_scratch.losses.regression import (
     REGRESSOR_LOSSES,
     AbsoluteError,
     GammaDeviance,
+    GaussianNLL,
     Huber,
     LogCosh,
     PoissonDeviance,
@@ -36,6 +38,8 @@ __all__ = [
     "BrierLoss",
     "FocalLoss",
     "GammaDeviance",
+    "GaussianNLL",
+    "Heads",
     "Hinge",
     "Huber",
     "LogCosh",

@@ -46,7 +46,19 @@ class Loss(BaseEstimator):
         """Check the loss's parameters, and prepare for targets of this kind."""
 
     def check_targets(self, y: NDArray) -> None:
-        """Raise ValueError where a target, an array of shape (n_samples, n_outputs), is outside the loss's domain."""
+        """Raise ValueError where a target, an array of shape (n_samples, n_targets), is outside the loss's domain."""
+
+    def n_raw_outputs(self, n_targets: int) -> int:
+        """Return how many raw outputs it takes for so many target columns; as many, by default."""
+        return n_targets
+
+    def point_prediction(self, prediction: NDArray, n_targets: int) -> NDArray:
+        """Return what ``predict`` gives, of shape (n_samples, n_targets, ...), from what the link gives."""
+        return prediction
+
+    def standard_deviation(self, prediction: NDArray, n_targets: int) -> NDArray | None:
+        """Return the spread of each target, of shape (n_samples, n_targets), if the loss learns that too."""
+        return None
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         """Return the loss of each sample, of shape (n_samples,)."""
@@ -63,10 +75,11 @@ class Loss(BaseEstimator):
 
         Parameters
         ----------
-        y : ndarray of shape (n_samples, n_outputs)
+        y : ndarray of shape (n_samples, n_targets)
             Targets; one column of 0 and 1 per class (one column in all for two classes) in classification.
         raw_output : ndarray of shape (n_samples, n_outputs)
-            Output of the last layer. It is not needed again and may be used as scratch space.
+            Output of the last layer, ``n_raw_outputs(n_targets)`` columns. It is not needed again and may be used as
+            scratch space.
         gradient : ndarray of shape (n_samples, n_outputs)
             Filled with the derivatives.
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from sknn_scratch.links import ExpLink
+from sknn_scratch.links import ExpLink, GaussianLink, IdentityLink, IncreasingLink
 from sknn_scratch.losses.base import Loss, half_squares, is_number
 
 __all__ = [
     "REGRESSOR_LOSSES",
     "AbsoluteError",
     "GammaDeviance",
+    "GaussianNLL",
     "Huber",
     "LogCosh",
     "PoissonDeviance",
@@ -20,6 +25,8 @@ __all__ = [
     "SquaredError",
     "TweedieDeviance",
 ]
+
+_HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 class SquaredError(Loss):
@@ -116,32 +123,105 @@ class LogCosh(Loss):
 
 
 class Quantile(Loss):
-    """The pinball loss: ``q * (y - z)`` where ``z < y``, else ``(1 - q) * (z - y)``, summed over the outputs.
+    """The pinball loss: ``q * (y - p)`` where ``p < y``, else ``(1 - q) * (p - y)``, summed over the outputs.
 
-    The prediction is the ``q``-quantile of the target, below which it falls with probability ``q``.
+    The prediction ``p`` is the ``q``-quantile of the target, below which it falls with probability ``q``. Of several
+    quantiles, the first is a raw output and each further one lies above the one before by ``log(1 + exp(z))``, so they
+    never cross; ``predict`` then has a column for each.
 
     Parameters
     ----------
-    q : float, default=0.5
-        In (0, 1).
+    q : float or list of float, default=0.5
+        In (0, 1); several in increasing order.
 
     References
     ----------
     Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978.
     """
 
-    def __init__(self, q: float = 0.5):
+    def __init__(self, q: float | Sequence[float] = 0.5):
         self.q = q
 
+    @property
+    def quantiles(self) -> list[float]:
+        """``q`` as a list."""
+        return [self.q] if np.ndim(self.q) == 0 else list(self.q)  # type: ignore[arg-type, list-item]
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one quantile."""
+        return len(self.quantiles) > 1
+
     def start(self, multiclass: bool = False) -> None:
-        self._require("q", is_number(self.q) and 0 < self.q < 1, "a number in (0, 1)")
+        q = self.quantiles
+        self._require(
+            "q",
+            bool(q) and all(is_number(one) and 0 < one < 1 for one in q) and all(a < b for a, b in pairwise(q)),
+            "a number in (0, 1), or a list of such numbers in increasing order",
+        )
+        self.link = IncreasingLink(len(q)) if self.several else IdentityLink()
 
-    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+    def n_raw_outputs(self, n_targets: int) -> int:
+        return n_targets * len(self.quantiles)
+
+    def point_prediction(self, prediction: NDArray, n_targets: int) -> NDArray:
+        return prediction.reshape(len(prediction), n_targets, -1) if self.several else prediction
+
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        q = np.array(self.quantiles * y.shape[1], dtype=raw_output.dtype)
+        y = np.repeat(y, len(self.quantiles), axis=1)
+        self.link.inverse(raw_output, out=raw_output)
         excess = raw_output - y
-        return np.maximum(-self.q * excess, (1 - self.q) * excess).sum(axis=1)
+        gradient[...] = np.where(excess < 0, -q, 1 - q)
+        losses = np.add.reduce(gradient * excess, axis=1)
+        self.link.multiply_derivative(gradient, raw_output)
+        return losses
 
-    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
-        return np.where(raw_output < y, -self.q, 1 - self.q).astype(raw_output.dtype)
+
+class GaussianNLL(Loss):
+    """The negative log-likelihood of a normal distribution whose mean ``m`` and standard deviation ``s`` are learnt.
+
+    ``log(s) + (y - m)**2 / (2 s**2) + log(2 pi) / 2``, summed over the targets, with derivatives ``(m - y) / s**2`` and
+    ``1 / s - (y - m)**2 / s**3``. There are two raw outputs for each target: the means, then the ``z`` of ``s =
+    min_std + exp(z)``. ``predict(X, return_std=True)`` returns both.
+
+    Parameters
+    ----------
+    min_std : float, default=1e-6
+        The least standard deviation, in units of the target, greater than 0. Without a bound the likelihood of a sample
+        that is predicted exactly has none either.
+
+    References
+    ----------
+    Nix and Weigend, "Estimating the mean and variance of the target probability distribution", ICNN 1994.
+    """
+
+    def __init__(self, min_std: float = 1e-6):
+        self.min_std = min_std
+
+    def start(self, multiclass: bool = False) -> None:
+        self._require("min_std", is_number(self.min_std) and self.min_std > 0, "a number greater than 0")
+        self.link = GaussianLink(self.min_std)
+
+    def n_raw_outputs(self, n_targets: int) -> int:
+        return 2 * n_targets
+
+    def point_prediction(self, prediction: NDArray, n_targets: int) -> NDArray:
+        return prediction[:, :n_targets]
+
+    def standard_deviation(self, prediction: NDArray, n_targets: int) -> NDArray:
+        return prediction[:, n_targets:]
+
+    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        n_targets = y.shape[1]
+        self.link.inverse(raw_output, out=raw_output)
+        mean, std = raw_output[:, :n_targets], raw_output[:, n_targets:]
+        standardised = (mean - y) / std
+        gradient[:, :n_targets] = standardised / std
+        gradient[:, n_targets:] = (1 - standardised**2) / std
+        losses = np.add.reduce(np.log(std) + standardised**2 / 2, axis=1) + n_targets * _HALF_LOG_2_PI
+        self.link.multiply_derivative(gradient, raw_output)
+        return losses.astype(raw_output.dtype, copy=False)
 
 
 class GammaDeviance(Loss):
@@ -219,6 +299,7 @@ def _require_targets(y: NDArray, loss: str, *, positive: bool) -> None:
 REGRESSOR_LOSSES: dict[str, type[Loss]] = {
     "absolute_error": AbsoluteError,
     "gamma": GammaDeviance,
+    "gaussian_nll": GaussianNLL,
     "huber": Huber,
     "log_cosh": LogCosh,
     "poisson": PoissonDeviance,

@@ -1,0 +1,155 @@
+"""Class labels to target columns of 0 and 1, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+__all__ = ["LabelCoder", "MultiOutputCoder"]
+
+
+class LabelCoder:
+    """Codes one target: binary, multiclass or multilabel.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,) or {array, CSR matrix} of shape (n_samples, n_labels)
+        The labels to learn from.
+    target_type : str
+        As ``type_of_target`` says.
+    classes : array-like of shape (n_classes,), default=None
+        All labels that can occur, if ``y`` may lack some.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Labels in order; for multilabel targets the column numbers.
+    """
+
+    def __init__(self, y: Any, target_type: str, classes: ArrayLike | None = None):
+        self.multilabel = target_type == "multilabel-indicator"
+        if classes is not None and not self.multilabel:
+            y = np.asarray(classes)
+            if y.ndim != 1 or type_of_target(y) not in ("binary", "multiclass"):
+                raise ValueError(f"classes must be a 1-d array of class labels, got {classes!r}.")
+        self._binarizer = LabelBinarizer().fit(y)
+        self.classes = unique_labels(y if classes is None else classes)
+
+    @property
+    def multiclass(self) -> bool:
+        """Whether exactly one of several columns is 1."""
+        return not self.multilabel and len(self.classes) > 2
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns: one for two classes, else one for each."""
+        return len(self.classes) if self.multilabel or self.multiclass else 1
+
+    def check(self, y: Any, target_type: str, classes: ArrayLike | None, *, all_classes: bool) -> None:
+        """Raise ValueError unless the targets suit the classes; with ``all_classes``, unless every class occurs."""
+        if (target_type == "multilabel-indicator") != self.multilabel or target_type == "multiclass-multioutput":
+            fitted = "multilabel-indicator" if self.multilabel else "multiclass" if self.multiclass else "binary"
+            raise ValueError(f"y is {target_type}, but the model was fitted on {fitted} targets.")
+        if classes is not None and not np.array_equal(unique_labels(classes), self.classes):
+            raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes}.")
+        found = unique_labels(y)
+        if self.multilabel and len(found) != len(self.classes):
+            raise ValueError(f"y has {len(found)} columns, but there are {len(self.classes)} classes, {self.classes}.")
+        unknown = np.setdiff1d(found, self.classes)
+        if unknown.size:
+            raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes}.")
+        if all_classes and len(found) < len(self.classes):
+            raise ValueError(
+                f"warm_start can only be used where y has the same classes as before, {self.classes}; it lacks "
+                f"{np.setdiff1d(self.classes, found)}."
+            )
+
+    def encode(self, y: Any, dtype: DTypeLike) -> NDArray:
+        """Return the columns of 0 and 1, of shape (n_samples, n_columns)."""
+        if self.multilabel:
+            dense = y.toarray() if hasattr(y, "toarray") else y
+            return (dense != 0).astype(dtype)
+        _, codes = np.unique(y, return_inverse=True)
+        columns = np.searchsorted(self.classes, unique_labels(y))[codes]
+        if not self.multiclass:
+            return columns.astype(dtype)[:, np.newaxis]
+        encoded = np.zeros((len(y), len(self.classes)), dtype=dtype, order="F")
+        encoded[np.arange(len(y)), columns] = 1
+        return encoded
+
+    def decode(self, columns: NDArray, threshold: float = 0.5) -> Any:
+        """Return the label of the largest column, or those of all columns above the threshold."""
+        if columns.shape[1] == 1:
+            columns = columns.ravel()
+        return self._binarizer.inverse_transform(columns, threshold=threshold)
+
+    def per_class(self, columns: NDArray) -> Iterator[tuple[Any, NDArray]]:
+        """Yield each label with a mask of the encoded samples that have it."""
+        for position, label in enumerate(self.classes):
+            yield label, (columns[:, 0] == position) if columns.shape[1] == 1 else columns[:, position] > 0
+
+
+class MultiOutputCoder:
+    """Codes several targets, each of two or more classes, side by side.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples, n_targets)
+    classes : list of array-like, default=None
+        All labels that can occur in each column.
+
+    Attributes
+    ----------
+    coders : list of LabelCoder
+        One for each target.
+    """
+
+    multilabel = False
+
+    def __init__(self, y: NDArray, classes: Any = None):
+        n_targets = y.shape[1]
+        if classes is None:
+            classes = [None] * n_targets
+        elif not isinstance(classes, list | tuple) or len(classes) != n_targets:
+            raise ValueError(f"classes must be a list of {n_targets} arrays, one for each target; got {classes!r}.")
+        self.coders = [LabelCoder(column, "multiclass", c) for column, c in zip(y.T, classes, strict=True)]
+
+    @property
+    def classes(self) -> list[NDArray]:
+        """Labels of each target in order."""
+        return [coder.classes for coder in self.coders]
+
+    @property
+    def widths(self) -> list[int]:
+        """Number of columns of each target."""
+        return [coder.n_columns for coder in self.coders]
+
+    def check(self, y: Any, target_type: str, classes: Any, *, all_classes: bool) -> None:
+        """Raise ValueError unless the targets suit the classes; with ``all_classes``, unless every class occurs."""
+        n_targets = len(self.coders)
+        if getattr(y, "ndim", 1) != 2 or y.shape[1] != n_targets:
+            raise ValueError(f"y is {target_type} of shape {y.shape}, but the model was fitted on {n_targets} columns.")
+        given = [None] * n_targets if classes is None else classes
+        for position, (coder, column, c) in enumerate(zip(self.coders, y.T, given, strict=True)):
+            try:
+                coder.check(column, "multiclass", c, all_classes=all_classes)
+            except ValueError as error:
+                raise ValueError(f"In column {position} of y: {error}") from error
+
+    def encode(self, y: Any, dtype: DTypeLike) -> NDArray:
+        """Return the columns of 0 and 1 of all targets."""
+        return np.hstack([coder.encode(column, dtype) for coder, column in zip(self.coders, y.T, strict=True)])
+
+    def decode(self, columns: NDArray, threshold: float = 0.5) -> NDArray:
+        """Return the labels, of shape (n_samples, n_targets)."""
+        parts = zip(self.coders, self.split(columns), strict=True)
+        return np.column_stack([coder.decode(part, threshold) for coder, part in parts])
+
+    def split(self, columns: NDArray) -> list[NDArray]:
+        """Return the columns of each target."""
+        return np.split(columns, np.cumsum(self.widths)[:-1], axis=1)

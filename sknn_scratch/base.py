@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.constraints import Constraint
+from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.losses import Loss
 from sknn_scratch.network import Network, predict_raw
 from sknn_scratch.optimizers import Optimizer
@@ -72,7 +73,7 @@ def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-class BaseMLP(BaseEstimator, ABC):
+class BaseMLP(InspectionMixin, BaseEstimator, ABC):
     """Multi-layer perceptron; a subclass says what the targets are.
 
     Subclasses define ``loss`` among their parameters and the abstract methods below.
@@ -459,6 +460,47 @@ class BaseMLP(BaseEstimator, ABC):
         with np.errstate(over="ignore"):
             self._loss.link.inverse(raw_output, out=raw_output)
         return raw_output
+
+    def loss_gradient(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None
+    ) -> tuple[list[NDArray], list[NDArray]]:
+        """Return the gradient that training descends, at the fitted parameters, with all samples as one minibatch.
+
+        The penalty is included; nothing is dropped and no noise is added.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like
+            Their targets, as for ``fit``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the samples; equal by default.
+
+        Returns
+        -------
+        coefs_gradient : list of ndarray of shape (fan_in, fan_out)
+            Derivatives with respect to ``coefs_``.
+        intercepts_gradient : list of ndarray of shape (fan_out,)
+            Derivatives with respect to ``intercepts_``.
+        """
+        check_is_fitted(self)
+        X = check_samples(self, X, reset=False, dtype=self.coefs_[0].dtype)
+        encoded = self._encode_targets(X, y, carry_on=True, incremental=True, classes=None)
+        self._loss.check_targets(encoded)
+        weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X.shape[0]), incremental=False)
+        network = Network(
+            [X.shape[1], *(layer.shape[1] for layer in self.coefs_)],
+            self._hidden_activations,
+            self._loss,
+            self.alpha,
+            X.dtype,
+            fit_intercept=self.fit_intercept,
+            l1_ratio=self.l1_ratio,
+        )
+        network.set_layers(self.coefs_, self.intercepts_)
+        network.loss_and_gradient(X, encoded, weights)
+        return network.weight_gradients, network.bias_gradients
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -38,7 +38,7 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
 from sknn_scratch.noise import TrainingNoise
 
-__all__ = ["Network", "count_parameters", "layer_views", "predict_raw"]
+__all__ = ["CHUNK_SIZE", "Network", "count_parameters", "layer_views", "pass_forward", "predict_raw"]
 
 # Prediction works through the rows in chunks whose widest layer has about this many numbers, to stay in the cache.
 CHUNK_SIZE = 2**17
@@ -108,7 +108,7 @@ def _fortran_rows(array: NDArray, n: int) -> NDArray:
     return array.T.reshape(-1)[: n_columns * n].reshape(n_columns, n).T
 
 
-def _forward(
+def pass_forward(
     engine: ModuleType,
     X: Any,
     weights: Sequence[NDArray],
@@ -161,6 +161,8 @@ class Network:
         Updated in place, never replaced.
     weights, biases : list of ndarray
         Views of ``parameters``, one per layer.
+    weight_gradients, bias_gradients : list of ndarray
+        Views of ``gradient``, one per layer.
     n_weights : int
         How many of the parameters are weights; they come before the biases.
     """
@@ -188,7 +190,7 @@ class Network:
         self.parameters: NDArray = np.zeros(count_parameters(layer_units), dtype=dtype)
         self.weights, self.biases = layer_views(self.parameters, layer_units)
         self.gradient: NDArray = np.zeros_like(self.parameters)
-        self._weight_gradients, self._bias_gradients = layer_views(self.gradient, layer_units)
+        self.weight_gradients, self.bias_gradients = layer_views(self.gradient, layer_units)
         self.n_weights = sum(weights.size for weights in self.weights)
         self._penalised = self.parameters[: self.n_weights], self.gradient[: self.n_weights]
         self._buffers: dict[int, _Buffers] = {}
@@ -231,7 +233,7 @@ class Network:
             return fed
 
         drop = None if noise is None else drop_units
-        _forward(self.engine, X, self.weights, self.biases, self.activations, buffers.z, buffers.hidden, drop)
+        pass_forward(self.engine, X, self.weights, self.biases, self.activations, buffers.z, buffers.hidden, drop)
         return buffers.z[-1]
 
     def backward(self, X: Any, y: NDArray, relative_weight: NDArray) -> float:
@@ -248,10 +250,10 @@ class Network:
         value = engine.output_delta(self.loss, y, z[last], relative_weight, out=delta[last])
         for l in range(last, -1, -1):
             # (3) dC/dW[l] = a[l].T @ delta[l]
-            engine.weight_gradient(a[l], delta[l], out=self._weight_gradients[l])
+            engine.weight_gradient(a[l], delta[l], out=self.weight_gradients[l])
             # (4) dC/db[l] = sum of delta[l] over the samples
             if self.fit_intercept:
-                engine.bias_gradient(delta[l], buffers.ones, out=self._bias_gradients[l])
+                engine.bias_gradient(delta[l], buffers.ones, out=self.bias_gradients[l])
             if l > 0:
                 # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
                 engine.hidden_delta(delta[l], W[l], f[l - 1], z[l - 1], buffers.hidden[l - 1], out=delta[l - 1])
@@ -345,5 +347,5 @@ def predict_raw(
         inputs = X[start:stop] if rows is None else X[rows[start:stop]]
         hidden = [buffer[: stop - start] for buffer in buffers]
         z = [*hidden, raw_output[start:stop]]
-        _forward(engine, inputs, weights, biases, activations, z, hidden)
+        pass_forward(engine, inputs, weights, biases, activations, z, hidden)
     return raw_output

@@ -31,7 +31,7 @@ LAYERS = [
     {"losses"},
     {"engines", "engines.numpy_engine"},
     {"network", "optimizers"},
-    {"training", "parameters"},
+    {"inspection", "training", "parameters"},
     {"base"},
     {"classifier", "gradient_check", "regressor"},
     {"__init__"},

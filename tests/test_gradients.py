@@ -86,11 +86,11 @@ def test_activation_loss_depth(activation, loss, n_outputs, hidden):
     assert_gradient_is_right(activation(), loss, n_outputs, hidden)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("sparse", "weighted"), [(False, True), (True, False), (True, True)])
 @pytest.mark.parametrize(("loss", "n_outputs"), [case[1:] for case in LOSSES], ids=[case[0] for case in LOSSES])
-def test_sparse_and_weighted(loss, n_outputs, weighted, sparse):
-    assert_gradient_is_right(ACTIVATIONS["tanh"](), loss, n_outputs, (5,), sparse=sparse, weighted=weighted)
+@pytest.mark.parametrize("activation", ACTIVATIONS.values())
+def test_sparse_and_weighted(activation, loss, n_outputs, weighted, sparse):
+    assert_gradient_is_right(activation(), loss, n_outputs, (5,), sparse=sparse, weighted=weighted)
 
 
 def test_a_wrong_derivative_is_noticed():

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -40,7 +40,7 @@ RATE = st.floats(0, 0.6)
 OF_MINIBATCHES = {
     "solver": st.sampled_from([*OPTIMIZERS, SGD(momentum=0.5), Adam(beta_1=0.5)]),
     "learning_rate": st.sampled_from([*SCHEDULES, Cosine(n_cycles=2), Step(2), lambda epoch: 0.001 / (1 + epoch)]),
-    "learning_rate_init": st.floats(1e-5, 1e-2),
+    "learning_rate_init": st.floats(1e-5, 3e-3),
     "batch_size": st.sampled_from(["auto", 1, 7, 150]),
     "shuffle": st.booleans(),
     "early_stopping": st.booleans(),
@@ -103,7 +103,11 @@ def test_fits_predicts_and_clones(task, data):
     model = (MLPFromScratchClassifier if task in CLASSIFICATION else MLPFromScratchRegressor)(**parameters)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parameters that are not used, and training that is not over
-        model.fit(X, y, weight)
+        try:
+            model.fit(X, y, weight)
+        except ValueError as error:
+            assert "Training diverged" in str(error)  # noqa: PT017
+            reject()
         twin = clone(model).fit(X, y, weight)
     prediction = model.predict(X)
     assert prediction.shape[: y.ndim] == y.shape

@@ -23,6 +23,7 @@ from sknn_scratch.activations import (
     Softsign,
     Tanh,
 )
+from sknn_scratch.callbacks import EarlyStopping, EpochCallback
 from sknn_scratch.classifier import MLPFromScratchClassifier
 from sknn_scratch.gradient_check import check_gradients
 from sknn_scratch.initializers import (
@@ -84,6 +85,8 @@ __all__ = [
     "BrierLoss",
     "Constant",
     "Cosine",
+    "EarlyStopping",
+    "EpochCallback",
     "ExpLink",
     "Exponential",
     "FocalLoss",

@@ -7,7 +7,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -20,6 +20,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.constraints import Constraint
 from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.losses import Loss
@@ -40,6 +41,7 @@ from sknn_scratch.threads import one_blas_thread_if_small
 from sknn_scratch.training import (
     INTERRUPTED,
     MAX_ITER_REACHED,
+    Listener,
     MinibatchSettings,
     Progress,
     TrainingData,
@@ -73,7 +75,21 @@ def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-class BaseMLP(InspectionMixin, BaseEstimator, ABC):
+class _Listener:
+    """Shows an estimator's progress on the estimator before others are told."""
+
+    def __init__(self, estimator: BaseMLP, progress: Progress, events: Events):
+        self._estimator, self._progress, self._events = estimator, progress, events
+
+    def epoch_begins(self) -> None:
+        self._events.epoch_begins()
+
+    def epoch_ended(self) -> bool:
+        self._estimator._keep_progress(self._progress)
+        return self._events.epoch_ended()
+
+
+class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
     """Multi-layer perceptron; a subclass says what the targets are.
 
     Subclasses define ``loss`` among their parameters and the abstract methods below.
@@ -139,8 +155,10 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
 
         ``validation`` holds ``X_val``, ``y_val`` and ``sample_weight_val``.
         """
-        with _unchanged_on_error(self):
-            check_estimator_parameters(self, self._constraints)
+        check_estimator_parameters(self, self._constraints)
+        # Before the block, so that callbacks that were told of the beginning are told of the end, too.
+        events = Events(self, "iteration" if self.solver == "lbfgs" else "epoch", X, y, sample_weight)
+        with _unchanged_on_error(self), closing(events):
             if incremental and self.early_stopping:
                 raise ValueError(
                     "partial_fit does not support early_stopping=True: it is given one chunk of the data at a time and "
@@ -153,11 +171,13 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
             validation_data = self._check_validation_data(*validation, dtype=data.X.dtype)
             if self.scoring is not None and validation_data is None and not self.early_stopping:
                 message = f"scoring={self.scoring!r} has no effect without early_stopping=True or X_val."
-                warnings.warn(message, UserWarning, stacklevel=3)
-            advice = self._train(data, validation_data, carry_on, incremental)
+                warnings.warn(message, UserWarning, stacklevel=4)
+            events.train_begins()
+            advice = self._train(data, validation_data, carry_on, incremental, events)
+            events.train_ended()
         # Outside the block: where warnings are errors, what was learnt is kept all the same.
         if advice is not None:
-            warnings.warn(*advice, stacklevel=3)
+            warnings.warn(*advice, stacklevel=4)
         return self
 
     def _check_data(
@@ -229,7 +249,12 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
         return network
 
     def _train(
-        self, data: TrainingData, validation_data: TrainingData | None, carry_on: bool, incremental: bool
+        self,
+        data: TrainingData,
+        validation_data: TrainingData | None,
+        carry_on: bool,
+        incremental: bool,
+        events: Events,
     ) -> Advice:
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
@@ -240,12 +265,13 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
         self.out_activation_ = network.loss.link.name
         self._hidden_activations = network.activations
         progress = self._make_progress(carry_on, validated=validation_data is not None)
+        listener = _Listener(self, progress, events) if events.listened_to else None
         # Overflow shows in the loss or the parameters, which the trainers check.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             if self.solver == "lbfgs":
-                advice = self._run_lbfgs(network, data, progress)
+                advice = self._run_lbfgs(network, data, progress, listener)
             else:
-                advice = self._run_minibatches(network, data, validation_data, progress, rng, incremental)
+                advice = self._run_minibatches(network, data, validation_data, progress, rng, incremental, listener)
         self._keep_progress(progress)
         return advice
 
@@ -257,24 +283,25 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
         progress: Progress,
         rng: np.random.RandomState,
         incremental: bool,
+        listener: Listener | None,
     ) -> Advice:
         optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
         if self.early_stopping and validation_data is None:
             data, validation_data = self._hold_out(data, rng)
+        self._optimizer, self._schedule = optimizer, schedule
         settings = MinibatchSettings(
             batch_size=self._batch_size(data.n_rows),
             max_iter=1 if incremental else self.max_iter,
             shuffle=self.shuffle,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            verbose=bool(self.verbose),
+            verbose=self._prints_lines,
             max_grad_norm=self.max_grad_norm,
             average=self.average,
         )
         validate = None if validation_data is None else self._make_validation(network, validation_data)
         with one_blas_thread_if_small(network.largest_product(settings.batch_size)):
-            outcome = train_minibatches(network, data, optimizer, schedule, progress, settings, rng, validate)
-        self._optimizer, self._schedule = optimizer, schedule
+            outcome = train_minibatches(network, data, optimizer, schedule, progress, settings, rng, validate, listener)
         if outcome == INTERRUPTED:
             return "Training interrupted by user.", UserWarning
         if outcome == MAX_ITER_REACHED and not incremental:
@@ -285,7 +312,7 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
             return message, ConvergenceWarning
         return None
 
-    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress) -> Advice:
+    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress, listener: Listener | None) -> Advice:
         self._optimizer, self._schedule = None, None
         with one_blas_thread_if_small(network.largest_product(data.n_rows)):
             outcome, message = train_lbfgs(
@@ -295,7 +322,8 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
                 max_iter=self.max_iter,
                 max_fun=self.max_fun,
                 tol=self.tol,
-                verbose=bool(self.verbose),
+                verbose=self._prints_lines,
+                listener=listener,
             )
         if outcome == INTERRUPTED:
             return "Training interrupted by user.", UserWarning
@@ -394,7 +422,7 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
             warnings.warn(
                 f"batch_size={self.batch_size} is larger than the {n_rows} training samples and will be clipped.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
         return min(self.batch_size, n_rows)
 
@@ -434,6 +462,11 @@ class BaseMLP(InspectionMixin, BaseEstimator, ABC):
             best_validation_score=self.best_validation_score_,
             no_improvement_count=self._no_improvement_count,
         ).next_run(early_stopping, validated)
+
+    @property
+    def _prints_lines(self) -> bool:
+        """Whether each epoch is printed in scikit-learn's way."""
+        return bool(self.verbose) and self.verbose != "bar"
 
     def _keep_progress(self, progress: Progress) -> None:
         self.n_iter_ = progress.n_iter

@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
+from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import ClassWeight, Component, Constraint
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.labels import LabelCoder, MultiOutputCoder
@@ -100,8 +101,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     tol : float, default=0.0001
         Smallest improvement of the loss or validation score that counts, at least 0; for 'lbfgs', the largest gradient
         component at which to stop.
-    verbose : bool or int, default=False
-        Whether to print the loss of each epoch or iteration.
+    verbose : bool, int or 'bar', default=False
+        Whether to print the loss of each epoch or iteration; 'bar' shows one progress bar instead.
     warm_start : bool, default=False
         Whether ``fit`` carries on from the parameters of the previous call.
     momentum : float, default=0.9
@@ -264,7 +265,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         shuffle: bool = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
-        verbose: bool | int = False,
+        verbose: bool | int | str = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -324,6 +325,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         self.scoring = scoring
         self.loss = loss
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -362,6 +364,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
     @available_if(BaseMLP._check_stochastic)
+    @with_callbacks
     def partial_fit(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Self:

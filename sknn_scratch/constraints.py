@@ -144,15 +144,19 @@ class Component:
 
 @dataclass(frozen=True)
 class Boolean:
-    """True or False; with ``levels`` also a non-negative integer."""
+    """True or False; with ``levels`` also a non-negative integer, and any of the strings in ``others``."""
 
     levels: bool = False
+    others: tuple[str, ...] = ()
 
     def allows(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value in self.others
         return isinstance(value, bool | np.bool_) or (self.levels and isinstance(value, Integral) and int(value) >= 0)
 
     def __str__(self) -> str:
-        return "True, False or an integer of at least 0" if self.levels else "True or False"
+        allowed = "True, False or an integer of at least 0" if self.levels else "True or False"
+        return " or ".join([allowed, *map(repr, self.others)])
 
 
 class ClassWeight:

@@ -52,7 +52,7 @@ SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "shuffle": Boolean(),
     "random_state": RandomState(),
     "tol": Number(Real, "[0, inf)"),
-    "verbose": Boolean(levels=True),
+    "verbose": Boolean(levels=True, others=("bar",)),
     "warm_start": Boolean(),
     "momentum": Number(Real, "[0, 1]"),
     "nesterovs_momentum": Boolean(),
@@ -122,7 +122,7 @@ def check_estimator_parameters(estimator: Any, constraints: dict[str, Constraint
     ]
     if changed:
         message = f"solver={estimator.solver!r} does not use {', '.join(changed)}."
-        warnings.warn(message, UserWarning, stacklevel=4)  # at the line that calls fit
+        warnings.warn(message, UserWarning, stacklevel=5)  # at the line that calls fit
 
     if estimator.solver == "lbfgs":
         for name, off in NEED_MINIBATCHES.items():

@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
+from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import Component, Constraint, OneOf
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import LINKS
@@ -112,8 +113,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     tol : float, default=0.0001
         Smallest improvement of the loss or validation score that counts, at least 0; for 'lbfgs', the largest gradient
         component at which to stop.
-    verbose : bool or int, default=False
-        Whether to print the loss of each epoch or iteration.
+    verbose : bool, int or 'bar', default=False
+        Whether to print the loss of each epoch or iteration; 'bar' shows one progress bar instead.
     warm_start : bool, default=False
         Whether ``fit`` carries on from the parameters of the previous call.
     momentum : float, default=0.9
@@ -264,7 +265,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         shuffle: bool = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
-        verbose: bool | int = False,
+        verbose: bool | int | str = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -323,6 +324,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.average = average
         self.scoring = scoring
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -361,6 +363,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
     @available_if(BaseMLP._check_stochastic)
+    @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Train for one epoch on the given data, carrying on from where the model is.
 

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -17,10 +17,20 @@ from sknn_scratch.network import Network
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
 
-__all__ = ["MinibatchSettings", "Progress", "TrainingData", "train_lbfgs", "train_minibatches"]
+__all__ = ["Listener", "MinibatchSettings", "Progress", "TrainingData", "train_lbfgs", "train_minibatches"]
 
 # How a training run can end.
-CONVERGED, MAX_ITER_REACHED, INTERRUPTED = "converged", "max_iter", "interrupted"
+CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
+
+
+class Listener(Protocol):
+    """Somebody who wants to know how training goes; ``progress`` and the network show what has been reached."""
+
+    def epoch_begins(self) -> None:
+        """Take note that an epoch, or an iteration of L-BFGS, begins."""
+
+    def epoch_ended(self) -> bool:
+        """Take note that it has ended; return whether training should stop here."""
 
 
 @dataclass
@@ -252,6 +262,7 @@ def train_minibatches(
     settings: MinibatchSettings,
     rng: np.random.RandomState,
     validate: Callable[[], tuple[float, float]] | None = None,
+    listener: Listener | None = None,
 ) -> str:
     """Train by minibatch gradient descent.
 
@@ -272,11 +283,13 @@ def train_minibatches(
     validate : callable, default=None
         Returns loss and score of the network's parameters on a validation set; the larger the score the better. Called
         after each epoch.
+    listener : Listener, default=None
+        Is told of each epoch, and can stop training.
 
     Returns
     -------
     outcome : str
-        CONVERGED, MAX_ITER_REACHED or INTERRUPTED (by KeyboardInterrupt).
+        CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
 
     Raises
     ------
@@ -290,6 +303,8 @@ def train_minibatches(
     outcome = MAX_ITER_REACHED
     try:
         for _ in range(settings.max_iter):
+            if listener is not None:
+                listener.epoch_begins()
             loss = _train_epoch(network, minibatches, optimizer, schedule.learning_rate, settings.max_grad_norm)
             _check_finite(
                 loss,
@@ -312,6 +327,9 @@ def train_minibatches(
                 print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
                 if validation is not None:
                     print(f"Validation score: {validation[1]:f}")
+            if listener is not None and listener.epoch_ended():
+                outcome = STOPPED
+                break
             if progress.no_improvement_count > settings.n_iter_no_change:
                 stop, action = schedule.plateau_reached()
                 if settings.verbose:
@@ -387,6 +405,7 @@ def train_lbfgs(
     max_fun: int,
     tol: float,
     verbose: bool,
+    listener: Listener | None = None,
 ) -> tuple[str, str]:
     """Train with scipy's L-BFGS on the objective over all samples.
 
@@ -404,11 +423,13 @@ def train_lbfgs(
         The largest component of the gradient at which the solver stops.
     verbose : bool
         Whether to print the loss of each iteration.
+    listener : Listener, default=None
+        Is told of each iteration, and can stop training.
 
     Returns
     -------
     outcome : str
-        CONVERGED, MAX_ITER_REACHED (any limit) or INTERRUPTED (by KeyboardInterrupt).
+        CONVERGED, MAX_ITER_REACHED (any limit), STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
     message : str
         scipy's own words on why it stopped.
 
@@ -422,7 +443,7 @@ def train_lbfgs(
     Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming 45,
     1989.
     """
-    latest_loss = np.inf
+    latest_loss, stopped = np.inf, False
     reached = network.parameters.astype(np.float64)
 
     def objective(parameters: NDArray) -> tuple[float, NDArray]:
@@ -432,11 +453,17 @@ def train_lbfgs(
         return latest_loss, network.gradient.astype(np.float64)
 
     def iteration_ended(parameters: NDArray) -> None:
+        nonlocal stopped
         # The last evaluation of a line search is the one at the point that it accepts.
         progress.add_iteration(latest_loss)
         reached[...] = parameters
         if verbose:
             print(f"Iteration {progress.n_iter}, loss = {latest_loss:.8f}")
+        if listener is not None:
+            listener.epoch_begins()
+            if listener.epoch_ended():
+                stopped = True
+                raise StopIteration
 
     try:
         result = minimize(
@@ -458,4 +485,6 @@ def train_lbfgs(
         progress.best_loss = min(progress.loss_curve)
     progress.n_iter = result.nit
     _check_finite(progress.loss, [network.parameters], f"iteration {progress.n_iter} of lbfgs")
+    if stopped:
+        return STOPPED, "stopped by a callback"
     return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

@@ -17,6 +17,7 @@ LAYERS = [
     {
         "activations",
         "blas",
+        "callbacks_before_1_9",
         "constraints",
         "initializers",
         "labels",
@@ -31,12 +32,13 @@ LAYERS = [
     {"losses"},
     {"engines", "engines.numpy_engine"},
     {"network", "optimizers"},
-    {"inspection", "training", "parameters"},
+    {"callbacks", "inspection", "training", "parameters"},
     {"base"},
     {"classifier", "gradient_check", "regressor"},
     {"__init__"},
 ]
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
+OPTIONAL = {"callbacks": {"rich", "tqdm"}}
 
 
 def module_name(path):
@@ -70,7 +72,8 @@ def test_imports_point_down(path):
 def test_only_public_names_of_declared_dependencies(path):
     for name in imports(path):
         top = name.partition(".")[0]
-        assert top in THIRD_PARTY | {"sknn_scratch"} | set(sys.stdlib_module_names)
+        optional = OPTIONAL.get(module_name(path), set())
+        assert top in THIRD_PARTY | optional | {"sknn_scratch"} | set(sys.stdlib_module_names)
         if top in THIRD_PARTY:
             assert not any(part.startswith("_") for part in name.split(".")), f"{name} is private"
 

@@ -1,0 +1,344 @@
+"""What happens between epochs: the bridge to scikit-learn's callbacks, and a few of our own.
+
+From version 1.9 on, scikit-learn has a protocol for callbacks, which its ``ProgressBar`` and ``ScoringMonitor`` follow,
+and so do ours. With older versions ``set_callbacks`` takes ours only.
+
+A callback of your own is a function of the estimator, or a subclass of ``EpochCallback``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # before scikit-learn 1.9
+    from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin, with_callbacks
+
+__all__ = ["CallbackMixin", "EarlyStopping", "EpochCallback", "Events", "OnEpochEnd", "ProgressLine", "with_callbacks"]
+
+CURVES = {
+    "loss": ("loss_curve_", 1),
+    "validation_loss": ("validation_loss_curve_", 1),
+    "validation_score": ("validation_scores_", -1),
+}
+
+
+class EpochCallback:
+    """Called before training, after each epoch (for 'lbfgs', iteration) and after training.
+
+    While training goes on, the estimator shows what it has reached: ``coefs_``, ``intercepts_``, ``loss_curve_``,
+    ``validation_scores_``, ``n_iter_`` and so on, and it can predict. A subclass overrides what it needs.
+    """
+
+    def on_train_begin(self, estimator: Any) -> None:
+        """Prepare for a call of ``fit`` or ``partial_fit``."""
+
+    def on_epoch_end(self, estimator: Any) -> bool | None:
+        """Look at the estimator after an epoch; return True to stop training."""
+
+    def on_train_end(self, estimator: Any) -> None:
+        """Finish, also where training failed."""
+
+    # scikit-learn's names for the same.
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Call ``on_train_begin``."""
+        self.on_train_begin(estimator)
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing before an epoch."""
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> bool | None:
+        """Call ``on_epoch_end`` if the task was an epoch or iteration."""
+        return self.on_epoch_end(estimator) if context.task_name in ("epoch", "iteration") else None
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Call ``on_train_end``."""
+        self.on_train_end(estimator)
+
+
+class OnEpochEnd(EpochCallback):
+    """A function as a callback; ``set_callbacks`` makes one of each function it is given.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the estimator after each epoch; training stops if it returns True.
+    """
+
+    def __init__(self, function: Callable[[Any], bool | None]):
+        self.function = function
+
+    def on_epoch_end(self, estimator: Any) -> bool | None:
+        return self.function(estimator)
+
+
+class EarlyStopping(EpochCallback):
+    """Stops training when a curve has not improved for a while.
+
+    Unlike the parameter ``early_stopping``, it can follow any curve, holds no samples out, and leaves the rule of
+    ``tol`` and ``n_iter_no_change`` in force beside it.
+
+    Parameters
+    ----------
+    monitor : {'loss', 'validation_loss', 'validation_score'}, default='validation_loss'
+        Which curve. The latter two need a validation set: ``X_val`` and ``y_val``, or ``early_stopping=True``.
+    patience : int, default=10
+        Training stops after so many epochs in a row without an improvement, at least 1.
+    min_delta : float, default=0.0
+        The smallest improvement that counts, at least 0.
+    restore_best : bool, default=False
+        Whether the parameters end as those of the best epoch instead of the last.
+
+    Attributes
+    ----------
+    best_ : float
+        The best value so far.
+    best_epoch_ : int
+        Its epoch, counted from 1.
+    stopped_ : bool
+        Whether it was this callback that ended the last training.
+
+    References
+    ----------
+    Prechelt, "Early stopping - but when?", Neural Networks: Tricks of the Trade, 1998.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        *,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = False,
+    ):
+        if monitor not in CURVES:
+            raise ValueError(f"monitor must be one of {', '.join(map(repr, CURVES))}; got {monitor!r}.")
+        if not isinstance(patience, int) or patience < 1:
+            raise ValueError(f"patience must be an integer of at least 1; got {patience!r}.")
+        if not min_delta >= 0:
+            raise ValueError(f"min_delta must be a number of at least 0; got {min_delta!r}.")
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.restore_best = restore_best
+
+        self._runs: dict[int, _BestEpoch] = {}
+
+    def on_train_begin(self, estimator: Any) -> None:
+        self._runs[id(estimator)] = _BestEpoch(np.inf * CURVES[self.monitor][1])
+
+    def on_epoch_end(self, estimator: Any) -> bool:
+        name, sign = CURVES[self.monitor]
+        curve, best = getattr(estimator, name), self._runs[id(estimator)]
+        if curve is None:
+            raise ValueError(
+                f"EarlyStopping(monitor={self.monitor!r}) needs a validation set: pass X_val and y_val to fit, or set "
+                "early_stopping=True."
+            )
+        if sign * curve[-1] < sign * best.value - self.min_delta:
+            best.value, best.epoch = curve[-1], estimator.n_iter_
+            if self.restore_best:
+                best.arrays = [(array, array.copy()) for array in [*estimator.coefs_, *estimator.intercepts_]]
+        self.best_, self.best_epoch_ = best.value, best.epoch
+        self.stopped_ = estimator.n_iter_ - best.epoch >= self.patience
+        return self.stopped_
+
+    def on_train_end(self, estimator: Any) -> None:
+        # The arrays are those that were trained; if training failed, they are no longer the estimator's.
+        for array, best in self._runs.pop(id(estimator)).arrays:
+            array[...] = best
+
+
+@dataclass
+class _BestEpoch:
+    """The best value that one estimator has reached, and its parameters then, each with the array it belongs to."""
+
+    value: float
+    epoch: int = 0
+    arrays: list[tuple[NDArray, NDArray]] = field(default_factory=list)
+
+
+class ProgressLine(EpochCallback):
+    """One line that shows how far training is: ``verbose="bar"``.
+
+    A bar of tqdm or rich, whichever is installed, with the latest loss, validation score and learning rate and the time
+    that is left; without either of them, a plain line after every tenth of the epochs.
+    """
+
+    def on_train_begin(self, estimator: Any) -> None:
+        self._line: _Bar | None = None
+
+    def on_epoch_end(self, estimator: Any) -> None:
+        if self._line is None:
+            kind = _TqdmBar if find_spec("tqdm") else _RichBar if find_spec("rich") else _PlainLines
+            self._line = kind(estimator.max_iter)
+        text = f"loss {estimator.loss_:.4g}"
+        if estimator.validation_scores_:
+            text += f", validation score {estimator.validation_scores_[-1]:.4g}"
+        if estimator._schedule is not None:
+            text += f", learning rate {estimator._schedule.learning_rate:.3g}"
+        self._line.advance(estimator.n_iter_, text)
+
+    def on_train_end(self, estimator: Any) -> None:
+        if self._line is not None:
+            self._line.close()
+
+
+class _Bar:
+    """Shows the number of epochs out of a largest one, with a text."""
+
+    def __init__(self, total: int):
+        raise NotImplementedError
+
+    def advance(self, n_epochs: int, text: str) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Leave what was shown last."""
+
+
+class _TqdmBar(_Bar):
+    def __init__(self, total: int):
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(total=total, unit="epoch")
+
+    def advance(self, n_epochs: int, text: str) -> None:
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(n_epochs - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _RichBar(_Bar):
+    def __init__(self, total: int):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("", total=total)
+
+    def advance(self, n_epochs: int, text: str) -> None:
+        self._progress.update(self._task, completed=n_epochs, description=text)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class _PlainLines(_Bar):
+    def __init__(self, total: int):
+        self._total, self._start, self._shown = total, time.perf_counter(), 0
+        self._latest = ""
+
+    def advance(self, n_epochs: int, text: str) -> None:
+        seconds = (time.perf_counter() - self._start) / n_epochs * (self._total - n_epochs)
+        self._latest = f"epoch {n_epochs} of at most {self._total}, {text}, at most {seconds:.0f} s left"
+        if 10 * n_epochs // self._total > 10 * self._shown // self._total:
+            self._print(n_epochs)
+
+    def close(self) -> None:
+        if self._latest:
+            self._print(self._total)
+
+    def _print(self, n_epochs: int) -> None:
+        print(self._latest, file=sys.stderr, flush=True)
+        self._shown, self._latest = n_epochs, ""
+
+
+class Events:
+    """Tells the callbacks of an estimator, and the bar of ``verbose="bar"``, how its training goes.
+
+    Parameters
+    ----------
+    estimator : estimator
+    task_name : str
+        What a step of training is: 'epoch' or 'iteration'.
+    X, y, sample_weight : object
+        What was given to ``fit``.
+    """
+
+    def __init__(self, estimator: Any, task_name: str, X: Any, y: Any, sample_weight: Any):
+        self._estimator, self._task_name = estimator, task_name
+        self._given = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
+        self._line = ProgressLine() if estimator.verbose == "bar" else None
+        self._root = None
+        if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
+            self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator.max_iter)
+
+    @property
+    def listened_to(self) -> bool:
+        """Whether anybody wants to know."""
+        return self._root is not None or self._line is not None
+
+    def train_begins(self) -> None:
+        """Announce the whole of the training."""
+        if self._line is not None:
+            self._line.on_train_begin(self._estimator)
+        if self._root is not None:
+            self._root.call_on_fit_task_begin(estimator=self._estimator, **self._given)
+
+    def epoch_begins(self) -> None:
+        """Announce an epoch."""
+        if self._root is not None:
+            self._task = self._root.subcontext(task_name=self._task_name)
+            self._task.call_on_fit_task_begin(estimator=self._estimator, **self._given)
+
+    def epoch_ended(self) -> bool:
+        """Return whether training should stop."""
+        if self._line is not None:
+            self._line.on_epoch_end(self._estimator)
+        return self._root is not None and self._task.call_on_fit_task_end(
+            estimator=self._estimator, reconstruction_attributes=self._fitted_attributes, **self._given
+        )
+
+    def train_ended(self) -> None:
+        """Announce the end of the training that succeeded."""
+        if self._root is not None:
+            self._root.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes=self._fitted_attributes, **self._given
+            )
+
+    def close(self) -> None:
+        """Take the bar away, also if training failed."""
+        if self._line is not None:
+            self._line.on_train_end(self._estimator)
+
+    def _fitted_attributes(self) -> dict[str, Any]:
+        """Return copies of what training goes on to change."""
+        estimator = self._estimator
+        return {name: [array.copy() for array in getattr(estimator, name)] for name in ("coefs_", "intercepts_")}
+
+
+class CallbackMixin(CallbackSupportMixin):
+    """What an estimator needs to call its callbacks."""
+
+    def set_callbacks(self, *callbacks: Any) -> Self:
+        """Set what is called between epochs, in the place of what was set before.
+
+        Parameters
+        ----------
+        *callbacks : callback or callable
+            scikit-learn's callbacks (from version 1.9 on), those of ``sknn_scratch.callbacks``, or functions of the
+            estimator, called after each epoch. Training stops when one of them returns True.
+
+        Returns
+        -------
+        self : estimator
+        """
+        is_callback = (hasattr(callback, "on_fit_task_end") or not callable(callback) for callback in callbacks)
+        wrapped = [c if ready else OnEpochEnd(c) for c, ready in zip(callbacks, is_callback, strict=True)]
+        super().set_callbacks(*wrapped)
+        return self

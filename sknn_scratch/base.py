@@ -483,7 +483,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
 
     def _raw_output(self, X: Any) -> NDArray:
         """Return the output of the last layer, before the link, of shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)  # raises; it takes longer than the prediction of one row
         X = check_samples(self, X, reset=False)
         with np.errstate(over="ignore"):
             return predict_raw(X, self.coefs_, self.intercepts_, self._hidden_activations)

@@ -23,7 +23,7 @@ from sknn_scratch.activations import (
     Softsign,
     Tanh,
 )
-from sknn_scratch.callbacks import EarlyStopping, EpochCallback
+from sknn_scratch.callbacks import EarlyStopping, EpochCallback, ModelCheckpoint
 from sknn_scratch.classifier import MLPFromScratchClassifier
 from sknn_scratch.gradient_check import check_gradients
 from sknn_scratch.initializers import (
@@ -117,6 +117,7 @@ __all__ = [
     "MLPFromScratchClassifier",
     "MLPFromScratchRegressor",
     "Mish",
+    "ModelCheckpoint",
     "Nadam",
     "Normal",
     "OneCycle",

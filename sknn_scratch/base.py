@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.callbacks import CallbackMixin, Events
+from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.constraints import Constraint
 from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.losses import Loss
@@ -43,10 +45,10 @@ from sknn_scratch.training import (
     MAX_ITER_REACHED,
     Listener,
     MinibatchSettings,
+    MinibatchTraining,
     Progress,
     TrainingData,
     train_lbfgs,
-    train_minibatches,
 )
 from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, naming
 
@@ -82,6 +84,7 @@ class _Listener:
         self._estimator, self._progress, self._events = estimator, progress, events
 
     def epoch_begins(self) -> None:
+        self._estimator._keep_progress(self._progress)
         self._events.epoch_begins()
 
     def epoch_ended(self) -> bool:
@@ -150,11 +153,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         incremental: bool = False,
         classes: ArrayLike | None = None,
         validation: tuple[Any, Any, ArrayLike | None] = (None, None, None),
+        resume_from: str | os.PathLike | None = None,
     ) -> Self:
         """Fit, or with ``incremental`` train one epoch further.
 
         ``validation`` holds ``X_val``, ``y_val`` and ``sample_weight_val``.
         """
+        checkpoint = None if resume_from is None else load_checkpoint(resume_from)
+        if checkpoint is not None and self.solver == "lbfgs":
+            raise ValueError("resume_from cannot be used with solver='lbfgs', which has no checkpoints.")
         check_estimator_parameters(self, self._constraints)
         # Before the block, so that callbacks that were told of the beginning are told of the end, too.
         events = Events(self, "iteration" if self.solver == "lbfgs" else "epoch", X, y, sample_weight)
@@ -166,14 +173,16 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
                 )
             if incremental and self.average > 1:
                 raise ValueError(f"partial_fit trains for one epoch and cannot average the last {self.average}.")
-            carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
+            carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental) and checkpoint is None
             data = self._check_data(X, y, sample_weight, carry_on=carry_on, incremental=incremental, classes=classes)
             validation_data = self._check_validation_data(*validation, dtype=data.X.dtype)
             if self.scoring is not None and validation_data is None and not self.early_stopping:
                 message = f"scoring={self.scoring!r} has no effect without early_stopping=True or X_val."
                 warnings.warn(message, UserWarning, stacklevel=4)
+            if checkpoint is not None:
+                checkpoint.check(self, data.n_rows)
             events.train_begins()
-            advice = self._train(data, validation_data, carry_on, incremental, events)
+            advice = self._train(data, validation_data, carry_on, incremental, events, checkpoint)
             events.train_ended()
         # Outside the block: where warnings are errors, what was learnt is kept all the same.
         if advice is not None:
@@ -255,6 +264,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         carry_on: bool,
         incremental: bool,
         events: Events,
+        checkpoint: Checkpoint | None,
     ) -> Advice:
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
@@ -271,7 +281,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
             if self.solver == "lbfgs":
                 advice = self._run_lbfgs(network, data, progress, listener)
             else:
-                advice = self._run_minibatches(network, data, validation_data, progress, rng, incremental, listener)
+                advice = self._run_minibatches(
+                    network, data, validation_data, progress, rng, incremental, listener, checkpoint
+                )
         self._keep_progress(progress)
         return advice
 
@@ -284,10 +296,17 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         rng: np.random.RandomState,
         incremental: bool,
         listener: Listener | None,
+        checkpoint: Checkpoint | None,
     ) -> Advice:
         optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
+        self._validation_rows = None
         if self.early_stopping and validation_data is None:
-            data, validation_data = self._hold_out(data, rng)
+            if checkpoint is None:
+                data, validation_data = self._hold_out(data, rng)
+            else:
+                rows = checkpoint.state.order, checkpoint.validation_rows
+                data, validation_data = (replace(data, rows=part) for part in rows)
+            self._validation_rows = validation_data.rows
         self._optimizer, self._schedule = optimizer, schedule
         settings = MinibatchSettings(
             batch_size=self._batch_size(data.n_rows),
@@ -301,7 +320,11 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         )
         validate = None if validation_data is None else self._make_validation(network, validation_data)
         with one_blas_thread_if_small(network.largest_product(settings.batch_size)):
-            outcome = train_minibatches(network, data, optimizer, schedule, progress, settings, rng, validate, listener)
+            self._training = MinibatchTraining(network, data, optimizer, schedule, progress, settings, rng)
+            if checkpoint is not None:
+                self._training.restore(checkpoint.state)
+            outcome = self._training.run(validate, listener)
+        del self._training, self._validation_rows
         if outcome == INTERRUPTED:
             return "Training interrupted by user.", UserWarning
         if outcome == MAX_ITER_REACHED and not incremental:

@@ -8,6 +8,7 @@ A callback of your own is a function of the estimator, or a subclass of ``EpochC
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,12 +19,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sknn_scratch.checkpoints import save_checkpoint
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # before scikit-learn 1.9
     from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin, with_callbacks
 
-__all__ = ["CallbackMixin", "EarlyStopping", "EpochCallback", "Events", "OnEpochEnd", "ProgressLine", "with_callbacks"]
+__all__ = [
+    "CallbackMixin",
+    "EarlyStopping",
+    "EpochCallback",
+    "Events",
+    "ModelCheckpoint",
+    "OnEpochEnd",
+    "ProgressLine",
+    "with_callbacks",
+]
 
 CURVES = {
     "loss": ("loss_curve_", 1),
@@ -166,6 +178,37 @@ class _BestEpoch:
     value: float
     epoch: int = 0
     arrays: list[tuple[NDArray, NDArray]] = field(default_factory=list)
+
+
+class ModelCheckpoint(EpochCallback):
+    """Writes a file after each epoch, from which ``fit(X, y, resume_from=path)`` goes on as if nothing had happened.
+
+    The file holds the estimator, the state of the optimiser and of all random numbers, the schedule, the curves and the
+    count of epochs without an improvement. It is written to the side and then put in its place, so that it is whole
+    even if the process is killed. Like every pickle, it should only be read where its source is trusted. Not for
+    'lbfgs'.
+
+    Parameters
+    ----------
+    path : path
+        Of the file.
+    every : int, default=1
+        Epochs from one file to the next, at least 1.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, every: int = 1):
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every must be an integer of at least 1; got {every!r}.")
+        self.path = path
+        self.every = every
+
+    def on_train_begin(self, estimator: Any) -> None:
+        if estimator.solver == "lbfgs":
+            raise ValueError("ModelCheckpoint cannot be used with solver='lbfgs', which has no state to go on from.")
+
+    def on_epoch_end(self, estimator: Any) -> None:
+        if estimator.n_iter_ % self.every == 0:
+            save_checkpoint(self.path, estimator)
 
 
 class ProgressLine(EpochCallback):

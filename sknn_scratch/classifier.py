@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -335,6 +336,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
+        resume_from: str | os.PathLike | None = None,
     ) -> Self:
         """Fit the model to training data.
 
@@ -350,6 +352,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             A validation set of one's own, like ``X``, ``y`` and ``sample_weight``. It fills ``validation_scores_`` and
             ``validation_loss_curve_``, and ``early_stopping`` goes by it instead of holding out samples. Not for
             'lbfgs'.
+        resume_from : path, default=None
+            A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
+            if it had not stopped. ``X``, ``y`` and the parameters must be the same as then. Not for 'lbfgs'.
 
         Returns
         -------
@@ -361,7 +366,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
-        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks

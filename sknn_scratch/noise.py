@@ -5,7 +5,7 @@ Both keep a network from relying on single units or on the exact values of singl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,15 @@ class TrainingNoise:
     def restart(self) -> None:
         """Begin again with the first draw."""
         self._generator = np.random.default_rng(self._seed)
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """Where the generator is, from which the next draws follow."""
+        return self._generator.bit_generator.state
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self._generator.bit_generator.state = state
 
     def draw_mask(self, layer: int, out: NDArray) -> None:
         """Fill ``out`` with the factors 0 and ``1 / (1 - rate)`` of layer ``layer``, of which 0 is the input."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,7 +18,15 @@ from sknn_scratch.network import Network
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
 
-__all__ = ["Listener", "MinibatchSettings", "Progress", "TrainingData", "train_lbfgs", "train_minibatches"]
+__all__ = [
+    "Listener",
+    "MinibatchSettings",
+    "MinibatchTraining",
+    "Progress",
+    "TrainingData",
+    "TrainingState",
+    "train_lbfgs",
+]
 
 # How a training run can end.
 CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
@@ -150,7 +159,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class MinibatchSettings:
-    """Settings of ``train_minibatches``, named as the estimators' parameters are."""
+    """Settings of ``MinibatchTraining``, named as the estimators' parameters are."""
 
     batch_size: int
     max_iter: int
@@ -212,19 +221,52 @@ class _Minibatches:
         if data.sample_weight is not None:
             self._read_weight = _RowReader(data.sample_weight, batch_size).read
         self._n_rows, self._batch_size, self._rng = data.n_rows, batch_size, rng
-        self._order = data.rows
+        self.order = data.rows
         if rng is not None and data.rows is None:
-            self._order = np.arange(data.n_rows)
+            self.order = np.arange(data.n_rows)
 
     def epoch(self) -> Iterator[tuple[NDArray, NDArray, NDArray | None]]:
         if self._rng is not None:
-            assert self._order is not None
-            self._order = self._order[self._rng.permutation(self._n_rows)]
+            assert self.order is not None
+            self.order = self.order[self._rng.permutation(self._n_rows)]
         for start in range(0, self._n_rows, self._batch_size):
             rows: NDArray | slice = slice(start, start + self._batch_size)
-            if self._order is not None:
-                rows = self._order[rows]
+            if self.order is not None:
+                rows = self.order[rows]
             yield self._read_X(rows), self._read_y(rows), self._read_weight(rows)
+
+
+@dataclass
+class TrainingState:
+    """All that a run of ``MinibatchTraining`` goes on from, after an epoch.
+
+    Attributes
+    ----------
+    parameters : ndarray of shape (n_parameters,)
+    optimizer : Optimizer
+    schedule : Schedule
+    progress : Progress
+    order : ndarray of int or None
+        The rows in the order of the last epoch.
+    rng_state : tuple
+        Of the RandomState.
+    noise_state : dict or None
+        Of the generator of noise and dropout.
+    best_parameters : ndarray of shape (n_parameters,) or None
+        Those of the epoch with the best validation score, with early stopping.
+    recent : list of ndarray
+        The parameters of the last epochs, if they are averaged.
+    """
+
+    parameters: NDArray
+    optimizer: Optimizer
+    schedule: Schedule
+    progress: Progress
+    order: NDArray | None
+    rng_state: Any
+    noise_state: Any
+    best_parameters: NDArray | None
+    recent: list[NDArray]
 
 
 class _RecentMean:
@@ -243,6 +285,16 @@ class _RecentMean:
     def epoch_ended(self) -> None:
         self._recent.append(self._network.parameters.copy())
 
+    @property
+    def parameters(self) -> list[NDArray]:
+        """Those of each epoch."""
+        return list(self._recent)
+
+    @parameters.setter
+    def parameters(self, of_epochs: list[NDArray]) -> None:
+        self._recent.clear()
+        self._recent.extend(of_epochs)
+
     def install(self) -> None:
         """Give the network the mean."""
         if self._recent:
@@ -253,18 +305,8 @@ class _RecentMean:
         self._network.parameters[...] = self._recent[-1]
 
 
-def train_minibatches(
-    network: Network,
-    data: TrainingData,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    progress: Progress,
-    settings: MinibatchSettings,
-    rng: np.random.RandomState,
-    validate: Callable[[], tuple[float, float]] | None = None,
-    listener: Listener | None = None,
-) -> str:
-    """Train by minibatch gradient descent.
+class MinibatchTraining:
+    """A run of minibatch gradient descent.
 
     Parameters
     ----------
@@ -275,76 +317,142 @@ def train_minibatches(
     optimizer : Optimizer
         Started.
     schedule : Schedule
+        Started.
     progress : Progress
         From ``Progress.next_run``, which is told whether there is early stopping; changed in place.
     settings : MinibatchSettings
     rng : RandomState
         Shuffles the rows, once per epoch.
-    validate : callable, default=None
-        Returns loss and score of the network's parameters on a validation set; the larger the score the better. Called
-        after each epoch.
-    listener : Listener, default=None
-        Is told of each epoch, and can stop training.
-
-    Returns
-    -------
-    outcome : str
-        CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
-
-    Raises
-    ------
-    ValueError
-        At the end of the epoch in which the loss or a parameter becomes infinite or NaN.
     """
-    minibatches = _Minibatches(data, settings.batch_size, rng if settings.shuffle else None)
-    early_stopping = progress.best_loss is None
-    best_parameters = network.parameters.copy() if early_stopping else None
-    recent_mean = _RecentMean(network, settings.average) if settings.average > 1 else None
-    outcome = MAX_ITER_REACHED
-    try:
-        for _ in range(settings.max_iter):
-            if listener is not None:
-                listener.epoch_begins()
-            loss = _train_epoch(network, minibatches, optimizer, schedule.learning_rate, settings.max_grad_norm)
-            _check_finite(
-                loss,
-                [network.parameters, *optimizer.vectors],
-                f"epoch {progress.n_iter + 1}",
-                schedule.learning_rate_init,
-            )
-            if recent_mean is not None:
-                recent_mean.epoch_ended()
-                recent_mean.install()
-            validation = None if validate is None else validate()
-            is_best = progress.add_epoch(loss, validation, settings.tol)
-            if is_best and best_parameters is not None:
-                best_parameters[...] = network.parameters
-            if recent_mean is not None:
-                recent_mean.remove()
-            progress.t += data.n_rows
-            schedule.epoch_ended(progress.t)
-            if settings.verbose:
-                print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
-                if validation is not None:
-                    print(f"Validation score: {validation[1]:f}")
-            if listener is not None and listener.epoch_ended():
-                outcome = STOPPED
-                break
-            if progress.no_improvement_count > settings.n_iter_no_change:
-                stop, action = schedule.plateau_reached()
-                if settings.verbose:
-                    print(_plateau_message(early_stopping, settings), action)
-                if stop:
+
+    def __init__(
+        self,
+        network: Network,
+        data: TrainingData,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        progress: Progress,
+        settings: MinibatchSettings,
+        rng: np.random.RandomState,
+    ):
+        self._network, self._data, self._settings, self._rng = network, data, settings, rng
+        self._optimizer, self._schedule, self.progress = optimizer, schedule, progress
+        self._minibatches = _Minibatches(data, settings.batch_size, rng if settings.shuffle else None)
+        self._early_stopping = progress.best_loss is None
+        self._best_parameters = network.parameters.copy() if self._early_stopping else None
+        self._recent_mean = _RecentMean(network, settings.average) if settings.average > 1 else None
+        self._had_converged = False
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples, those included that are held out."""
+        return self._data.X.shape[0]
+
+    def run(self, validate: Callable[[], tuple[float, float]] | None = None, listener: Listener | None = None) -> str:
+        """Train until the schedule, the listener or ``settings.max_iter`` ends it.
+
+        Parameters
+        ----------
+        validate : callable, default=None
+            Returns loss and score of the network's parameters on a validation set; the larger the score the better.
+            Called after each epoch.
+        listener : Listener, default=None
+            Is told of each epoch, and can stop training.
+
+        Returns
+        -------
+        outcome : str
+            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
+
+        Raises
+        ------
+        ValueError
+            At the end of the epoch in which the loss or a parameter becomes infinite or NaN.
+        """
+        outcome = CONVERGED if self._had_converged else MAX_ITER_REACHED
+        try:
+            while outcome == MAX_ITER_REACHED and self.progress.n_iter < self._settings.max_iter:
+                if listener is not None:
+                    listener.epoch_begins()
+                self._train_epoch(validate)
+                converged = self._has_converged()
+                if listener is not None and listener.epoch_ended():
+                    outcome = STOPPED
+                elif converged:
                     outcome = CONVERGED
-                    break
-                progress.no_improvement_count = 0
-    except KeyboardInterrupt:
-        outcome = INTERRUPTED
-    if best_parameters is not None:
-        network.parameters[...] = best_parameters
-    elif recent_mean is not None:
-        recent_mean.install()
-    return outcome
+        except KeyboardInterrupt:
+            outcome = INTERRUPTED
+        if self._best_parameters is not None:
+            self._network.parameters[...] = self._best_parameters
+        elif self._recent_mean is not None:
+            self._recent_mean.install()
+        return outcome
+
+    def _train_epoch(self, validate: Callable[[], tuple[float, float]] | None) -> None:
+        """Train for an epoch and record what it reached."""
+        network, progress, schedule, settings = self._network, self.progress, self._schedule, self._settings
+        loss = _train_epoch(network, self._minibatches, self._optimizer, schedule.learning_rate, settings.max_grad_norm)
+        vectors = [network.parameters, *self._optimizer.vectors]
+        _check_finite(loss, vectors, f"epoch {progress.n_iter + 1}", schedule.learning_rate_init)
+        if self._recent_mean is not None:
+            self._recent_mean.epoch_ended()
+            self._recent_mean.install()
+        validation = None if validate is None else validate()
+        is_best = progress.add_epoch(loss, validation, settings.tol)
+        if is_best and self._best_parameters is not None:
+            self._best_parameters[...] = network.parameters
+        if self._recent_mean is not None:
+            self._recent_mean.remove()
+        progress.t += self._data.n_rows
+        schedule.epoch_ended(progress.t)
+        if settings.verbose:
+            print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
+            if validation is not None:
+                print(f"Validation score: {validation[1]:f}")
+
+    def _has_converged(self) -> bool:
+        """Return whether the schedule ends training at a plateau."""
+        if self.progress.no_improvement_count <= self._settings.n_iter_no_change:
+            return False
+        stop, action = self._schedule.plateau_reached()
+        if self._settings.verbose:
+            print(_plateau_message(self._early_stopping, self._settings), action)
+        if not stop:
+            self.progress.no_improvement_count = 0
+        return stop
+
+    def state(self) -> TrainingState:
+        """Return a copy of all that training goes on from, as it is after an epoch."""
+        return copy.deepcopy(
+            TrainingState(
+                parameters=self._network.parameters,
+                optimizer=self._optimizer,
+                schedule=self._schedule,
+                progress=self.progress,
+                order=self._minibatches.order,
+                rng_state=self._rng.get_state(),
+                noise_state=None if self._network.noise is None else self._network.noise.state,
+                best_parameters=self._best_parameters,
+                recent=[] if self._recent_mean is None else self._recent_mean.parameters,
+            )
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on from a state instead of from the start."""
+        self._network.parameters[...] = state.parameters
+        self._optimizer.resume(state.optimizer)
+        self._schedule.resume(state.schedule)
+        vars(self.progress).update(vars(copy.deepcopy(state.progress)))
+        self._minibatches.order = state.order
+        self._rng.set_state(state.rng_state)
+        # A plateau that does not end training sets the count to 0.
+        self._had_converged = state.progress.no_improvement_count > self._settings.n_iter_no_change
+        if self._network.noise is not None:
+            self._network.noise.state = state.noise_state
+        if self._best_parameters is not None:
+            self._best_parameters[...] = state.best_parameters
+        if self._recent_mean is not None:
+            self._recent_mean.parameters = state.recent
 
 
 def _train_epoch(

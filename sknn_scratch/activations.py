@@ -55,7 +55,15 @@ class Activation(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        own = vars(cls).keys()
+        if "derivative" in own and not {"multiply_derivative", "needs_input"} & own:
+            cls.needs_input = True
         for formula, in_place in (("value", "apply"), ("derivative", "multiply_derivative")):
+            # What a subclass says takes the place of what its base class says about the same.
+            if formula in own and in_place not in own:
+                setattr(cls, in_place, getattr(Activation, in_place))
+            elif in_place in own and formula not in own:
+                setattr(cls, formula, getattr(Activation, formula))
             if all(getattr(cls, name) is getattr(Activation, name) for name in (formula, in_place)):
                 raise TypeError(f"{cls.__name__} must define {formula}(z) or {in_place}, got neither.")
 

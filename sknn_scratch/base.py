@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
@@ -176,7 +177,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
             carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental) and checkpoint is None
             data = self._check_data(X, y, sample_weight, carry_on=carry_on, incremental=incremental, classes=classes)
             validation_data = self._check_validation_data(*validation, dtype=data.X.dtype)
-            if self.scoring is not None and validation_data is None and not self.early_stopping:
+            if self._ignores_scoring(validation_data, incremental):
                 message = f"scoring={self.scoring!r} has no effect without early_stopping=True or X_val."
                 warnings.warn(message, UserWarning, stacklevel=4)
             if checkpoint is not None:
@@ -188,6 +189,11 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         if advice is not None:
             warnings.warn(*advice, stacklevel=4)
         return self
+
+    def _ignores_scoring(self, validation_data: TrainingData | None, incremental: bool) -> bool:
+        """Return whether there is nothing to be scored, where there could be."""
+        possible = self.scoring is not None and self.solver != "lbfgs" and not incremental
+        return possible and validation_data is None and not self.early_stopping
 
     def _check_data(
         self,
@@ -218,6 +224,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
             raise ValueError("X_val cannot be used with solver='lbfgs', which has no epochs to validate.")
         with naming("X_val"):
             X_val = check_samples(self, X_val, reset=False, dtype=dtype)
+        if X_val.shape[0] < 2:
+            raise ValueError("X_val has 1 sample; at least 2 are needed.")
         with naming("y_val"):
             encoded = self._encode_targets(X_val, y_val, carry_on=True, incremental=True, classes=None)
         with naming("sample_weight_val"):
@@ -230,6 +238,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
 
     def _build_network(self, data: TrainingData, carry_on: bool, rng: np.random.RandomState) -> Network:
         """Return the network for these samples, with initial parameters or those that were fitted before."""
+        fitted_loss: Any = getattr(self, "_loss", None)
         self._loss = self._make_loss()
         self._loss.check_targets(data.y)
         n_outputs = self._loss.n_raw_outputs(data.y.shape[1])
@@ -245,6 +254,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
             l1_ratio=self.l1_ratio,
         )
         if carry_on:
+            self._check_same_outputs(fitted_loss)
             self._check_same_layers(layer_units)
             network.set_layers(self.coefs_, self.intercepts_)
         else:
@@ -324,9 +334,16 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
             if checkpoint is not None:
                 self._training.restore(checkpoint.state)
             outcome = self._training.run(validate, listener)
+        no_score_counted = self.early_stopping and self._training.no_score_counted
         del self._training, self._validation_rows
         if outcome == INTERRUPTED:
             return "Training interrupted by user.", UserWarning
+        if no_score_counted:
+            message = (
+                f"early_stopping had nothing to go by: every validation score was NaN (scoring={self.scoring!r}). The "
+                "parameters are those of the last epoch."
+            )
+            return message, UserWarning
         if outcome == MAX_ITER_REACHED and not incremental:
             message = (
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
@@ -408,7 +425,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         return validate
 
     def _make_scorer(
-        self, X: Any, rows: NDArray | slice, truth: NDArray, weights: NDArray | None
+        self, X: Any, rows: NDArray | slice, truth: Any, weights: NDArray | None
     ) -> Callable[[], float] | None:
         """Return what ``scoring`` says about the validation set, unless that needs no scorer."""
         if self.scoring is None or self.scoring == "loss":
@@ -418,7 +435,12 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         if hasattr(model, "feature_names_in_"):
             del model.feature_names_in_
         scorer, X = check_scoring(model, self.scoring), X[rows]
-        parameters = {} if weights is None else {"sample_weight": weights}
+        if issparse(truth):
+            truth = np.asarray(truth.todense())
+        takes_weights = any(
+            p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in inspect.signature(scorer).parameters.values()
+        )
+        parameters = {"sample_weight": weights} if takes_weights and weights is not None else {}
         return lambda: float(scorer(model, X, truth, **parameters))
 
     def _check_stochastic(self) -> bool:
@@ -437,6 +459,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
             f"A model with layers of {fitted} units cannot be trained further as one of {layer_units} units: keep "
             "hidden_layer_sizes and the number of outputs of y, or start anew with fit and warm_start=False."
         )
+
+    def _check_same_outputs(self, fitted_loss: Loss) -> None:
+        """Raise ValueError if the outputs mean something else with the loss than with that of the last fit."""
+        counts = self._loss.n_raw_outputs(1), fitted_loss.n_raw_outputs(1)
+        if counts != (1, 1) and (counts[0] != counts[1] or type(self._loss) is not type(fitted_loss)):
+            raise ValueError(
+                f"A model fitted with {fitted_loss!r} cannot be trained further with {self._loss!r}: their outputs mean "
+                "different things. Start anew with fit and warm_start=False."
+            )
 
     def _batch_size(self, n_rows: int) -> int:
         if self.batch_size == "auto":
@@ -473,6 +504,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
 
     def _make_progress(self, carry_on: bool, validated: bool) -> Progress:
         early_stopping = bool(self.early_stopping) and self.solver != "lbfgs"
+        scored_by = early_stopping, self.scoring
+        comparable = getattr(self, "_scored_by", scored_by) == scored_by
+        self._scored_by = scored_by
         if not carry_on:
             return Progress().next_run(early_stopping, validated)
         return Progress(
@@ -482,7 +516,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
             best_loss=self.best_loss_,
             validation_scores=self.validation_scores_,
             validation_loss_curve=self.validation_loss_curve_,
-            best_validation_score=self.best_validation_score_,
+            best_validation_score=self.best_validation_score_ if comparable else None,
             no_improvement_count=self._no_improvement_count,
         ).next_run(early_stopping, validated)
 
@@ -523,7 +557,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
     ) -> tuple[list[NDArray], list[NDArray]]:
         """Return the gradient that training descends, at the fitted parameters, with all samples as one minibatch.
 
-        The penalty is included; nothing is dropped and no noise is added.
+        The penalty is included, and ``class_weight``, as the parameters now are; nothing is dropped and no noise is
+        added.
 
         Parameters
         ----------
@@ -552,7 +587,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
             self._loss,
             self.alpha,
             X.dtype,
-            fit_intercept=self.fit_intercept,
+            fit_intercept=self.fit_intercept or any(biases.any() for biases in self.intercepts_),
             l1_ratio=self.l1_ratio,
         )
         network.set_layers(self.coefs_, self.intercepts_)

@@ -31,15 +31,21 @@ __all__ = ["MLPFromScratchClassifier"]
 def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
     """Raise AttributeError, so that ``hasattr`` says no to ``predict_proba``, if the loss gives no probabilities."""
     given = classifier.loss
-    loss = CLASSIFIER_LOSSES.get(given) if isinstance(given, str) else given
+    loss: Any = CLASSIFIER_LOSSES.get(given) if isinstance(given, str) else given
+    loss = getattr(classifier, "_loss", loss)  # that of the fit, if there was one
     if not getattr(loss, "gives_probabilities", False):
-        raise AttributeError(f"loss={classifier.loss!r} gives no probabilities; use decision_function.")
+        raise AttributeError(f"loss={given!r} gives no probabilities; use decision_function.")
     return True
 
 
 def _column_per_class(raw_output: NDArray) -> NDArray:
     """Return the raw output with a column per class: the first of two classes has the second's, negated."""
     return np.hstack([-raw_output, raw_output]) if raw_output.shape[1] == 1 else raw_output
+
+
+def _are_of_several(classes: Any) -> bool:
+    """Return whether ``classes`` is a list of the classes of several targets."""
+    return isinstance(classes, list | tuple) and any(np.ndim(of_one) > 0 for of_one in classes)
 
 
 class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
@@ -139,7 +145,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         that are left out), or 'balanced' for ``n_samples / (n_classes * n_samples_of_the_class)``. For multilabel
         targets each column counts as two classes, a dict from its number gives the weight of its ones, and a sample's
         weights are multiplied. 'balanced' is not for ``partial_fit``, which does not see all samples. With several
-        targets 'balanced' multiplies the weights of all of them, and a dict is not allowed.
+        targets 'balanced' multiplies the weights of all of them, and a dict is not allowed. A validation set is weighed
+        in the same way.
     l1_ratio : float, default=0.0
         Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
         sum(W**2))``, in [0, 1].
@@ -245,6 +252,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     0.97
     """
 
+    _coder: LabelCoder | MultiOutputCoder
     _constraints: ClassVar[dict[str, Constraint]] = {
         **BaseMLP._constraints,
         "loss": Component(CLASSIFIER_LOSSES, Loss, excluded=tuple(REGRESSOR_LOSSES.values())),
@@ -517,7 +525,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return self._coder.decode(probability, threshold=0.5 if self._loss.gives_probabilities else 0)
 
     def _encode_targets(self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: Any) -> NDArray:
-        y, target_type = check_labels(self, y, X.shape[0])
+        several = _are_of_several(classes) or (carry_on and isinstance(self._coder, MultiOutputCoder))
+        y, target_type = check_labels(self, y, X.shape[0], multioutput=several)
         if not carry_on:
             if incremental and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")

@@ -191,6 +191,8 @@ class DropoutRates:
 
     def allows(self, value: Any) -> bool:
         rate = Number(Real, "[0, 1)")
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
         return all(map(rate.allows, value)) if isinstance(value, list | tuple) else rate.allows(value)
 
     def __str__(self) -> str:

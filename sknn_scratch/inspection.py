@@ -164,7 +164,7 @@ class InspectionMixin:
         """
         check_is_fitted(self)
         X = check_samples(self, X, reset=False)
-        gradients = input_gradients(
-            X, self.coefs_, self.intercepts_, self._hidden_activations, self._loss.link if is_regressor(self) else None
-        )
+        link = self._loss.link if is_regressor(self) else None
+        with np.errstate(over="ignore", invalid="ignore"):
+            gradients = input_gradients(X, self.coefs_, self.intercepts_, self._hidden_activations, link)
         return gradients[:, 0] if self.n_outputs_ == 1 else gradients

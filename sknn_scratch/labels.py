@@ -112,12 +112,16 @@ class MultiOutputCoder:
     multilabel = False
 
     def __init__(self, y: NDArray, classes: Any = None):
-        n_targets = y.shape[1]
+        given = self._one_each(classes, y.shape[1])
+        self.coders = [LabelCoder(column, "multiclass", c) for column, c in zip(y.T, given, strict=True)]
+
+    def _one_each(self, classes: Any, n_targets: int) -> list[Any]:
+        """Return ``classes`` as a list with an entry, perhaps None, for each target."""
         if classes is None:
-            classes = [None] * n_targets
-        elif not isinstance(classes, list | tuple) or len(classes) != n_targets:
+            return [None] * n_targets
+        if not isinstance(classes, list | tuple) or len(classes) != n_targets:
             raise ValueError(f"classes must be a list of {n_targets} arrays, one for each target; got {classes!r}.")
-        self.coders = [LabelCoder(column, "multiclass", c) for column, c in zip(y.T, classes, strict=True)]
+        return list(classes)
 
     @property
     def classes(self) -> list[NDArray]:
@@ -134,7 +138,7 @@ class MultiOutputCoder:
         n_targets = len(self.coders)
         if getattr(y, "ndim", 1) != 2 or y.shape[1] != n_targets:
             raise ValueError(f"y is {target_type} of shape {y.shape}, but the model was fitted on {n_targets} columns.")
-        given = [None] * n_targets if classes is None else classes
+        given = self._one_each(classes, n_targets)
         for position, (coder, column, c) in enumerate(zip(self.coders, y.T, given, strict=True)):
             try:
                 coder.check(column, "multiclass", c, all_classes=all_classes)

@@ -150,10 +150,21 @@ class IncreasingLink(Link):
         out[...] = np.cumsum(steps, axis=2).reshape(out.shape)
 
     def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        groups = (array.reshape(len(array), -1, self.n_columns) for array in (gradient, prediction))
-        of_p, p = groups
+        p = prediction.reshape(len(prediction), -1, self.n_columns)
+        self.pull_back(gradient, -np.expm1(p[..., :-1] - p[..., 1:]))
+
+    def slopes(self, raw_output: NDArray) -> NDArray:
+        """Return the derivative of each step from one column of a group to the next, of shape (n_samples, -1, n - 1).
+
+        From the raw output it is exact; differences of large predictions have few digits.
+        """
+        return expit(raw_output.reshape(len(raw_output), -1, self.n_columns)[..., 1:])
+
+    def pull_back(self, gradient: NDArray, slopes: NDArray) -> None:
+        """Turn ``gradient``, the derivative with respect to ``p``, into the one with respect to ``z``, in place."""
+        of_p = gradient.reshape(len(gradient), -1, self.n_columns)
         of_z = np.cumsum(of_p[..., ::-1], axis=2)[..., ::-1]
-        of_z[..., 1:] *= -np.expm1(p[..., :-1] - p[..., 1:])
+        of_z[..., 1:] *= slopes
         gradient[...] = of_z.reshape(gradient.shape)
 
 

@@ -86,6 +86,7 @@ OF_STOCHASTIC_SOLVERS = (
     "validation_fraction",
     "n_iter_no_change",
     "max_grad_norm",
+    "scoring",
 )
 OF_OPTIMIZERS = ("momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "weight_decay")
 # Parameters that need many steps, each on other draws or samples; with what they mean when they are off.
@@ -150,13 +151,16 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
             f"activation has {len(given)} entries, but hidden_layer_sizes={estimator.hidden_layer_sizes!r} makes "
             f"{n_hidden} hidden layers."
         )
-    return [ACTIVATIONS[item]() if isinstance(item, str) else item for item in given]
+    return [ACTIVATIONS[item]() if isinstance(item, str) else clone(item) for item in given]
 
 
 def dropout_rates(estimator: Any, n_hidden: int) -> list[float]:
     """Return one for the input and one for each hidden layer; a single number is that of the hidden layers."""
     given = estimator.dropout
-    if not isinstance(given, list | tuple):
+    if not isinstance(given, list | tuple | np.ndarray):
+        if given and not n_hidden:
+            message = f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features."
+            warnings.warn(message, UserWarning, stacklevel=8)
         return [0.0] + [float(given)] * n_hidden
     if len(given) != n_hidden + 1:
         raise ValueError(

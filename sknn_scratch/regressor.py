@@ -46,11 +46,14 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         What the output is judged by; the penalty is added to its mean over the samples. For the conditional mean
 
         - 'squared_error': half the squared error
-        - 'huber', 'log_cosh': the same near the target, linear far from it
         - 'poisson', 'gamma', 'tweedie': half the deviance, with the exponential of the output as the prediction; for
           targets that are not negative ('gamma': positive)
 
-        and for the median or another quantile
+        for something between mean and median, which outliers move little
+
+        - 'huber', 'log_cosh': half the squared error near the target, linear far from it
+
+        for the median or another quantile
 
         - 'absolute_error': the absolute error
         - 'quantile': the pinball loss, by default of the median; several quantiles at once with
@@ -344,7 +347,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training samples. float32 and float64 are kept and not copied; other types become float64.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; not negative with ``loss="poisson"``.
+            Targets; not negative with the losses 'poisson' and 'tweedie', positive with 'gamma'.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default.
         X_val, y_val, sample_weight_val : default=None
@@ -379,7 +382,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; not negative with ``loss="poisson"``.
+            Targets; not negative with the losses 'poisson' and 'tweedie', positive with 'gamma'.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default.
 
@@ -425,7 +428,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             return point
         std = self._loss.standard_deviation(prediction, self._n_targets)
         if std is None:
-            raise ValueError(f"return_std=True needs loss='gaussian_nll', got loss={self.loss!r}.")
+            raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {self._loss!r}.")
         return point, std[:, 0] if self._n_targets == 1 else std
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:

@@ -382,11 +382,16 @@ class MinibatchTraining:
                     outcome = CONVERGED
         except KeyboardInterrupt:
             outcome = INTERRUPTED
-        if self._best_parameters is not None:
+        if self._best_parameters is not None and not self.no_score_counted:
             self._network.parameters[...] = self._best_parameters
         elif self._recent_mean is not None:
             self._recent_mean.install()
         return outcome
+
+    @property
+    def no_score_counted(self) -> bool:
+        """Whether there were validation scores, and all were NaN, so that no epoch was the best."""
+        return bool(self.progress.validation_scores) and self.progress.best_validation_score == -np.inf
 
     def _train_epoch(self, validate: Callable[[], tuple[float, float]] | None) -> None:
         """Train for an epoch and record what it reached."""

@@ -32,7 +32,8 @@ def naming(array_name: str) -> Iterator[None]:
         if re.search(rf"\b{array_name}\b", str(error)):
             raise
         error_type = TypeError if isinstance(error, TypeError) else ValueError
-        raise error_type(f"{array_name} cannot be used: {error}") from error
+        reason = re.sub(r"^\w+ cannot be used: ", "", str(error))
+        raise error_type(f"{array_name} cannot be used: {reason}") from error
 
 
 def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DTypeLike | tuple = FLOAT_DTYPES) -> NDArray:
@@ -116,8 +117,10 @@ def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtyp
     return _cast("y", y, dtype)
 
 
-def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDArray, str]:
+def check_labels(estimator: BaseEstimator, y: Any, n_samples: int, multioutput: bool = False) -> tuple[NDArray, str]:
     """Return classification targets and their type.
+
+    With ``multioutput`` columns of labels are several targets, also if they happen to hold but two different labels.
 
     Returns
     -------
@@ -141,9 +144,11 @@ def check_labels(estimator: BaseEstimator, y: Any, n_samples: int) -> tuple[NDAr
             f"labels, or for multilabel targets a matrix of 0 and 1; {hint}."
         )
     if target_type == "multilabel-indicator":
-        values = np.unique(y.data if hasattr(y, "tocsr") else y)
-        if np.count_nonzero(values) > 1:
-            raise ValueError(f"y is a matrix of labels, which must be 0 or 1; got {values}.")
+        values = np.unique(y.data if issparse(y) else y)
+        if multioutput or np.count_nonzero(values) > 1:
+            target_type = "multiclass-multioutput"
+    if target_type == "multiclass-multioutput" and issparse(y):
+        raise ValueError("y is a sparse matrix, which must be one of 0 and 1: several targets are a dense array.")
     return y, target_type
 
 

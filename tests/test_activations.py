@@ -113,3 +113,35 @@ def test_an_activation_of_ones_own():
 
 def test_classes_are_exported():
     assert isinstance(activations.ACTIVATIONS["tanh"](), Tanh)
+
+
+def test_what_a_subclass_says_counts():
+    """A formula takes the place of all that the base class says about the same."""
+
+    class Triple(ACTIVATIONS["tanh"]):
+        def value(self, z):
+            return 3 * z
+
+        def derivative(self, z):
+            return np.full_like(z, 3)
+
+    class Doubled(ACTIVATIONS["gelu"]):
+        def apply(self, z, out):
+            np.multiply(z, 2, out=out)
+
+    z = np.random.RandomState(0).randn(4, 3)
+    out, delta = np.empty_like(z), np.ones_like(z)
+    Triple().apply(z, out)
+    Triple().multiply_derivative(delta, z, out.copy())
+    assert_array_equal(out, 3 * z)
+    assert_array_equal(delta, np.full_like(z, 3))
+    assert Triple.needs_input
+    assert_array_equal(Doubled().value(z), 2 * z)
+
+
+def test_activations_are_the_models_own():
+    X, y = make_task("regression")
+    model = our_estimator("regression", activation=LeakyReLU(0.1), solver="lbfgs", max_iter=20, tol=1).fit(X, y)
+    before = model.predict(X)
+    model.set_params(**{"activation__" + next(iter(LeakyReLU().get_params())): 0.9})
+    assert_array_equal(model.predict(X), before)

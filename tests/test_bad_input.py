@@ -267,8 +267,10 @@ BAD_LABELS = {
     "missing pandas string": (pd.Series([None, *["a"] * 149], dtype="string"), "y contains <NA>"),
     "mixed frame": (pd.DataFrame({"y": ["a", *y[1:]]}), "y mixes labels"),
     "numbers as objects": (y.astype(object), "Unknown label type: y is unknown.*numeric dtype"),
-    "labels 1 and 2": (np.tile([[1, 2]], (150, 1)), r"y is a matrix of labels, which must be 0 or 1; got \[1 2\]"),
-    "labels -1 and 1": (np.tile([[-1, 1]], (150, 1)), r"must be 0 or 1; got \[-1  1\]"),
+    "sparse labels 1 and 2": (
+        sparse.csr_matrix(np.tile([[1, 2]], (150, 1))),
+        "y is a sparse matrix, which must be one of",
+    ),
     "mixed": (["a", *y[1:]], "y mixes labels of different types: .*int.*, str"),
     "mixed object": (np.array(["a", *y[1:]], dtype=object), "y mixes labels"),
     "3-d": (np.zeros((150, 1, 1)), "y"),
@@ -503,6 +505,7 @@ def test_ignored_parameters_warn():
 def test_every_parameter_that_is_ignored_warns(solver, name):
     other = {"batch_size": 50, "learning_rate": "adaptive", "shuffle": False, "nesterovs_momentum": False}
     other |= {"early_stopping": True, "n_iter_no_change": 3, "max_fun": 99, "validation_fraction": 0.2, "power_t": 0.4}
+    other["scoring"] = "loss"
     estimator = MLPFromScratchClassifier(solver=solver, max_iter=2, **{name: other.get(name, 0.5)})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

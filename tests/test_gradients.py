@@ -38,7 +38,7 @@ REGRESSION = [
 ]
 LOSSES = [
     *((f"{loss!r}-softmax", started(clone(loss), True), 3) for loss in CLASSIFICATION),
-    *((f"{loss!r}-{n}", started(clone(loss)), n) for loss in CLASSIFICATION for n in (1, 3)),
+    *((f"{loss!r}-{n}", started(clone(loss)), n) for loss in CLASSIFICATION for n in (1, 2)),
     *((f"{loss!r}-{n}", started(clone(loss)), n) for loss in REGRESSION for n in (1, 2)),
 ]
 
@@ -164,6 +164,15 @@ def test_check_gradients(capsys, task, activation):
     assert check_gradients(estimator, X, y, np.arange(1.0, 151)) < 1e-6
     assert "parameters in layer" in capsys.readouterr().out
     assert not hasattr(estimator, "n_features_in_")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_check_gradients_knows_kinks(task, seed):
+    """With many samples some unit is always within a step of the kink of its ReLU."""
+    X, y = make_task(task)
+    X, y = np.tile(X, (8, 1)) + np.random.RandomState(seed).randn(1200, 8), np.tile(y, 8)
+    check_gradients(our_estimator(task, hidden_layer_sizes=100), X, y, random_state=seed, verbose=False)
 
 
 def test_check_gradients_finds_a_wrong_derivative():

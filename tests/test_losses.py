@@ -308,8 +308,70 @@ def test_mean_and_standard_deviation(n_targets, dtype):
 def test_standard_deviation_only_where_it_is_learnt():
     X, y = make_task("regression")
     model = our_estimator("regression", solver="lbfgs", max_iter=30, tol=1).fit(X, y)
-    with pytest.raises(ValueError, match=r"return_std=True needs loss='gaussian_nll', got loss='squared_error'"):
+    with pytest.raises(ValueError, match=r"return_std=True needs loss='gaussian_nll'; .* fitted with SquaredError"):
         model.predict(X, return_std=True)
+
+
+def test_quantiles_of_large_targets_in_float32():
+    """The derivative comes from the raw output, not from the difference of two large predictions."""
+    raw = np.array([[1e7, 0.0, -1.0]])
+    gradients = [
+        started(Quantile([0.2, 0.5, 0.7])).derivative(np.array([[1e7]], dtype=dtype), raw.astype(dtype))
+        for dtype in (np.float32, np.float64)
+    ]
+    assert_allclose(*gradients, rtol=1e-6)
+
+
+def test_weighted_score_of_several_quantiles():
+    X, y = make_task("regression")
+    weight = np.arange(1.0, 151)
+    model = our_estimator("regression", loss=Quantile([0.2, 0.7]), solver="lbfgs", tol=1).fit(X, y)
+    predicted = model.predict(X)
+    expected = [
+        metrics.d2_pinball_score(y, predicted[:, k], alpha=q, sample_weight=weight) for k, q in ((0, 0.2), (1, 0.7))
+    ]
+    assert model.score(X, y, weight) == pytest.approx(np.mean(expected))
+    huge = np.full((3, 2), np.inf)
+    assert np.isnan(model._score_prediction(y[:3], huge, None))
+
+
+def test_what_a_subclass_says_counts():
+    """A formula takes the place of all that the base class says about the same."""
+
+    class FourthPower(SquaredError):  # noqa: N818
+        def value(self, y, raw_output):
+            return ((raw_output - y) ** 4).sum(axis=1)
+
+        def derivative(self, y, raw_output):
+            return 4 * (raw_output - y) ** 3
+
+    class Half(Huber):
+        def losses_and_gradient(self, y, raw_output, gradient):
+            gradient[...] = raw_output - y
+            return 0.5 * (gradient**2).sum(axis=1)
+
+    y, raw = RNG.randn(5, 2), RNG.randn(5, 2)
+    gradient = np.empty_like(raw)
+    assert_allclose(FourthPower().losses_and_gradient(y, raw, gradient), ((raw - y) ** 4).sum(axis=1))
+    assert_allclose(gradient, 4 * (raw - y) ** 3)
+    assert_allclose(Half(0.1).value(y, raw), 0.5 * ((raw - y) ** 2).sum(axis=1))
+    assert_allclose(Half(0.1).derivative(y, raw), raw - y)
+    with pytest.raises(TypeError, match="OneOnly must define value and derivative, or losses_and_gradient"):
+        type("OneOnly", (SquaredError,), {"value": FourthPower.value})
+
+
+def test_a_fitted_model_keeps_its_loss():
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", loss="hinge", solver="lbfgs", tol=1).fit(X, y).set_params(loss="log_loss")
+    assert not hasattr(model, "predict_proba")
+    model = our_estimator("multiclass", solver="lbfgs", tol=1).fit(X, y).set_params(loss="hinge")
+    assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+    assert not hasattr(clone(model), "predict_proba")
+    X, y = make_task("regression")
+    model = our_estimator("regression", loss=Quantile([0.1, 0.9]), max_iter=1, warm_start=True).partial_fit(X, y)
+    for loss in ("gaussian_nll", "huber", Quantile([0.1, 0.5, 0.9])):
+        with pytest.raises(ValueError, match=r"fitted with Quantile\(q=.*\) cannot be trained further with "):
+            model.set_params(loss=loss).fit(X, y)
 
 
 @pytest.mark.parametrize("loss", [Huber(), SquaredError(), Quantile([0.1, 0.9])], ids=repr)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.utils.class_weight import compute_sample_weight
@@ -107,6 +108,33 @@ def test_partial_fit_and_warm_start():
         our_estimator("binary", warm_start=True, max_iter=1).fit(X, Y).fit(X[Y_ONE > 10], Y[Y_ONE > 10])
 
 
+def test_rows_that_hold_but_two_labels():
+    """Which look like a matrix of labels; what the model was fitted on, or the list of classes, says what they are."""
+    y = np.column_stack([np.arange(150) % 3, Y_ONE // 10 - 1])
+    few, classes = (y < 2).all(axis=1), [np.arange(3)] * 2
+    model = our_estimator("binary", max_iter=5).fit(X, y, X_val=X[few], y_val=y[few])
+    model.loss_gradient(X[few], y[few])
+    model.partial_fit(X[few], y[few]).partial_fit(X[(y > 0).all(axis=1)], y[(y > 0).all(axis=1)])
+    first = our_estimator("binary").partial_fit(X[few], y[few], classes=classes)
+    assert first.partial_fit(X, y).n_outputs_ == 6
+    signs = np.where(X[:, :2] > 0, 1, -1)
+    model = our_estimator("binary", max_iter=300, learning_rate_init=0.02).fit(X, signs)
+    assert [classes.tolist() for classes in model.classes_] == [[-1, 1], [-1, 1]]
+    assert model.score(X, signs) > 0.9
+
+
+def test_wrong_classes():
+    classes = [np.unique(column) for column in Y.T]
+    model = our_estimator("binary").partial_fit(X, Y, classes=classes)
+    for wrong in (classes[:2], 3, [0, 1]):
+        with pytest.raises(ValueError, match="classes must be a list of 3 arrays, one for each target; got"):
+            model.partial_fit(X, Y, classes=wrong)
+    with pytest.raises(ValueError, match=r"In column 1 of y: classes=.* is not the same as on the first call"):
+        model.partial_fit(X, Y, classes=[classes[0], [0, 1, 2], classes[2]])
+    with pytest.raises(ValueError, match="y is a sparse matrix, which must be one of 0 and 1"):
+        our_estimator("binary").fit(X, sparse.csr_matrix(Y))
+
+
 @pytest.mark.parametrize("scoring", [None, "loss"])
 def test_validation_set(scoring):
     model = our_estimator("binary", scoring=scoring, early_stopping=True, max_iter=10)
@@ -125,6 +153,10 @@ def test_class_weight():
     balanced = our_estimator("binary", class_weight="balanced", max_iter=5).fit(X, Y)
     by_hand = our_estimator("binary", max_iter=5).fit(X, Y, compute_sample_weight("balanced", Y))
     assert_allclose(balanced.coefs_[0], by_hand.coefs_[0], rtol=1e-9)
+    weight = np.arange(1.0, 151)
+    weighted = our_estimator("binary", class_weight="balanced", max_iter=5).fit(X, Y, weight)
+    by_hand = our_estimator("binary", max_iter=5).fit(X, Y, weight * compute_sample_weight("balanced", Y))
+    assert_allclose(weighted.coefs_[0], by_hand.coefs_[0], rtol=1e-9)
     with pytest.raises(ValueError, match=r"class_weight=\{10: 2\} does not say which of the 3 targets"):
         our_estimator("binary", class_weight={10: 2}).fit(X, Y)
 

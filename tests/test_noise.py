@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import get_tags
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import check_gradients
@@ -113,6 +114,27 @@ def test_a_rate_of_zero_changes_nothing():
         )
 
 
+@pytest.mark.parametrize(("dropout", "expected"), [([0.1, 0.6, 0.3], (0.1, 0.6, 0.3)), (0.4, (0, 0.4, 0.4))], ids=str)
+def test_every_layer_has_its_own_rate(monkeypatch, dropout, expected):
+    dropped = {0: [], 1: [], 2: []}
+    draw_mask = TrainingNoise.draw_mask
+
+    def spy(noise, layer, out):
+        draw_mask(noise, layer, out)
+        dropped[{8: 0, 20: 1, 30: 2}[out.shape[1]]].append((out == 0).mean())
+
+    monkeypatch.setattr(TrainingNoise, "draw_mask", spy)
+    X, y = make_task("binary")
+    our_estimator("binary", hidden_layer_sizes=(20, 30), dropout=dropout, max_iter=10).fit(X, y)
+    for layer, rate in enumerate(expected):
+        assert (np.mean(dropped[layer]) if dropped[layer] else 0) == pytest.approx(rate, abs=0.02)
+
+
+def test_features_stay_where_only_units_are_dropped():
+    X = np.ones((5, 4))
+    assert TrainingNoise([0.0, 0.5], 0.0, [1]).disturb(X) is X
+
+
 def test_dropout_of_one_layer_only():
     """A single rate is that of the hidden layers; a list starts with the input."""
     X, y = make_task("multiclass")
@@ -129,7 +151,7 @@ def test_calls_of_partial_fit_draw_other_masks():
     X, y = make_task("binary")
     model = our_estimator("binary", dropout=0.5, learning_rate_init=1e-12, batch_size=150, shuffle=False)
     losses = [model.partial_fit(X, y, classes=[10, 20]).loss_ for _ in range(4)]
-    assert len(set(losses)) == 4
+    assert np.diff(np.sort(losses)).min() > 1e-6
     twin = our_estimator("binary", dropout=0.5, learning_rate_init=1e-12, batch_size=150, shuffle=False)
     assert [twin.partial_fit(X, y, classes=[10, 20]).loss_ for _ in range(4)] == losses
 
@@ -172,6 +194,18 @@ def test_not_with_lbfgs(parameters):
     with pytest.raises(ValueError, match=f"{next(iter(parameters))}=.* cannot be used with solver='lbfgs'"):
         our_estimator("binary", solver="lbfgs", **parameters).fit(X, y)
     our_estimator("binary", solver="lbfgs", dropout=[0, 0, 0], input_noise=0, average=1).fit(X, y)
+
+
+def test_no_hidden_layers_to_drop_from():
+    X, y = make_task("binary")
+    with pytest.warns(UserWarning, match=r"dropout=0.5 has no effect without hidden layers; \[0.5\] drops features"):
+        our_estimator("binary", hidden_layer_sizes=(), dropout=0.5, max_iter=2).fit(X, y)
+    our_estimator("binary", dropout=np.array([0.1, 0.2, 0.3]), max_iter=2).fit(X, y)
+
+
+def test_tags():
+    assert get_tags(our_estimator("binary")).input_tags.sparse
+    assert not get_tags(our_estimator("binary", input_noise=0.1)).input_tags.sparse
 
 
 def test_no_noise_on_sparse_samples():
@@ -218,6 +252,17 @@ def test_means_are_validated():
     assert_array_equal(model.loss_curve_, plain.loss_curve_)
     assert model.validation_scores_[0] == plain.validation_scores_[0]
     assert model.validation_scores_[1] != plain.validation_scores_[1]
+
+
+def test_an_interrupt_in_the_first_epoch(monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    X, y = make_task("regression")
+    monkeypatch.setattr("sknn_scratch.network.Network.loss_and_gradient", interrupt)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = our_estimator("regression", average=3).fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
 
 
 def test_no_average_in_partial_fit():

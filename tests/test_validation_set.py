@@ -180,6 +180,7 @@ def test_routing_through_a_pipeline():
 
 
 BAD = {
+    "one sample": ({"X_val": np.ones((1, 8)), "y_val": [10]}, "X_val has 1 sample; at least 2 are needed"),
     "no y": ({"X_val": 1}, "y_val is missing"),
     "no X": ({"y_val": 1}, "X_val is missing"),
     "weights alone": ({"sample_weight_val": 1}, "X_val is missing"),
@@ -203,8 +204,68 @@ def test_bad_validation_sets(given, message):
     assert not hasattr(model, "coefs_")
 
 
+@pytest.mark.parametrize("average", [1, 3])
+def test_scores_that_are_nan_say_nothing(average):
+    """The parameters are then those of the last epoch, not the initial ones."""
+    X, y, X_val, y_val = split("regression")
+    model = our_estimator(
+        "regression", early_stopping=True, scoring=lambda e, X, y: np.nan, max_iter=5, average=average
+    )
+    with pytest.warns(UserWarning, match="early_stopping had nothing to go by: every validation score was NaN"):
+        model.fit(X, y, X_val=X_val, y_val=y_val)
+    expected = our_estimator("regression", max_iter=5, average=average).fit(X, y)
+    assert_array_equal(model.coefs_[0], expected.coefs_[0])
+
+
+def test_the_first_of_equal_epochs_is_kept():
+    X, y, X_val, y_val = split("regression")
+    model = our_estimator("regression", early_stopping=True, scoring=lambda e, X, y: 1.0, max_iter=5)
+    model.fit(X, y, X_val=X_val, y_val=y_val)
+    assert_array_equal(model.coefs_[0], our_estimator("regression", max_iter=1).fit(X, y).coefs_[0])
+
+
+def test_a_scorer_that_takes_no_weights():
+    X, y, X_val, y_val = split("binary")
+    model = our_estimator("binary", scoring=lambda e, X, y: e.score(X, y), class_weight="balanced", max_iter=5)
+    model.fit(X, y, X_val=X_val, y_val=y_val)
+    assert model.validation_scores_[-1] == model.score(X_val, y_val)
+
+
+def test_best_scores_of_another_kind_are_forgotten():
+    """A loss of -0.3 is no worse than an accuracy of 0.9."""
+    X, y, X_val, y_val = split("binary")
+    given = {"X_val": X_val, "y_val": y_val}
+    model = our_estimator("binary", early_stopping=True, warm_start=True, max_iter=10, learning_rate_init=0.02)
+    model.fit(X, y, **given)
+    before = model.coefs_[0].copy()
+    model.set_params(scoring="loss").fit(X, y, **given)
+    assert (model.coefs_[0] != before).any()
+    assert model.best_validation_score_ == max(model.validation_scores_[10:]) < 0
+    # One that was only watched is none of those whose parameters are kept.
+    model = our_estimator("binary", warm_start=True, max_iter=30, learning_rate_init=0.1).fit(X, y, **given)
+    model.set_params(early_stopping=True, learning_rate_init=1.0, max_iter=3).fit(X, y, **given)
+    assert model.score(X_val, y_val) == pytest.approx(model.best_validation_score_)
+
+
+def test_scores_of_sparse_multilabel_targets():
+    X, y, X_val, y_val = split("multilabel")
+    model = our_estimator("multilabel", scoring="roc_auc", max_iter=5)
+    model.fit(X, sparse.csr_matrix(y), X_val=X_val, y_val=sparse.csr_matrix(y_val))
+    assert model.validation_scores_[-1] == pytest.approx(metrics.roc_auc_score(y_val, model.predict_proba(X_val)))
+
+
+def test_dtype_is_that_of_the_training_samples():
+    X, y, X_val, y_val = split("regression")
+    model = our_estimator("regression", max_iter=3)
+    expected = model.fit(X.astype(np.float32), y, X_val=X_val.astype(np.float32), y_val=y_val).validation_loss_curve_
+    assert model.fit(X.astype(np.float32), y, X_val=X_val, y_val=y_val).validation_loss_curve_ == expected
+
+
 def test_other_errors():
     X, y, X_val, y_val = split("binary")
+    with pytest.warns(UserWarning, match="solver='lbfgs' does not use early_stopping=True, scoring='loss'"):
+        our_estimator("binary", solver="lbfgs", early_stopping=True, scoring="loss", tol=1).fit(X, y)
+    our_estimator("binary", scoring="loss").partial_fit(X, y, classes=[10, 20])
     with pytest.raises(ValueError, match="X_val cannot be used with solver='lbfgs'"):
         our_estimator("binary", solver="lbfgs").fit(X, y, X_val=X_val, y_val=y_val)
     with pytest.warns(UserWarning, match="scoring='roc_auc' has no effect without early_stopping=True or X_val"):

@@ -38,6 +38,13 @@ class Loss(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        own = vars(cls).keys()
+        if "losses_and_gradient" in own:
+            # What a subclass says takes the place of all that its base class says about the same.
+            for name in {"value", "derivative"} - own:
+                setattr(cls, name, getattr(Loss, name))
+        elif {"value", "derivative"} & own:
+            cls.losses_and_gradient = Loss.losses_and_gradient  # type: ignore[method-assign]
         in_one = cls.losses_and_gradient is not Loss.losses_and_gradient
         if not in_one and (cls.value is Loss.value or cls.derivative is Loss.derivative):
             raise TypeError(f"{cls.__name__} must define value and derivative, or losses_and_gradient.")

@@ -170,11 +170,14 @@ class Quantile(Loss):
     def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         q = np.array(self.quantiles * y.shape[1], dtype=raw_output.dtype)
         y = np.repeat(y, len(self.quantiles), axis=1)
-        self.link.inverse(raw_output, out=raw_output)
+        link = self.link
+        slopes = link.slopes(raw_output) if isinstance(link, IncreasingLink) else None
+        link.inverse(raw_output, out=raw_output)
         excess = raw_output - y
         gradient[...] = np.where(excess < 0, -q, 1 - q)
         losses = np.add.reduce(gradient * excess, axis=1)
-        self.link.multiply_derivative(gradient, raw_output)
+        if isinstance(link, IncreasingLink) and slopes is not None:
+            link.pull_back(gradient, slopes)
         return losses
 
 

@@ -465,8 +465,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         counts = self._loss.n_raw_outputs(1), fitted_loss.n_raw_outputs(1)
         if counts != (1, 1) and (counts[0] != counts[1] or type(self._loss) is not type(fitted_loss)):
             raise ValueError(
-                f"A model fitted with {fitted_loss!r} cannot be trained further with {self._loss!r}: their outputs mean "
-                "different things. Start anew with fit and warm_start=False."
+                f"A model fitted with {fitted_loss!r} cannot be trained further with {self._loss!r}: their outputs "
+                "mean different things. Start anew with fit and warm_start=False."
             )
 
     def _batch_size(self, n_rows: int) -> int:

@@ -58,6 +58,7 @@ from sknn_scratch.losses import (
     TweedieDeviance,
 )
 from sknn_scratch.optimizers import SGD, Adagrad, Adam, AdamW, Nadam, Optimizer, RMSprop
+from sknn_scratch.plotting import ActivationDisplay, LossCurveDisplay, NetworkDisplay, WeightsDisplay
 from sknn_scratch.regressor import MLPFromScratchRegressor
 from sknn_scratch.schedules import (
     Adaptive,
@@ -78,6 +79,7 @@ __all__ = [
     "SGD",
     "AbsoluteError",
     "Activation",
+    "ActivationDisplay",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -114,11 +116,13 @@ __all__ = [
     "Logistic",
     "LogisticLink",
     "Loss",
+    "LossCurveDisplay",
     "MLPFromScratchClassifier",
     "MLPFromScratchRegressor",
     "Mish",
     "ModelCheckpoint",
     "Nadam",
+    "NetworkDisplay",
     "Normal",
     "OneCycle",
     "Optimizer",
@@ -140,6 +144,7 @@ __all__ = [
     "TanhLink",
     "TweedieDeviance",
     "Uniform",
+    "WeightsDisplay",
     "Zeros",
     "check_gradients",
 ]

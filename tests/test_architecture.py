@@ -26,6 +26,7 @@ LAYERS = [
         "schedules",
         "threads",
         "validation",
+        "weights_file",
     },
     {"losses.base"},
     {"losses.classification", "losses.heads", "losses.regression"},
@@ -35,12 +36,16 @@ LAYERS = [
     {"inspection", "training", "parameters"},
     {"checkpoints"},
     {"callbacks"},
+    {"persistence"},
     {"base"},
-    {"classifier", "gradient_check", "regressor"},
+    {"classifier", "gradient_check", "plotting.drawing", "regressor"},
+    {f"plotting.{name}" for name in ("hidden_layers", "loss_curves", "network_diagram", "weight_images")},
+    {"conversion", "onnx", "plotting"},
     {"__init__"},
 ]
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
-OPTIONAL = {"callbacks": {"rich", "tqdm"}}
+# Optional dependencies of modules, or of all modules of a folder.
+OPTIONAL = {"callbacks": {"rich", "tqdm"}, "onnx": {"skl2onnx"}, "plotting": {"matplotlib"}}
 
 
 def module_name(path):
@@ -74,9 +79,9 @@ def test_imports_point_down(path):
 def test_only_public_names_of_declared_dependencies(path):
     for name in imports(path):
         top = name.partition(".")[0]
-        optional = OPTIONAL.get(module_name(path), set())
+        optional = OPTIONAL.get(module_name(path).partition(".")[0], set())
         assert top in THIRD_PARTY | optional | {"sknn_scratch"} | set(sys.stdlib_module_names)
-        if top in THIRD_PARTY:
+        if top in THIRD_PARTY | optional:
             assert not any(part.startswith("_") for part in name.split(".")), f"{name} is private"
 
 

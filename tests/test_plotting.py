@@ -1,0 +1,434 @@
+"""The displays, by the data of what they draw, and scikit-learn's own displays with our estimators."""
+
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+from sklearn.inspection import DecisionBoundaryDisplay, PartialDependenceDisplay, permutation_importance
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tasks import make_task, our_estimator
+
+from sknn_scratch import (
+    ActivationDisplay,
+    LossCurveDisplay,
+    MLPFromScratchClassifier,
+    MLPFromScratchRegressor,
+    NetworkDisplay,
+    WeightsDisplay,
+)
+from sknn_scratch.plotting.drawing import LINE_COLORS
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    # Drawing for real finds what only a renderer does, such as a label that cannot be laid out.
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+
+
+def fitted(task="multiclass", **parameters):
+    X, y = make_task(task)
+    return our_estimator(task, **{"max_iter": 6, **parameters}).fit(X, y)
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+# Loss curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_loss_curve():
+    model = fitted()
+    display = LossCurveDisplay.from_estimator(model)
+    (line,), (dot,) = display.lines_, display.best_
+    assert_array_equal(line.get_xdata(), np.arange(1, 7))
+    assert_array_equal(line.get_ydata(), model.loss_curve_)
+    assert dot.get_xdata() == [np.argmin(model.loss_curve_) + 1] == display.best_epoch
+    assert dot.get_ydata() == [min(model.loss_curve_)]
+    assert display.score_ax_ is None
+    assert display.figure_ is display.ax_.figure
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("epoch", "loss")
+    assert texts(display.ax_) == ["training loss (best: epoch 6)"]
+
+
+def test_loss_curve_with_validation():
+    model = fitted(early_stopping=True, max_iter=9)
+    model.validation_loss_curve_ = [1 / (1 + epoch) for epoch in range(9)]
+    model.validation_scores_[4] = 2.0
+    display = LossCurveDisplay.from_estimator(model, name="mine", line_kw={"linewidth": 3})
+    expected = [model.loss_curve_, model.validation_loss_curve_, model.validation_scores_]
+    for line, values, style in zip(display.lines_, expected, ["-", "--", ":"], strict=True):
+        assert_array_equal(line.get_ydata(), values)
+        assert line.get_linestyle() == style
+        assert line.get_color() == LINE_COLORS[0]
+        assert line.get_linewidth() == 3
+    assert [line.axes for line in display.lines_] == [display.ax_, display.ax_, display.score_ax_]
+    assert display.best_epoch == [5]
+    assert display.best_[0].axes is display.score_ax_
+    assert_array_equal(display.best_[0].get_xydata(), [[5, 2.0]])
+    assert texts(display.score_ax_) == [
+        "mine: training loss",
+        "mine: validation loss",
+        "mine: validation score (best: epoch 5)",
+    ]
+    del model.validation_scores_
+    assert LossCurveDisplay.from_estimator(model).best_epoch == [9]
+    assert not LossCurveDisplay.from_estimator(model, mark_best=False).best_
+
+
+@pytest.mark.parametrize("given", ["dict", "list", "one by one"])
+def test_loss_curves_overlaid(given):
+    """Each fit has a colour of its own, and all scores share one axis and one legend."""
+    fits = {
+        "first": fitted(early_stopping=True),
+        "second": fitted(random_state=1),
+        "third": fitted(early_stopping=True, max_iter=1),
+    }
+    ax = plt.figure().add_subplot()
+    if given == "one by one":
+        lines = []
+        for name, fit in fits.items():
+            display = LossCurveDisplay.from_estimator(fit, name=name, ax=ax)
+            lines += display.lines_
+    else:
+        display = LossCurveDisplay.from_estimator(fits if given == "dict" else list(fits.values()), ax=ax)
+        lines = display.lines_
+    names = ["fit 1", "fit 2", "fit 3"] if given == "list" else list(fits)
+    assert display.ax_ is ax
+    assert len(ax.figure.axes) == 2
+    assert [line.get_color() for line in lines] == [LINE_COLORS[i] for i in (0, 0, 0, 1, 2, 2, 2)]
+    assert_array_equal(lines[-3].get_ydata(), fits["third"].loss_curve_)
+    assert lines[-3].get_marker() == "."
+    first, third = (int(np.argmax(fits[name].validation_scores_)) + 1 for name in ("first", "third"))
+    assert texts(display.score_ax_) == [
+        f"{names[0]}: training loss",
+        f"{names[0]}: validation loss",
+        f"{names[0]}: validation score (best: epoch {first})",
+        f"{names[1]}: training loss (best: epoch 6)",
+        f"{names[2]}: training loss",
+        f"{names[2]}: validation loss",
+        f"{names[2]}: validation score (best: epoch {third})",
+    ]
+
+
+def test_scores_that_begin_later_end_with_the_losses():
+    X, y = make_task("binary")
+    model = our_estimator("binary", max_iter=3, warm_start=True).fit(X, y)
+    model.set_params(early_stopping=True, max_iter=2).fit(X, y)
+    display = LossCurveDisplay.from_estimator(model)
+    loss, validation_loss, score = display.lines_
+    assert_array_equal(loss.get_xdata(), [1, 2, 3, 4, 5])
+    assert_array_equal(validation_loss.get_xdata(), [4, 5])
+    assert_array_equal(score.get_xdata(), [4, 5])
+
+
+def test_loss_curve_errors():
+    X, y = make_task("binary")
+    with pytest.raises(TypeError, match=r"got Pipeline\. Of a pipeline or a search, pass the fitted perceptron"):
+        LossCurveDisplay.from_estimator(make_pipeline(StandardScaler(), MLPFromScratchClassifier()).fit(X, y))
+    with pytest.raises(NotFittedError):
+        LossCurveDisplay.from_estimator([MLPFromScratchClassifier()])
+    with pytest.raises(ValueError, match="no loss_curve_"):
+        LossCurveDisplay.from_estimator(MLPClassifier(solver="lbfgs", max_iter=3).fit(X, y))
+    with pytest.raises(ValueError, match="name has 2 entries, but train_loss has 1"):
+        LossCurveDisplay(train_loss=[[1.0]], name=["a", "b"])
+    with pytest.raises(ValueError, match="training loss has no epochs"):
+        LossCurveDisplay(train_loss=[[]])
+
+
+# Networks -------------------------------------------------------------------------------------------------------------
+
+
+def test_network_as_lines():
+    model = fitted("binary")
+    display = NetworkDisplay.from_estimator(model)
+    assert not display.axes_
+    for edges, weights in zip(display.edges_, model.coefs_, strict=True):
+        strength = np.asarray(edges.get_array())
+        assert_array_equal(np.sort(strength), np.sort(weights.ravel()))
+        assert (np.diff(np.abs(strength)) >= 0).all()
+        assert (np.diff(edges.get_linewidths()) >= 0).all()
+        assert edges.norm.vmax == -edges.norm.vmin == display.edges_[0].norm.vmax >= np.abs(weights).max()
+    for units, n in zip(display.units_, [8, 6, 5, 1], strict=True):
+        assert len(units.get_offsets()) == n
+    for units, biases in zip(display.units_[1:], model.intercepts_, strict=True):
+        assert_array_equal(units.get_array(), biases)
+    # The line of the weight from the third feature to the second unit joins the two.
+    index = np.flatnonzero(np.asarray(display.edges_[0].get_array()) == model.coefs_[0][2, 1])[0]
+    ends = display.edges_[0].get_segments()[index]
+    assert_allclose(ends, [display.units_[0].get_offsets()[2], display.units_[1].get_offsets()[1]])
+    assert display.units_[0].get_offsets()[0][1] > display.units_[0].get_offsets()[1][1]
+    labels = [label.get_text() for label in display.ax_.get_xticklabels()]
+    assert labels == [
+        "input\n8 features",
+        "hidden 1\n6 units\nrelu",
+        "hidden 2\n5 units\nrelu",
+        "output\n1 unit\nlogistic",
+    ]
+    assert [text.get_text() for text in display.ax_.texts] == [f"x{i}" for i in range(8)] + ["20"]
+
+
+def test_network_as_heat_maps():
+    model = fitted("multioutput", hidden_layer_sizes=(40, 3), activation=["tanh", "gelu"])
+    figure, axes = plt.subplots(1, 2, layout="constrained")
+    display = NetworkDisplay.from_estimator(model, ax=axes[1])
+    assert display.ax_ is axes[1]
+    assert display.figure_ is figure
+    assert not display.edges_
+    assert len(display.axes_) == 3
+    for image, biases, b, weights in zip(
+        display.images_, display.bias_images_, model.intercepts_, model.coefs_, strict=True
+    ):
+        assert_array_equal(image.get_array(), weights)
+        assert_array_equal(biases.get_array(), b[np.newaxis])
+    assert display.axes_[0].get_ylabel() == "input: 8 features"
+    assert [ax.get_xlabel() for ax in display.ax_.child_axes[1::2]] == [
+        "hidden 1\n40 units\ntanh",
+        "hidden 2\n3 units\ngelu",
+        "output\n2 units\nidentity",
+    ]
+    assert NetworkDisplay.from_estimator(model, kind="lines").edges_
+    assert display.plot(kind="lines").edges_
+    assert not display.images_
+
+
+@pytest.mark.parametrize("n_hidden", [1, 200])
+@pytest.mark.parametrize("kind", ["lines", "heatmap"])
+def test_labels_do_not_overlap(n_hidden, kind):
+    display = NetworkDisplay.from_estimator(fitted(hidden_layer_sizes=n_hidden), kind=kind)
+    display.figure_.canvas.draw()
+    size = display.figure_.bbox
+    written = [*display.ax_.texts, display.colorbar_.ax.yaxis.label]
+    if kind == "lines":
+        written += display.ax_.get_xticklabels()
+    written += [ax.xaxis.label for ax in display.ax_.child_axes[1::2]]
+    boxes = [text.get_window_extent() for text in written]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= size.x1
+        assert box.y1 <= size.y1
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :]), written[i]
+
+
+def test_network_names():
+    X, y = make_task("multiclass")
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=[f"column {i}" for i in range(8)])
+    display = NetworkDisplay.from_estimator(MLPFromScratchClassifier(3, max_iter=2).fit(frame, y))
+    assert display.input_names == list(frame.columns)
+    assert display.output_names == ["10", "20", "30"]
+    display = NetworkDisplay.from_estimator(
+        fitted("multioutput"), feature_names=list("abcdefgh"), output_names=["left", "right"]
+    )
+    assert [text.get_text() for text in display.ax_.texts] == [*"abcdefgh", "left", "right"]
+    with pytest.raises(ValueError, match="feature_names must have 8 entries, got 1"):
+        NetworkDisplay.from_estimator(fitted(), feature_names=["a"])
+    with pytest.raises(ValueError, match="kind must be 'auto', 'lines' or 'heatmap', got 'graph'"):
+        NetworkDisplay.from_estimator(fitted(), kind="graph")
+
+
+def test_network_with_several_targets():
+    X, y = make_task("multiclass")
+    targets = np.column_stack([y, np.resize([3, 5], len(X)), y])
+    display = NetworkDisplay.from_estimator(our_estimator("multiclass", max_iter=2).fit(X, targets))
+    assert display.output_names == ["0: 10", "0: 20", "0: 30", "1: 5", "2: 10", "2: 20", "2: 30"]
+    assert NetworkDisplay.from_estimator(fitted("multilabel")).output_names == ["0", "1", "2"]
+
+
+def test_network_without_weights_or_hidden_layers():
+    model = fitted(hidden_layer_sizes=())
+    assert len(NetworkDisplay.from_estimator(model).edges_) == 1
+    model.coefs_ = [np.zeros_like(weights) for weights in model.coefs_]
+    model.intercepts_ = [np.zeros_like(biases) for biases in model.intercepts_]
+    for kind in ("lines", "heatmap"):
+        assert NetworkDisplay.from_estimator(model, kind=kind).colorbar_.norm.vmax == 1
+
+
+# Weights as images ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_hidden", [1, 5, 200])
+def test_weights_as_images(n_hidden):
+    model = fitted(hidden_layer_sizes=n_hidden)
+    display = WeightsDisplay.from_estimator(model, image_shape=(2, 4))
+    mosaic = np.ma.filled(display.image_.get_array(), np.nan)
+    n_columns = (mosaic.shape[1] + 1) // 5
+    for unit in range(n_hidden):
+        row, column = divmod(unit, n_columns)
+        tile = mosaic[3 * row : 3 * row + 2, 5 * column : 5 * column + 4]
+        assert_array_equal(tile, model.coefs_[0][:, unit].reshape(2, 4))
+    assert np.isfinite(mosaic).sum() == 8 * n_hidden
+    numbers = [int(label.get_text()) for label in display.ax_.get_yticklabels()]
+    heights = display.ax_.get_yticks()
+    assert numbers[0] == 0
+    for number, height in zip(numbers, heights, strict=True):
+        assert number % n_columns == 0
+        assert height == 3 * (number // n_columns) + 0.5
+    assert display.image_.norm.vmax == np.abs(model.coefs_[0]).max()
+
+
+def test_weights_scaled_each():
+    model = fitted(hidden_layer_sizes=4)
+    model.coefs_[0][:, 2] = 0
+    display = WeightsDisplay.from_estimator(model, image_shape=(4, 2), scale_each=True)
+    mosaic = np.ma.filled(display.image_.get_array(), np.nan)
+    largest = np.sort(np.nanmax(np.abs([mosaic[r : r + 4, c : c + 2] for r in (0,) for c in (0, 3, 6)]), axis=(1, 2)))
+    assert_array_equal(largest, [0, 1, 1])
+    assert display.image_.norm.vmax == 1
+
+
+def test_weights_errors():
+    with pytest.raises(ValueError, match="image_shape must be given: images of 8 pixels are not square"):
+        WeightsDisplay.from_estimator(fitted())
+    with pytest.raises(ValueError, match=r"product is the number of features, 8, got \(3, 3\)"):
+        WeightsDisplay.from_estimator(fitted(), image_shape=(3, 3))
+
+
+# Activations ----------------------------------------------------------------------------------------------------------
+
+
+def test_activations():
+    X, _ = make_task("multiclass")
+    model = fitted(activation=["relu", "tanh"])
+    model.coefs_[0][:, 2], model.intercepts_[0][2] = 0, -1  # off for every sample
+    model.coefs_[1][:, 1], model.intercepts_[1][1] = 100, 200  # tanh is 1 to the last digit, or nearly
+    display = ActivationDisplay.from_estimator(model, X, bins=30)
+    first = np.maximum(0, X @ model.coefs_[0] + model.intercepts_[0])
+    second = np.tanh(first @ model.coefs_[1] + model.intercepts_[1])
+    for found, expected in zip(display.activations, [first, second], strict=True):
+        assert_allclose(found, expected, rtol=1e-12)
+    for layer, found in enumerate(display.activations):
+        assert_allclose(found, model.hidden_activations(X, layer), rtol=1e-12)
+    assert [dead.tolist() for dead in display.dead_units] == [[2], [1]]
+    assert_allclose(display.saturation[0], (first == 0).mean(axis=0))
+    assert_allclose(display.saturation[1], (1 - second**2 < 0.05).mean(axis=0))
+    edges = np.linspace(min(first.min(), second.min()), max(first.max(), second.max()), 31)
+    for line, base, a in zip(display.lines_, [1, 0], [first, second], strict=True):
+        counts = np.histogram(a, edges)[0]
+        assert_allclose(line.get_xdata(), edges)
+        assert_allclose(line.get_ydata()[:-1] - base, 0.7 * np.sqrt(counts / counts.max()), atol=1e-12)
+    off = 100 * (first == 0).mean()
+    assert display.texts_[0].get_text() == f"dead: 1 of 6 units, saturated: {off:.0f} %"
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == [
+        "hidden 2\ntanh\n5 units",
+        "hidden 1\nrelu\n6 units",
+    ]
+
+
+def test_activations_of_sparse_samples_and_constant_layers():
+    X, _ = make_task("multiclass")
+    model = fitted(activation="identity")
+    display = ActivationDisplay.from_estimator(model, sparse.csr_matrix(X))
+    assert_allclose(display.activations[0], X @ model.coefs_[0] + model.intercepts_[0], rtol=1e-12)
+    assert not np.concatenate(display.saturation).any()
+    model.coefs_ = [np.zeros_like(weights) for weights in model.coefs_]
+    model.intercepts_ = [np.zeros_like(biases) for biases in model.intercepts_]
+    assert [len(dead) for dead in ActivationDisplay.from_estimator(model, X).dead_units] == [6, 5]
+
+
+def test_activations_errors():
+    X, _ = make_task("multiclass")
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        ActivationDisplay.from_estimator(fitted(), X[:1])
+    with pytest.raises(ValueError, match="has no hidden layer"):
+        ActivationDisplay.from_estimator(fitted(hidden_layer_sizes=()), X)
+    with pytest.raises(ValueError, match="expecting 8 features"):
+        ActivationDisplay.from_estimator(fitted(), X[:, :3])
+
+
+# scikit-learn's -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_displays_accept_scikit_learns_estimators(solver):
+    X, y = make_task("regression")
+    parameters = {
+        "hidden_layer_sizes": (5,),
+        "max_iter": 5,
+        "random_state": 0,
+        "solver": solver,
+        "activation": "logistic",
+    }
+    theirs, ours = MLPRegressor(**parameters).fit(X, y), MLPFromScratchRegressor(**parameters).fit(X, y)
+    their_curve, our_curve = (LossCurveDisplay.from_estimator(model).lines_[0] for model in (theirs, ours))
+    assert_allclose(their_curve.get_ydata(), our_curve.get_ydata(), rtol=1e-9)
+    theirs_drawn, ours_drawn = (ActivationDisplay.from_estimator(model, X) for model in (theirs, ours))
+    assert_allclose(theirs_drawn.activations[0], ours_drawn.activations[0], rtol=1e-9)
+    assert NetworkDisplay.from_estimator(theirs).layer_names == NetworkDisplay.from_estimator(ours).layer_names
+    assert_allclose(
+        WeightsDisplay.from_estimator(theirs, image_shape=(2, 4)).weights,
+        WeightsDisplay.from_estimator(ours, image_shape=(2, 4)).weights,
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("response", ["predict", "predict_proba", "decision_function"])
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_decision_boundary_display(task, response):
+    X, y = make_task(task)
+    model = our_estimator(task, max_iter=6).fit(X[:, :2], y)
+    kwargs = {"class_of_interest": model.classes_[1]} if task == "multiclass" and response != "predict" else {}
+    display = DecisionBoundaryDisplay.from_estimator(
+        model, X[:, :2], response_method=response, grid_resolution=15, plot_method="pcolormesh", **kwargs
+    )
+    grid = np.column_stack([display.xx0.ravel(), display.xx1.ravel()])
+    expected = getattr(model, response)(grid)
+    if response == "predict":
+        expected = np.searchsorted(model.classes_, expected)
+    elif expected.ndim == 2:
+        expected = expected[:, 1]
+    assert_allclose(display.response.ravel(), expected)
+    assert_allclose(np.asarray(display.surface_.get_array()).ravel(), expected)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_partial_dependence_display(task):
+    X, _ = make_task(task)
+    model = fitted(task)
+    display = PartialDependenceDisplay.from_estimator(model, X, [1, (0, 2)], grid_resolution=5)
+    value = display.pd_results[0]["grid_values"][0][2]
+    X = X.copy()
+    X[:, 1] = value
+    expected = model.predict_proba(X)[:, 1] if task == "binary" else model.predict(X)
+    assert display.lines_[0, 0].get_ydata()[2] == pytest.approx(expected.mean())
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_permutation_importance(task):
+    """A feature that the network does not look at has no importance, one that it lives by has."""
+    X, y = make_task(task)
+    model = fitted(task, max_iter=150)
+    model.coefs_[0][3] = 0
+    importance = permutation_importance(model, X, y, n_repeats=3, random_state=0).importances_mean
+    assert importance[3] == 0
+    assert importance.max() > 0.05
+
+
+# matplotlib is optional -----------------------------------------------------------------------------------------------
+
+
+def test_error_without_matplotlib():
+    script = (
+        "import sys\n"
+        "sys.modules['matplotlib'] = None\n"
+        "from sknn_scratch import LossCurveDisplay\n"
+        "try:\n"
+        "    LossCurveDisplay(train_loss=[[1.0, 0.5]]).plot()\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "Drawing needs matplotlib: pip install 'sknn-scratch[plot]'."

@@ -25,6 +25,7 @@ from sknn_scratch.activations import (
 )
 from sknn_scratch.callbacks import EarlyStopping, EpochCallback, ModelCheckpoint
 from sknn_scratch.classifier import MLPFromScratchClassifier
+from sknn_scratch.conversion import from_sklearn, to_sklearn
 from sknn_scratch.gradient_check import check_gradients
 from sknn_scratch.initializers import (
     GlorotNormal,
@@ -147,5 +148,7 @@ __all__ = [
     "WeightsDisplay",
     "Zeros",
     "check_gradients",
+    "from_sklearn",
+    "to_sklearn",
 ]
 __version__ = "0.1.0"

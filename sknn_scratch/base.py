@@ -6,22 +6,22 @@ import copy
 import inspect
 import os
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sknn_scratch.activations import Activation
 from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.constraints import Constraint
@@ -39,6 +39,7 @@ from sknn_scratch.parameters import (
     make_optimizer,
     make_schedule,
 )
+from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.threads import one_blas_thread_if_small
 from sknn_scratch.training import (
@@ -59,25 +60,6 @@ __all__ = ["BaseMLP"]
 Advice = tuple[str, type[Warning]] | None
 
 
-@contextmanager
-def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Give the estimator its attributes back if the block raises.
-
-    The block replaces attributes, it never changes them; the one exception is a RandomState given as ``random_state``.
-    """
-    before = dict(vars(estimator))
-    rng: Any = before.get("random_state")
-    rng_state = rng.get_state() if isinstance(rng, np.random.RandomState) else None
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        if rng_state is not None:
-            rng.set_state(rng_state)
-        raise
-
-
 class _Listener:
     """Shows an estimator's progress on the estimator before others are told."""
 
@@ -93,7 +75,7 @@ class _Listener:
         return self._events.epoch_ended()
 
 
-class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
+class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     """Multi-layer perceptron; a subclass says what the targets are.
 
     Subclasses define ``loss`` among their parameters and the abstract methods below.
@@ -126,10 +108,6 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         ``carry_on`` says that a fitted model is trained further, so the targets have to suit it; ``incremental``, that
         the call is one of ``partial_fit``, the only one with ``classes``.
         """
-
-    @abstractmethod
-    def _make_loss(self) -> Loss:
-        """Return the loss for the targets last encoded."""
 
     @abstractmethod
     def _decode_targets(self, y: NDArray) -> NDArray:
@@ -166,7 +144,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         check_estimator_parameters(self, self._constraints)
         # Before the block, so that callbacks that were told of the beginning are told of the end, too.
         events = Events(self, "iteration" if self.solver == "lbfgs" else "epoch", X, y, sample_weight)
-        with _unchanged_on_error(self), closing(events):
+        with unchanged_on_error(self), closing(events):
             if incremental and self.early_stopping:
                 raise ValueError(
                     "partial_fit does not support early_stopping=True: it is given one chunk of the data at a time and "
@@ -279,11 +257,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
         network = self._build_network(data, carry_on, rng)
-        self.coefs_, self.intercepts_ = network.weights, network.biases
-        self.n_layers_ = len(network.layer_units)
-        self.n_outputs_ = network.layer_units[-1]
-        self.out_activation_ = network.loss.link.name
-        self._hidden_activations = network.activations
+        self._keep_layers(network.weights, network.biases, network.activations)
         progress = self._make_progress(carry_on, validated=validation_data is not None)
         listener = _Listener(self, progress, events) if events.listened_to else None
         # Overflow shows in the loss or the parameters, which the trainers check.
@@ -524,6 +498,13 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
     def _prints_lines(self) -> bool:
         """Whether each epoch is printed in scikit-learn's way."""
         return bool(self.verbose) and self.verbose != "bar"
+
+    def _keep_layers(self, weights: list[NDArray], biases: list[NDArray], activations: list[Activation]) -> None:
+        self.coefs_, self.intercepts_ = weights, biases
+        self.n_layers_ = len(weights) + 1
+        self.n_outputs_ = len(biases[-1])
+        self.out_activation_ = self._loss.link.name
+        self._hidden_activations = activations
 
     def _keep_progress(self, progress: Progress) -> None:
         self.n_iter_ = progress.n_iter

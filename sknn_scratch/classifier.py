@@ -18,7 +18,7 @@ from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import ClassWeight, Component, Constraint
 from sknn_scratch.initializers import Initializer
-from sknn_scratch.labels import LabelCoder, MultiOutputCoder
+from sknn_scratch.labels import LabelCoder, MultiOutputCoder, coder_from_description, describe_coder
 from sknn_scratch.links import Link
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
 from sknn_scratch.optimizers import Optimizer
@@ -253,6 +253,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     """
 
     _coder: LabelCoder | MultiOutputCoder
+    _kind = "classifier"
+    _learnt = (*BaseMLP._learnt, "_coder")
     _constraints: ClassVar[dict[str, Constraint]] = {
         **BaseMLP._constraints,
         "loss": Component(CLASSIFIER_LOSSES, Loss, excluded=tuple(REGRESSOR_LOSSES.values())),
@@ -569,6 +571,14 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
                 yield member, 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
             elif member.any():
                 yield member, len(y) / (n_present * np.count_nonzero(member)), 1.0
+
+    def _describe_targets(self) -> dict[str, Any]:
+        return describe_coder(self._coder)
+
+    def _learn_targets(self, described: Mapping[str, Any]) -> int:
+        self._coder = coder_from_description(described)
+        self.classes_ = self._coder.classes
+        return self._coder.n_columns
 
     def _make_loss(self) -> Loss:
         if isinstance(self._coder, MultiOutputCoder):

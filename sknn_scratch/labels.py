@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy.sparse import csr_array
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-__all__ = ["LabelCoder", "MultiOutputCoder"]
+__all__ = ["LabelCoder", "MultiOutputCoder", "coder_from_description", "describe_coder"]
 
 
 class LabelCoder:
@@ -44,6 +45,16 @@ class LabelCoder:
     def multiclass(self) -> bool:
         """Whether exactly one of several columns is 1."""
         return not self.multilabel and len(self.classes) > 2
+
+    @property
+    def gives_sparse(self) -> bool:
+        """Whether labels are decoded to a sparse matrix, because those that were learnt from were sparse."""
+        return bool(self._binarizer.sparse_input_)
+
+    @property
+    def gives_objects(self) -> bool:
+        """Whether labels are decoded to Python objects, because those that were learnt from were such."""
+        return bool(self._binarizer.classes_.dtype == np.dtype(object))
 
     @property
     def n_columns(self) -> int:
@@ -133,6 +144,11 @@ class MultiOutputCoder:
         """Number of columns of each target."""
         return [coder.n_columns for coder in self.coders]
 
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of all targets."""
+        return sum(self.widths)
+
     def check(self, y: Any, target_type: str, classes: Any, *, all_classes: bool) -> None:
         """Raise ValueError unless the targets suit the classes; with ``all_classes``, unless every class occurs."""
         n_targets = len(self.coders)
@@ -157,3 +173,32 @@ class MultiOutputCoder:
     def split(self, columns: NDArray) -> list[NDArray]:
         """Return the columns of each target."""
         return np.split(columns, np.cumsum(self.widths)[:-1], axis=1)
+
+
+def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:
+    """Return what it takes to make the same coder again, as values that can be stored without pickle."""
+    several = isinstance(coder, MultiOutputCoder)
+    parts = coder.coders if isinstance(coder, MultiOutputCoder) else [coder]
+    facts: dict[str, Any] = {
+        "n_targets": len(parts),
+        "several_targets": several,
+        "multilabel": coder.multilabel,
+        "sparse_labels": not several and parts[0].gives_sparse,
+        "object_labels": [part.gives_objects for part in parts],
+    }
+    return facts | {f"classes_{target}": part.classes for target, part in enumerate(parts)}
+
+
+def coder_from_description(facts: Mapping[str, Any]) -> LabelCoder | MultiOutputCoder:
+    """Return the coder that ``describe_coder`` has described."""
+    classes = [np.asarray(facts[f"classes_{target}"]) for target in range(int(facts["n_targets"]))]
+    if facts["multilabel"]:
+        each = np.eye(len(classes[0]), dtype=int)
+        return LabelCoder(csr_array(each) if facts["sparse_labels"] else each, "multilabel-indicator")
+    classes = [
+        labels.astype(object) if is_object else labels
+        for labels, is_object in zip(classes, facts["object_labels"], strict=True)
+    ]
+    if facts["several_targets"]:
+        return MultiOutputCoder(np.empty((0, len(classes))), classes)
+    return LabelCoder(classes[0], "multiclass")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -247,6 +247,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     0.4
     """
 
+    _kind = "regressor"
+    _learnt = (*BaseMLP._learnt, "_n_targets")
     _constraints: ClassVar[dict[str, Constraint]] = {
         **BaseMLP._constraints,
         "loss": Component(REGRESSOR_LOSSES, Loss, excluded=tuple(CLASSIFIER_LOSSES.values())),
@@ -471,6 +473,13 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         elif y.shape[1] != self._n_targets:
             raise ValueError(f"y has {y.shape[1]} columns, but the model was fitted on {self._n_targets}.")
         return y
+
+    def _describe_targets(self) -> dict[str, Any]:
+        return {"n_targets": self._n_targets}
+
+    def _learn_targets(self, described: Mapping[str, Any]) -> int:
+        self._n_targets = int(described["n_targets"])
+        return self._n_targets
 
     def _make_loss(self) -> Loss:
         loss = clone(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()

@@ -1,0 +1,216 @@
+"""What of an estimator is stored: its weights in a file, and the state that pickle and its relatives keep."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from sknn_scratch.activations import Activation
+from sknn_scratch.constraints import Constraint
+from sknn_scratch.losses import Loss
+from sknn_scratch.parameters import check_estimator_parameters, hidden_sizes, make_activations
+from sknn_scratch.training import Progress
+from sknn_scratch.weights_file import read_weights, write_weights
+
+__all__ = ["PersistenceMixin", "unchanged_on_error"]
+
+# To be raised whenever a fitted attribute, or a parameter of the same name, changes its meaning.
+STATE_VERSION = 1
+STATE_KEY = "_sknn_scratch_state_version"
+
+
+@contextmanager
+def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Give the estimator its attributes back if the block raises.
+
+    The block replaces attributes, it never changes them; the one exception is a RandomState given as ``random_state``.
+    """
+    before = dict(vars(estimator))
+    rng: Any = before.get("random_state")
+    rng_state = rng.get_state() if isinstance(rng, np.random.RandomState) else None
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        if rng_state is not None:
+            rng.set_state(rng_state)
+        raise
+
+
+def _describe(component: BaseEstimator) -> str:
+    """Return class and parameters; unlike ``repr``, in the same way whatever scikit-learn's configuration says."""
+    parameters = sorted(component.get_params(deep=False).items())
+    return f"{type(component).__name__}({', '.join(f'{name}={value!r}' for name, value in parameters)})"
+
+
+class PersistenceMixin(BaseEstimator, ABC):
+    """Files of weights, and versions in pickles, for the two estimators."""
+
+    _constraints: ClassVar[dict[str, Constraint]]
+    _kind: ClassVar[str]
+    # What a fitted model cannot do without, beside its layers.
+    _learnt: ClassVar[tuple[str, ...]] = (
+        "_loss",
+        "_hidden_activations",
+        "_optimizer",
+        "_schedule",
+        "t_",
+        "loss_curve_",
+    )
+    _hidden_activations: list[Activation]
+    _loss: Loss
+    coefs_: list[NDArray]
+    intercepts_: list[NDArray]
+    _optimizer: Any
+    _schedule: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), STATE_KEY: STATE_VERSION}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of this version or an older one that suffices.
+
+        Parameters that were unknown then get their defaults.
+        """
+        state = dict(state)
+        version = state.pop(STATE_KEY, 0)
+        if version > STATE_VERSION:
+            raise ValueError(
+                f"This {type(self).__name__} was stored by a newer sknn_scratch: its state has version {version}, and "
+                f"the installed one reads versions up to {STATE_VERSION}. Update sknn_scratch; or let the newer one "
+                "write the weights with save_weights, and read them here with load_weights."
+            )
+        for cls in type(self).__mro__:
+            if issubclass(cls, PersistenceMixin) and "__init__" in vars(cls):
+                for parameter in inspect.signature(cls).parameters.values():
+                    if parameter.default is not parameter.empty:
+                        state.setdefault(parameter.name, parameter.default)
+        lacking = [name for name in self._learnt if name not in state]
+        if version < STATE_VERSION and "coefs_" in state and lacking:
+            raise ValueError(
+                f"This {type(self).__name__} was fitted by an older sknn_scratch and lacks {', '.join(lacking)}. Fit "
+                "it again, or use the version that fitted it."
+            )
+        super().__setstate__(state)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and biases, with the names of classes and features, to a .npz file.
+
+        Nothing in the file is pickled. Parameters, optimiser and learning curves are not in it: to keep those, pickle
+        the estimator.
+
+        Parameters
+        ----------
+        path : path-like
+            Name of the file, by convention ending in '.npz'; an existing one is replaced once all is written.
+        """
+        check_is_fitted(self)
+        facts = {"feature_names": self.feature_names_in_} if hasattr(self, "feature_names_in_") else {}
+        write_weights(
+            path,
+            weights=self.coefs_,
+            biases=self.intercepts_,
+            kind=self._kind,
+            activations=[_describe(activation) for activation in self._hidden_activations],
+            link=_describe(self._loss.link),
+            **facts,
+            **self._describe_targets(),
+        )
+
+    def load_weights(self, path: str | os.PathLike[str]) -> Self:
+        """Become a fitted model with the weights of a file that ``save_weights`` wrote.
+
+        Whatever was fitted before is replaced. ``partial_fit``, and ``fit`` with ``warm_start``, train the weights
+        further, with a new optimiser and new learning curves.
+
+        Parameters
+        ----------
+        path : path-like
+            Name of the file.
+
+        Returns
+        -------
+        self : estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or of another version, or if its hidden layers, activations or output are not those
+            of this estimator's parameters. The estimator stays as it was.
+        """
+        content = read_weights(path)
+        with unchanged_on_error(self):
+            check_estimator_parameters(self, self._constraints)
+            found = str(content.pop("kind"))
+            if found != self._kind:
+                raise ValueError(f"{path} has the weights of a {found}, and {type(self).__name__} is a {self._kind}.")
+            weights, biases = content.pop("weights"), content.pop("biases")
+            names = content.pop("feature_names", None)
+            activations, link = [str(name) for name in content.pop("activations")], str(content.pop("link"))
+            self._become_fitted(weights, biases, content)
+            for what, stored, own in (
+                ("hidden activations", activations, [_describe(activation) for activation in self._hidden_activations]),
+                ("the link", link, _describe(self._loss.link)),
+            ):
+                if stored != own:
+                    raise ValueError(f"{path} is of a network with {what} {stored}, and this one has {own}.")
+            if names is not None:
+                self.feature_names_in_ = names.astype(object)
+        return self
+
+    def _become_fitted(self, weights: list[NDArray], biases: list[NDArray], targets: Mapping[str, Any]) -> None:
+        """Become a model that has these layers and has seen no samples; ``targets`` is from ``_describe_targets``."""
+        widths = [layer.shape[1] for layer in weights[:-1]]
+        if widths != hidden_sizes(self):
+            raise ValueError(
+                f"The weights are of a network with hidden layers of {widths} units, and this one has "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r}."
+            )
+        if not self.fit_intercept and any(layer.any() for layer in biases):
+            raise ValueError("The weights are of a network with biases, and this one has fit_intercept=False.")
+        n_columns = self._learn_targets(targets)
+        self._loss = self._make_loss()
+        expected, n_outputs = self._loss.n_raw_outputs(n_columns), weights[-1].shape[1]
+        if n_outputs != expected:
+            raise ValueError(
+                f"The weights are of a network with {n_outputs} output units, and this one has {expected}."
+            )
+        self._keep_layers(weights, biases, make_activations(self, len(widths))[:-1])
+        self.n_features_in_ = weights[0].shape[0]
+        if hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self._optimizer = self._schedule = None
+        self._keep_progress(Progress().next_run(bool(self.early_stopping) and self.solver != "lbfgs"))
+
+    # What BaseMLP and its subclasses provide -------------------------------------------------------------------------
+
+    @abstractmethod
+    def _describe_targets(self) -> dict[str, Any]:
+        """Return what a model has learnt about its targets besides the weights, as values that a file can hold."""
+
+    @abstractmethod
+    def _learn_targets(self, described: Mapping[str, Any]) -> int:
+        """Take over what ``_describe_targets`` has returned; return how many columns the encoded targets have."""
+
+    @abstractmethod
+    def _make_loss(self) -> Loss:
+        """Return the loss for the targets last learnt."""
+
+    @abstractmethod
+    def _keep_layers(self, weights: list[NDArray], biases: list[NDArray], activations: list[Activation]) -> None:
+        """Set the fitted attributes that describe the network."""
+
+    @abstractmethod
+    def _keep_progress(self, progress: Progress) -> None:
+        """Set the fitted attributes that describe the course of training."""

@@ -1,0 +1,103 @@
+"""A file for the weights of a network: a NumPy .npz without pickled objects, so that reading one runs no code.
+
+Its version is that of the layout described by ``write_weights``; a reader refuses every other.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FILE_VERSION", "read_weights", "write_weights"]
+
+FILE_FORMAT = "sknn_scratch weights"
+FILE_VERSION = 1
+
+
+def write_weights(
+    path: str | os.PathLike[str], *, weights: Sequence[NDArray], biases: Sequence[NDArray], **facts: Any
+) -> None:
+    """Write the weights of a network to a .npz file, all of it or, if something fails, nothing.
+
+    Parameters
+    ----------
+    path : path-like
+        Name of the file; an existing one is replaced.
+    weights, biases : sequence of ndarray
+        One entry per layer, stored as ``weights_0``, ``weights_1``, ... and ``biases_0``, ...
+    **facts : bool, str, or sequence or ndarray of numbers or str
+        What else a reader has to know.
+    """
+    arrays: dict[str, Any] = {name: _without_objects(name, np.asarray(value)) for name, value in facts.items()}
+    for name, layers in (("weights", weights), ("biases", biases)):
+        arrays |= {f"{name}_{l}": layer for l, layer in enumerate(layers)}
+    arrays |= {"format": np.array(FILE_FORMAT), "version": np.array(FILE_VERSION), "n_layers": np.array(len(weights))}
+    path = Path(path)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        try:
+            np.savez(file, **arrays)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _without_objects(name: str, array: NDArray) -> NDArray:
+    """Return an array of Python strings as one of fixed-width strings, which needs no pickle."""
+    if array.dtype.kind in "biufU":
+        return array
+    if all(isinstance(item, str) for item in array.ravel().tolist()):
+        return array.astype(np.str_)
+    raise ValueError(f"{name} cannot be stored without pickle: it must be numbers or strings, got dtype {array.dtype}.")
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what ``write_weights`` has written: lists ``weights`` and ``biases``, and the facts as arrays.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such file, of another version, or damaged.
+    """
+    try:
+        # np.load would leave a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content: dict[str, Any] = dict(arrays)
+    except (ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        raise ValueError(f"{path} is not a file of weights, or it is damaged: {error}") from error
+    if str(content.pop("format", "")) != FILE_FORMAT:
+        raise ValueError(f"{path} is not a file of weights written by save_weights.")
+    version = int(content.pop("version"))
+    if version != FILE_VERSION:
+        raise ValueError(
+            f"{path} has version {version} of the format for weights, and the installed sknn_scratch reads version "
+            f"{FILE_VERSION}."
+        )
+    n_layers = int(content.pop("n_layers"))
+    try:
+        for name in ("weights", "biases"):
+            content[name] = [content.pop(f"{name}_{l}") for l in range(n_layers)]
+        _check_shapes(content["weights"], content["biases"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+    return content
+
+
+def _check_shapes(weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None:
+    fits = (
+        all(w.ndim == 2 and b.shape == w.shape[1:] for w, b in zip(weights, biases, strict=True))
+        and all(before.shape[1] == after.shape[0] for before, after in pairwise(weights))
+        and len({(array.dtype) for array in [*weights, *biases]}) == 1
+    )
+    if not fits:
+        shapes = [array.shape for array in [*weights, *biases]]
+        raise ValueError(f"the layers do not fit each other, with arrays of shapes {shapes}")

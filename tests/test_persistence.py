@@ -1,0 +1,323 @@
+"""Files of weights, pickles of other versions, and skops."""
+
+import pickle
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
+
+from sknn_scratch import GaussianNLL, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
+from sknn_scratch.persistence import STATE_KEY, STATE_VERSION
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "weights.npz"
+
+
+def fitted(task="multiclass", **parameters):
+    X, y = make_task(task)
+    return our_estimator(task, **{"max_iter": 3, **parameters}).fit(X, y)
+
+
+def rewrite(path, **changes):
+    """Change arrays of a file; None removes one."""
+    with np.load(path) as file:
+        arrays = dict(file) | changes
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+
+
+# Files of weights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("task", TASKS)
+def test_loaded_weights_predict_the_same(task, dtype, path):
+    X, y = make_task(task)
+    X = X.astype(dtype)
+    model = our_estimator(task, max_iter=3, activation=["tanh", LeakyReLU(0.2)]).fit(X, y)
+    model.save_weights(path)
+    for fresh in (clone(model), clone(model).fit(X[:, :3], y)):
+        loaded = fresh.load_weights(path)
+        assert loaded is fresh
+        assert_array_equal(loaded.predict(X), model.predict(X))
+        if task in CLASSIFICATION:
+            assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+            assert_array_equal(loaded.classes_, model.classes_)
+            assert loaded.classes_.dtype == model.classes_.dtype
+        assert loaded.coefs_[0].dtype == dtype
+        for name in ("n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
+            assert getattr(loaded, name) == getattr(model, name)
+        # The same attributes as after a fit, so that nothing that reads them fails.
+        assert {*vars(loaded)} == {*vars(model)}
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_loaded_weights_can_be_trained_further(solver, path):
+    X, y = make_task("multiclass")
+    model = fitted(solver=solver)
+    model.save_weights(path)
+    loaded = clone(model).set_params(warm_start=True).load_weights(path)
+    assert (loaded.n_iter_, loaded.t_, loaded.loss_, loaded.loss_curve_) == (0, 0, None, [])
+    expected = model.set_params(warm_start=True)
+    if solver != "lbfgs":
+        loaded = pickle.loads(pickle.dumps(loaded))
+        assert loaded.partial_fit(X, y).n_iter_ == 1
+        loaded.load_weights(path)
+    # A warm start has a new optimiser anyway, so it goes on from the weights alone.
+    expected.fit(X, y)
+    loaded.fit(X, y)
+    assert_array_equal(loaded.coefs_[0], expected.coefs_[0])
+    assert loaded.loss_curve_ == expected.loss_curve_[-len(loaded.loss_curve_) :]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_loaded_progress_is_that_of_the_kind_of_training(early_stopping, path):
+    fitted(early_stopping=early_stopping).save_weights(path)
+    loaded = our_estimator("multiclass", early_stopping=early_stopping).load_weights(path)
+    assert loaded.best_loss_ == (None if early_stopping else np.inf)
+    assert loaded.validation_scores_ == ([] if early_stopping else None)
+
+
+def test_names_and_labels(path):
+    X, y = make_task("multiclass")
+    frame = pd.DataFrame(X, columns=[f"column {i}" for i in range(8)])
+    for labels in (np.array(["a", "b", "c"], dtype=object), np.array(["x", "yy", "zzz"]), np.array([1.0, 2.0, 4.0])):
+        model = MLPFromScratchClassifier(3, max_iter=2).fit(frame, labels[y // 10 - 1])
+        model.save_weights(path)
+        loaded = MLPFromScratchClassifier(3).load_weights(str(path))
+        assert_array_equal(loaded.predict(frame), model.predict(frame))
+        assert loaded.predict(frame).dtype == model.predict(frame).dtype
+        assert loaded.classes_.dtype == model.classes_.dtype
+        assert_array_equal(loaded.feature_names_in_, frame.columns)
+        assert loaded.feature_names_in_.dtype == model.feature_names_in_.dtype
+    fitted(hidden_layer_sizes=3).save_weights(path)
+    assert not hasattr(loaded.load_weights(path), "feature_names_in_")
+
+
+def test_sparse_labels(path):
+    X, y = make_task("multilabel")
+    model = our_estimator("multilabel", max_iter=2).fit(X, sparse.csr_matrix(y))
+    model.save_weights(path)
+    prediction = clone(model).load_weights(path).predict(X)
+    assert sparse.issparse(prediction)
+    assert_array_equal(prediction.toarray(), model.predict(X).toarray())
+
+
+def test_nothing_is_pickled(path):
+    X, y = make_task("binary")
+    frame = pd.DataFrame(X, columns=list("abcdefgh"))
+    MLPFromScratchClassifier(3, max_iter=2).fit(frame, np.array(["no", "yes"], dtype=object)[y // 10 - 1]).save_weights(
+        path
+    )
+    with np.load(path, allow_pickle=False) as file:
+        assert file["version"] == 1
+        assert {file[name].dtype.kind for name in file.files} <= set("biufU")
+    with zipfile.ZipFile(path) as archive:
+        assert all(name.endswith(".npy") for name in archive.namelist())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"hidden_layer_sizes": 6}, r"hidden layers of \[6, 5\] units, and this one has hidden_layer_sizes=6\."),
+        (
+            {"activation": "tanh"},
+            r"activations \['ReLU\(\)', 'ReLU\(\)'\], and this one has \['Tanh\(\)', 'Ta",
+        ),
+        ({"loss": "hinge"}, r"the link SoftmaxLink\(\), and this one has IdentityLink\(\)"),
+        ({"fit_intercept": False}, "of a network with biases, and this one has fit_intercept=False"),
+        ({"alpha": -1}, "'alpha'.* must be"),
+    ],
+)
+def test_weights_of_another_network(path, parameters, message):
+    X, _ = make_task("multiclass")
+    model = fitted()
+    model.save_weights(path)
+    with pytest.raises(ValueError, match=message):
+        our_estimator("multiclass", **parameters).load_weights(path)
+    other = fitted(random_state=1)
+    before, expected = dict(vars(other)), other.predict(X)
+    other.set_params(**parameters)
+    with pytest.raises(ValueError, match=message):
+        other.load_weights(path)
+    assert dict(vars(other)) == before | parameters
+    assert_array_equal(other.predict(X), expected)
+
+
+def test_weights_of_other_losses(path):
+    X, y = make_task("regression")
+    for given, other, message in (
+        (Quantile([0.1, 0.9]), Quantile([0.1, 0.5, 0.9]), "with 2 output units, and this one has 3"),
+        (Quantile([0.1, 0.9]), "gaussian_nll", r"IncreasingLink\(n_columns=2\), and this one has GaussianLink\("),
+        (GaussianNLL(), GaussianNLL(min_std=0.1), r"min_std=1e-06\), and this one has GaussianLink\(min_std=0.1\)"),
+    ):
+        model = our_estimator("regression", loss=given, max_iter=2).fit(X, y)
+        model.save_weights(path)
+        assert_array_equal(clone(model).load_weights(path).predict(X), model.predict(X))
+        with pytest.raises(ValueError, match=message):
+            our_estimator("regression", loss=other).load_weights(path)
+
+
+def test_several_classification_targets(path):
+    X, y = make_task("multiclass")
+    columns = np.column_stack([y, X[:, 0] > 0, np.resize([3, 5, 7, 11], len(X))]).astype(float)
+    for targets in (columns, columns.astype(str), columns.astype(str).astype(object)):
+        model = our_estimator("multiclass", max_iter=2).fit(X, targets)
+        model.save_weights(path)
+        loaded = clone(model).load_weights(path)
+        assert_array_equal(loaded.predict(X), model.predict(X))
+        assert loaded.predict(X).dtype == model.predict(X).dtype
+        for found, expected in zip(loaded.predict_proba(X), model.predict_proba(X), strict=True):
+            assert_array_equal(found, expected)
+        loaded.partial_fit(X, targets)
+
+
+def test_weights_of_another_kind(path):
+    fitted("regression").save_weights(path)
+    with pytest.raises(ValueError, match="weights of a regressor, and MLPFromScratchClassifier is a classifier"):
+        our_estimator("binary").load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": np.array(2)}, "has version 2 of the format for weights, and the installed sknn_scratch reads ver"),
+        ({"format": None}, "is not a file of weights written by save_weights"),
+        ({"biases_1": None}, "is damaged: 'biases_1'"),
+        (
+            {"weights_1": np.zeros((4, 5))},
+            r"is damaged: the layers do not fit each other, with arrays of shapes \[\(8, 6",
+        ),
+        ({"weights_0": np.array([{}])}, "is not a file of weights, or it is damaged: Object arrays cannot be loaded"),
+        ({"classes_0": np.array([1, 2])}, "with 3 output units, and this one has 1"),
+    ],
+)
+def test_files_that_cannot_be_read(path, changes, message):
+    fitted().save_weights(path)
+    rewrite(path, **changes)
+    with pytest.raises(ValueError, match=message):
+        our_estimator("multiclass").load_weights(path)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 10, 500, -30])
+def test_half_a_file(path, n_bytes):
+    fitted().save_weights(path)
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    with pytest.raises(ValueError, match="is not a file of weights, or it is damaged"):
+        our_estimator("multiclass").load_weights(path)
+
+
+def test_other_files(path):
+    with pytest.raises(FileNotFoundError):
+        our_estimator("multiclass").load_weights(path)
+    with pytest.raises(NotFittedError):
+        our_estimator("multiclass").save_weights(path)
+    for write in (lambda file: np.save(file, np.arange(3)), lambda file: pickle.dump({}, file)):
+        with path.open("wb") as file:
+            write(file)
+        with pytest.raises(ValueError, match="is not a file of weights"):
+            our_estimator("multiclass").load_weights(path)
+
+
+def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
+    model = fitted()
+    model.save_weights(path)
+    before = path.read_bytes()
+
+    def half_way(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", half_way)
+    with pytest.raises(OSError, match="disk full"):
+        model.save_weights(path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+# Versions of pickles --------------------------------------------------------------------------------------------------
+
+
+def as_pickled_by(version, model, without=()):
+    """Return the model as it comes back if a version of the package with that state had pickled it."""
+    state = {name: value for name, value in model.__getstate__().items() if name not in without}
+    state.pop(STATE_KEY)
+    if version is not None:
+        state[STATE_KEY] = version
+    twin = type(model).__new__(type(model))
+    twin.__setstate__(state)
+    return twin
+
+
+def test_older_pickles_get_the_parameters_they_lack():
+    X, y = make_task("binary")
+    model = fitted("binary", alpha=0.5)
+    twin = as_pickled_by(None, model, without=("dropout", "average", "scoring"))
+    assert twin.get_params() == model.get_params()
+    assert_array_equal(twin.partial_fit(X, y).coefs_[0], model.partial_fit(X, y).coefs_[0])
+
+
+@pytest.mark.parametrize(("task", "lacking"), [("binary", "_coder"), ("regression", "_n_targets"), ("binary", "_loss")])
+def test_older_pickles_that_do_not_suffice(task, lacking):
+    with pytest.raises(ValueError, match=f"was fitted by an older sknn_scratch and lacks {lacking}. Fit it again, "):
+        as_pickled_by(None, fitted(task), without=(lacking,))
+    as_pickled_by(None, our_estimator(task), without=(lacking,))
+
+
+def test_older_pickles_of_subclasses():
+    class Small(MLPFromScratchRegressor):
+        def __init__(self, width=3):
+            super().__init__(hidden_layer_sizes=width, max_iter=3)
+            self.width = width
+
+    X, y = make_task("regression")
+    twin = as_pickled_by(None, Small(4).fit(X, y), without=("dropout",))
+    assert (twin.width, twin.hidden_layer_sizes, twin.dropout) == (4, 4, 0.0)
+    twin.partial_fit(X, y)
+
+
+def test_newer_pickles_are_refused():
+    with pytest.raises(ValueError, match=f"stored by a newer sknn_scratch: its state has version {STATE_VERSION + 1}"):
+        as_pickled_by(STATE_VERSION + 1, fitted())
+
+
+def test_the_version_is_only_in_the_pickle():
+    model = fitted()
+    assert model.__getstate__()[STATE_KEY] == STATE_VERSION
+    twin = pickle.loads(pickle.dumps(model))
+    assert {*vars(twin)} == {*vars(model)}
+
+
+# skops ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs", "nadam"])
+@pytest.mark.parametrize("task", TASKS)
+def test_skops(task, solver, tmp_path):
+    """Only types of this package have to be trusted, and the model learns on as the original does."""
+    io = pytest.importorskip("skops.io", reason="needs skops")
+    X, y = make_task(task)
+    given = ["tanh", LeakyReLU(0.2)]
+    model = our_estimator(
+        task, max_iter=4, solver=solver, activation=given, random_state=np.random.RandomState(0), warm_start=True
+    ).fit(X, y)
+    path = tmp_path / "model.skops"
+    io.dump(model, path)
+    untrusted = io.get_untrusted_types(file=path)
+    assert untrusted
+    assert all(name.startswith("sknn_scratch.") for name in untrusted)
+    twin = io.load(path, trusted=untrusted)
+    assert_array_equal(twin.predict(X), model.predict(X))
+    if solver == "lbfgs":
+        return
+    assert_array_equal(twin.partial_fit(X, y).coefs_[0], model.partial_fit(X, y).coefs_[0])
+    assert not np.array_equal(twin.coefs_[0], io.load(path, trusted=untrusted).coefs_[0])

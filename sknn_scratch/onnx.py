@@ -1,0 +1,336 @@
+"""Fitted models as ONNX graphs, by way of skl2onnx, which also converts the pipelines around them.
+
+The graph computes what prediction does: for each layer a product, a sum and the activation, at the end the loss's link.
+This is the only module that imports skl2onnx and onnx, and it does so only when something is converted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sknn_scratch.activations import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    HardSigmoid,
+    HardTanh,
+    Identity,
+    LeakyReLU,
+    Logistic,
+    Mish,
+    ReLU,
+    ReLU6,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+from sknn_scratch.classifier import MLPFromScratchClassifier
+from sknn_scratch.links import (
+    ExpLink,
+    GaussianLink,
+    IdentityLink,
+    IncreasingLink,
+    Link,
+    LogisticLink,
+    SoftmaxLink,
+    TanhLink,
+)
+from sknn_scratch.regressor import MLPFromScratchRegressor
+
+__all__ = ["register_converters", "to_onnx"]
+
+
+def register_converters() -> None:
+    """Tell skl2onnx how to convert both estimators; from then on it does so also inside pipelines and searches.
+
+    The classifier has the options of scikit-learn's: ``zipmap``, ``output_class_labels``, and ``nocl`` for the numbers
+    of the classes in the place of their names.
+    """
+    skl2onnx = _import_skl2onnx()
+    skl2onnx.update_registered_converter(
+        MLPFromScratchClassifier,
+        "SknnScratchMLPClassifier",
+        _set_classifier_outputs,
+        _convert_classifier,
+        options={"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]},
+    )
+    skl2onnx.update_registered_converter(
+        MLPFromScratchRegressor, "SknnScratchMLPRegressor", _set_regressor_outputs, _convert_regressor
+    )
+
+
+def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
+    """Convert a fitted model, or a pipeline with one, to ONNX.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    X : array-like of shape (n_samples, n_features), default=None
+        A few samples, of whose type the graph's inputs are to be: float32, or float64 (with 'gelu' onnxruntime cannot
+        run that).
+    **parameters : object
+        Passed on to ``skl2onnx.to_onnx``, such as ``options={"zipmap": False}`` for probabilities as an array instead
+        of a list of dicts.
+
+    Returns
+    -------
+    onnx_model : onnx.ModelProto
+        Its outputs are those that skl2onnx gives scikit-learn's estimators: labels and probabilities of a classifier
+        (its raw output, as two columns for two classes, where the loss gives no probabilities), the predictions of a
+        regressor, of shape (n_samples, n_outputs): for several quantiles those of the first target, then those of the
+        next; for 'gaussian_nll' the means. Labels that are bool or float become integers.
+
+    Raises
+    ------
+    ImportError
+        If skl2onnx is missing.
+    NotImplementedError
+        For an activation or a link that is not of this package, and for a classifier of several targets.
+    """
+    register_converters()
+    if isinstance(model, MLPFromScratchClassifier):
+        _check_one_target(model)
+    return _import_skl2onnx().to_onnx(model, X, **parameters)
+
+
+def _import_skl2onnx() -> Any:
+    try:
+        import skl2onnx
+    except ImportError as error:
+        raise ImportError("Conversion to ONNX needs skl2onnx: pip install 'sknn-scratch[onnx]'.") from error
+    return skl2onnx
+
+
+class _Graph:
+    """The graph that one estimator becomes, written node by node with the operators of ONNX.
+
+    ``graph(name_of_operator, input, ...)`` adds a node and returns the name of its output.
+    """
+
+    def __init__(self, scope: Any, operator: Any, container: Any):
+        from skl2onnx.common.data_types import guess_proto_type
+        from skl2onnx.proto import onnx_proto
+
+        self._scope, self._container = scope, container
+        self.n_outputs = operator.raw_operator.n_outputs_
+        self.types = onnx_proto.TensorProto
+        given = guess_proto_type(operator.inputs[0].type)
+        self.float_type = self.types.DOUBLE if given == self.types.DOUBLE else self.types.FLOAT
+
+    def __call__(
+        self, operator: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: Any
+    ) -> str:
+        output = output or self._scope.get_unique_variable_name("value")
+        name = self._scope.get_unique_operator_name(operator)
+        self._container.add_node(operator, list(inputs), [output], op_domain=domain, name=name, **attributes)
+        return output
+
+    def constant(self, values: Any, onnx_type: int | None = None) -> str:
+        """Add an array or a number, of the graph's floating type by default."""
+        name, array = self._scope.get_unique_variable_name("constant"), np.asarray(values)
+        onnx_type = self.float_type if onnx_type is None else onnx_type
+        self._container.add_initializer(name, onnx_type, list(array.shape), array.ravel().tolist())
+        return name
+
+
+# Each adds nodes for an activation or link and its input, and returns the name of the output.
+_Nodes = Callable[[_Graph, Any, str], str]
+
+
+def _clip(graph: _Graph, z: str, low: float, high: float) -> str:
+    return graph("Min", graph("Max", z, graph.constant(low)), graph.constant(high))
+
+
+def _halves(graph: _Graph, right: float, left: str, z: str) -> str:
+    """``right * max(z, 0) + left``, where ``left`` is 0 for positive ``z``."""
+    return graph("Add", graph("Mul", graph("Relu", z), graph.constant(right)), left)
+
+
+def _leaky(graph: _Graph, negative_slope: float, z: str) -> str:
+    negative = graph("Min", z, graph.constant(0.0))
+    return _halves(graph, 1.0, graph("Mul", negative, graph.constant(negative_slope)), z)
+
+
+def _elu(graph: _Graph, scale: float, alpha: float, z: str) -> str:
+    exponential = graph("Exp", graph("Min", z, graph.constant(0.0)))
+    left = graph("Mul", graph("Sub", exponential, graph.constant(1.0)), graph.constant(scale * alpha))
+    return _halves(graph, scale, left, z)
+
+
+def _softplus(graph: _Graph, z: str) -> str:
+    exponential = graph("Exp", graph("Neg", graph("Abs", z)))
+    return graph("Add", graph("Relu", z), graph("Log", graph("Add", exponential, graph.constant(1.0))))
+
+
+def _softsign(graph: _Graph, z: str) -> str:
+    return graph("Div", z, graph("Add", graph("Abs", z), graph.constant(1.0)))
+
+
+def _hard_sigmoid(graph: _Graph, z: str) -> str:
+    line = graph("Add", graph("Mul", z, graph.constant(1 / 6)), graph.constant(0.5))
+    return _clip(graph, line, 0.0, 1.0)
+
+
+def _gelu(graph: _Graph, z: str) -> str:
+    erf = graph("Erf", graph("Mul", z, graph.constant(np.sqrt(0.5))))
+    return graph("Mul", z, graph("Mul", graph("Add", erf, graph.constant(1.0)), graph.constant(0.5)))
+
+
+# Of elementary operators: onnxruntime has most activations of ONNX's own in float32 only.
+ACTIVATION_NODES: dict[type[Activation], _Nodes] = {
+    ELU: lambda graph, f, z: _elu(graph, 1.0, f.alpha, z),
+    GELU: lambda graph, f, z: _gelu(graph, z),
+    HardSigmoid: lambda graph, f, z: _hard_sigmoid(graph, z),
+    HardTanh: lambda graph, f, z: _clip(graph, z, -1.0, 1.0),
+    Identity: lambda graph, f, z: z,
+    LeakyReLU: lambda graph, f, z: _leaky(graph, f.negative_slope, z),
+    Logistic: lambda graph, f, z: graph("Sigmoid", z),
+    Mish: lambda graph, f, z: graph("Mul", z, graph("Tanh", _softplus(graph, z))),
+    ReLU: lambda graph, f, z: graph("Relu", z),
+    ReLU6: lambda graph, f, z: _clip(graph, z, 0.0, 6.0),
+    SELU: lambda graph, f, z: _elu(graph, f.scale, f.alpha, z),
+    SiLU: lambda graph, f, z: graph("Mul", z, graph("Sigmoid", z)),
+    Softplus: lambda graph, f, z: _softplus(graph, z),
+    Softsign: lambda graph, f, z: _softsign(graph, z),
+    Tanh: lambda graph, f, z: graph("Tanh", z),
+}
+
+
+def _increasing(graph: _Graph, link: Link, z: str) -> str:
+    """Take the first of each group of columns as it is, the logarithms of the others, and sum up along the groups."""
+    n = link.n_columns
+    n_groups = graph.n_outputs // n
+    is_first = np.tile(np.arange(n) == 0, n_groups).astype(float)
+    steps = graph(
+        "Add",
+        graph("Mul", z, graph.constant(is_first)),
+        graph("Mul", _softplus(graph, z), graph.constant(1 - is_first)),
+    )
+    return graph("MatMul", steps, graph.constant(np.kron(np.eye(n_groups), np.triu(np.ones((n, n))))))
+
+
+def _gaussian(graph: _Graph, link: Link, z: str) -> str:
+    """Return the means only, which are what ``predict`` returns."""
+    return graph("Slice", z, *(graph.constant([i], graph.types.INT64) for i in (0, graph.n_outputs // 2, 1)))
+
+
+LINK_NODES: dict[type[Link], _Nodes] = {
+    GaussianLink: _gaussian,
+    IncreasingLink: _increasing,
+    ExpLink: lambda graph, link, z: graph("Exp", z),
+    IdentityLink: lambda graph, link, z: z,
+    LogisticLink: lambda graph, link, z: graph("Sigmoid", z),
+    SoftmaxLink: lambda graph, link, z: graph("Softmax", z, axis=1),
+    TanhLink: lambda graph, link, z: graph("Tanh", z),
+}
+
+
+def _nodes_of(component: Any, known: dict[Any, _Nodes]) -> _Nodes:
+    # Exactly of the class: a subclass may compute something else.
+    if type(component) not in known:
+        names = ", ".join(sorted(cls.__name__ for cls in known))
+        raise NotImplementedError(f"{component!r} cannot be converted to ONNX; what can be: {names}.")
+    return known[type(component)]
+
+
+def _raw_output(graph: _Graph, operator: Any) -> str:
+    """Add the forward pass and return the name of the raw output."""
+    model = operator.raw_operator
+    a = graph("Cast", operator.inputs[0].full_name, to=graph.float_type)
+    last = len(model.coefs_) - 1
+    for l, (weights, biases) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        a = graph("Add", graph("MatMul", a, graph.constant(weights)), graph.constant(biases))
+        if l < last:
+            activation = model._hidden_activations[l]
+            a = _nodes_of(activation, ACTIVATION_NODES)(graph, activation, a)
+    return a
+
+
+def _apply_link(graph: _Graph, model: Any, raw_output: str) -> str:
+    link = model._loss.link
+    return _nodes_of(link, LINK_NODES)(graph, link, raw_output)
+
+
+# The functions that skl2onnx calls ------------------------------------------------------------------------------------
+
+
+def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
+    graph = _Graph(scope, operator, container)
+    prediction = _apply_link(graph, operator.raw_operator, _raw_output(graph, operator))
+    graph("Identity", prediction, output=operator.outputs[0].full_name)
+
+
+def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
+    graph, model = _Graph(scope, operator, container), operator.raw_operator
+    raw_output = _raw_output(graph, operator)
+    if model.n_outputs_ == 1:
+        raw_output = graph("Concat", graph("Neg", raw_output), raw_output, axis=1)
+    scores = _apply_link(graph, model, raw_output)
+    graph("Identity", scores, output=operator.outputs[1].full_name)
+    labels = operator.outputs[0].full_name
+    if _is_multilabel(model):
+        threshold = graph.constant(0.5 if model._loss.gives_probabilities else 0.0)
+        graph("Cast", graph("Greater", scores, threshold), output=labels, to=graph.types.INT64)
+        return
+    classes, is_text = _classes(scope, model)
+    if len(classes) == 1:
+        # There is one column more than there are classes.
+        classes = np.repeat(classes, 2)
+    names = graph.constant(classes, graph.types.STRING if is_text else graph.types.INT64)
+    largest = graph("ArgMax", scores, axis=1, keepdims=0)
+    graph("Gather", names, largest, output=labels, axis=0)
+
+
+def _set_regressor_outputs(operator: Any) -> None:
+    model = operator.raw_operator
+    n_columns = model.n_outputs_ // 2 if isinstance(model._loss.link, GaussianLink) else model.n_outputs_
+    _set_type(operator.outputs[0], operator, [None, n_columns])
+
+
+def _set_classifier_outputs(operator: Any) -> None:
+    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
+
+    model = operator.raw_operator
+    _check_one_target(model)
+    multilabel = _is_multilabel(model)
+    labels = StringTensorType if _classes(operator.scope_inst, model)[1] and not multilabel else Int64TensorType
+    operator.outputs[0].type = labels([None, model.n_outputs_] if multilabel else [None])
+    _set_type(operator.outputs[1], operator, [None, max(2, model.n_outputs_)])
+
+
+def _set_type(output: Any, operator: Any, shape: Sequence[int | None]) -> None:
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    is_double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    output.type = (DoubleTensorType if is_double else FloatTensorType)(list(shape))
+
+
+def _check_one_target(model: MLPFromScratchClassifier) -> None:
+    if isinstance(getattr(model, "classes_", None), list):
+        raise NotImplementedError(
+            "A classifier of several targets cannot be converted to ONNX; fit one for each target."
+        )
+
+
+def _is_multilabel(model: MLPFromScratchClassifier) -> bool:
+    return model._coder.multilabel
+
+
+def _classes(scope: Any, model: MLPFromScratchClassifier) -> tuple[NDArray, bool]:
+    """Return the classes as strings or integers, and whether they are strings."""
+    classes: Any = model.classes_
+    if scope.get_options(model, {"nocl": False})["nocl"]:
+        return np.arange(len(classes)), False
+    if classes.dtype.kind in "biuf":
+        integers = classes.astype(np.int64)
+        if not np.array_equal(integers, classes):
+            raise NotImplementedError(f"ONNX has labels that are integers or strings, got {classes}.")
+        return integers, False
+    return classes.astype(str), True

@@ -1,0 +1,268 @@
+"""Fitted models as ONNX graphs, run by onnxruntime."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
+
+from sknn_scratch import Activation, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
+from sknn_scratch.activations import ACTIVATIONS
+from sknn_scratch.links import LINKS, GaussianLink, IncreasingLink, Link, SoftmaxLink
+from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sknn_scratch.onnx import ACTIVATION_NODES, LINK_NODES, to_onnx
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+WITHOUT_ZIPMAP = {"zipmap": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def onnxruntime():
+    pytest.importorskip("skl2onnx", reason="needs skl2onnx")
+    return pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+
+
+@pytest.fixture
+def run(onnxruntime):
+    """Return a function that converts a model and runs the graph on samples."""
+
+    def convert_and_run(model, X, **parameters):
+        if not isinstance(model, MLPFromScratchRegressor):
+            parameters.setdefault("options", WITHOUT_ZIPMAP)
+        graph = to_onnx(model, X[:1], **parameters)
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, {session.get_inputs()[0].name: X})
+
+    return convert_and_run
+
+
+def data(task, dtype=np.float32):
+    X, y = make_task(task)
+    return X.astype(dtype), y
+
+
+def assert_same_probabilities(outputs, model, X, tolerance=1e-5):
+    labels, probabilities = outputs
+    expected = model.predict_proba(X)
+    assert probabilities.shape == expected.shape
+    assert probabilities.dtype == expected.dtype
+    assert_allclose(probabilities, expected, atol=tolerance)
+    assert_array_equal(labels, model.predict(X))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_and_tasks(activation, task, run):
+    X, y = data(task)
+    model = our_estimator(task, activation=activation, max_iter=20).fit(X, y)
+    outputs = run(model, X)
+    if task in CLASSIFICATION:
+        assert_same_probabilities(outputs, model, X)
+    else:
+        (prediction,) = outputs
+        assert prediction.dtype == np.float32
+        assert prediction.shape == (len(X), model.n_outputs_)
+        assert_allclose(prediction.reshape(y.shape), model.predict(X), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_far_from_zero(activation, run):
+    """A layer of its own that has each activation on a wide range, where exponentials overflow."""
+    X = np.linspace(-200, 200, 4001, dtype=np.float32).reshape(-1, 1)
+    model = MLPFromScratchRegressor(hidden_layer_sizes=1, activation=activation, max_iter=1).fit(X, X.ravel())
+    model.coefs_ = [np.ones((1, 1), np.float32)] * 2
+    model.intercepts_ = [np.zeros(1, np.float32)] * 2
+    (prediction,) = run(model, X)
+    assert_allclose(prediction.ravel(), model.predict(X), rtol=1e-5, atol=1e-5)
+    assert_allclose(prediction, ACTIVATIONS[activation]().value(X.astype(np.float64)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_float64(activation, run):
+    X, y = data("multiclass", np.float64)
+    model = our_estimator("multiclass", activation=activation, max_iter=20).fit(X, y)
+    try:
+        outputs = run(model, X)
+    except Exception as error:
+        if activation != "gelu" or "Could not find an implementation for Erf" not in str(error):
+            raise
+        pytest.skip(f"onnxruntime: {error}")
+    assert_same_probabilities(outputs, model, X, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("task", ["regression", "multioutput"])
+def test_links_of_the_regressor(task, link, run):
+    X, y = data(task)
+    model = our_estimator(task, output_activation=link, max_iter=20).fit(X, y)
+    assert model.out_activation_ == link
+    assert_allclose(run(model, X)[0].reshape(y.shape), model.predict(X), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["regression", "multioutput"])
+def test_several_quantiles_and_means_with_uncertainty(task, run):
+    X, y = data(task)
+    for loss, shape in ((Quantile([0.1, 0.5, 0.9]), (len(X), -1)), ("gaussian_nll", y.shape)):
+        model = our_estimator(task, loss=loss, max_iter=20).fit(X, y)
+        (prediction,) = run(model, X)
+        assert_allclose(prediction.reshape(shape), model.predict(X).reshape(shape), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", REGRESSOR_LOSSES)
+def test_losses_of_the_regressor(loss, run):
+    X, y = data("poisson")
+    model = our_estimator("regression", loss=loss, max_iter=10).fit(X, y + 1)
+    assert_allclose(run(model, X)[0].ravel(), model.predict(X), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", CLASSIFIER_LOSSES)
+@pytest.mark.parametrize("task", CLASSIFICATION)
+def test_losses_of_the_classifier(task, loss, run):
+    X, y = data(task)
+    model = our_estimator(task, loss=loss, max_iter=20).fit(X, y)
+    if hasattr(model, "predict_proba"):
+        assert_same_probabilities(run(model, X), model, X)
+        return
+    labels, scores = run(model, X)
+    decision = model.decision_function(X)
+    if task == "binary":
+        decision = np.column_stack([-decision, decision])
+    assert_allclose(scores, decision, rtol=1e-5, atol=1e-5)
+    assert_array_equal(labels, model.predict(X))
+
+
+@pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"], [True, False], [2.0, 3.0, 5.0], [-4, 9], ["only"]])
+def test_labels(labels, run):
+    X, _ = data("binary")
+    y = np.resize(labels, len(X))
+    for given in (y, y.astype(object)) if y.dtype.kind == "U" else (y,):
+        model = MLPFromScratchClassifier(3, max_iter=5).fit(X, given)
+        assert_same_probabilities(run(model, X), model, X)
+
+
+def test_probabilities_as_dicts(run):
+    X, y = data("multiclass")
+    model = our_estimator("multiclass", max_iter=5).fit(X, y)
+    labels, probabilities = run(model, X, options=None)
+    assert_array_equal(labels, model.predict(X))
+    assert list(probabilities[0]) == [10, 20, 30]
+    assert_allclose([list(row.values()) for row in probabilities], model.predict_proba(X), atol=1e-5)
+    columns = run(model, X, options={"zipmap": "columns"})
+    assert_allclose(np.column_stack(columns[1:]), model.predict_proba(X), atol=1e-5)
+
+
+def test_options_of_labels(run):
+    X, y = data("multiclass")
+    names = np.array(["a", "b", "c"])
+    model = our_estimator("multiclass", max_iter=5).fit(X, names[y // 10 - 1])
+    labels = run(model, X, options={"nocl": True, "zipmap": False})[0]
+    assert_array_equal(names[labels], model.predict(X))
+    outputs = run(model, X, options={"output_class_labels": True, "zipmap": False})
+    assert_array_equal(outputs[2], names)
+    assert_same_probabilities(outputs[:2], model, X)
+
+
+def test_pipelines_and_searches(run):
+    X, y = data("multiclass")
+    X = 100 * X + 5
+    pipeline = make_pipeline(StandardScaler(), our_estimator("multiclass", max_iter=10))
+    grid = {"mlpfromscratchclassifier__alpha": [0.1, 1]}
+    for model in (pipeline.fit(X, y), GridSearchCV(pipeline, grid, cv=2).fit(X, y)):
+        labels, probabilities = run(
+            model, X, options={MLPFromScratchClassifier: WITHOUT_ZIPMAP, id(model): WITHOUT_ZIPMAP}
+        )
+        assert_allclose(probabilities, model.predict_proba(X), atol=1e-5)
+        assert_array_equal(labels, model.predict(X))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, bool])
+def test_integer_samples(dtype, run):
+    X, y = make_task("binary")
+    X = np.round(2 * X).astype(dtype)
+    model = our_estimator("binary", max_iter=5).fit(X, y)
+    labels, probabilities = run(model, X)
+    assert_allclose(probabilities, model.predict_proba(X), atol=1e-5)
+    assert_array_equal(labels, model.predict(X))
+
+
+def test_no_hidden_layer_and_activation_objects(run):
+    X, y = data("multiclass")
+    for parameters in (
+        {"hidden_layer_sizes": ()},
+        {"activation": [LeakyReLU(0.3), "gelu"]},
+        {"fit_intercept": False},
+    ):
+        model = our_estimator("multiclass", max_iter=10, **parameters).fit(X, y)
+        assert_same_probabilities(run(model, X), model, X)
+
+
+def test_everything_is_known():
+    assert set(ACTIVATION_NODES) == set(ACTIVATIONS.values())
+    assert set(LINK_NODES) == {*LINKS.values(), GaussianLink, IncreasingLink, SoftmaxLink}
+
+
+def test_what_cannot_be_converted():
+    class Sine(Activation):
+        def value(self, z):
+            return np.sin(z)
+
+        def derivative(self, z):
+            return np.cos(z)
+
+    class OwnLink(Link):
+        name = "own"
+
+        def inverse(self, raw_output, out):
+            out[...] = raw_output
+
+    X, y = data("regression")
+    with pytest.raises(NotImplementedError, match=r"Sine\(\) cannot be converted to ONNX; what can be: ELU, "):
+        to_onnx(our_estimator("regression", activation=Sine(), max_iter=2).fit(X, y), X)
+    model = our_estimator("regression", max_iter=2).fit(X, y)
+    model._loss.link = OwnLink()
+    with pytest.raises(NotImplementedError, match=r"OwnLink\(\) cannot be converted to ONNX; what can be: ExpLink, "):
+        to_onnx(model, X)
+    halves = np.resize([0.0, 0.5], len(X))
+    classifier = MLPFromScratchClassifier(3, max_iter=2)
+    classifier.fit(X, (2 * halves).astype(int)).classes_ = np.array([0.0, 0.5])
+    with pytest.raises(NotImplementedError, match="labels that are integers or strings"):
+        to_onnx(classifier, X, options=WITHOUT_ZIPMAP)
+
+
+def test_several_targets():
+    X, y = data("multiclass")
+    model = our_estimator("multiclass", max_iter=2).fit(X, np.column_stack([y, y + 1]))
+    with pytest.raises(NotImplementedError, match="A classifier of several targets cannot be converted to ONNX"):
+        to_onnx(model, X)
+
+
+def test_data_frames(onnxruntime):
+    """skl2onnx makes an input of each column of a data frame."""
+    X, y = data("binary")
+    frame = pd.DataFrame(X, columns=[f"column {i}" for i in range(8)])
+    model = our_estimator("binary", max_iter=5).fit(frame, y)
+    graph = to_onnx(make_pipeline(StandardScaler().set_output(transform="pandas").fit(frame), model), frame[:1])
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = {given.name: X[:, [i]] for i, given in enumerate(session.get_inputs())}
+    pipeline_input = (frame - frame.mean()) / frame.std(ddof=0)
+    assert_array_equal(session.run(None, inputs)[0], model.predict(pipeline_input))
+
+
+def test_error_without_skl2onnx():
+    script = (
+        "import sys\n"
+        "sys.modules['skl2onnx'] = None\n"
+        "from sknn_scratch.onnx import to_onnx\n"
+        "try:\n"
+        "    to_onnx(None)\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "Conversion to ONNX needs skl2onnx: pip install 'sknn-scratch[onnx]'."

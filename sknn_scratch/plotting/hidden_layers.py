@@ -67,7 +67,7 @@ class ActivationDisplay:
     >>> from sklearn.datasets import load_digits
     >>> from sknn_scratch import ActivationDisplay, MLPFromScratchClassifier
     >>> X, y = load_digits(return_X_y=True)
-    >>> network = MLPFromScratchClassifier((20, 10), "tanh", tol=0.01).fit(X / 16, y)
+    >>> network = MLPFromScratchClassifier((20, 10), "tanh", tol=0.01, random_state=0).fit(X / 16, y)
     >>> display = ActivationDisplay.from_estimator(network, X / 16)
     >>> [a.shape for a in display.activations]
     [(1797, 20), (1797, 10)]

@@ -44,7 +44,7 @@ class WeightsDisplay:
     >>> from sklearn.datasets import load_digits
     >>> from sknn_scratch import MLPFromScratchClassifier, WeightsDisplay
     >>> X, y = load_digits(return_X_y=True)
-    >>> network = MLPFromScratchClassifier(20, alpha=1, tol=0.01).fit(X / 16, y)
+    >>> network = MLPFromScratchClassifier(20, tol=0.01, random_state=0).fit(X / 16, y)
     >>> display = WeightsDisplay.from_estimator(network)
     >>> display.image_shape
     (8, 8)

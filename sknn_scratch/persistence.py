@@ -191,7 +191,9 @@ class PersistenceMixin(BaseEstimator, ABC):
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self._optimizer = self._schedule = None
-        self._keep_progress(Progress().next_run(bool(self.early_stopping) and self.solver != "lbfgs"))
+        early_stopping = bool(self.early_stopping) and self.solver != "lbfgs"
+        self._scored_by = early_stopping, self.scoring
+        self._keep_progress(Progress().next_run(early_stopping))
 
     # What BaseMLP and its subclasses provide -------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.constraints import Constraint
+from sknn_scratch.engines.choice import choose_engine
 from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.losses import Loss
 from sknn_scratch.network import Network, predict_raw
@@ -269,9 +270,11 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
         network = self._build_network(data, carry_on, rng)
+        engine_name = self._choose_engine(network, data.n_rows, carry_on, incremental)
         self.coefs_, self.intercepts_ = network.weights, network.biases
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
+        self.engine_ = engine_name
         self.out_activation_ = network.loss.link.name
         self._hidden_activations = network.activations
         progress = self._make_progress(carry_on, validated=validation_data is not None)
@@ -286,6 +289,21 @@ class BaseMLP(InspectionMixin, CallbackMixin, BaseEstimator, ABC):
                 )
         self._keep_progress(progress)
         return advice
+
+    def _choose_engine(self, network: Network, n_rows: int, carry_on: bool, incremental: bool) -> str:
+        """Give the network the engine for the job, steps of previous calls included, and return the engine's name."""
+        batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
+        if self.solver == "lbfgs":
+            batch_size = n_rows
+        rows = (1 if incremental else self.max_iter) * n_rows + (self.t_ if carry_on else 0)
+        name, network.engine = choose_engine(
+            self.engine,
+            rows // batch_size,
+            network.parameters.size,
+            network.parameters.dtype,
+            network.is_small(batch_size),
+        )
+        return name
 
     def _run_minibatches(
         self,

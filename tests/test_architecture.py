@@ -27,11 +27,13 @@ LAYERS = [
         "threads",
         "validation",
     },
-    {"losses.base"},
+    {"losses.base", "optimizers"},
     {"losses.classification", "losses.heads", "losses.regression"},
     {"losses"},
-    {"engines", "engines.numpy_engine"},
-    {"network", "optimizers"},
+    {"engines", "engines.numba_kernels", "engines.numpy_engine"},
+    {"engines.numba_engine"},
+    {"engines.choice"},
+    {"network"},
     {"inspection", "training", "parameters"},
     {"checkpoints"},
     {"callbacks"},
@@ -40,7 +42,11 @@ LAYERS = [
     {"__init__"},
 ]
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
-OPTIONAL = {"callbacks": {"rich", "tqdm"}}
+OPTIONAL = {
+    "callbacks": {"rich", "tqdm"},
+    "engines.numba_engine": {"numba"},
+    "engines.numba_kernels": {"numba"},
+}
 
 
 def module_name(path):

@@ -378,7 +378,7 @@ def _describe_loss(loss: Any) -> tuple[int, int, bool, float] | None:
     code, link = LOSS_CODES.get(type(loss)), LINK_CODES.get(type(loss.link))
     if code is None or link is None:
         return None
-    setting = getattr(loss, LOSS_SETTINGS[code]) if code in LOSS_SETTINGS else loss.averages_outputs
+    setting: Any = getattr(loss, LOSS_SETTINGS[code]) if code in LOSS_SETTINGS else loss.averages_outputs
     if not np.isscalar(setting):  # several quantiles at once
         return None
     return code, link, getattr(loss, "multiclass", False), float(setting)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from numbers import Real
 from types import FunctionType
 from typing import Any
 
@@ -379,7 +380,7 @@ def _describe_loss(loss: Any) -> tuple[int, int, bool, float] | None:
     if code is None or link is None:
         return None
     setting: Any = getattr(loss, LOSS_SETTINGS[code]) if code in LOSS_SETTINGS else loss.averages_outputs
-    if not np.isscalar(setting):  # several quantiles at once
+    if not isinstance(setting, Real):  # several quantiles at once
         return None
     return code, link, getattr(loss, "multiclass", False), float(setting)
 

@@ -25,6 +25,7 @@ from sknn_scratch.activations import Activation
 from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.constraints import Constraint
+from sknn_scratch.engines.choice import choose_engine
 from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.losses import Loss
 from sknn_scratch.network import Network, predict_raw
@@ -257,6 +258,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
         network = self._build_network(data, carry_on, rng)
+        self.engine_ = self._choose_engine(network, data.n_rows, carry_on, incremental, checkpoint)
         self._keep_layers(network.weights, network.biases, network.activations)
         progress = self._make_progress(carry_on, validated=validation_data is not None)
         listener = _Listener(self, progress, events) if events.listened_to else None
@@ -270,6 +272,26 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 )
         self._keep_progress(progress)
         return advice
+
+    def _choose_engine(
+        self, network: Network, n_rows: int, carry_on: bool, incremental: bool, checkpoint: Checkpoint | None
+    ) -> str:
+        """Give the network the engine for the job, and return its name.
+
+        What goes on, by ``partial_fit`` or from a checkpoint, goes on with the engine that it began with: rounding is
+        not the same in both.
+        """
+        name = self.engine
+        if name == "auto" and (checkpoint is not None or (incremental and carry_on)):
+            name = (self if checkpoint is None else checkpoint.estimator).engine_
+        batch_size = n_rows
+        if self.solver != "lbfgs":
+            batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
+        n_steps = (1 if incremental else self.max_iter) * n_rows // batch_size
+        name, network.engine = choose_engine(
+            name, n_steps, network.parameters.size, network.parameters.dtype, network.is_small(batch_size)
+        )
+        return name
 
     def _run_minibatches(
         self,

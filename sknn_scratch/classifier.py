@@ -175,6 +175,10 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     scoring : str, callable or None, default=None
         How a validation set is scored: None for accuracy, 'loss' for the negative loss, the name of a scikit-learn
         scorer, or a function ``scorer(estimator, X, y)``; the larger the better.
+    engine : {'auto', 'numba', 'numpy'}, default='auto'
+        What does the arithmetic: NumPy, or code compiled by numba, which is faster; the results differ by rounding.
+        'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
+        ten to compile what is not in its cache on disk yet.
 
     Attributes
     ----------
@@ -205,6 +209,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Number of layers, input and output included.
     n_outputs_ : int
         Number of output units.
+    engine_ : str
+        The engine of the last call: 'numba' or 'numpy'.
     out_activation_ : str
         Name of the function from the last layer to the prediction: 'logistic' for two classes and multilabel
         targets, else 'softmax' (hinge losses: 'identity'); with several targets, all that are used.
@@ -299,6 +305,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         input_noise: float = 0.0,
         average: int = 1,
         scoring: str | Callable[..., float] | None = None,
+        engine: str = "auto",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -334,6 +341,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         self.input_noise = input_noise
         self.average = average
         self.scoring = scoring
+        self.engine = engine
         self.loss = loss
 
     @with_callbacks

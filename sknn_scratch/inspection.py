@@ -48,8 +48,7 @@ def hidden_activations(
         a = X[rows]
         for l, width in enumerate(widths):
             z = np.empty((a.shape[0], width), dtype=dtype)
-            numpy_engine.affine(a, weights[l], biases[l], out=z)
-            numpy_engine.activate(activations[l], z, out=z)
+            numpy_engine.activate(a, weights[l], biases[l], activations[l], z, out=z)
             a = z
         result[rows] = a
     return result

@@ -37,11 +37,15 @@ from sknn_scratch.engines import numpy_engine
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
 from sknn_scratch.noise import TrainingNoise
+from sknn_scratch.optimizers import Optimizer
 
 __all__ = ["CHUNK_SIZE", "Network", "count_parameters", "layer_views", "pass_forward", "predict_raw"]
 
 # Prediction works through the rows in chunks whose widest layer has about this many numbers, to stay in the cache.
 CHUNK_SIZE = 2**17
+# Work of a step, in multiplications of the forward pass, up to which plain compiled loops beat calls of NumPy. A loop
+# costs as much as three, a transcendental function as ten.
+SMALL_STEP = 2**14
 
 
 def count_parameters(layer_units: Sequence[int]) -> int:
@@ -124,8 +128,7 @@ def pass_forward(
     """
     a = X
     for layer, activation in enumerate(activations):
-        engine.affine(a, weights[layer], biases[layer], out=z[layer])
-        engine.activate(activation, z[layer], out=hidden[layer])
+        engine.activate(a, weights[layer], biases[layer], activation, z[layer], out=hidden[layer])
         a = hidden[layer] if drop_units is None else drop_units(layer)
     engine.affine(a, weights[-1], biases[-1], out=z[-1])
 
@@ -221,6 +224,11 @@ class Network:
         """Return the number of multiplications in the largest matrix product for a minibatch of ``n_rows``."""
         return n_rows * max(weights.size for weights in self.weights)
 
+    def is_small(self, n_rows: int) -> bool:
+        """Return whether a step with a minibatch of ``n_rows`` is so little work that the calls cost more."""
+        n_units = sum(self.layer_units[1:])
+        return (n_rows + 3) * self.n_weights + 10 * n_rows * n_units <= SMALL_STEP
+
     def forward(self, X: Any) -> NDArray:
         """Return the raw output for a minibatch, keeping what the backward pass needs."""
         buffers, noise = self._buffers_for(X.shape[0]), self.noise
@@ -246,20 +254,19 @@ class Network:
         a, z, delta, W, f = [X, *buffers.fed], buffers.z, buffers.delta, self.weights, self.activations
         last = len(W) - 1
 
+        db = self.bias_gradients if self.fit_intercept else [None] * len(W)
         # (1) delta[L - 1] = dC/dz[L - 1]
         value = engine.output_delta(self.loss, y, z[last], relative_weight, out=delta[last])
+        # (4) dC/db[L - 1] = sum of delta[L - 1] over the samples
+        if self.fit_intercept:
+            engine.bias_gradient(delta[last], buffers.ones, out=self.bias_gradients[last])
         for l in range(last, -1, -1):
             # (3) dC/dW[l] = a[l].T @ delta[l]
             engine.weight_gradient(a[l], delta[l], out=self.weight_gradients[l])
-            # (4) dC/db[l] = sum of delta[l] over the samples
-            if self.fit_intercept:
-                engine.bias_gradient(delta[l], buffers.ones, out=self.bias_gradients[l])
             if l > 0:
-                # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
-                engine.hidden_delta(delta[l], W[l], f[l - 1], z[l - 1], buffers.hidden[l - 1], out=delta[l - 1])
-                mask = buffers.masks[l - 1]
-                if mask is not None:
-                    np.multiply(delta[l - 1], mask, out=delta[l - 1])
+                # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1]), and (4) for it
+                below = f[l - 1], z[l - 1], buffers.hidden[l - 1], delta[l - 1], buffers.masks[l - 1]
+                engine.hidden_delta(delta[l], W[l], *below, buffers.ones, bias_gradient=db[l - 1])
         return value
 
     def loss_and_gradient(self, X: Any, y: NDArray, sample_weight: NDArray | None = None) -> float:
@@ -272,6 +279,24 @@ class Network:
         sample_weight : ndarray of shape (n_samples,), default=None
             Non-negative, with a positive sum.
         """
+        value, strength = self._mean_loss_and_gradient(X, y, sample_weight)
+        if self.alpha > 0:
+            weights, gradient = self._penalised
+            value += self.engine.add_penalty(weights, strength, self.l1_ratio, gradient)
+        return value
+
+    def step(
+        self, X: Any, y: NDArray, sample_weight: NDArray | None, optimizer: Optimizer, learning_rate: float
+    ) -> float:
+        """Make a step of the optimiser for a minibatch; return what ``loss_and_gradient`` does, before the step."""
+        value, strength = self._mean_loss_and_gradient(X, y, sample_weight)
+        penalty = self.engine.update(
+            optimizer, self.parameters, self.gradient, learning_rate, self.n_weights, strength, self.l1_ratio
+        )
+        return value + penalty
+
+    def _mean_loss_and_gradient(self, X: Any, y: NDArray, sample_weight: NDArray | None) -> tuple[float, float]:
+        """Return the loss without the penalty, filling ``gradient``, and the strength of the penalty."""
         if sample_weight is None:
             total, relative_weight = X.shape[0], self._buffers_for(X.shape[0]).uniform
         else:
@@ -280,11 +305,7 @@ class Network:
         if self.noise is not None:
             X = self.noise.disturb(X)
         self.forward(X)
-        value = self.backward(X, y, relative_weight)
-        if self.alpha > 0:
-            weights, gradient = self._penalised
-            value += self.engine.add_penalty(weights, self.alpha / total, self.l1_ratio, gradient)
-        return value
+        return self.backward(X, y, relative_weight), self.alpha / total
 
     def _buffers_for(self, n_rows: int) -> _Buffers:
         """Return buffers for ``n_rows`` samples: made for the largest minibatch, views of them for smaller ones."""

@@ -19,6 +19,7 @@ from sknn_scratch.constraints import (
     DropoutRates,
     HiddenLayerSizes,
     Number,
+    OneOf,
     RandomState,
     Scoring,
     check_parameters,
@@ -73,6 +74,7 @@ SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "input_noise": Number(Real, "[0, inf)"),
     "average": Number(Integral, "[1, inf)"),
     "scoring": Scoring(),
+    "engine": OneOf(("auto", "numba", "numpy")),
 }
 
 # Parameters that lbfgs does not use, and parameters that only the optimisers use that take them.

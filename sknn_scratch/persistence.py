@@ -192,7 +192,7 @@ class PersistenceMixin(BaseEstimator, ABC):
             del self.feature_names_in_
         self._optimizer = self._schedule = None
         early_stopping = bool(self.early_stopping) and self.solver != "lbfgs"
-        self._scored_by = early_stopping, self.scoring
+        self._scored_by, self.engine_ = (early_stopping, self.scoring), "numpy"
         self._keep_progress(Progress().next_run(early_stopping))
 
     # What BaseMLP and its subclasses provide -------------------------------------------------------------------------

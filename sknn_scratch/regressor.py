@@ -169,6 +169,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     scoring : str, callable or None, default=None
         How a validation set is scored: None for R2, 'loss' for the negative loss, the name of a scikit-learn
         scorer, or a function ``scorer(estimator, X, y)``; the larger the better.
+    engine : {'auto', 'numba', 'numpy'}, default='auto'
+        What does the arithmetic: NumPy, or code compiled by numba, which is faster; the results differ by rounding.
+        'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
+        ten to compile what is not in its cache on disk yet.
 
     Attributes
     ----------
@@ -197,6 +201,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Number of layers, input and output included.
     n_outputs_ : int
         Number of output units: one for each target, or for each of its quantiles, or two for 'gaussian_nll'.
+    engine_ : str
+        The engine of the last call: 'numba' or 'numpy'.
     out_activation_ : str
         Name of the function from the last layer to the prediction: 'identity', or 'exp' with the losses 'poisson',
         'gamma' and 'tweedie', 'increasing' for several quantiles and 'gaussian' for 'gaussian_nll', unless
@@ -293,6 +299,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         input_noise: float = 0.0,
         average: int = 1,
         scoring: str | Callable[..., float] | None = None,
+        engine: str = "auto",
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -329,6 +336,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.input_noise = input_noise
         self.average = average
         self.scoring = scoring
+        self.engine = engine
 
     @with_callbacks
     def fit(

@@ -225,10 +225,15 @@ class _Minibatches:
         if rng is not None and data.rows is None:
             self.order = np.arange(data.n_rows)
 
-    def epoch(self) -> Iterator[tuple[NDArray, NDArray, NDArray | None]]:
+    def next_order(self) -> NDArray | None:
+        """Shuffle, and return the rows of an epoch in order; None for all of them as they come."""
         if self._rng is not None:
             assert self.order is not None
             self.order = self.order[self._rng.permutation(self._n_rows)]
+        return self.order
+
+    def epoch(self) -> Iterator[tuple[NDArray, NDArray, NDArray | None]]:
+        self.next_order()
         for start in range(0, self._n_rows, self._batch_size):
             rows: NDArray | slice = slice(start, start + self._batch_size)
             if self.order is not None:
@@ -338,6 +343,9 @@ class MinibatchTraining:
         self._network, self._data, self._settings, self._rng = network, data, settings, rng
         self._optimizer, self._schedule, self.progress = optimizer, schedule, progress
         self._minibatches = _Minibatches(data, settings.batch_size, rng if settings.shuffle else None)
+        self._run_epoch = network.engine.epoch_function(
+            network, optimizer, data.X, data.y, data.sample_weight, settings.batch_size, settings.max_grad_norm
+        )
         self._early_stopping = progress.best_loss is None
         self._best_parameters = network.parameters.copy() if self._early_stopping else None
         self._recent_mean = _RecentMean(network, settings.average) if settings.average > 1 else None
@@ -396,7 +404,11 @@ class MinibatchTraining:
     def _train_epoch(self, validate: Callable[[], tuple[float, float]] | None) -> None:
         """Train for an epoch and record what it reached."""
         network, progress, schedule, settings = self._network, self.progress, self._schedule, self._settings
-        loss = _train_epoch(network, self._minibatches, self._optimizer, schedule.learning_rate, settings.max_grad_norm)
+        rate, max_grad_norm = schedule.learning_rate, settings.max_grad_norm
+        if self._run_epoch is not None:
+            loss = self._run_epoch(self._minibatches.next_order(), rate)
+        else:
+            loss = _train_epoch(network, self._minibatches, self._optimizer, rate, max_grad_norm)
         vectors = [network.parameters, *self._optimizer.vectors]
         _check_finite(loss, vectors, f"epoch {progress.n_iter + 1}", schedule.learning_rate_init)
         if self._recent_mean is not None:
@@ -472,10 +484,12 @@ def _train_epoch(
     for X, y, sample_weight in minibatches.epoch():
         if sample_weight is not None and not sample_weight.any():
             continue  # no sample of this minibatch counts
-        loss = network.loss_and_gradient(X, y, sample_weight)
-        if max_grad_norm is not None:
+        if max_grad_norm is None:
+            loss = network.step(X, y, sample_weight, optimizer, learning_rate)
+        else:
+            loss = network.loss_and_gradient(X, y, sample_weight)
             _limit_norm(network.gradient, max_grad_norm)
-        optimizer.update(network.parameters, network.gradient, learning_rate)
+            optimizer.update(network.parameters, network.gradient, learning_rate)
         total_loss += loss * X.shape[0]
         n_rows += X.shape[0]
     return total_loss / n_rows
@@ -494,8 +508,8 @@ def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
 
 
 def _is_finite(vector: NDArray) -> bool:
-    """Return whether all numbers are finite: certainly so if their sum is, which is quicker to tell."""
-    return math.isfinite(np.add.reduce(vector)) or bool(np.isfinite(vector).all())
+    """Return whether all numbers are finite: certainly so if the sum of their squares is, which is quicker to tell."""
+    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
 
 
 def _check_finite(loss: float, vectors: list[NDArray], when: str, learning_rate_init: float | None = None) -> None:

@@ -28,11 +28,13 @@ LAYERS = [
         "validation",
         "weights_file",
     },
-    {"losses.base"},
+    {"losses.base", "optimizers"},
     {"losses.classification", "losses.heads", "losses.regression"},
     {"losses"},
-    {"engines", "engines.numpy_engine"},
-    {"network", "optimizers"},
+    {"engines", "engines.numba_kernels", "engines.numpy_engine"},
+    {"engines.numba_engine"},
+    {"engines.choice"},
+    {"network"},
     {"inspection", "training", "parameters"},
     {"checkpoints"},
     {"callbacks"},
@@ -45,7 +47,13 @@ LAYERS = [
 ]
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
 # Optional dependencies of modules, or of all modules of a folder.
-OPTIONAL = {"callbacks": {"rich", "tqdm"}, "onnx": {"skl2onnx"}, "plotting": {"matplotlib"}}
+OPTIONAL = {
+    "callbacks": {"rich", "tqdm"},
+    "engines.numba_engine": {"numba"},
+    "engines.numba_kernels": {"numba"},
+    "onnx": {"skl2onnx"},
+    "plotting": {"matplotlib"},
+}
 
 
 def module_name(path):
@@ -79,7 +87,8 @@ def test_imports_point_down(path):
 def test_only_public_names_of_declared_dependencies(path):
     for name in imports(path):
         top = name.partition(".")[0]
-        optional = OPTIONAL.get(module_name(path).partition(".")[0], set())
+        module = module_name(path)
+        optional = OPTIONAL.get(module, OPTIONAL.get(module.partition(".")[0], set()))
         assert top in THIRD_PARTY | optional | {"sknn_scratch"} | set(sys.stdlib_module_names)
         if top in THIRD_PARTY | optional:
             assert not any(part.startswith("_") for part in name.split(".")), f"{name} is private"

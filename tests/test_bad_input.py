@@ -91,6 +91,7 @@ WRONG = {
     "input_noise": [-0.1, "0.1", None, np.inf],
     "average": [0, -1, 2.5, "5", None, True],
     "scoring": ["foo", 1, ["accuracy"]],
+    "engine": ["fast", None, 1],
     "learning_rate_init": [0, -0.1, "0.1", None, np.nan, np.inf],
     "power_t": [-1, "1", None],
     "max_iter": [0, -1, 2.5, "10", None],

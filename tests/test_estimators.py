@@ -50,7 +50,7 @@ def test_attributes_are_scikit_learns(ours, theirs, solver):
     def public(estimator):
         return {name for name in vars(estimator.fit(X, y)) if not name.startswith("_")}
 
-    own = set(ours().get_params()) - set(theirs().get_params()) | {"validation_loss_curve_"}
+    own = set(ours().get_params()) - set(theirs().get_params()) | {"engine_", "validation_loss_curve_"}
     assert public(ours(solver=solver, max_iter=2)) == public(theirs(solver=solver, max_iter=2)) | own
     # L-BFGS fills the curves too.
     assert public(ours(solver="lbfgs", max_iter=2)) == public(ours(max_iter=2))

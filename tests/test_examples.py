@@ -104,4 +104,4 @@ def test_xor_decision_surface_animation(tmp_path):
 def test_bench_fit(tmp_path):
     printed = run(ROOT / "benchmarks" / "bench_fit.py", "--rounds", 1, "--rows", "iris", "--threads", 1, cwd=tmp_path)
     assert "| iris 4-10-3, batch 32 |" in printed
-    assert "geometric mean" in printed
+    assert "Geometric mean" in printed

@@ -153,12 +153,13 @@ def test_a_process_that_is_killed(tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_partial_fit_in_another_process(task, tmp_path):
-    """With a RandomState, which is pickled with the estimator."""
+    """With a RandomState, which is pickled with the estimator; and one engine, as 'auto' may differ by process."""
     X, y = make_task(task)
     arguments = {}
     if task in CLASSIFICATION:
         arguments["classes"] = np.unique(y) if y.ndim == 1 else range(3)
-    model = our_estimator(task, random_state=np.random.RandomState(0), dropout=0.2, solver="adamw")
+    seeded = {"random_state": np.random.RandomState(0), "engine": "numpy"}
+    model = our_estimator(task, dropout=0.2, solver="adamw", **seeded)
     for _ in range(3):
         model.partial_fit(X, y, **arguments)
     file = tmp_path / "model.pickle"

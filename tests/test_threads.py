@@ -84,13 +84,13 @@ def test_fits_in_threads_do_not_disturb_each_other():
 @pytest.mark.parametrize(("width", "limited"), [(4, False), (150, True), (2000, False)])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fit(monkeypatch, width, limited, solver):
-    seen, compute = [], Network.loss_and_gradient
+    seen, compute = [], Network.backward
 
     def record(self, *args):
         seen.append(blas_threads())
         return compute(self, *args)
 
-    monkeypatch.setattr(Network, "loss_and_gradient", record)
+    monkeypatch.setattr(Network, "backward", record)
     before = blas_threads()
     X = np.random.RandomState(0).randn(100, 100)
     MLPFromScratchClassifier(width, max_iter=1, solver=solver).fit(X, X[:, 0] > 0)

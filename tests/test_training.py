@@ -58,8 +58,8 @@ def test_keyboard_interrupt_keeps_what_was_learnt(monkeypatch, solver, early_sto
     if early_stopping and solver == "lbfgs":
         pytest.skip("lbfgs has no early stopping")
     X, y = make_task("binary")
-    parameters = {"solver": solver, "early_stopping": early_stopping, "random_state": 0}
-    compute, calls = Network.loss_and_gradient, []
+    parameters = {"solver": solver, "early_stopping": early_stopping, "random_state": 0, "engine": "numpy"}
+    compute, calls = Network.backward, []
 
     def interrupt(self, *args):
         calls.append(None)
@@ -67,7 +67,7 @@ def test_keyboard_interrupt_keeps_what_was_learnt(monkeypatch, solver, early_sto
             raise KeyboardInterrupt
         return compute(self, *args)
 
-    monkeypatch.setattr(Network, "loss_and_gradient", interrupt)
+    monkeypatch.setattr(Network, "backward", interrupt)
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         model = MLPFromScratchClassifier(**parameters).fit(X, y)
     monkeypatch.undo()
@@ -82,10 +82,10 @@ def test_keyboard_interrupt_in_the_first_step(monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Network, "loss_and_gradient", interrupt)
+    monkeypatch.setattr(Network, "backward", interrupt)
     X, y = make_task("binary")
     with pytest.warns(UserWarning, match="Training interrupted by user"):
-        model = MLPFromScratchClassifier().fit(X, y)
+        model = MLPFromScratchClassifier(engine="numpy").fit(X, y)
     assert model.n_iter_ == 0
     assert model.loss_curve_ == []
     assert model.predict_proba(X).shape == (150, 2)
@@ -424,7 +424,8 @@ def test_schedules_move_the_rate(monkeypatch, solver, learning_rate):
 
     monkeypatch.setattr(OPTIMIZERS[solver], "update", record)
     X, y = make_task("binary")
-    our_estimator("binary", solver=solver, learning_rate=learning_rate, learning_rate_init=0.01, max_iter=6).fit(X, y)
+    rate = {"learning_rate": learning_rate, "learning_rate_init": 0.01}
+    our_estimator("binary", solver=solver, max_iter=6, engine="numpy", **rate).fit(X, y)
     schedule = make_schedule(
         our_estimator("binary", solver="sgd", learning_rate=learning_rate, learning_rate_init=0.01, max_iter=6)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,17 @@ from numpy.typing import NDArray
 from sknn_scratch.activations import Activation
 from sknn_scratch.blas import in_blocks, scal_and_axpy
 from sknn_scratch.losses import Loss
+from sknn_scratch.optimizers import Optimizer
 
 __all__ = [
     "activate",
     "add_penalty",
     "affine",
     "bias_gradient",
+    "epoch_function",
     "hidden_delta",
     "output_delta",
+    "update",
     "weight_gradient",
 ]
 
@@ -33,8 +37,9 @@ def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None
     np.add(out, biases, out=out)
 
 
-def activate(activation: Activation, z: NDArray, out: NDArray) -> None:
-    """``out = f(z)``."""
+def activate(inputs: Any, weights: NDArray, biases: NDArray, activation: Activation, z: NDArray, out: NDArray) -> None:
+    """``z = inputs @ weights + biases`` and ``out = f(z)``; ``z`` and ``out`` may be the same array."""
+    affine(inputs, weights, biases, out=z)
     activation.apply(z, out)
 
 
@@ -59,11 +64,27 @@ def bias_gradient(delta: NDArray, ones: NDArray, out: NDArray) -> None:
 
 
 def hidden_delta(
-    delta: NDArray, weights: NDArray, activation: Activation, z: NDArray, a: NDArray, out: NDArray
+    delta: NDArray,
+    weights: NDArray,
+    activation: Activation,
+    z: NDArray,
+    a: NDArray,
+    out: NDArray,
+    mask: NDArray | None = None,
+    ones: NDArray | None = None,
+    bias_gradient: NDArray | None = None,
 ) -> None:
-    """``out = (delta @ weights.T) * f'(z)``; ``a`` is used up."""
+    """``out = (delta @ weights.T) * f'(z)``, times the dropout's ``mask``, and ``bias_gradient`` = its column sums.
+
+    ``a = f(z)`` is used up. Mask and bias gradient are optional; the latter needs a vector of ``ones``.
+    """
     np.dot(delta, weights.T, out=out)
     activation.multiply_derivative(out, z, a)
+    if mask is not None:
+        np.multiply(out, mask, out=out)
+    if bias_gradient is not None:
+        assert ones is not None
+        np.dot(ones, out, out=bias_gradient)
 
 
 def add_penalty(weights: NDArray, strength: float, l1_ratio: float, weight_gradient: NDArray) -> float:
@@ -81,3 +102,36 @@ def add_penalty(weights: NDArray, strength: float, l1_ratio: float, weight_gradi
             axpy(np.sign(w), g, a=strength * l1_ratio)
             absolute += float(np.add.reduce(np.abs(w)))
     return strength * (l1_ratio * absolute + 0.5 * (1 - l1_ratio) * squares)
+
+
+def update(
+    optimizer: Optimizer,
+    parameters: NDArray,
+    gradient: NDArray,
+    learning_rate: float,
+    n_weights: int,
+    strength: float,
+    l1_ratio: float,
+) -> float:
+    """Add the penalty on the first ``n_weights`` as ``add_penalty`` does, make a step of the optimiser, return it."""
+    penalty = 0.0
+    if strength > 0:
+        penalty = add_penalty(parameters[:n_weights], strength, l1_ratio, gradient[:n_weights])
+    optimizer.update(parameters, gradient, learning_rate)
+    return penalty
+
+
+def epoch_function(
+    network: Any,
+    optimizer: Optimizer,
+    X: Any,
+    y: NDArray,
+    sample_weight: NDArray | None,
+    batch_size: int,
+    max_grad_norm: float | None,
+) -> Callable[[NDArray | None, float], float] | None:
+    """Return None, as steps are made one by one here.
+
+    The compiled engine returns a function for the epoch of a small network.
+    """
+    return None

@@ -1,0 +1,507 @@
+"""The two engines: same operations, same numbers, and which of them a job gets."""
+
+import inspect
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+from sklearn.base import clone
+from tasks import TASKS, make_task, our_estimator
+
+import sknn_scratch
+from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
+from sknn_scratch.engines import choice, numpy_engine
+from sknn_scratch.engines.choice import COMPILE_SECONDS, SAVED_PER_STEP, START_SECONDS, choose_engine
+from sknn_scratch.links import LINKS, IdentityLink
+from sknn_scratch.losses import (
+    CLASSIFIER_LOSSES,
+    REGRESSOR_LOSSES,
+    GaussianNLL,
+    Huber,
+    LogLoss,
+    Loss,
+    Quantile,
+    SquaredError,
+    TweedieDeviance,
+)
+from sknn_scratch.network import Network
+from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+
+try:
+    from sknn_scratch.engines import numba_engine
+except ImportError:
+    numba_engine = None
+
+needs_numba = pytest.mark.skipif(numba_engine is None, reason="numba is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+# Relative to the largest number of an array.
+TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
+
+OBJECTS = {"loss": [LogLoss(label_smoothing=0.2)], "activation": [LeakyReLU(0.3), ELU(0.5)]}
+
+
+def assert_close(actual, desired, dtype=np.float64):
+    assert_allclose(actual, desired, rtol=0, atol=TOLERANCE[dtype] * max(1e-3, np.abs(desired).max()))
+
+
+def network(engine, activation, loss, n_outputs, dtype, **parameters):
+    """Return one with two hidden layers and random parameters."""
+    net = Network([6, 7, 5, n_outputs], [activation] * 2, loss, 0.1, dtype, engine, **parameters)
+    net.parameters[...] = np.random.RandomState(1).randn(net.parameters.size)
+    return net
+
+
+def minibatch(loss, multiclass, n_outputs, dtype, n_rows=12):
+    rng = np.random.RandomState(0)
+    X = rng.randn(n_rows, 6) * rng.randint(2, size=(n_rows, 6))
+    if type(loss) in CLASSIFIER_LOSSES.values():
+        y = (
+            np.eye(n_outputs)[rng.randint(n_outputs, size=n_rows)]
+            if multiclass
+            else rng.randint(2, size=(n_rows, n_outputs))
+        )
+    else:
+        y = rng.gamma(2.0, size=(n_rows, n_outputs))
+    return X.astype(dtype), y.astype(dtype), rng.rand(n_rows)
+
+
+LOSSES = [
+    *((cls(), multiclass, 1 + 2 * multiclass) for cls in CLASSIFIER_LOSSES.values() for multiclass in (False, True)),
+    (LogLoss(label_smoothing=0.2), False, 3),
+    (LogLoss(label_smoothing=0.2), True, 3),
+    *((cls(), False, n) for cls in REGRESSOR_LOSSES.values() for n in (1, 2) if cls is not GaussianNLL),
+    (Huber(0.3), False, 1),
+    (Quantile(0.9), False, 1),
+    *((TweedieDeviance(power), False, 2) for power in (1, 2, 2.5)),
+]
+
+
+@needs_numba
+def test_engines_have_the_same_functions():
+    theirs = set(numba_engine.__all__) - {"is_ready"}
+    assert theirs == set(numpy_engine.__all__)
+    for name in theirs:
+        assert inspect.signature(getattr(numba_engine, name)) == inspect.signature(getattr(numpy_engine, name)), name
+
+
+@needs_numba
+def test_every_built_in_component_is_known():
+    assert set(numba_engine.ACTIVATION_CODES) == set(ACTIVATIONS.values())
+    assert set(numba_engine.OPTIMIZER_CODES) == set(OPTIMIZERS.values())
+    assert set(numba_engine.LOSS_CODES) == {*CLASSIFIER_LOSSES.values(), *REGRESSOR_LOSSES.values()} - {GaussianNLL}
+    assert set(numba_engine.LINK_CODES) >= set(LINKS.values())
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *OBJECTS["activation"]], ids=str)
+def test_gradient_for_each_activation(name, sparse, dtype):
+    activation, loss = ACTIVATIONS[name]() if isinstance(name, str) else name, SquaredError()
+    X, y, weight = minibatch(loss, False, 2, dtype)
+    results = []
+    for engine in (numpy_engine, numba_engine):
+        net = network(engine, activation, loss, 2, dtype)
+        value = net.loss_and_gradient(csr_matrix(X) if sparse else X, y, weight)
+        results.append((value, net.gradient))
+    assert_close(results[1][0], results[0][0], dtype)
+    assert_close(results[1][1], results[0][1], dtype)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("loss", "multiclass", "n_outputs"), LOSSES, ids=str)
+def test_gradient_for_each_loss(loss, multiclass, n_outputs, weighted, dtype):
+    loss = clone(loss)
+    loss.start(multiclass)
+    X, y, weight = minibatch(loss, multiclass, n_outputs, dtype)
+    results = []
+    for engine in (numpy_engine, numba_engine):
+        net = network(engine, Tanh(), loss, n_outputs, dtype)
+        value = net.loss_and_gradient(X, y, weight if weighted else None)
+        results.append((value, net.gradient))
+    assert_close(results[1][0], results[0][0], dtype)
+    assert_close(results[1][1], results[0][1], dtype)
+
+
+@needs_numba
+@pytest.mark.parametrize("link", LINKS)
+def test_gradient_for_each_link(link):
+    loss = SquaredError()
+    loss.link = LINKS[link]()
+    X, y, weight = minibatch(loss, False, 2, np.float64)
+    results = []
+    for engine in (numpy_engine, numba_engine):
+        net = network(engine, Tanh(), loss, 2, np.float64)
+        results.append((net.loss_and_gradient(X, y, weight), net.gradient))
+    assert_close(results[1][0], results[0][0])
+    assert_close(results[1][1], results[0][1])
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(
+    "optimizer", [*(cls() for cls in OPTIMIZERS.values()), SGD(nesterovs_momentum=False), SGD(0)], ids=str
+)
+def test_updates(optimizer, l1_ratio, dtype):
+    n_parameters, n_weights = 10000, 9000
+    rng = np.random.RandomState(0)
+    start, gradients = rng.randn(n_parameters).astype(dtype), rng.randn(4, n_parameters).astype(dtype)
+    start[::7] = 0
+    results = []
+    for engine in (numpy_engine, numba_engine):
+        own, parameters = clone(optimizer), start.copy()
+        own.start(n_parameters, np.dtype(dtype), n_weights)
+        penalties = [engine.update(own, parameters, g.copy(), 0.01, n_weights, 0.1, l1_ratio) for g in gradients]
+        assert own.n_updates == 4
+        results.append([penalties, parameters, *own.vectors])
+    for mine, reference in zip(results[1], results[0], strict=True):
+        assert_close(mine, reference, dtype)
+
+
+def fit_both(model, X, y, *args):
+    """Return the model as each engine fits it."""
+    fitted = [clone(model).set_params(engine=name).fit(X, y, *args) for name in ("numpy", "numba")]
+    assert [model.engine_ for model in fitted] == ["numpy", "numba"]
+    return fitted
+
+
+def assert_same_fit(fitted, dtype=np.float64):
+    reference, ours = fitted
+    assert_allclose(ours.loss_curve_, reference.loss_curve_, rtol=100 * TOLERANCE[dtype])
+    for a, b in zip(ours.coefs_ + ours.intercepts_, reference.coefs_ + reference.intercepts_, strict=True):
+        assert a.dtype == dtype
+        assert_close(a / 100, b / 100, dtype)
+
+
+SOLVERS = ["lbfgs", *OPTIMIZERS]
+
+
+@needs_numba
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("small", [True, False], ids=["whole epochs", "single steps"])
+def test_fits(monkeypatch, small, task, solver):
+    if not small:
+        monkeypatch.setattr(Network, "is_small", lambda self, n_rows: False)
+    X, y = make_task(task)
+    model = our_estimator(task, solver=solver, max_iter=4, batch_size=32 if solver != "lbfgs" else "auto")
+    assert_same_fit(fit_both(model, X, y))
+
+
+@needs_numba
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_whole_epochs_for_each_activation(activation, dtype):
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", activation=activation, max_iter=3, batch_size=40, alpha=0.1, l1_ratio=0.3)
+    assert_same_fit(fit_both(model, X.astype(dtype), y), dtype)
+
+
+@needs_numba
+@pytest.mark.parametrize(("loss", "multiclass", "n_outputs"), LOSSES, ids=str)
+def test_whole_epochs_for_each_loss(loss, multiclass, n_outputs):
+    X, y = make_task("multiclass" if multiclass else "binary")
+    cls = MLPFromScratchClassifier
+    if type(loss) in REGRESSOR_LOSSES.values():
+        cls = MLPFromScratchRegressor
+        y = np.abs(X[:, :n_outputs]) + 0.1
+        y = y.ravel() if n_outputs == 1 else y
+    assert_same_fit(fit_both(cls(hidden_layer_sizes=4, loss=loss, max_iter=3, random_state=0, batch_size=40), X, y))
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_grad_norm": 0.05},
+        {"fit_intercept": False},
+        {"shuffle": False},
+        {"early_stopping": True},
+        {"hidden_layer_sizes": ()},
+        {"dropout": 0.3},
+        {"input_noise": 0.1},
+        {"average": 2},
+        {"solver": "adamw", "weight_decay": 0.5},
+        {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("small", [True, False], ids=["whole epochs", "single steps"])
+def test_options(monkeypatch, small, parameters):
+    if not small:
+        monkeypatch.setattr(Network, "is_small", lambda self, n_rows: False)
+    X, y = make_task("multiclass")
+    weight = np.random.RandomState(0).randint(3, size=len(y)).astype(float)
+    weight[:60] = 0
+    assert_same_fit(fit_both(our_estimator("multiclass", max_iter=4, batch_size=16, **parameters), X, y, weight))
+
+
+@needs_numba
+@pytest.mark.parametrize("form", [csr_matrix, np.asfortranarray, lambda X: np.repeat(X, 2, axis=1)[:, ::2]])
+def test_layouts(form):
+    X, y = make_task("binary")
+    assert_same_fit(fit_both(our_estimator("binary", max_iter=3), form(X), y))
+
+
+@needs_numba
+def test_wide_sparse_samples():
+    X = csr_matrix((np.random.RandomState(0).rand(200, 500) > 0.98).astype(float))
+    y = np.asarray(X[:, :20].sum(axis=1)).ravel() > 0
+    for parameters in ({"hidden_layer_sizes": (30,)}, {"hidden_layer_sizes": ()}):
+        model = MLPFromScratchClassifier(max_iter=4, random_state=0, **parameters)
+        assert_same_fit(fit_both(model, X, y))
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    assert_same_fit(fit_both(model, X, y))
+
+
+# Components of one's own ----------------------------------------------------------------------------------------------
+
+
+class Sine(Activation):
+    def value(self, z):
+        return np.sin(z)
+
+    def derivative(self, z):
+        return np.cos(z)
+
+
+class SteeperTanh(Tanh):
+    def apply(self, z, out):
+        np.tanh(2 * z, out=out)
+
+    def multiply_derivative(self, delta, z, a):
+        delta *= 2 * (1 - a * a)
+
+
+class CubedError(Loss):
+    def value(self, y, raw_output):
+        return (np.abs(raw_output - y) ** 3).sum(axis=1)
+
+    def derivative(self, y, raw_output):
+        return 3 * (raw_output - y) * np.abs(raw_output - y)
+
+
+class HalfHuber(Huber):
+    def value(self, y, raw_output):
+        return 0.5 * super().value(y, raw_output)
+
+    def derivative(self, y, raw_output):
+        return 0.5 * super().derivative(y, raw_output)
+
+
+class SignDescent(Optimizer):
+    def update(self, parameters, gradient, learning_rate):
+        parameters -= learning_rate * np.sign(gradient)
+
+
+class SlowAdam(Adam):
+    def update(self, parameters, gradient, learning_rate):
+        super().update(parameters, gradient, 0.1 * learning_rate)
+
+
+class OwnLink(IdentityLink):
+    def inverse(self, raw_output, out):
+        np.multiply(raw_output, 2, out=out)
+
+    def multiply_derivative(self, gradient, prediction):
+        gradient *= 2
+
+
+class DoubledSquaredError(SquaredError):
+    link = OwnLink()
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"activation": Sine()},
+        {"activation": SteeperTanh()},
+        {"activation": ["relu", Sine()]},
+        {"loss": CubedError()},
+        {"loss": "gaussian_nll"},
+        {"loss": Quantile([0.1, 0.9])},
+        {"loss": HalfHuber()},
+        {"loss": DoubledSquaredError()},
+        {"solver": SignDescent()},
+        {"solver": SlowAdam()},
+    ],
+    ids=str,
+)
+def test_components_of_ones_own_fall_back(parameters):
+    X, y = make_task("multioutput")
+    assert_same_fit(fit_both(our_estimator("multioutput", max_iter=4, batch_size=20, **parameters), X, y))
+
+
+# Which engine ---------------------------------------------------------------------------------------------------------
+
+FEW, SOME, MANY = (
+    int(seconds / SAVED_PER_STEP) for seconds in (START_SECONDS / 2, COMPILE_SECONDS / 2, COMPILE_SECONDS * 2)
+)
+DTYPE = np.dtype(np.float64)
+
+
+def chosen(name, n_steps, *, ready=None, monkeypatch=None):
+    if ready is not None:
+        monkeypatch.setattr(numba_engine, "is_ready", lambda dtype, small: ready)
+    engine_name, engine = choose_engine(name, n_steps, 10, DTYPE, True)
+    assert engine is {"numpy": numpy_engine, "numba": numba_engine}[engine_name]
+    return engine_name
+
+
+@needs_numba
+def test_auto_goes_by_the_time_it_saves(monkeypatch):
+    assert chosen("numpy", MANY) == "numpy"
+    assert chosen("numba", 1) == "numba"
+    for ready, n_steps, expected in [
+        (False, FEW, "numpy"),
+        (False, SOME, "numpy"),
+        (False, MANY, "numba"),
+        (True, FEW, "numba"),
+        (True, SOME, "numba"),
+    ]:
+        assert chosen("auto", n_steps, ready=ready, monkeypatch=monkeypatch) == expected
+    # Not imported yet: a small job does not wait for that either.
+    monkeypatch.delitem(sys.modules, choice.COMPILED)
+    monkeypatch.setattr(choice, "_import_compiled", lambda: numba_engine)
+    assert chosen("auto", FEW) == "numpy"
+    assert chosen("auto", SOME) == "numba"
+
+
+def test_without_numba(monkeypatch):
+    monkeypatch.delitem(sys.modules, choice.COMPILED, raising=False)
+    monkeypatch.setattr(sknn_scratch.engines, "numba_engine", None, raising=False)
+    for name in [name for name in sys.modules if name.startswith(("numba", "sknn_scratch.engines.numba"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    X, y = make_task("binary")
+    model = MLPFromScratchClassifier(engine="numba")
+    with pytest.raises(ImportError, match=r"engine='numba' needs numba.*pip install 'sknn-scratch\[fast\]'.*'auto'"):
+        model.fit(X, y)
+    assert vars(model) == model.get_params()
+    assert choose_engine("auto", MANY, 10, DTYPE, True) == ("numpy", numpy_engine)
+    assert our_estimator("binary", max_iter=2).fit(X, y).engine_ == "numpy"
+
+
+def test_partial_fit_goes_on_with_the_engine_it_began_with(monkeypatch):
+    X, y = make_task("binary")
+    asked = []
+
+    def choose(name, *args):
+        asked.append(name)
+        return "numpy", numpy_engine
+
+    monkeypatch.setattr("sknn_scratch.base.choose_engine", choose)
+    model = our_estimator("binary")
+    for _ in range(3):
+        model.partial_fit(X, y, classes=[10, 20])
+    model.set_params(warm_start=True, max_iter=2).fit(X, y)
+    model.set_params(engine="numba").partial_fit(X, y)
+    assert asked == ["auto", "numpy", "numpy", "auto", "numba"]
+
+
+@needs_numba
+def test_predictions_after_pickling():
+    X, y = make_task("binary")
+    model = our_estimator("binary", engine="numba", max_iter=3).fit(X, y)
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy.engine_ == clone(model).engine == "numba"
+    assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+    for estimator in (copy, model):
+        estimator.set_params(warm_start=True).fit(X, y)
+    assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+
+
+@needs_numba
+def test_partial_fit_carries_on_between_engines():
+    X, y = make_task("multiclass")
+    for solver in OPTIMIZERS:
+        models = []
+        for engines in (["numpy"] * 4, ["numba", "numpy", "numba", "numba"]):
+            model = our_estimator("multiclass", solver=solver, batch_size=50)
+            for engine in engines:
+                model.set_params(engine=engine).partial_fit(X, y, classes=np.unique(y))
+            models.append(model)
+        assert_same_fit(models)
+
+
+@needs_numba
+@pytest.mark.parametrize("batch_size", [10, 150])
+def test_fits_in_threads_do_not_disturb_each_other(batch_size):
+    X, y = make_task("multiclass")
+    models = [
+        our_estimator("multiclass", engine="numba", random_state=i, batch_size=batch_size, max_iter=20)
+        for i in range(6)
+    ]
+    expected = [clone(model).fit(X, y).coefs_ for model in models]
+    with ThreadPoolExecutor(3) as pool:
+        fitted = list(pool.map(lambda model: model.fit(X, y), models))
+    for model, coefs in zip(fitted, expected, strict=True):
+        for a, b in zip(model.coefs_, coefs, strict=True):
+            assert_array_equal(a, b)
+
+
+# The cache ------------------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import numpy as np
+from sknn_scratch.engines import numba_engine, numba_kernels
+add = numba_engine._kernel(numba_kernels.add_to_columns, np.dtype("f8"))
+z = np.zeros((2, 3))
+add(np.array([1.0, 2.0]), z)
+print(z.sum(), sum(add.stats.cache_hits.values()), sum(add.stats.cache_misses.values()), add.stats.cache_path)
+"""
+
+
+def run_copy(folder, **environment):
+    """Run the script with a copy of the package in the folder; return what it prints."""
+    env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    env.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=env, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split(maxsplit=3)
+
+
+@pytest.fixture
+def package_copy(tmp_path):
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(sknn_scratch.__file__).parent, tmp_path / "sknn_scratch", ignore=ignored)
+    return tmp_path
+
+
+@needs_numba
+def test_code_is_cached_on_disk(package_copy):
+    first, second = run_copy(package_copy), run_copy(package_copy)
+    assert first[:3] == ["9.0", "0", "1"]
+    assert second[:3] == ["9.0", "1", "0"]
+    assert Path(second[3].strip()) == package_copy / "sknn_scratch" / "engines" / "__pycache__"
+
+
+@needs_numba
+@pytest.mark.parametrize("home", ["home", "file/home"], ids=["cached for the user", "not cached"])
+def test_read_only_installation(package_copy, home):
+    # A file where the folder of the cache would be keeps out even the root user, whom permissions do not stop.
+    (package_copy / "sknn_scratch" / "engines" / "__pycache__").touch()
+    (package_copy / "file").touch()
+    place = str(package_copy / home)
+    environment = {"HOME": place, "XDG_CACHE_HOME": place}
+    first, second = run_copy(package_copy, **environment), run_copy(package_copy, **environment)
+    assert first[0] == second[0] == "9.0"
+    if home == "home":
+        assert second[1:3] == ["1", "0"]
+        assert second[3].startswith(place)
+    else:
+        assert second[1:] == ["0", "1", "None\n"]

@@ -38,6 +38,7 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
 from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.threads import for_each_in_threads, one_blas_thread_if_small
 
 __all__ = ["CHUNK_SIZE", "Network", "count_parameters", "layer_views", "pass_forward", "predict_raw"]
 
@@ -362,11 +363,19 @@ def predict_raw(
     dtype = np.result_type(X.dtype, weights[0].dtype)
     raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
     chunk = min(n_samples, max(1, CHUNK_SIZE // max(widths)))
-    buffers = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
-    for start in range(0, n_samples, chunk):
+
+    def predict_chunk(start: int) -> None:
         stop = min(start + chunk, n_samples)
         inputs = X[start:stop] if rows is None else X[rows[start:stop]]
-        hidden = [buffer[: stop - start] for buffer in buffers]
+        hidden = [np.empty((stop - start, width), dtype=dtype) for width in widths[:-1]]
         z = [*hidden, raw_output[start:stop]]
-        pass_forward(engine, inputs, weights, biases, activations, z, hidden)
+        with np.errstate(over="ignore", invalid="ignore"):
+            pass_forward(engine, inputs, weights, biases, activations, z, hidden)
+
+    if n_samples == chunk:
+        with one_blas_thread_if_small(n_samples * max(layer.size for layer in weights)):
+            predict_chunk(0)
+    else:
+        n_multiplications = n_samples * sum(layer.size for layer in weights)
+        for_each_in_threads(predict_chunk, range(0, n_samples, chunk), n_multiplications)
     return raw_output

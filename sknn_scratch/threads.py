@@ -7,18 +7,22 @@ its core busy: the threads of a product spin until all of them have had their tu
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_blas_thread_if_small"]
+__all__ = ["for_each_in_threads", "one_blas_thread_if_small"]
 
 # In multiplications. OpenBLAS does products below the first on one thread anyway. At the second, measured on two cores,
 # a second thread takes off a tenth of a step, and a busy neighbour makes a step on two threads twenty times slower.
 SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**21
+# From here on, a few milliseconds of work, threads of our own are worth their start.
+WORTH_THREADS = 2**25
 
 _limited = threading.Lock()
 
@@ -30,18 +34,13 @@ def _controller() -> ThreadpoolController:
 
 
 @contextmanager
-def one_blas_thread_if_small(largest_product: int) -> Iterator[None]:
-    """Hold BLAS to one thread if the largest matrix product in the block is small.
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread.
 
     The limit is the process's. One block at a time sets it, and lifts it again at its end; a block that overlaps, in
     another thread or inside, leaves it alone.
-
-    Parameters
-    ----------
-    largest_product : int
-        Number of multiplications, ``n_rows * fan_in * fan_out``.
     """
-    if not SINGLE_THREADED_ANYWAY < largest_product < SMALL or not _limited.acquire(blocking=False):
+    if not _limited.acquire(blocking=False):
         yield
         return
     try:
@@ -49,3 +48,45 @@ def one_blas_thread_if_small(largest_product: int) -> Iterator[None]:
             yield
     finally:
         _limited.release()
+
+
+@contextmanager
+def one_blas_thread_if_small(largest_product: int) -> Iterator[None]:
+    """Hold BLAS to one thread if the largest matrix product in the block is small.
+
+    Parameters
+    ----------
+    largest_product : int
+        Number of multiplications, ``n_rows * fan_in * fan_out``.
+    """
+    if SINGLE_THREADED_ANYWAY < largest_product < SMALL:
+        with one_blas_thread():
+            yield
+    else:
+        yield
+
+
+def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:
+    """Call a function for each item, in as many threads as BLAS may use if there is enough to do for them.
+
+    Each thread then has BLAS for itself: threads that each do a part of the items wait for each other but once, at the
+    end, and share the work around the products too.
+
+    Parameters
+    ----------
+    function : callable
+        Releases Python's lock most of the time, as NumPy does.
+    items : sequence
+    n_multiplications : int
+        In the matrix products of all calls together.
+    """
+    n_threads = 1
+    if n_multiplications >= WORTH_THREADS:
+        blas = _controller().select(user_api="blas").info()
+        n_threads = min(len(items), *(library["num_threads"] for library in blas))
+    if n_threads == 1:
+        for item in items:
+            function(item)
+        return
+    with one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(function, items))

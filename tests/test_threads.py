@@ -6,12 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from tasks import make_task, our_estimator
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier
 from sknn_scratch.network import Network
-from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, SMALL, one_blas_thread_if_small
+from sknn_scratch.threads import (
+    SINGLE_THREADED_ANYWAY,
+    SMALL,
+    WORTH_THREADS,
+    for_each_in_threads,
+    one_blas_thread_if_small,
+)
 
 INSIDE = (SINGLE_THREADED_ANYWAY + SMALL) // 2
 
@@ -96,3 +104,53 @@ def test_fit(monkeypatch, width, limited, solver):
     MLPFromScratchClassifier(width, max_iter=1, solver=solver).fit(X, X[:, 0] > 0)
     assert seen[0] == ([1] * len(before) if limited else before)
     assert blas_threads() == before
+
+
+# Prediction -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", [10, WORTH_THREADS])
+def test_for_each_in_threads(work):
+    before, threads, limits = blas_threads(), set(), set()
+
+    def note(item):
+        threads.add(threading.get_ident())
+        limits.update(blas_threads())
+        done.append(item)
+        barrier.wait(10)
+
+    barrier = threading.Barrier(2 if work >= WORTH_THREADS else 1)
+    done = []
+    for_each_in_threads(note, range(6), work)
+    assert sorted(done) == list(range(6))
+    assert len(threads) == (2 if work >= WORTH_THREADS else 1)
+    assert limits == ({1} if work >= WORTH_THREADS else set(before))
+    assert blas_threads() == before
+    with threadpool_limits(1, user_api="blas"):
+        threads.clear()
+        for_each_in_threads(lambda item: threads.add(threading.get_ident()), range(6), WORTH_THREADS)
+        assert threads == {threading.get_ident()}
+
+
+def test_an_error_in_a_thread():
+    before = blas_threads()
+
+    def fail(item):
+        raise KeyError(item)
+
+    with pytest.raises(KeyError):
+        for_each_in_threads(fail, range(6), WORTH_THREADS)
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+@pytest.mark.parametrize("make", [np.asarray, csr_matrix])
+def test_many_rows_are_predicted_like_few(task, make):
+    X, y = make_task(task)
+    model = our_estimator(task, hidden_layer_sizes=(200, 100), solver="lbfgs", max_iter=5, tol=1).fit(X, y)
+    many = np.tile(X, (40, 1))
+    assert len(many) * sum(w.size for w in model.coefs_) > WORTH_THREADS
+    method = model.predict_proba if task == "multiclass" else model.predict
+    assert_allclose(method(make(many)), np.concatenate([method(X)] * 40), rtol=1e-12)
+    with np.errstate(over="raise", invalid="raise"):
+        model.predict(make(1e200 * many))

@@ -1,20 +1,20 @@
-"""Time of one training step: ours with each engine, scikit-learn's, and the bare matrix products of the same step.
+"""Time of one training step: ours with each engine, scikit-learn's, PyTorch's, and the bare matrix products of it.
 
 Each round fits every contender once, one after the other, so that a slow moment of the machine hits all of them; the
 best round of each counts. A step is one minibatch: the whole time of ``fit`` divided by the number of minibatches. Both
 estimators get the same data, parameters and seed, and the table shows by how much the coefficients of the fastest
-engine differ from scikit-learn's. Code is compiled, or loaded, before the first round. Where numba is not installed its
-columns are missing.
+engine differ from scikit-learn's. Code is compiled, or loaded, before the first round. PyTorch runs eagerly on the CPU,
+with the same network, optimiser and minibatches. The last column is the time with another process on one of the cores,
+divided by the time without. What is not installed is left out.
 
-    python benchmarks/bench_fit.py            a few minutes
-    python benchmarks/bench_fit.py --quick    within a minute
-    python benchmarks/bench_fit.py --threads 1
+    python benchmarks/bench_fit.py                        about ten minutes
+    python benchmarks/bench_fit.py --quick                within a minute
+    python benchmarks/bench_fit.py --output benchmarks    writes RESULTS.md and a picture
+    python benchmarks/bench_fit.py --threads 1 --rows digits
 """
 
-import argparse
-import os
-import platform
-import time
+import math
+import random
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,18 +24,27 @@ from importlib.util import find_spec
 from itertools import pairwise
 
 import numpy as np
-import scipy
-import sklearn
+from common import (
+    ENGINES,
+    busy_neighbour,
+    conditions,
+    draw_bars,
+    geometric_mean,
+    in_turns,
+    make_parser,
+    seconds,
+    table,
+    write_results,
+)
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import scale
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier
-
-ENGINES = ["numpy", "numba"] if find_spec("numba") else ["numpy"]
 
 
 def xor():
@@ -66,6 +75,13 @@ def gaussians(n_samples: int, n_features: int) -> Callable:
         return rng.randn(n_samples, n_features), rng.randint(10, size=n_samples)
 
     return load
+
+
+def texts():
+    """Like counts of words: 2,000 samples with 20,000 features, of which 0.5 % are not zero, and ten classes."""
+    rng = np.random.RandomState(0)
+    X = sparse.random(2000, 20_000, density=0.005, format="csr", random_state=rng)
+    return X, rng.randint(10, size=2000)
 
 
 @dataclass
@@ -104,45 +120,115 @@ ROWS = [
     Row("784-256-128-10, float32", gaussians(4000, 784), 3, {"hidden_layer_sizes": (256, 128)}, np.float32),
     Row("784-256-128-10", gaussians(4000, 784), 2, {"hidden_layer_sizes": (256, 128)}),
     Row("100-512-512-10, float32", gaussians(4000, 100), 3, {"hidden_layer_sizes": (512, 512)}, np.float32),
+    Row("sparse 20000-100-10", texts, 2),
 ]
 
 
 def matrix_products(row: Row, X, y) -> tuple[Callable, int]:
     """Return a function that does the matrix products of the whole fit, and the number of steps."""
+    is_sparse = sparse.issparse(X)
     n_classes = len(np.unique(y))
     hidden = np.atleast_1d(row.parameters.get("hidden_layer_sizes", 100)).tolist()
     units = [X.shape[1], *hidden, 1 if n_classes == 2 else n_classes]
-    batch = row.parameters.get("batch_size", min(200, len(X)))
+    batch = row.parameters.get("batch_size", min(200, X.shape[0]))
     rng = np.random.RandomState(0)
 
     def arrays(n_rows):
-        a = [rng.randn(n_rows, width).astype(X.dtype) for width in units]
-        return a, [np.empty_like(array) for array in a]
+        a = [X[:n_rows] if is_sparse else rng.randn(n_rows, units[0]).astype(X.dtype)]
+        a += [rng.randn(n_rows, width).astype(X.dtype) for width in units[1:]]
+        return a, [np.empty((n_rows, width), X.dtype) for width in units[1:]]
 
     weights = [rng.randn(*shape).astype(X.dtype) for shape in pairwise(units)]
     gradients = [np.empty_like(w) for w in weights]
-    sizes = [batch] * (len(X) // batch) + [len(X) % batch] * bool(len(X) % batch)
+    sizes = [batch] * (X.shape[0] // batch) + [X.shape[0] % batch] * bool(X.shape[0] % batch)
     buffers = {size: arrays(size) for size in set(sizes)}
+
+    def multiply(a, b, out):
+        if isinstance(a, np.ndarray):
+            np.dot(a, b, out=out)
+        else:
+            a @ b
 
     def run():
         for _ in range(row.epochs):
             for size in sizes:
                 a, out = buffers[size]
                 for layer, w in enumerate(weights):
-                    np.dot(a[layer], w, out=out[layer + 1])
+                    multiply(a[layer], w, out[layer])
                 for layer in range(len(weights) - 1, -1, -1):
-                    np.dot(a[layer].T, a[layer + 1], out=gradients[layer])
+                    multiply(a[layer].T, a[layer + 1], gradients[layer])
                     if layer:
-                        np.dot(a[layer + 1], weights[layer].T, out=out[layer])
+                        multiply(a[layer + 1], weights[layer].T, out[layer - 1])
 
     return run, len(sizes) * row.epochs
 
 
-def seconds(function: Callable) -> float:
-    """Return how long one call takes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def plain_loops(row: Row, X, y) -> Callable:
+    """Return a function that trains XOR as the first notebooks do: Python loops over the neurons, one sample a step."""
+    n_hidden, rate = 4, 0.001
+    rng = random.Random(0)
+    w0 = [[rng.gauss(0, 0.5) for _ in range(n_hidden)] for _ in range(2)]
+    b0, w1 = [0.0] * n_hidden, [rng.gauss(0, 0.5) for _ in range(n_hidden)]
+    samples = list(zip(X.tolist(), y.tolist(), strict=True))
+
+    def sigmoid(z):
+        return 1 / (1 + math.exp(-z))
+
+    def run():
+        b1 = 0.0
+        for _ in range(row.epochs):
+            for x, target in samples:
+                h = [sigmoid(b0[j] + sum(x[i] * w0[i][j] for i in range(2))) for j in range(n_hidden)]
+                delta = sigmoid(b1 + sum(h[j] * w1[j] for j in range(n_hidden))) - target
+                for j in range(n_hidden):
+                    hidden_delta = delta * w1[j] * h[j] * (1 - h[j])
+                    w1[j] -= rate * delta * h[j]
+                    b0[j] -= rate * hidden_delta
+                    for i in range(2):
+                        w0[i][j] -= rate * hidden_delta * x[i]
+                b1 -= rate * delta
+
+    return run
+
+
+def torch_fit(row: Row, X, y) -> Callable | None:
+    """Return a function that trains the same network eagerly in PyTorch, unless it cannot."""
+    if not find_spec("torch") or sparse.issparse(X):
+        return None
+    import torch
+
+    n_classes = len(np.unique(y))
+    hidden = np.atleast_1d(row.parameters.get("hidden_layer_sizes", 100)).tolist()
+    units = [X.shape[1], *hidden, 1 if n_classes == 2 else n_classes]
+    batch = row.parameters.get("batch_size", min(200, X.shape[0]))
+    activation = {"tanh": torch.nn.Tanh, "logistic": torch.nn.Sigmoid}.get(
+        row.parameters.get("activation"), torch.nn.ReLU
+    )
+    layers: list = []
+    for fan_in, fan_out in pairwise(units):
+        layers += [torch.nn.Linear(fan_in, fan_out), activation()]
+    samples = torch.from_numpy(X)
+    model = torch.nn.Sequential(*layers[:-1]).to(samples.dtype)
+    decay = 0.0001 / batch
+    if row.parameters.get("solver") == "sgd":
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, nesterov=True, weight_decay=decay)
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.001, weight_decay=decay)
+    if n_classes == 2:
+        loss, targets = torch.nn.BCEWithLogitsLoss(), torch.from_numpy(y.astype(X.dtype))[:, None]
+    else:
+        loss, targets = torch.nn.CrossEntropyLoss(), torch.from_numpy(y.astype(np.int64))
+
+    def run():
+        for _ in range(row.epochs):
+            order = torch.randperm(len(samples))
+            for start in range(0, len(samples), batch):
+                rows = order[start : start + batch]
+                optimizer.zero_grad(set_to_none=True)
+                loss(model(samples[rows]), targets[rows]).backward()
+                optimizer.step()
+
+    return run
 
 
 def measure(row: Row, rounds: int) -> dict:
@@ -154,55 +240,66 @@ def measure(row: Row, rounds: int) -> dict:
         clone(model).set_params(max_iter=1).fit(X, y)
     models["scikit-learn"] = row.estimator(MLPClassifier)
     contenders = {name: partial(model.fit, X, y) for name, model in models.items()} | {"products": products}
-    times: dict = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            times[name].append(seconds(run) / n_steps * 1e6)
-    pairs = zip(models[ENGINES[-1]].coefs_, models["scikit-learn"].coefs_, strict=True)
+    if in_torch := torch_fit(row, X, y):
+        contenders["PyTorch"] = in_torch
+    if row.name.startswith("XOR"):
+        contenders["plain loops"] = plain_loops(row, X, y)
+    best = {name: min(times) / n_steps * 1e6 for name, times in in_turns(contenders, rounds).items()}
+    fastest = ENGINES[-1]
+    with busy_neighbour():
+        busy = min(seconds(contenders[fastest]) for _ in range(max(1, rounds // 2))) / n_steps * 1e6
+    pairs = zip(models[fastest].coefs_, models["scikit-learn"].coefs_, strict=True)
     difference = max(np.abs(a - b).max() / np.abs(b).max() for a, b in pairs)
-    return {name: min(values) for name, values in times.items()} | {"difference": difference}
+    return best | {"difference": difference, "busy": busy / best[fastest]}
 
 
-def conditions() -> str:
-    """Describe what the figures depend on."""
-    blas = {info["internal_api"] + " " + str(info["version"]): info["num_threads"] for info in threadpool_info()}
-    return (
-        f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, scikit-learn "
-        f"{sklearn.__version__}, {os.cpu_count()} cores, {platform.machine()}; threads: "
-        + ", ".join(f"{name}: {n}" for name, n in blas.items())
-    )
+def ratio(a: float | None, b: float | None) -> float | None:
+    """Return a / b, if both are there."""
+    return None if a is None or b is None else a / b
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--rounds", type=int, help="rounds per row (default 9, with --quick 3)")
-    parser.add_argument("--threads", type=int, help="limit of BLAS threads (default: as the environment has it)")
+    parser = make_parser(__doc__)
     parser.add_argument("--rows", default="", help="only the rows whose name contains this")
     options = parser.parse_args()
     rows = [row for row in ROWS if options.rows in row.name]
     if not rows:
         parser.error(f"--rows {options.rows!r} is in none of {[row.name for row in ROWS]}")
-    rounds = options.rounds or (3 if options.quick else 9)
+    rounds = options.rounds or (2 if options.quick else 9)
     warnings.simplefilter("ignore", ConvergenceWarning)  # every fit runs to its last epoch on purpose
+    others = ["scikit-learn", *(["PyTorch"] if find_spec("torch") else [])]
+    rivals = {f"{other} / {engine}": (other, engine) for other in others for engine in ENGINES}
+    rivals |= {f"{engine} / products": (engine, "products") for engine in ENGINES}
+    measured = []
     with threadpool_limits(options.threads) if options.threads else nullcontext():
         print(conditions())
-        print(f"Microseconds per step, best of {rounds} interleaved rounds\n")
-        columns = ["problem", *ENGINES, "scikit-learn", "bare products"]
-        columns += [f"scikit-learn / {engine}" for engine in ENGINES]
-        columns += [f"{engine} / products" for engine in ENGINES] + ["coefficients differ by"]
-        print("| " + " | ".join(columns) + " |")
-        print("|---|" + "---:|" * (len(columns) - 1))
-        ratios = []
         for row in rows:
-            t = measure(row, rounds)
-            ratios.append([t["scikit-learn"] / t[engine] for engine in ENGINES])
-            micros = [f"{t[name]:.1f}" for name in (*ENGINES, "scikit-learn", "products")]
-            shares = [f"{ratio:.2f}" for ratio in (*ratios[-1], *(t[engine] / t["products"] for engine in ENGINES))]
-            print("| " + " | ".join([row.name, *micros, *shares, f"{t['difference']:.0e}"]) + " |", flush=True)
-        means = dict(zip(ENGINES, np.exp(np.mean(np.log(ratios), axis=0)), strict=True))
-        print("\nGeometric mean of " + ", ".join(f"scikit-learn / {name}: {mean:.2f}" for name, mean in means.items()))
+            print(f"... {row.name}", flush=True)
+            measured.append(measure(row, rounds))
+    ratios = {name: [ratio(t.get(a), t.get(b)) for t in measured] for name, (a, b) in rivals.items()}
+    lines = []
+    for k, (row, t) in enumerate(zip(rows, measured, strict=True)):
+        micros = [f"{t[name]:.1f}" if name in t else "" for name in (*ENGINES, *others, "products")]
+        shares = ["" if values[k] is None else f"{values[k]:.2f}" for values in ratios.values()]
+        lines.append([row.name, *micros, *shares, f"{t['difference']:.0e}", f"{t['busy']:.2f}"])
+    columns = ["problem", *ENGINES, *others, "bare products", *ratios, "coefficients differ by", "busy / quiet"]
+    text = f"Microseconds per step, best of {rounds} interleaved rounds.\n\n{table(columns, lines)}\n"
+    for name, values in ratios.items():
+        if any(value is not None for value in values):
+            numbers = [value for value in values if value is not None]
+            text += f"\n- {name}: geometric mean {geometric_mean(values):.2f}, median {np.median(numbers):.2f}, "
+            text += f"least {min(numbers):.2f}, largest {max(numbers):.2f}"
+    for t in measured:
+        if "plain loops" in t:
+            text += f"\n- XOR in plain Python loops over the neurons: {t['plain loops']:.1f} microseconds a step"
+    print(f"\n{text}")
+    if options.output:
+        bars = {name: values for name, values in ratios.items() if not name.endswith("products")}
+        names = [row.name for row in rows]
+        picture = options.output / "bench_fit.png"
+        draw_bars(names, bars, "Training: time of others / ours", "times as fast", picture)
+        write_results("bench_fit", "Time of a training step", text, options.output)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""What the benchmarks share: rounds in turns, the conditions, tables, pictures and the file of results."""
+
+import argparse
+import datetime
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import scipy
+import sklearn
+from threadpoolctl import threadpool_info
+
+HERE = Path(__file__).parent
+ENGINES = ["numpy", "numba"] if find_spec("numba") else ["numpy"]
+
+
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of all benchmarks."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller problems")
+    parser.add_argument("--rounds", type=int, help="rounds of each row")
+    parser.add_argument("--threads", type=int, help="limit of BLAS threads (default: as the environment has it)")
+    parser.add_argument("--output", type=Path, help="folder for RESULTS.md and the picture (default: none is written)")
+    return parser
+
+
+def seconds(function: Callable) -> float:
+    """Return how long one call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def in_turns(contenders: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
+    """Call each contender once a round, one after the other, so that a slow moment of the machine hits them all."""
+    times: dict = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            times[name].append(seconds(run))
+    return times
+
+
+@contextmanager
+def busy_neighbour() -> Iterator[None]:
+    """Keep one core busy with another process."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.5)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def conditions() -> str:
+    """Describe what the figures depend on."""
+    versions = {"Python": platform.python_version(), "NumPy": np.__version__, "SciPy": scipy.__version__}
+    versions["scikit-learn"] = sklearn.__version__
+    for name in ("numba", "torch"):
+        if find_spec(name):
+            versions[name] = __import__(name).__version__
+    blas = {info["internal_api"] + " " + str(info["version"]): info["num_threads"] for info in threadpool_info()}
+    return (
+        ", ".join(f"{name} {version}" for name, version in versions.items())
+        + f"; {os.cpu_count()} cores, {processor()}; threads: "
+        + ", ".join(f"{name}: {n}" for name, n in blas.items())
+    )
+
+
+def processor() -> str:
+    """Return the processor's name, where the system tells."""
+    try:
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1] if found else platform.machine()
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def geometric_mean(values) -> float:
+    """Return the geometric mean of those that are not None."""
+    return float(np.exp(np.mean(np.log([value for value in values if value is not None]))))
+
+
+def draw_bars(names: list[str], groups: dict[str, list[float | None]], title: str, label: str, path: Path) -> None:
+    """Draw a group of bars for each name, with a line at 1."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        print("Install matplotlib for a picture.")
+        return
+    figure, ax = plt.subplots(figsize=(8, 0.6 + 0.28 * len(names) * len(groups)), layout="constrained")
+    height, positions = 0.8 / len(groups), np.arange(len(names))
+    for k, (group, values) in enumerate(groups.items()):
+        numbers = [np.nan if value is None else value for value in values]
+        bars = ax.barh(positions + (k - (len(groups) - 1) / 2) * height, numbers, height, label=group)
+        ax.bar_label(bars, ["" if np.isnan(n) else f"{n:.3g}" for n in numbers], padding=2, fontsize=8)
+    ax.axvline(1, color="black", linewidth=0.8)
+    ax.set(xscale="log", xlabel=label, title=title, yticks=positions, yticklabels=names)
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.legend()
+    figure.savefig(path, dpi=150)
+    print(f"The picture is in {path}.")
+
+
+def write_results(name: str, title: str, text: str, folder: Path) -> None:
+    """Put a benchmark's results into its section of RESULTS.md, with date and conditions."""
+    path = folder / "RESULTS.md"
+    content = (
+        path.read_text() if path.exists() else "# Results of the benchmarks\n\nWritten by the scripts beside it.\n"
+    )
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    section = f"{start}\n\n## {title}\n\n{today}. {conditions()}.\n\n{text}\n\n![{title}]({name}.png)\n\n{end}\n"
+    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end) + "\n", re.DOTALL)
+    content = pattern.sub(lambda _: section, content) if pattern.search(content) else f"{content}\n{section}"
+    path.write_text(content)
+    print(f"The results are in {path}.")

@@ -42,7 +42,7 @@ from sknn_scratch.parameters import (
 )
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.schedules import Schedule
-from sknn_scratch.threads import one_blas_thread_if_small
+from sknn_scratch.threads import threads_for
 from sknn_scratch.training import (
     INTERRUPTED,
     MAX_ITER_REACHED,
@@ -325,7 +325,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             average=self.average,
         )
         validate = None if validation_data is None else self._make_validation(network, validation_data)
-        with one_blas_thread_if_small(network.largest_product(settings.batch_size)):
+        with threads_for(network.largest_product(settings.batch_size)) as helpers, network.helped_by(*helpers):
             self._training = MinibatchTraining(network, data, optimizer, schedule, progress, settings, rng)
             if checkpoint is not None:
                 self._training.restore(checkpoint.state)
@@ -350,7 +350,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress, listener: Listener | None) -> Advice:
         self._optimizer, self._schedule = None, None
-        with one_blas_thread_if_small(network.largest_product(data.n_rows)):
+        with threads_for(network.largest_product(data.n_rows)) as helpers, network.helped_by(*helpers):
             outcome, message = train_lbfgs(
                 network,
                 data,

@@ -22,8 +22,11 @@ in this order: Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2.)
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -47,6 +50,8 @@ CHUNK_SIZE = 2**17
 # Work of a step, in multiplications of the forward pass, up to which plain compiled loops beat calls of NumPy. A loop
 # costs as much as three, a transcendental function as ten.
 SMALL_STEP = 2**14
+# Rows of a minibatch for each thread, below which its matrix products become inefficient.
+MIN_SHARE = 32
 
 
 def count_parameters(layer_units: Sequence[int]) -> int:
@@ -83,8 +88,8 @@ class _Buffers:
         ``fed[l]`` is ``a[l + 1]``: ``hidden[l]`` times its mask, or the same array as ``hidden[l]``.
     delta : list of ndarray
         ``delta[l]`` of every layer.
-    ones, uniform : ndarray
-        A vector of ones, and the relative weights of unweighted samples.
+    ones : ndarray
+        A vector of ones.
     """
 
     z: list[NDArray]
@@ -93,7 +98,6 @@ class _Buffers:
     fed: list[NDArray]
     delta: list[NDArray]
     ones: NDArray
-    uniform: NDArray
 
     def first_rows(self, n: int) -> _Buffers:
         """Return views of the first ``n`` rows."""
@@ -102,9 +106,8 @@ class _Buffers:
         masks = [None if mask is None else mask[:n] for mask in self.masks]
         fed = [rows if mask is None else array[:n] for array, mask, rows in zip(self.fed, masks, hidden, strict=True)]
         delta = [array[:n] for array in self.delta[:-1]]
-        uniform = np.full(n, 1 / n, dtype=self.ones.dtype)
         output = _fortran_rows(self.z[-1], n), _fortran_rows(self.delta[-1], n)
-        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], self.ones[:n], uniform)
+        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], self.ones[:n])
 
 
 def _fortran_rows(array: NDArray, n: int) -> NDArray:
@@ -198,6 +201,9 @@ class Network:
         self.n_weights = sum(weights.size for weights in self.weights)
         self._penalised = self.parameters[: self.n_weights], self.gradient[: self.n_weights]
         self._buffers: dict[int, _Buffers] = {}
+        self._uniform_weights: dict[int, NDArray] = {}
+        self._pool: Executor | None = None
+        self._helpers: list[Network] = []
 
     def initialize(
         self,
@@ -298,15 +304,74 @@ class Network:
 
     def _mean_loss_and_gradient(self, X: Any, y: NDArray, sample_weight: NDArray | None) -> tuple[float, float]:
         """Return the loss without the penalty, filling ``gradient``, and the strength of the penalty."""
+        n_rows = X.shape[0]
         if sample_weight is None:
-            total, relative_weight = X.shape[0], self._buffers_for(X.shape[0]).uniform
+            total, relative_weight = n_rows, self._uniform(n_rows)
         else:
             total = float(np.add.reduce(sample_weight))
             relative_weight = (sample_weight / total).astype(self.parameters.dtype, copy=False)
         if self.noise is not None:
             X = self.noise.disturb(X)
-        self.forward(X)
-        return self.backward(X, y, relative_weight), self.alpha / total
+        n_helpers = min(len(self._helpers), n_rows // MIN_SHARE - 1)
+        if n_helpers > 0:
+            value = self._share_out(X, y, relative_weight, self._helpers[:n_helpers])
+        else:
+            self.forward(X)
+            value = self.backward(X, y, relative_weight)
+        return value, self.alpha / total
+
+    def _uniform(self, n_rows: int) -> NDArray:
+        """Return the relative weights of unweighted samples."""
+        if n_rows not in self._uniform_weights:
+            self._uniform_weights[n_rows] = np.full(n_rows, 1 / n_rows, dtype=self.parameters.dtype)
+        return self._uniform_weights[n_rows]
+
+    @contextmanager
+    def helped_by(self, pool: Executor | None, n_helpers: int) -> Iterator[None]:
+        """Share out the rows of each minibatch between this thread and others.
+
+        What dropout and noise draw depends on the order of the draws, so with them this thread works alone.
+
+        Parameters
+        ----------
+        pool : Executor or None
+            Of at least ``n_helpers`` threads; without one, this thread works alone.
+        n_helpers : int
+            How many other threads take part.
+        """
+        if pool is not None and self.noise is None:
+            self._pool, self._helpers = pool, [self._helper() for _ in range(n_helpers)]
+        try:
+            yield
+        finally:
+            self._pool, self._helpers = None, []
+
+    def _helper(self) -> Network:
+        """Return a network with the same parameters, but with a gradient and buffers of its own."""
+        helper = copy.copy(self)
+        helper.gradient = np.zeros_like(self.gradient)
+        helper.weight_gradients, helper.bias_gradients = layer_views(helper.gradient, self.layer_units)
+        helper._buffers = {}
+        return helper
+
+    def _share_out(self, X: Any, y: NDArray, relative_weight: NDArray, helpers: Sequence[Network]) -> float:
+        """Pass a minibatch forward and backward, each thread a part of its rows, and add up what comes out."""
+        assert self._pool is not None
+        n_parts = len(helpers) + 1
+        stops = [X.shape[0] * k // n_parts for k in range(n_parts + 1)]
+
+        def work(network: Network, rows: slice) -> float:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # known to this thread only
+                network.forward(X[rows])
+                return network.backward(X[rows], y[rows], relative_weight[rows])
+
+        parts = [slice(start, stop) for start, stop in pairwise(stops)]
+        others = [self._pool.submit(work, *job) for job in zip(helpers, parts[1:], strict=True)]
+        value = work(self, parts[0])
+        for helper, other in zip(helpers, others, strict=True):
+            value += other.result()
+            np.add(self.gradient, helper.gradient, out=self.gradient)
+        return value
 
     def _buffers_for(self, n_rows: int) -> _Buffers:
         """Return buffers for ``n_rows`` samples: made for the largest minibatch, views of them for smaller ones."""
@@ -327,9 +392,8 @@ class Network:
         fed = [a if mask is None else np.empty_like(a) for mask, a in zip(masks, hidden, strict=True)]
         delta = [np.empty_like(a) for a in hidden]
         output = [np.empty((n_rows, self.layer_units[-1]), dtype=dtype, order="F") for _ in range(2)]
-        uniform = np.full(n_rows, 1 / n_rows, dtype=dtype)
         ones = np.ones(n_rows, dtype=dtype)
-        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], ones, uniform)
+        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], ones)
 
 
 def predict_raw(

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["for_each_in_threads", "one_blas_thread_if_small"]
+__all__ = ["for_each_in_threads", "one_blas_thread_if_small", "threads_for"]
 
 # In multiplications. OpenBLAS does products below the first on one thread anyway. At the second, measured on two cores,
 # a second thread takes off a tenth of a step, and a busy neighbour makes a step on two threads twenty times slower.
 SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**21
+# With more threads than this a minibatch would be cut into slices too thin, and each costs another gradient vector.
+MOST_HELPED = 4
 # From here on, a few milliseconds of work, threads of our own are worth their start.
 WORTH_THREADS = 2**25
 
@@ -66,6 +68,38 @@ def one_blas_thread_if_small(largest_product: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
+    """Hold BLAS to one thread; if the largest product is not small, yield threads that share the work out instead.
+
+    The threads of BLAS spin until all have had their turn at each product, so that a busy neighbour on one of the cores
+    costs many times its share. Threads that each do a whole step for some of the rows meet once a step and sleep.
+
+    Parameters
+    ----------
+    largest_product : int
+        Number of multiplications, ``n_rows * fan_in * fan_out``.
+
+    Yields
+    ------
+    pool : Executor or None
+    n_helpers : int
+        Its number of threads: one less than BLAS may use. With more than a few, BLAS is left alone.
+    """
+    n_threads = 1 if largest_product < SMALL else blas_threads()
+    if n_threads == 1 or n_threads > MOST_HELPED:
+        with one_blas_thread_if_small(largest_product):
+            yield None, 0
+    else:
+        with one_blas_thread(), ThreadPoolExecutor(n_threads - 1) as pool:
+            yield pool, n_threads - 1
+
+
+def blas_threads() -> int:
+    """Return how many threads BLAS may use."""
+    return min(library["num_threads"] for library in _controller().select(user_api="blas").info())
+
+
 def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:
     """Call a function for each item, in as many threads as BLAS may use if there is enough to do for them.
 
@@ -82,8 +116,7 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
     """
     n_threads = 1
     if n_multiplications >= WORTH_THREADS:
-        blas = _controller().select(user_api="blas").info()
-        n_threads = min(len(items), *(library["num_threads"] for library in blas))
+        n_threads = min(len(items), blas_threads())
     if n_threads == 1:
         for item in items:
             function(item)

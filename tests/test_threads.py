@@ -89,7 +89,7 @@ def test_fits_in_threads_do_not_disturb_each_other():
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-@pytest.mark.parametrize(("width", "limited"), [(4, False), (150, True), (2000, False)])
+@pytest.mark.parametrize(("width", "limited"), [(4, False), (150, True), (2000, True)])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fit(monkeypatch, width, limited, solver):
     seen, compute = [], Network.backward
@@ -154,3 +154,84 @@ def test_many_rows_are_predicted_like_few(task, make):
     assert_allclose(method(make(many)), np.concatenate([method(X)] * 40), rtol=1e-12)
     with np.errstate(over="raise", invalid="raise"):
         model.predict(make(1e200 * many))
+
+
+# Training of large networks -------------------------------------------------------------------------------------------
+
+
+def large(task, **parameters):
+    """Return a model whose products are not small, and its data."""
+    X, y = make_task(task)
+    X, y = np.tile(X, (4, 1)) + 0.1 * np.random.RandomState(0).randn(600, 8), np.concatenate([y] * 4)
+    parameters = {"hidden_layer_sizes": (300, 80), "max_iter": 3, "batch_size": 250, "activation": "tanh", **parameters}
+    return our_estimator(task, **parameters), X, y
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"solver": "sgd", "fit_intercept": False}, {"activation": "gelu", "alpha": 0.1}, {"max_grad_norm": 0.1}],
+    ids=str,
+)
+@pytest.mark.parametrize("make", [np.asarray, csr_matrix])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("task", ["multiclass", "regression", "multilabel"])
+def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
+    """A thread for each half of the rows: the same sums in another order."""
+    model, X, y = large(task, **parameters)
+    assert SMALL < 250 * 300 * 80
+    weight = np.arange(1.0, 601) if weighted else None
+    threads = set()
+    backward = Network.backward
+
+    def spy(network, X, *args):
+        threads.add((threading.get_ident(), X.shape[0]))
+        assert set(blas_threads()) == {1}
+        return backward(network, X, *args)
+
+    with threadpool_limits(1, user_api="blas"):
+        alone = clone(model).fit(make(X), y, weight)
+    before = blas_threads()
+    monkeypatch.setattr(Network, "backward", spy)
+    model.fit(make(X), y, weight)
+    assert len({thread for thread, _ in threads}) == 2
+    assert {n for _, n in threads} == {125, 50}
+    for a, b in zip(model.coefs_ + model.intercepts_, alone.coefs_ + alone.intercepts_, strict=True):
+        assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    assert_allclose(model.loss_curve_, alone.loss_curve_, rtol=1e-12)
+    assert blas_threads() == before
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_lbfgs_is_shared_out():
+    model, X, y = large("multiclass", solver="lbfgs", max_iter=5, batch_size="auto")
+    with threadpool_limits(1, user_api="blas"):
+        alone = clone(model).fit(X, y)
+    assert_allclose(model.fit(X, y).coefs_[0], alone.coefs_[0], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_draws_of_dropout_are_not_shared_out():
+    model, X, y = large("multiclass", dropout=0.3, max_iter=2)
+    with threadpool_limits(1, user_api="blas"):
+        alone = clone(model).fit(X, y)
+    assert_allclose(model.fit(X, y).coefs_[0], alone.coefs_[0], rtol=1e-9, atol=1e-12)
+
+
+def test_divergence_and_errors_in_a_helper(monkeypatch):
+    model, X, y = large("regression", solver="sgd", learning_rate_init=1e6, activation="identity", engine="numpy")
+    before = blas_threads()
+    with pytest.raises(ValueError, match="Training diverged in epoch"):
+        model.fit(X, y)
+    main, backward = threading.get_ident(), Network.backward
+
+    def fail(network, *args):
+        if threading.get_ident() != main:
+            raise KeyError("in a helper")
+        return backward(network, *args)
+
+    monkeypatch.setattr(Network, "backward", fail)
+    with pytest.raises(KeyError, match="in a helper"):
+        model.set_params(learning_rate_init=0.001).fit(X, y)
+    assert blas_threads() == before
+    assert not hasattr(model, "coefs_")

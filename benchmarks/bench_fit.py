@@ -109,7 +109,7 @@ ROWS = [
     Row(
         "XOR 2-4-1, batch 1, sgd",
         xor,
-        800,
+        3000,
         {"hidden_layer_sizes": 4, "activation": "logistic", "solver": "sgd", "batch_size": 1},
     ),
     Row("iris 4-10-3, batch 32", scaled(load_iris), 400, {"hidden_layer_sizes": 10, "batch_size": 32}),

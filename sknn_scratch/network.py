@@ -41,7 +41,7 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
 from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.threads import for_each_in_threads, one_blas_thread_if_small
+from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, WORTH_THREADS, for_each_in_threads
 
 __all__ = ["CHUNK_SIZE", "Network", "count_parameters", "layer_views", "pass_forward", "predict_raw"]
 
@@ -426,7 +426,10 @@ def predict_raw(
     widths = [layer.shape[1] for layer in weights]
     dtype = np.result_type(X.dtype, weights[0].dtype)
     raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
-    chunk = min(n_samples, max(1, CHUNK_SIZE // max(widths)))
+    n_multiplications = n_samples * sum(layer.size for layer in weights)
+    # A few chunks at least where there is work for several threads, else as many rows as stay in the cache.
+    most = n_samples // 4 if n_multiplications >= WORTH_THREADS else n_samples
+    chunk = max(1, min(most, CHUNK_SIZE // max(widths)))
 
     def predict_chunk(start: int) -> None:
         stop = min(start + chunk, n_samples)
@@ -436,10 +439,8 @@ def predict_raw(
         with np.errstate(over="ignore", invalid="ignore"):
             pass_forward(engine, inputs, weights, biases, activations, z, hidden)
 
-    if n_samples == chunk:
-        with one_blas_thread_if_small(n_samples * max(layer.size for layer in weights)):
-            predict_chunk(0)
+    if n_samples <= chunk and n_samples * max(layer.size for layer in weights) <= SINGLE_THREADED_ANYWAY:
+        predict_chunk(0)
     else:
-        n_multiplications = n_samples * sum(layer.size for layer in weights)
         for_each_in_threads(predict_chunk, range(0, n_samples, chunk), n_multiplications)
     return raw_output

@@ -15,7 +15,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["for_each_in_threads", "one_blas_thread_if_small", "threads_for"]
+__all__ = ["SINGLE_THREADED_ANYWAY", "WORTH_THREADS", "for_each_in_threads", "one_blas_thread_if_small", "threads_for"]
 
 # In multiplications. OpenBLAS does products below the first on one thread anyway. At the second, measured on two cores,
 # a second thread takes off a tenth of a step, and a busy neighbour makes a step on two threads twenty times slower.
@@ -23,8 +23,8 @@ SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**21
 # With more threads than this a minibatch would be cut into slices too thin, and each costs another gradient vector.
 MOST_HELPED = 4
-# From here on, a few milliseconds of work, threads of our own are worth their start.
-WORTH_THREADS = 2**25
+# From here on, a millisecond of work, threads of our own are worth their start.
+WORTH_THREADS = 2**23
 
 _limited = threading.Lock()
 
@@ -103,8 +103,8 @@ def blas_threads() -> int:
 def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:
     """Call a function for each item, in as many threads as BLAS may use if there is enough to do for them.
 
-    Each thread then has BLAS for itself: threads that each do a part of the items wait for each other but once, at the
-    end, and share the work around the products too.
+    BLAS is held to one thread all the while: threads that each do a part of the items wait for each other but once, at
+    the end, and share the work around the products too.
 
     Parameters
     ----------
@@ -114,12 +114,11 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
     n_multiplications : int
         In the matrix products of all calls together.
     """
-    n_threads = 1
-    if n_multiplications >= WORTH_THREADS:
-        n_threads = min(len(items), blas_threads())
-    if n_threads == 1:
-        for item in items:
-            function(item)
-        return
-    with one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(function, items))
+    n_threads = min(len(items), blas_threads()) if n_multiplications >= WORTH_THREADS else 1
+    with one_blas_thread():
+        if n_threads == 1:
+            for item in items:
+                function(item)
+        else:
+            with ThreadPoolExecutor(n_threads) as pool:
+                list(pool.map(function, items))

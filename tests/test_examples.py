@@ -1,6 +1,7 @@
 """Every example and benchmark runs, and the examples keep what they claim."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from itertools import pairwise
@@ -101,7 +102,32 @@ def test_xor_decision_surface_animation(tmp_path):
     assert all((a != b).any() for a, b in pairwise(frames[:4]))
 
 
+BENCHMARKS = ROOT / "benchmarks"
+
+
 def test_bench_fit(tmp_path):
-    printed = run(ROOT / "benchmarks" / "bench_fit.py", "--rounds", 1, "--rows", "iris", "--threads", 1, cwd=tmp_path)
+    options = ["--rounds", 1, "--rows", "iris", "--threads", 1, "--output", tmp_path]
+    for _ in range(2):  # the second time the section is replaced
+        printed = run(BENCHMARKS / "bench_fit.py", *options, cwd=tmp_path)
     assert "| iris 4-10-3, batch 32 |" in printed
-    assert "Geometric mean" in printed
+    assert "geometric mean" in printed
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert results.count("## Time of a training step") == results.count("| iris 4-10-3, batch 32 |") == 1
+    assert (tmp_path / "bench_fit.png").stat().st_size > 1000
+
+
+def test_bench_scaling_and_search(tmp_path):
+    printed = run(BENCHMARKS / "bench_scaling.py", "--quick", "--output", tmp_path, cwd=tmp_path)
+    assert "- width: time grows with the power" in printed
+    assert "## Growth of time and memory" in (tmp_path / "RESULTS.md").read_text()
+    assert (tmp_path / "bench_scaling.png").stat().st_size > 1000
+    runs = [
+        json.loads(run(BENCHMARKS / "bench_search.py", "--child", library, "breast cancer", 2, cwd=tmp_path))
+        for library in ("ours", "scikit-learn")
+    ]
+    assert runs[0]["scores"] == pytest.approx(runs[1]["scores"])
+
+
+def test_bench_predict(tmp_path):
+    printed = run(BENCHMARKS / "bench_predict.py", "--quick", "--rounds", 1, cwd=tmp_path)
+    assert "| digits 64-100-10, predict_proba, 1 row |" in printed

@@ -124,7 +124,7 @@ def test_for_each_in_threads(work):
     for_each_in_threads(note, range(6), work)
     assert sorted(done) == list(range(6))
     assert len(threads) == (2 if work >= WORTH_THREADS else 1)
-    assert limits == ({1} if work >= WORTH_THREADS else set(before))
+    assert limits == {1}
     assert blas_threads() == before
     with threadpool_limits(1, user_api="blas"):
         threads.clear()

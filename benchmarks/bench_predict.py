@@ -1,0 +1,114 @@
+"""Time of predictions, of one row and of many: ours, scikit-learn's and the bare matrix products.
+
+python benchmarks/bench_predict.py                        a minute
+python benchmarks/bench_predict.py --quick                seconds
+python benchmarks/bench_predict.py --output benchmarks    writes RESULTS.md and a picture
+"""
+
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import numpy as np
+from common import busy_neighbour, conditions, draw_bars, geometric_mean, in_turns, make_parser, table, write_results
+from sklearn import config_context
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import scale
+from threadpoolctl import threadpool_limits
+
+from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+
+# Name: data, hidden layers and method.
+PROBLEMS = {
+    "digits 64-100-10, predict_proba": (load_digits, (100,), "predict_proba"),
+    "digits 64-100-10, predict": (load_digits, (100,), "predict"),
+    "digits 64-512-512-10, predict_proba": (load_digits, (512, 512), "predict_proba"),
+    "breast cancer 30-100-1, predict_proba": (load_breast_cancer, (100,), "predict_proba"),
+    "diabetes 10-100-1, predict": (load_diabetes, (100,), "predict"),
+}
+
+
+def repeated(function: Callable, n: int) -> Callable:
+    """Return a function that calls another n times."""
+
+    def run():
+        for _ in range(n):
+            function()
+
+    return run
+
+
+def peak_memory(function: Callable) -> float:
+    """Return the most memory that is in use during a call beyond what was before, in MiB."""
+    tracemalloc.start()
+    function()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20
+
+
+def measure(load: Callable, hidden: tuple, method: str, n_rows: int, rounds: int) -> dict:
+    """Return best times in microseconds, and the memory that each takes."""
+    X, y = load(return_X_y=True)
+    X = scale(X)
+    classify = load is not load_diabetes
+    pair = (MLPFromScratchClassifier, MLPClassifier) if classify else (MLPFromScratchRegressor, MLPRegressor)
+    ours, theirs = (
+        cls(hidden, max_iter=2, random_state=0) if classify else cls(hidden_layer_sizes=hidden, max_iter=2)
+        for cls in pair
+    )
+    ours, theirs = (getattr(model.fit(X, y), method) for model in (ours, theirs))
+    samples = np.ascontiguousarray(np.resize(X, (n_rows, X.shape[1])))
+    weights = theirs.__self__.coefs_
+
+    def products():
+        a = samples
+        for w in weights:
+            a = a @ w
+
+    n_calls = max(1, 2000 // n_rows)
+    contenders = {"ours": lambda: ours(samples), "scikit-learn": lambda: theirs(samples), "products": products}
+    memory = {name: peak_memory(contenders[name]) for name in ("ours", "scikit-learn")}
+    contenders = {name: repeated(call, n_calls) for name, call in contenders.items()}
+    best = {name: min(times) / n_calls * 1e6 for name, times in in_turns(contenders, rounds).items()}
+    with config_context(assume_finite=True):
+        best["finite"] = min(in_turns({"ours": contenders["ours"]}, rounds)["ours"]) / n_calls * 1e6
+    with busy_neighbour():
+        busy = min(in_turns({"ours": contenders["ours"]}, max(1, rounds // 2))["ours"]) / n_calls * 1e6
+    return best | {"memory": memory, "busy": busy / best["ours"]}
+
+
+def main() -> None:
+    """Print the table."""
+    options = make_parser(__doc__).parse_args()
+    rounds = options.rounds or (2 if options.quick else 9)
+    warnings.simplefilter("ignore", ConvergenceWarning)  # what the models have learnt does not matter
+    lines, names, ratios = [], [], []
+    with threadpool_limits(options.threads) if options.threads else nullcontext():
+        print(conditions(), flush=True)
+        for name, problem in PROBLEMS.items():
+            for n_rows in (1, 1000) if options.quick else (1, 1000, 100_000):
+                t = measure(*problem, n_rows, rounds)
+                names.append(f"{name}, {n_rows:,} rows".replace(", 1 rows", ", 1 row"))
+                ratios.append(t["scikit-learn"] / t["ours"])
+                micros = [f"{t[key]:.1f}" for key in ("ours", "finite", "scikit-learn", "products")]
+                mib = [f"{t['memory'][key]:.1f}" for key in ("ours", "scikit-learn")]
+                lines.append([names[-1], *micros, f"{ratios[-1]:.2f}", f"{t['busy']:.2f}", *mib])
+                print(f"... {names[-1]}: {ratios[-1]:.2f}", flush=True)
+    columns = ["problem", "ours", "ours, assume_finite", "scikit-learn", "bare products", "scikit-learn / ours"]
+    columns += ["busy / quiet", "ours, MiB", "scikit-learn, MiB"]
+    text = f"Microseconds, best of {rounds} interleaved rounds; peak memory of a call.\n\n{table(columns, lines)}\n"
+    text += f"\n- scikit-learn / ours: geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}"
+    print(f"\n{text}")
+    if options.output:
+        bars = {"scikit-learn / ours": ratios}
+        picture = options.output / "bench_predict.png"
+        draw_bars(names, bars, "Prediction: time of scikit-learn / ours", "times as fast", picture)
+        write_results("bench_predict", "Time of predictions", text, options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from types import ModuleType
 
@@ -24,7 +23,8 @@ def choose_engine(name: str, n_steps: int, n_parameters: int, dtype: np.dtype, s
     """Return the engine for a job, and what it is called.
 
     'auto' takes the compiled engine if it saves more time than it needs to start, a cold start being counted unless the
-    kernels are compiled in this process or on disk.
+    kernels are compiled in this process or on disk. Whether it is already imported does not count: a fit should not
+    depend, by rounding, on what the process did before.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def choose_engine(name: str, n_steps: int, n_parameters: int, dtype: np.dtype, s
     if name == "numba":
         return "numba", _import_compiled()
     saved = n_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER * n_parameters)
-    if saved > START_SECONDS or COMPILED in sys.modules:
+    if saved > START_SECONDS:
         try:
             engine = _import_compiled()
         except ImportError:

@@ -209,5 +209,5 @@ def make_schedule(estimator: Any) -> Schedule:
 
 def _build(component: type[Any], estimator: BaseEstimator) -> Any:
     """Make a component with those of its parameters that the estimator has too."""
-    names = set(inspect.signature(component).parameters) & set(SHARED_CONSTRAINTS)
+    names = component().get_params(deep=False).keys() & SHARED_CONSTRAINTS.keys()
     return component(**{name: getattr(estimator, name) for name in names})

@@ -23,6 +23,8 @@ def run(*command, cwd):
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path, tmp_path):
+    if path.stem == "larger_than_memory":
+        pytest.importorskip("pyarrow", reason="pyarrow, which reads and writes Parquet files, is not installed")
     printed = run(path, "--quick", cwd=tmp_path)
     assert printed
     assert [picture.stat().st_size > 1000 for picture in tmp_path.glob("*.png")] == [True]
@@ -100,6 +102,29 @@ def test_xor_decision_surface_animation(tmp_path):
         frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(animation)]
     assert len(frames) >= 4
     assert all((a != b).any() for a, b in pairwise(frames[:4]))
+
+
+def test_memory_is_bounded(tmp_path):
+    """Four times as many row groups take no more memory, and teach more."""
+    pytest.importorskip("pyarrow", reason="pyarrow, which reads and writes Parquet files, is not installed")
+    example, peaks, accuracies = load("larger_than_memory"), [], []
+    for n_groups in (6, 18):
+        path = tmp_path / f"{n_groups}.parquet"
+        example.write(path, n_groups, 5_000)
+        _, memory, accuracy = example.train(path, n_groups, n_passes=1)
+        peaks.append(max(memory))
+        accuracies.append(accuracy[-1])
+    assert peaks[1] < 1.1 * peaks[0]
+    assert 0.85 < accuracies[1] > accuracies[0]
+
+
+def test_larger_than_memory_without_pyarrow(tmp_path):
+    """It says what to install."""
+    example = str(ROOT / "examples" / "larger_than_memory.py")
+    code = f"import runpy, sys; sys.modules['pyarrow'] = None; runpy.run_path({example!r}, run_name='__main__')"
+    printed = run("-c", code, cwd=tmp_path)
+    assert "pip install pyarrow" in printed
+    assert not list(tmp_path.iterdir())
 
 
 BENCHMARKS = ROOT / "benchmarks"

@@ -216,7 +216,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         targets, else 'softmax' (hinge losses: 'identity'); with several targets, all that are used.
     n_features_in_ : int
         Number of features seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where ``X`` had names that are all strings.
 
     See Also

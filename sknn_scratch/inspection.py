@@ -158,7 +158,7 @@ class InspectionMixin:
 
         Returns
         -------
-        gradients : ndarray of shape (n_samples, n_features) or (n_samples, n_outputs_, n_features)
+        gradients : ndarray of shape (n_samples, n_features) or (n_samples, `n_outputs_`, n_features)
             The latter if there is more than one output unit.
         """
         check_is_fitted(self)

@@ -209,7 +209,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         ``output_activation`` names another.
     n_features_in_ : int
         Number of features seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where ``X`` had names that are all strings.
 
     See Also

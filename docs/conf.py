@@ -1,0 +1,143 @@
+"""How Sphinx builds this site: ``python -m sphinx -W docs docs/_build/html``."""
+
+import inspect
+import shutil
+from pathlib import Path
+
+from sphinx.util.inspect import stringify_signature
+
+import sknn_scratch
+
+HERE = Path(__file__).parent
+GENERATED = HERE / "generated"
+
+project = "sknn_scratch"
+author = copyright = "The sknn_scratch developers"  # noqa: A001 - the name that Sphinx reads
+version = release = sknn_scratch.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+    "matplotlib.sphinxext.plot_directive",
+]
+templates_path = ["templates"]
+exclude_patterns = ["_build", "generated/scripts"]
+default_role = "code"
+nitpicky = False
+# How much of a build came from the cache depends on the machine.
+suppress_warnings = ["config.cache"]
+
+# API reference -------------------------------------------------------------------------------------------------------
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc shows the types of the docstrings
+maximum_signature_line_length = 100
+numpydoc_show_class_members = False
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+
+
+def signature_of_init(app, what, name, obj, options, signature, returns):
+    """Show the parameters of a class, also where it has a ``__new__`` that takes whatever it is given."""
+    return (stringify_signature(inspect.signature(obj)), returns) if what == "class" else None
+
+
+def skip_foreign_member(app, kind, name, member, skip, options):
+    """Leave out what a class inherits from other libraries: their documentation describes it."""
+    function = getattr(member, "fget", None) or member
+    module = getattr(function, "__module__", None) or ""
+    return True if callable(function) and not module.startswith("sknn_scratch") else skip
+
+
+# Examples ------------------------------------------------------------------------------------------------------------
+
+# Those that take longer than a documentation build should; the tests run all of them with --quick.
+QUICK_EXAMPLES = {"compare_with_sklearn"}
+GALLERY_HEADER = """\
+Examples
+========
+
+Scripts from the folder ``examples``, with what they print and draw. Each takes ``--help``.
+"""
+
+
+def copy_examples(source: Path, target: Path) -> None:
+    """Copy the example scripts, with their docstrings in the form that the gallery wants.
+
+    The first line up to a colon becomes the underlined title, and indented commands become code.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    (target / "GALLERY_HEADER.rst").write_text(GALLERY_HEADER)
+    for script in sorted(source.glob("*.py")):
+        first, rest = script.read_text().split("\n", 1)
+        title, _, subtitle = first.removeprefix('"""').rstrip(".").partition(": ")
+        heading = f"{title}\n{'=' * len(title)}\n"
+        if subtitle:
+            heading += f"\n{subtitle[0].upper()}{subtitle[1:]}.\n"
+        rest = rest.replace("\n\n    python examples/", "\n\n::\n\n    python examples/")
+        (target / script.name).write_text(f'"""\n{heading}{rest}')
+        shutil.copystat(script, target / script.name)
+
+
+def example_arguments(gallery_conf, script_vars) -> list[str]:
+    """Return the command line of an example."""
+    return ["--quick"] if Path(script_vars["src_file"]).stem in QUICK_EXAMPLES else []
+
+
+def pictures_of_example(block, block_vars, gallery_conf) -> str:
+    """Show the pictures that an example has written."""
+    from sphinx_gallery.scrapers import figure_rst
+
+    folder, shown = Path(block_vars["src_file"]).parent, []
+    for animation in folder.glob("*.gif"):
+        animation.with_suffix(".png").unlink(missing_ok=True)  # its last frame
+    for picture in sorted([*folder.glob("*.gif"), *folder.glob("*.png")]):
+        path = Path(next(block_vars["image_path_iterator"])).with_suffix(picture.suffix)
+        shutil.move(picture, path)
+        shown.append(path)
+    return figure_rst(shown, gallery_conf["src_dir"])
+
+
+copy_examples(HERE.parent / "examples", GENERATED / "scripts")
+sphinx_gallery_conf = {
+    "examples_dirs": "generated/scripts",
+    "gallery_dirs": "generated/examples",
+    "filename_pattern": r"\.py$",
+    "reset_argv": example_arguments,
+    "image_scrapers": (pictures_of_example,),
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "show_signature": False,
+    "abort_on_example_error": True,
+}
+
+# Pictures in the pages -------------------------------------------------------------------------------------------------
+
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("png", 130)]
+plot_rcparams = {"figure.constrained_layout.use": True}
+
+# Look ----------------------------------------------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sknn_scratch"
+html_static_path = ["static"]
+html_css_files = ["custom.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+
+def setup(app) -> None:
+    """Connect the functions above."""
+    app.connect("autodoc-process-signature", signature_of_init)
+    app.connect("autodoc-skip-member", skip_foreign_member)

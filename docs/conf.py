@@ -115,8 +115,9 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
 }
 
-# Pictures in the pages -------------------------------------------------------------------------------------------------
+# Pictures in the pages -----------------------------------------------------------------------------------------------
 
+plot_include_source = True
 plot_html_show_source_link = False
 plot_html_show_formats = False
 plot_formats = [("png", 130)]
@@ -129,6 +130,7 @@ html_title = "sknn_scratch"
 html_static_path = ["static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("index", "install", "chain_rule", "coming_from")}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,

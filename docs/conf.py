@@ -42,7 +42,9 @@ toc_object_entries_show_parents = "hide"
 
 def signature_of_init(app, what, name, obj, options, signature, returns):
     """Show the parameters of a class, also where it has a ``__new__`` that takes whatever it is given."""
-    return (stringify_signature(inspect.signature(obj)), returns) if what == "class" else None
+    if what != "class":
+        return None
+    return stringify_signature(inspect.signature(obj), show_annotation=False), returns
 
 
 def skip_foreign_member(app, kind, name, member, skip, options):
@@ -121,7 +123,6 @@ plot_include_source = True
 plot_html_show_source_link = False
 plot_html_show_formats = False
 plot_formats = [("png", 130)]
-plot_rcparams = {"figure.constrained_layout.use": True}
 
 # Look ----------------------------------------------------------------------------------------------------------------
 

@@ -20,13 +20,15 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "numpydoc",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "matplotlib.sphinxext.plot_directive",
 ]
 templates_path = ["templates"]
 exclude_patterns = ["_build", "generated/scripts"]
 default_role = "code"
-nitpicky = False
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 # How much of a build came from the cache depends on the machine.
 suppress_warnings = ["config.cache"]
 

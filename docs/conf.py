@@ -117,7 +117,6 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,
-    "abort_on_example_error": True,
 }
 
 # Pictures in the pages -----------------------------------------------------------------------------------------------

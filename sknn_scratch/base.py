@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
@@ -53,7 +54,7 @@ from sknn_scratch.training import (
     TrainingData,
     train_lbfgs,
 )
-from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, naming
+from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, is_ready, naming
 
 __all__ = ["BaseMLP"]
 
@@ -545,9 +546,12 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Return the output of the last layer, before the link, of shape (n_samples, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)  # raises; it takes longer than the prediction of one row
-        X = check_samples(self, X, reset=False)
-        with np.errstate(over="ignore"):
-            return predict_raw(X, self.coefs_, self.intercepts_, self._hidden_activations)
+        model = self.coefs_, self.intercepts_, self._hidden_activations
+        if is_ready(self, X):
+            raw_output = predict_raw(X, *model, check_finite=not get_config()["assume_finite"])
+            if raw_output is not None:
+                return raw_output
+        return predict_raw(check_samples(self, X, reset=False), *model)
 
     def _link_inverse(self, raw_output: NDArray) -> NDArray:
         """Turn raw output into predictions, in place."""

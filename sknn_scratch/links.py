@@ -102,6 +102,12 @@ class SoftmaxLink(Link):
     name = "softmax"
 
     def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+        if not raw_output.flags.f_contiguous:
+            # Reductions over the few columns are several times as fast in Fortran order.
+            fortran = np.array(raw_output, order="F")
+            self.inverse(fortran, out=fortran)
+            out[...] = fortran
+            return
         np.subtract(raw_output, np.maximum.reduce(raw_output, axis=1, keepdims=True), out=out)
         np.exp(out, out=out)
         np.divide(out, np.add.reduce(out, axis=1, keepdims=True), out=out)

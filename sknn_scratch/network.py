@@ -403,7 +403,8 @@ def predict_raw(
     activations: Sequence[Activation],
     engine: ModuleType = numpy_engine,
     rows: NDArray | None = None,
-) -> NDArray:
+    check_finite: bool = False,
+) -> Any:
     """Pass samples forward and return the raw output, a chunk of rows at a time so that memory stays bounded.
 
     Parameters
@@ -417,10 +418,13 @@ def predict_raw(
         Does the arithmetic.
     rows : ndarray of int, default=None
         Which rows of ``X`` to predict; all of them by default.
+    check_finite : bool, default=False
+        Whether to look for NaN and infinity in ``X``, an array then, on the way.
 
     Returns
     -------
-    raw_output : ndarray of shape (n_samples, n_outputs)
+    raw_output : ndarray of shape (n_samples, n_outputs), or None
+        None if something in ``X`` may not be finite: the sum of a chunk is not.
     """
     n_samples = X.shape[0] if rows is None else len(rows)
     widths = [layer.shape[1] for layer in weights]
@@ -428,19 +432,24 @@ def predict_raw(
     raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
     n_multiplications = n_samples * sum(layer.size for layer in weights)
     # A few chunks at least where there is work for several threads, else as many rows as stay in the cache.
-    most = n_samples // 4 if n_multiplications >= WORTH_THREADS else n_samples
+    most = (n_samples + 1) // 2 if n_multiplications >= WORTH_THREADS else n_samples
     chunk = max(1, min(most, CHUNK_SIZE // max(widths)))
 
+    finite = True
+
     def predict_chunk(start: int) -> None:
+        nonlocal finite
         stop = min(start + chunk, n_samples)
         inputs = X[start:stop] if rows is None else X[rows[start:stop]]
         hidden = [np.empty((stop - start, width), dtype=dtype) for width in widths[:-1]]
         z = [*hidden, raw_output[start:stop]]
         with np.errstate(over="ignore", invalid="ignore"):
+            if check_finite and not math.isfinite(np.add.reduce(inputs, axis=None)):
+                finite = False
             pass_forward(engine, inputs, weights, biases, activations, z, hidden)
 
     if n_samples <= chunk and n_samples * max(layer.size for layer in weights) <= SINGLE_THREADED_ANYWAY:
         predict_chunk(0)
     else:
         for_each_in_threads(predict_chunk, range(0, n_samples, chunk), n_multiplications)
-    return raw_output
+    return raw_output if finite else None

@@ -6,9 +6,10 @@ its core busy: the threads of a product spin until all of them have had their tu
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -23,8 +24,8 @@ SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**21
 # With more threads than this a minibatch would be cut into slices too thin, and each costs another gradient vector.
 MOST_HELPED = 4
-# From here on, a millisecond of work, threads of our own are worth their start.
-WORTH_THREADS = 2**23
+# From here on, a tenth of a millisecond of work, it is worth waking other threads.
+WORTH_THREADS = 2**21
 
 _limited = threading.Lock()
 
@@ -100,6 +101,17 @@ def blas_threads() -> int:
     return min(library["num_threads"] for library in _controller().select(user_api="blas").info())
 
 
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    """Return threads that stay, asleep, for the next prediction: to start one takes as long as a few hundred rows."""
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch")
+
+
+# A forked process has the pool, but not its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:
     """Call a function for each item, in as many threads as BLAS may use if there is enough to do for them.
 
@@ -115,10 +127,16 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
         In the matrix products of all calls together.
     """
     n_threads = min(len(items), blas_threads()) if n_multiplications >= WORTH_THREADS else 1
+
+    def work(part: int) -> None:
+        for item in items[part::n_threads]:
+            function(item)
+
     with one_blas_thread():
-        if n_threads == 1:
-            for item in items:
-                function(item)
-        else:
-            with ThreadPoolExecutor(n_threads) as pool:
-                list(pool.map(function, items))
+        others = [_pool(n_threads - 1).submit(work, part) for part in range(1, n_threads)]
+        try:
+            work(0)
+        finally:
+            wait(others)
+        for other in others:
+            other.result()

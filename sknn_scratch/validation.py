@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import issparse
-from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples", "naming"]
+__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples", "is_ready", "naming"]
 
 FLOAT_DTYPES = (np.float64, np.float32)
+_FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
 
 
 @contextmanager
@@ -53,27 +53,24 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     TypeError, ValueError
         If ``X`` is not a non-empty, finite, real, two-dimensional table, or not the same columns as before.
     """
-    if not reset and _is_ready(estimator, X, dtype):
-        return X
     with naming("X"):
         return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
 
 
-def _is_ready(estimator: Any, X: Any, dtype: DTypeLike | tuple) -> bool:
-    """Return whether validation would return ``X`` as it is.
+def is_ready(estimator: Any, X: Any) -> bool:
+    """Return whether ``check_samples`` would return ``X`` as it is, if all its numbers are finite.
 
     A quick yes for plain arrays, since the whole validation takes several times as long as the prediction of one row; a
-    no means that it has to find out. The sum of finite numbers is finite, unless they are huge.
+    no means that it has to find out.
     """
-    if type(X) is not np.ndarray or X.ndim != 2 or len(X) == 0 or hasattr(estimator, "feature_names_in_"):
-        return False
-    allowed = dtype if isinstance(dtype, tuple) else (dtype,)
-    if not (X.dtype.isnative and any(X.dtype == one for one in allowed) and X.shape[1] == estimator.n_features_in_):
-        return False
-    if get_config()["assume_finite"]:
-        return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        return math.isfinite(np.add.reduce(X, axis=None))
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.dtype in _FLOAT_DTYPES
+        and X.shape[1] == estimator.n_features_in_
+        and len(X) > 0
+        and not hasattr(estimator, "feature_names_in_")
+    )
 
 
 def _check_length(name: str, array: Any, n_samples: int) -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -435,13 +436,15 @@ def predict_raw(
     most = (n_samples + 1) // 2 if n_multiplications >= WORTH_THREADS else n_samples
     chunk = max(1, min(most, CHUNK_SIZE // max(widths)))
 
-    finite = True
+    finite, buffers = True, threading.local()
 
     def predict_chunk(start: int) -> None:
         nonlocal finite
+        if not hasattr(buffers, "hidden"):
+            buffers.hidden = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
         stop = min(start + chunk, n_samples)
         inputs = X[start:stop] if rows is None else X[rows[start:stop]]
-        hidden = [np.empty((stop - start, width), dtype=dtype) for width in widths[:-1]]
+        hidden = [array[: stop - start] for array in buffers.hidden]
         z = [*hidden, raw_output[start:stop]]
         with np.errstate(over="ignore", invalid="ignore"):
             if check_finite and not math.isfinite(np.add.reduce(inputs, axis=None)):

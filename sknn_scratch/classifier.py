@@ -161,7 +161,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Strength of the weight decay of 'adamw', at least 0.
     max_grad_norm : float or None, default=None
         If not None, a minibatch's gradient is shortened to this Euclidean length where it is longer; greater than 0.
-        Not used by 'lbfgs'.
+        Not for 'lbfgs'.
     dropout : float or list of float, default=0.0
         Share of the units that is dropped in training, drawn anew for every minibatch and sample, in [0, 1): one rate
         for all hidden layers, or a list with one for the input and one for each hidden layer. What is kept is divided

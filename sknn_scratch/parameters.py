@@ -87,12 +87,11 @@ OF_STOCHASTIC_SOLVERS = (
     "early_stopping",
     "validation_fraction",
     "n_iter_no_change",
-    "max_grad_norm",
     "scoring",
 )
 OF_OPTIMIZERS = ("momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "weight_decay")
 # Parameters that need many steps, each on other draws or samples; with what they mean when they are off.
-NEED_MINIBATCHES = {"dropout": 0, "input_noise": 0, "average": 1}
+NEED_MINIBATCHES = {"dropout": 0, "input_noise": 0, "average": 1, "max_grad_norm": None}
 # With adam, scikit-learn ignores its own schedules.
 IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
 

@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from tasks import CLASSIFICATION as CLASSIFICATION_TASKS
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
@@ -173,6 +174,21 @@ def test_check_gradients_knows_kinks(task, seed):
     X, y = make_task(task)
     X, y = np.tile(X, (8, 1)) + np.random.RandomState(seed).randn(1200, 8), np.tile(y, 8)
     check_gradients(our_estimator(task, hidden_layer_sizes=100), X, y, random_state=seed, verbose=False)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("task", "loss"),
+    [
+        *((task, loss) for task in CLASSIFICATION_TASKS for loss in CLASSIFIER_LOSSES),
+        *((task, loss) for task in ("regression", "multioutput") for loss in REGRESSOR_LOSSES),
+    ],
+)
+def test_check_gradients_over_the_registries(task, loss, activation):
+    X, y = make_task(task)
+    y = y if task in CLASSIFICATION_TASKS else np.abs(y) + 0.1  # which every loss takes
+    estimator = our_estimator(task, loss=loss, activation=activation, alpha=0.3)
+    assert check_gradients(estimator, X[:60], y[:60], np.arange(1.0, 61), verbose=False) < 1e-6
 
 
 def test_check_gradients_finds_a_wrong_derivative():

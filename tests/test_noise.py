@@ -187,7 +187,8 @@ def test_wrong_number_of_rates(dropout):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"dropout": 0.5}, {"dropout": [0.1, 0, 0]}, {"input_noise": 0.1}, {"average": 2}]
+    "parameters",
+    [{"dropout": 0.5}, {"dropout": [0.1, 0, 0]}, {"input_noise": 0.1}, {"average": 2}, {"max_grad_norm": 1.0}],
 )
 def test_not_with_lbfgs(parameters):
     X, y = make_task("binary")

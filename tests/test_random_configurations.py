@@ -1,7 +1,9 @@
 """Whatever is allowed together works together: random configurations fit, predict finite numbers and clone."""
 
+import pickle
 import warnings
 
+import cloudpickle
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
@@ -121,3 +123,4 @@ def test_fits_predicts_and_clones(task, data):
         assert mine.dtype == dtype
         assert_array_equal(mine, other)
     assert np.isfinite(model.score(X, y, weight))
+    assert_array_equal(pickle.loads(cloudpickle.dumps(model)).predict(X), prediction)

@@ -18,10 +18,11 @@ from threadpoolctl import ThreadpoolController
 
 __all__ = ["SINGLE_THREADED_ANYWAY", "WORTH_THREADS", "for_each_in_threads", "one_blas_thread_if_small", "threads_for"]
 
-# In multiplications. OpenBLAS does products below the first on one thread anyway. At the second, measured on two cores,
-# a second thread takes off a tenth of a step, and a busy neighbour makes a step on two threads twenty times slower.
+# In multiplications. OpenBLAS does products below the first on one thread anyway. Up to the second, measured on two
+# cores, one thread is as quick as two of our own that share the rows; BLAS's own would take off a tenth to a third of a
+# step, and a busy neighbour makes theirs five to twenty times slower.
 SINGLE_THREADED_ANYWAY = 2**18
-SMALL = 2**21
+SMALL = 2**23
 # With more threads than this a minibatch would be cut into slices too thin, and each costs another gradient vector.
 MOST_HELPED = 4
 # From here on, a tenth of a millisecond of work, it is worth waking other threads.

@@ -163,7 +163,13 @@ def large(task, **parameters):
     """Return a model whose products are not small, and its data."""
     X, y = make_task(task)
     X, y = np.tile(X, (4, 1)) + 0.1 * np.random.RandomState(0).randn(600, 8), np.concatenate([y] * 4)
-    parameters = {"hidden_layer_sizes": (300, 80), "max_iter": 3, "batch_size": 250, "activation": "tanh", **parameters}
+    parameters = {
+        "hidden_layer_sizes": (300, 120),
+        "max_iter": 3,
+        "batch_size": 250,
+        "activation": "tanh",
+        **parameters,
+    }
     return our_estimator(task, **parameters), X, y
 
 
@@ -179,7 +185,7 @@ def large(task, **parameters):
 def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
     """A thread for each half of the rows: the same sums in another order."""
     model, X, y = large(task, **parameters)
-    assert SMALL < 250 * 300 * 80
+    assert SMALL < 250 * 300 * 120
     weight = np.arange(1.0, 601) if weighted else None
     threads = set()
     backward = Network.backward

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sknn_scratch.training import TrainingState
+from sknn_scratch.whole_file import whole_file
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -88,23 +88,14 @@ def save_checkpoint(path: str | os.PathLike, estimator: Any) -> None:
     estimator : estimator
         In a callback, after an epoch.
     """
-    path = Path(path)
     twin = copy.copy(estimator)
     for name in OF_TRAINING + OF_CALLBACKS:
         vars(twin).pop(name, None)
     checkpoint = Checkpoint(
         twin, estimator._training.state(), estimator._training.n_samples, estimator._validation_rows
     )
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pickle.dump(checkpoint, file, protocol=5)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+    with whole_file(path) as file:
+        pickle.dump(checkpoint, file, protocol=5)
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:

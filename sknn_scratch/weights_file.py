@@ -6,15 +6,15 @@ Its version is that of the layout described by ``write_weights``; a reader refus
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sknn_scratch.whole_file import whole_file
 
 __all__ = ["FILE_VERSION", "read_weights", "write_weights"]
 
@@ -40,15 +40,8 @@ def write_weights(
     for name, layers in (("weights", weights), ("biases", biases)):
         arrays |= {f"{name}_{l}": layer for l, layer in enumerate(layers)}
     arrays |= {"format": np.array(FILE_FORMAT), "version": np.array(FILE_VERSION), "n_layers": np.array(len(weights))}
-    path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        try:
-            np.savez(file, **arrays)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with whole_file(path) as file:
+        np.savez(file, **arrays)
 
 
 def _without_objects(name: str, array: NDArray) -> NDArray:

@@ -255,8 +255,9 @@ class Network:
     def backward(self, X: Any, y: NDArray, relative_weight: NDArray) -> float:
         """Fill ``gradient`` for the minibatch last passed forward and return its mean loss.
 
-        ``relative_weight`` holds a weight per sample, which sum to 1. The numbers are those of the equations in the
-        module's docstring. ``z`` and ``a`` are used up on the way.
+        ``relative_weight`` holds a weight per sample, which sum to 1 over a minibatch; if the rows are only a part of
+        it, so are loss and gradient. The numbers are those of the equations in the module's docstring. ``z`` and ``a``
+        are used up on the way.
         """
         engine, buffers = self.engine, self._buffers_for(X.shape[0])
         a, z, delta, W, f = [X, *buffers.fed], buffers.z, buffers.delta, self.weights, self.activations
@@ -362,9 +363,10 @@ class Network:
         stops = [X.shape[0] * k // n_parts for k in range(n_parts + 1)]
 
         def work(network: Network, rows: slice) -> float:
+            samples = X[rows]  # of a CSR matrix a copy
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # known to this thread only
-                network.forward(X[rows])
-                return network.backward(X[rows], y[rows], relative_weight[rows])
+                network.forward(samples)
+                return network.backward(samples, y[rows], relative_weight[rows])
 
         parts = [slice(start, stop) for start, stop in pairwise(stops)]
         others = [self._pool.submit(work, *job) for job in zip(helpers, parts[1:], strict=True)]

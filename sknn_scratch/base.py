@@ -289,9 +289,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if self.solver != "lbfgs":
             batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
         n_steps = (1 if incremental else self.max_iter) * n_rows // batch_size
-        name, network.engine = choose_engine(
-            name, n_steps, network.parameters.size, network.parameters.dtype, network.is_small(batch_size)
-        )
+        name, network.engine = choose_engine(name, n_steps, network, batch_size)
         return name
 
     def _run_minibatches(

@@ -42,7 +42,7 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
 from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, WORTH_THREADS, for_each_in_threads
+from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS, for_each_in_threads
 
 __all__ = ["CHUNK_SIZE", "Network", "count_parameters", "layer_views", "pass_forward", "predict_raw"]
 
@@ -203,7 +203,7 @@ class Network:
         self._penalised = self.parameters[: self.n_weights], self.gradient[: self.n_weights]
         self._buffers: dict[int, _Buffers] = {}
         self._uniform_weights: dict[int, NDArray] = {}
-        self._pool: Executor | None = None
+        self.helpers: tuple[Executor | None, int] = None, 0
         self._helpers: list[Network] = []
 
     def initialize(
@@ -314,9 +314,9 @@ class Network:
             relative_weight = (sample_weight / total).astype(self.parameters.dtype, copy=False)
         if self.noise is not None:
             X = self.noise.disturb(X)
-        n_helpers = min(len(self._helpers), n_rows // MIN_SHARE - 1)
-        if n_helpers > 0:
-            value = self._share_out(X, y, relative_weight, self._helpers[:n_helpers])
+        n_helpers = min(self.helpers[1], n_rows // MIN_SHARE - 1)
+        if n_helpers > 0 and self.largest_product(n_rows) >= SMALL and self.noise is None:
+            value = self._share_out(X, y, relative_weight, n_helpers)
         else:
             self.forward(X)
             value = self.backward(X, y, relative_weight)
@@ -330,7 +330,7 @@ class Network:
 
     @contextmanager
     def helped_by(self, pool: Executor | None, n_helpers: int) -> Iterator[None]:
-        """Share out the rows of each minibatch between this thread and others.
+        """Share out the work of each minibatch between this thread and others, where it pays.
 
         What dropout and noise draw depends on the order of the draws, so with them this thread works alone.
 
@@ -341,12 +341,11 @@ class Network:
         n_helpers : int
             How many other threads take part.
         """
-        if pool is not None and self.noise is None:
-            self._pool, self._helpers = pool, [self._helper() for _ in range(n_helpers)]
+        self.helpers = pool, n_helpers
         try:
             yield
         finally:
-            self._pool, self._helpers = None, []
+            self.helpers, self._helpers = (None, 0), []
 
     def _helper(self) -> Network:
         """Return a network with the same parameters, but with a gradient and buffers of its own."""
@@ -356,10 +355,13 @@ class Network:
         helper._buffers = {}
         return helper
 
-    def _share_out(self, X: Any, y: NDArray, relative_weight: NDArray, helpers: Sequence[Network]) -> float:
+    def _share_out(self, X: Any, y: NDArray, relative_weight: NDArray, n_helpers: int) -> float:
         """Pass a minibatch forward and backward, each thread a part of its rows, and add up what comes out."""
-        assert self._pool is not None
-        n_parts = len(helpers) + 1
+        pool, n_parts = self.helpers[0], n_helpers + 1
+        assert pool is not None
+        while len(self._helpers) < n_helpers:
+            self._helpers.append(self._helper())
+        helpers = self._helpers[:n_helpers]
         stops = [X.shape[0] * k // n_parts for k in range(n_parts + 1)]
 
         def work(network: Network, rows: slice) -> float:
@@ -369,7 +371,7 @@ class Network:
                 return network.backward(samples, y[rows], relative_weight[rows])
 
         parts = [slice(start, stop) for start, stop in pairwise(stops)]
-        others = [self._pool.submit(work, *job) for job in zip(helpers, parts[1:], strict=True)]
+        others = [pool.submit(work, *job) for job in zip(helpers, parts[1:], strict=True)]
         value = work(self, parts[0])
         for helper, other in zip(helpers, others, strict=True):
             value += other.result()

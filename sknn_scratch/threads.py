@@ -16,14 +16,24 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["SINGLE_THREADED_ANYWAY", "WORTH_THREADS", "for_each_in_threads", "one_blas_thread_if_small", "threads_for"]
+__all__ = [
+    "SINGLE_THREADED_ANYWAY",
+    "SMALL",
+    "WORTH_HELP",
+    "WORTH_THREADS",
+    "for_each_in_threads",
+    "one_blas_thread_if_small",
+    "threads_for",
+]
 
 # In multiplications. OpenBLAS does products below the first on one thread anyway. Up to the second, measured on two
-# cores, one thread is as quick as two of our own that share the rows; BLAS's own would take off a tenth to a third of a
-# step, and a busy neighbour makes theirs five to twenty times slower.
+# cores, one thread is as quick as two of our own that share the rows and are called anew for each step; BLAS's own
+# would take off a tenth to a third of a step, and a busy neighbour makes theirs five to twenty times slower.
 SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**23
-# With more threads than this a minibatch would be cut into slices too thin, and each costs another gradient vector.
+# The compiled engine's threads pay from here on, as they are called once for a whole fit.
+WORTH_HELP = 2**17
+# With more threads than this a minibatch would be cut into slices too thin.
 MOST_HELPED = 4
 # From here on, a tenth of a millisecond of work, it is worth waking other threads.
 WORTH_THREADS = 2**21
@@ -72,10 +82,10 @@ def one_blas_thread_if_small(largest_product: int) -> Iterator[None]:
 
 @contextmanager
 def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
-    """Hold BLAS to one thread; if the largest product is not small, yield threads that share the work out instead.
+    """Hold BLAS to one thread, and yield threads that may share the work of a step out instead.
 
     The threads of BLAS spin until all have had their turn at each product, so that a busy neighbour on one of the cores
-    costs many times its share. Threads that each do a whole step for some of the rows meet once a step and sleep.
+    costs many times its share. Threads that each do a part of a whole step meet but once or twice.
 
     Parameters
     ----------
@@ -86,20 +96,22 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
     ------
     pool : Executor or None
     n_helpers : int
-        Its number of threads: one less than BLAS may use. With more than a few, BLAS is left alone.
+        Its number of threads: one less than BLAS may use, but few. For large products BLAS is left alone instead where
+        it may use more.
     """
-    n_threads = 1 if largest_product < SMALL else blas_threads()
-    if n_threads == 1 or n_threads > MOST_HELPED:
+    n_threads = 1 if largest_product <= WORTH_HELP else blas_threads()
+    if n_threads == 1 or (n_threads > MOST_HELPED and largest_product >= SMALL):
         with one_blas_thread_if_small(largest_product):
             yield None, 0
     else:
-        with one_blas_thread(), ThreadPoolExecutor(n_threads - 1) as pool:
-            yield pool, n_threads - 1
+        n_helpers = min(n_threads, MOST_HELPED) - 1
+        with one_blas_thread(), ThreadPoolExecutor(n_helpers) as pool:
+            yield pool, n_helpers
 
 
 def blas_threads() -> int:
     """Return how many threads BLAS may use."""
-    return min(library["num_threads"] for library in _controller().select(user_api="blas").info())
+    return min(library.num_threads for library in _controller().lib_controllers if library.user_api == "blas")
 
 
 @cache

@@ -343,9 +343,7 @@ class MinibatchTraining:
         self._network, self._data, self._settings, self._rng = network, data, settings, rng
         self._optimizer, self._schedule, self.progress = optimizer, schedule, progress
         self._minibatches = _Minibatches(data, settings.batch_size, rng if settings.shuffle else None)
-        self._run_epoch = network.engine.epoch_function(
-            network, optimizer, data.X, data.y, data.sample_weight, settings.batch_size, settings.max_grad_norm
-        )
+        self._run_epoch: Callable[[NDArray | None, float], float] | None = None
         self._early_stopping = progress.best_loss is None
         self._best_parameters = network.parameters.copy() if self._early_stopping else None
         self._recent_mean = _RecentMean(network, settings.average) if settings.average > 1 else None
@@ -378,18 +376,23 @@ class MinibatchTraining:
             At the end of the epoch in which the loss or a parameter becomes infinite or NaN.
         """
         outcome = CONVERGED if self._had_converged else MAX_ITER_REACHED
-        try:
-            while outcome == MAX_ITER_REACHED and self.progress.n_iter < self._settings.max_iter:
-                if listener is not None:
-                    listener.epoch_begins()
-                self._train_epoch(validate)
-                converged = self._has_converged()
-                if listener is not None and listener.epoch_ended():
-                    outcome = STOPPED
-                elif converged:
-                    outcome = CONVERGED
-        except KeyboardInterrupt:
-            outcome = INTERRUPTED
+        data, settings = self._data, self._settings
+        with self._network.engine.epoch_function(
+            *(self._network, self._optimizer, data.X, data.y, data.sample_weight),
+            *(settings.batch_size, settings.max_grad_norm),
+        ) as self._run_epoch:
+            try:
+                while outcome == MAX_ITER_REACHED and self.progress.n_iter < settings.max_iter:
+                    if listener is not None:
+                        listener.epoch_begins()
+                    self._train_epoch(validate)
+                    converged = self._has_converged()
+                    if listener is not None and listener.epoch_ended():
+                        outcome = STOPPED
+                    elif converged:
+                        outcome = CONVERGED
+            except KeyboardInterrupt:
+                outcome = INTERRUPTED
         if self._best_parameters is not None and not self.no_score_counted:
             self._network.parameters[...] = self._best_parameters
         elif self._recent_mean is not None:

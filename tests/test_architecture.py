@@ -32,7 +32,10 @@ LAYERS = [
     {"losses.base", "optimizers"},
     {"losses.classification", "losses.heads", "losses.regression"},
     {"losses"},
-    {"engines", "engines.numba_kernels", "engines.numpy_engine"},
+    {"engines", "engines.c_functions", "engines.numba_arithmetic", "engines.numba_calls", "engines.numpy_engine"},
+    {"engines.numba_codes", "engines.numba_epoch", "engines.numba_small_epoch", "engines.numba_steps"},
+    {"engines.numba_cache"},
+    {"engines.numba_training"},
     {"engines.numba_engine"},
     {"engines.choice"},
     {"network"},
@@ -50,8 +53,8 @@ THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
 # Optional dependencies of modules, or of all modules of a folder.
 OPTIONAL = {
     "callbacks": {"rich", "tqdm"},
-    "engines.numba_engine": {"numba"},
-    "engines.numba_kernels": {"numba"},
+    **{f"engines.numba_{name}": {"numba"} for name in ("arithmetic", "cache", "epoch", "small_epoch", "training")},
+    "engines.numba_calls": {"numba", "llvmlite"},
     "onnx": {"skl2onnx"},
     "plotting": {"matplotlib"},
 }

@@ -37,7 +37,7 @@ from sknn_scratch.network import Network
 from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 
 try:
-    from sknn_scratch.engines import numba_engine
+    from sknn_scratch.engines import numba_codes, numba_engine
 except ImportError:
     numba_engine = None
 
@@ -96,10 +96,10 @@ def test_engines_have_the_same_functions():
 
 @needs_numba
 def test_every_built_in_component_is_known():
-    assert set(numba_engine.ACTIVATION_CODES) == set(ACTIVATIONS.values())
-    assert set(numba_engine.OPTIMIZER_CODES) == set(OPTIMIZERS.values())
-    assert set(numba_engine.LOSS_CODES) == {*CLASSIFIER_LOSSES.values(), *REGRESSOR_LOSSES.values()} - {GaussianNLL}
-    assert set(numba_engine.LINK_CODES) >= set(LINKS.values())
+    assert set(numba_codes.ACTIVATION_CODES) == set(ACTIVATIONS.values())
+    assert set(numba_codes.OPTIMIZER_CODES) == set(OPTIMIZERS.values())
+    assert set(numba_codes.LOSS_CODES) == {*CLASSIFIER_LOSSES.values(), *REGRESSOR_LOSSES.values()} - {GaussianNLL}
+    assert set(numba_codes.LINK_CODES) >= set(LINKS.values())
 
 
 @needs_numba
@@ -351,13 +351,13 @@ def test_components_of_ones_own_fall_back(parameters):
 FEW, SOME, MANY = (
     int(seconds / SAVED_PER_STEP) for seconds in (START_SECONDS / 2, COMPILE_SECONDS / 2, COMPILE_SECONDS * 2)
 )
-DTYPE = np.dtype(np.float64)
+SMALL_NETWORK = Network([2, 3, 1], [Tanh()], LogLoss(), 0.1, np.float64)
 
 
 def chosen(name, n_steps, *, ready=None, monkeypatch=None):
     if ready is not None:
-        monkeypatch.setattr(numba_engine, "is_ready", lambda dtype, small: ready)
-    engine_name, engine = choose_engine(name, n_steps, 10, DTYPE, True)
+        monkeypatch.setattr(numba_engine, "is_ready", lambda network, batch_size: ready)
+    engine_name, engine = choose_engine(name, n_steps, SMALL_NETWORK, 10)
     assert engine is {"numpy": numpy_engine, "numba": numba_engine}[engine_name]
     return engine_name
 
@@ -387,7 +387,7 @@ def test_without_numba(monkeypatch):
     with pytest.raises(ImportError, match=r"engine='numba' needs numba.*pip install 'sknn-scratch\[fast\]'.*'auto'"):
         model.fit(X, y)
     assert vars(model) == model.get_params()
-    assert choose_engine("auto", MANY, 10, DTYPE, True) == ("numpy", numpy_engine)
+    assert choose_engine("auto", MANY, SMALL_NETWORK, 10) == ("numpy", numpy_engine)
     assert our_estimator("binary", max_iter=2).fit(X, y).engine_ == "numpy"
 
 
@@ -453,8 +453,8 @@ def test_fits_in_threads_do_not_disturb_each_other(batch_size):
 
 SCRIPT = """
 import numpy as np
-from sknn_scratch.engines import numba_engine, numba_kernels
-add = numba_engine._kernel(numba_kernels.add_to_columns, np.dtype("f8"))
+from sknn_scratch.engines import numba_cache, numba_steps
+add = numba_cache.compiled(numba_steps.add_to_columns, np.dtype("f8"))
 z = np.zeros((2, 3))
 add(np.array([1.0, 2.0]), z)
 print(z.sum(), sum(add.stats.cache_hits.values()), sum(add.stats.cache_misses.values()), add.stats.cache_path)

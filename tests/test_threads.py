@@ -2,12 +2,14 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from tasks import make_task, our_estimator
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -20,6 +22,13 @@ from sknn_scratch.threads import (
     for_each_in_threads,
     one_blas_thread_if_small,
 )
+
+try:
+    from sknn_scratch.engines import numba_epoch, numba_training
+except ImportError:
+    numba_training = None
+
+needs_numba = pytest.mark.skipif(numba_training is None, reason="numba is not installed")
 
 INSIDE = (SINGLE_THREADED_ANYWAY + SMALL) // 2
 
@@ -184,7 +193,7 @@ def large(task, **parameters):
 @pytest.mark.parametrize("task", ["multiclass", "regression", "multilabel"])
 def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
     """A thread for each half of the rows: the same sums in another order."""
-    model, X, y = large(task, **parameters)
+    model, X, y = large(task, engine="numpy", **parameters)
     assert SMALL < 250 * 300 * 120
     weight = np.arange(1.0, 601) if weighted else None
     threads = set()
@@ -201,10 +210,99 @@ def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
     monkeypatch.setattr(Network, "backward", spy)
     model.fit(make(X), y, weight)
     assert len({thread for thread, _ in threads}) == 2
-    assert {n for _, n in threads} == {125, 50}
+    assert {n for _, n in threads} == {125, 100}  # the last minibatch is too small
     for a, b in zip(model.coefs_ + model.intercepts_, alone.coefs_ + alone.intercepts_, strict=True):
         assert_allclose(a, b, rtol=1e-9, atol=1e-12)
     assert_allclose(model.loss_curve_, alone.loss_curve_, rtol=1e-12)
+    assert blas_threads() == before
+
+
+class Nobody:
+    """A pool of threads that never come."""
+
+    def submit(self, *args):
+        pass
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"solver": "sgd", "fit_intercept": False, "hidden_layer_sizes": ()},
+        {"activation": "gelu", "alpha": 0.1, "l1_ratio": 0.5},
+        {"activation": ["silu", "relu"], "max_grad_norm": 0.1, "dtype": np.float32},
+        {"solver": "nadam", "early_stopping": True, "hidden_layer_sizes": (7, 3)},
+        {"solver": "adamw", "activation": "mish", "shuffle": False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("make", "weighted"), [(np.asarray, False), (np.asfortranarray, True), (csr_matrix, True)])
+@pytest.mark.parametrize("task", ["multiclass", "regression", "multilabel"])
+def test_compiled_epochs_are_shared_out(monkeypatch, task, weighted, make, parameters):
+    """Two, three or four parts: the same sums in another order, and to the last bit so whoever does them."""
+    parameters = {"hidden_layer_sizes": (30, 12), "dtype": np.float64, **parameters}
+    dtype = parameters.pop("dtype")
+    model, X, y = large(task, **parameters)
+    X, weight = make(X.astype(dtype)), np.arange(600.0) // 250 if weighted else None
+    monkeypatch.setattr(Network, "is_small", lambda self, n_rows: False)
+
+    def fit(engine, n_threads, pool=None):
+        @contextmanager
+        def threads(largest_product):
+            with ThreadPoolExecutor(3) as real:
+                yield pool or real, n_threads - 1
+
+        with monkeypatch.context() as patch:
+            patch.setattr("sknn_scratch.base.threads_for", threads)
+            fitted = clone(model).set_params(engine=engine).fit(X, y, weight)
+        return [*fitted.coefs_, *fitted.intercepts_, np.array(fitted.loss_curve_)]
+
+    rtol = 1e-9 if dtype == np.float64 else 1e-3
+    reference = fit("numpy", 1)
+    for n_threads in (1, 2, 3, 4):
+        shared = fit("numba", n_threads)
+        for a, b in zip(shared, reference, strict=True):
+            assert_allclose(a, b, rtol=rtol, atol=rtol / 100)
+        for a, b in zip(shared, fit("numba", n_threads, Nobody()), strict=True):
+            assert_array_equal(a, b)
+
+
+@needs_numba
+def test_threads_of_compiled_epochs_take_part_and_end(monkeypatch):
+    """Every part of every phase is begun once, mostly by the thread whose part it is."""
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=300, max_iter=20)
+    teams, make = [], numba_training._team
+
+    def remember(n_parts, dtype):
+        teams.append(make(n_parts, dtype))
+        return teams[-1]
+
+    monkeypatch.setattr(numba_training, "_team", remember)
+    n_threads = threading.active_count()
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert threading.active_count() == n_threads
+    (team,) = teams
+    n_phases = 20 * 3 * 2
+    assert team.n_parts == 2
+    assert team.counters[numba_epoch.PHASE] == n_phases
+    assert team.counters[numba_epoch.DONE] == 2 * n_phases
+    assert team.counters[numba_epoch.STOP] == 1
+
+
+@needs_numba
+def test_an_error_between_epochs_ends_the_threads():
+    model, X, y = large("multiclass", engine="numba", max_iter=5)
+
+    def fail(estimator):
+        raise KeyError("from a callback")
+
+    n_threads, before = threading.active_count(), blas_threads()
+    with pytest.raises(KeyError, match="from a callback"):
+        model.set_callbacks(fail).fit(X, y)
+    assert threading.active_count() == n_threads
     assert blas_threads() == before
 
 

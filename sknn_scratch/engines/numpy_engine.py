@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -129,9 +130,9 @@ def epoch_function(
     sample_weight: NDArray | None,
     batch_size: int,
     max_grad_norm: float | None,
-) -> Callable[[NDArray | None, float], float] | None:
-    """Return None, as steps are made one by one here.
+) -> AbstractContextManager[Callable[[NDArray | None, float], float] | None]:
+    """Give None, for a ``with`` block, as steps are made one by one here.
 
-    The compiled engine returns a function for the epoch of a small network.
+    The compiled engine gives a function that trains a network for an epoch.
     """
-    return None
+    return nullcontext()

@@ -1,16 +1,12 @@
-"""The loops that the numba engine compiles: plain arithmetic over arrays, on one thread.
+"""Plain arithmetic over arrays, for the functions that the numba engine compiles.
 
 An elementwise function that needs ``exp`` or a relative of it is split in three: a loop that writes the argument, the
-transcendental function, and a loop that makes the result of it. For large arrays the middle part is NumPy's, several
-times faster than the scalar function of the C library that numba calls; ``train_epoch`` is for arrays so small that
-it does not matter, and calls that one.
+transcendental function, and a loop that makes the result of it. The middle part is left to the caller: for arrays that
+are not tiny, NumPy's are several times faster than the scalar functions of the C library that numba calls.
 
 Which activation, link, loss or optimiser it is comes as one of the codes below. Output layer arrays are transposed, of
 shape (n_outputs, n_samples). Scalars are cast to the arrays' type first, as a float32 array times a float64 number is
 computed in float64 by numba.
-
-The functions without a decorator are compiled, and cached on disk, by ``numba_engine``. Everything that they call has
-to be in this file: the cache is told apart by the file's date.
 """
 
 from __future__ import annotations
@@ -44,7 +40,7 @@ _sum = njit(error_model="numpy", fastmath={"reassoc"})
 
 
 @_helper
-def _argument(code, parameter, z, a):
+def prepare_activation(code, parameter, z, a):
     """Write into ``a`` the argument of the activation's transcendental function, or else ``f(z)`` itself.
 
     Both are 1-d; for the codes up to LAST_IN_PLACE they are the same array.
@@ -92,28 +88,7 @@ def _argument(code, parameter, z, a):
 
 
 @_helper
-def _function(code, a):
-    """Replace the argument by the transcendental function of it, as the engine does with NumPy."""
-    half, root = a.dtype.type(0.5), a.dtype.type(math.sqrt(0.5))
-    if code in (LOGISTIC, SILU, MISH):
-        for i in range(a.size):
-            a[i] = math.exp(a[i])
-    elif code == TANH:
-        for i in range(a.size):
-            a[i] = math.tanh(a[i])
-    elif code in (ELU, SELU):
-        for i in range(a.size):
-            a[i] = math.expm1(a[i])
-    elif code == SOFTPLUS:
-        for i in range(a.size):
-            a[i] = math.log1p(math.exp(a[i]))
-    elif code == GELU:
-        for i in range(a.size):
-            a[i] = half * math.erfc(-a[i] * root)
-
-
-@_helper
-def _result(code, parameter, z, a):
+def finish_activation(code, parameter, z, a):
     """Turn the transcendental function in ``a`` into ``f(z)``."""
     zero, one, two = a.dtype.type(0), a.dtype.type(1), a.dtype.type(2)
     p, scale = a.dtype.type(parameter), one
@@ -142,7 +117,7 @@ def _result(code, parameter, z, a):
 
 
 @_helper
-def _slope_argument(code, z, a):
+def prepare_slope(code, z, a):
     """Write into ``a``, which holds ``f(z)``, the argument of the derivative's transcendental function, if any."""
     if code == SILU:
         for i in range(a.size):
@@ -157,18 +132,7 @@ def _slope_argument(code, z, a):
 
 
 @_helper
-def _slope_function(code, a):
-    """Replace the argument by the transcendental function of it, as the engine does with NumPy."""
-    if code in (SILU, MISH):
-        for i in range(a.size):
-            a[i] = math.exp(a[i])
-    elif code == SOFTPLUS:
-        for i in range(a.size):
-            a[i] = math.expm1(a[i])
-
-
-@_helper
-def _multiply_slope(code, parameter, delta, z, a):
+def multiply_by_slope(code, parameter, delta, z, a):
     """Multiply ``delta`` by ``f'(z)``, given in ``a`` the output of the two functions above, otherwise ``f(z)``."""
     zero, one, two, p = a.dtype.type(0), a.dtype.type(1), a.dtype.type(2), a.dtype.type(parameter)
     if code == RELU:
@@ -225,39 +189,11 @@ def _multiply_slope(code, parameter, delta, z, a):
             delta[i] /= size * size
 
 
-def activation_argument(code, parameter, z, biases, out):
-    """Add the biases to ``z``, of shape (n_samples, width), and prepare ``out`` for the transcendental function."""
-    for i in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            z[i, j] += biases[j]
-    _argument(code, parameter, z.reshape(z.size), out.reshape(out.size))
-
-
-def activation_result(code, parameter, z, out):
-    """Finish the activation after the transcendental function."""
-    _result(code, parameter, z.reshape(z.size), out.reshape(out.size))
-
-
-def slope_argument(code, z, a):
-    """Prepare ``a`` for the transcendental function of the derivative."""
-    _slope_argument(code, z.reshape(z.size), a.reshape(a.size))
-
-
-def multiply_slope(code, parameter, delta, z, a, bias_gradient):
-    """Multiply ``delta`` by the activation's derivative; write its column sums into ``bias_gradient`` if not empty."""
-    _multiply_slope(code, parameter, delta.reshape(delta.size), z.reshape(z.size), a.reshape(a.size))
-    bias_gradient[:] = 0
-    if bias_gradient.size > 0:
-        for i in range(delta.shape[0]):
-            for j in range(delta.shape[1]):
-                bias_gradient[j] += delta[i, j]
-
-
 # Link, loss and delta -------------------------------------------------------------------------------------------------
 
 
 @_helper
-def _link_argument(link, z, p):
+def prepare_link(link, z, p):
     """Write into ``p`` the argument of the link's transcendental function."""
     if link == LINK_LOGISTIC:
         for k in range(z.shape[0]):
@@ -279,18 +215,7 @@ def _link_argument(link, z, p):
 
 
 @_helper
-def _link_function(link, p):
-    """Replace the argument by the transcendental function of it, as the engine does with NumPy."""
-    for k in range(p.shape[0]):
-        for i in range(p.shape[1]):
-            if link == LINK_TANH:
-                p[k, i] = math.tanh(p[k, i])
-            elif link != LINK_IDENTITY:
-                p[k, i] = math.exp(p[k, i])
-
-
-@_helper
-def _link_result(link, p):
+def finish_link(link, p):
     """Turn the transcendental function in ``p`` into the prediction."""
     one = p.dtype.type(1)
     if link == LINK_LOGISTIC:
@@ -439,7 +364,7 @@ def _loss_of_number(code, real, parameter, y, z, p):
 
 
 @_helper
-def _losses_and_delta(code, link, multiclass, parameter, y, z, p, relative_weight):
+def turn_into_delta(code, link, multiclass, parameter, y, z, p, relative_weight):
     """Return the weighted mean loss, and turn the prediction in ``p`` into the delta."""
     mean = p.dtype.type(0)
     for i in range(p.shape[1]):
@@ -464,22 +389,11 @@ def _losses_and_delta(code, link, multiclass, parameter, y, z, p, relative_weigh
     return mean
 
 
-def link_argument(link, z, out):
-    """Prepare ``out`` for the transcendental function of the link."""
-    _link_argument(link, z, out)
-
-
-def losses_and_delta(code, link, multiclass, parameter, y, z, out, relative_weight):
-    """Finish the link, compute the loss, and replace ``out`` by the delta; return the weighted mean loss."""
-    _link_result(link, out)
-    return _losses_and_delta(code, link, multiclass, parameter, y, z, out, relative_weight)
-
-
 # Penalty and update ---------------------------------------------------------------------------------------------------
 
 
 @_sum
-def _sum_of_squares(w):
+def sum_of_squares(w):
     """Return ``sum(w**2)``."""
     total = w.dtype.type(0)
     for i in range(w.size):
@@ -497,14 +411,14 @@ def _sum_of_sizes(w):
 
 
 @_helper
-def _penalise(w, g, l1, l2):
+def penalise(w, g, l1, l2):
     """Add the gradient of ``l1 * sum(|w|) + l2 / 2 * sum(w**2)`` to ``g`` and return that value."""
     value = 0.0
     if l2 > 0:
         c = w.dtype.type(l2)
         for i in range(w.size):
             g[i] += c * w[i]
-        value += 0.5 * l2 * _sum_of_squares(w)
+        value += 0.5 * l2 * sum_of_squares(w)
     if l1 > 0:
         zero, c = w.dtype.type(0), w.dtype.type(l1)
         for i in range(w.size):
@@ -514,8 +428,8 @@ def _penalise(w, g, l1, l2):
 
 
 @_helper
-def _coefficients(code, hyper, t, product, rate):
-    """Return the scalars of step ``t``, named ``c[0], ..., c[4]`` in ``_move``, and Nadam's product of momenta."""
+def coefficients(code, hyper, t, product, rate):
+    """Return the scalars of step ``t``, named ``c[0], ..., c[4]`` in ``move``, and Nadam's product of momenta."""
     h0, h1, h2 = hyper[0], hyper[1], hyper[2]
     if code == SGD:
         return (h0, rate, h1, 0.0, 0.0), product
@@ -533,7 +447,7 @@ def _coefficients(code, hyper, t, product, rate):
 
 
 @_helper
-def _move(code, c, decay, w, g, first, second):
+def move(code, c, decay, w, g, first, second):
     """Make one step of an optimiser; its vectors are ``first`` and, where it has two, ``second``."""
     real = w.dtype.type
     c0, c1, c2, c3, c4 = real(c[0]), real(c[1]), real(c[2]), real(c[3]), real(c[4])
@@ -572,231 +486,16 @@ def _move(code, c, decay, w, g, first, second):
             w[i] -= c1 * (g[i] / (math.sqrt(v) + c2))
 
 
-def update(code, h0, h1, h2, weight_decay, t, product, rate, w, g, first, second, n_weights, l1, l2):
-    """Penalise and move the parameters, a block at a time; return the value of the penalty and Nadam's product.
+@_helper
+def penalise_and_move(code, c, decay, strengths, w, g, first, second):
+    """Do both for one block of the vectors after the other, which stays in the cache; return the penalty's value.
 
-    The first ``n_weights`` of them are penalised, and decay by the share ``weight_decay`` times the learning rate.
+    ``strengths`` are the factors of the absolute values and of the squares.
     """
-    c, product = _coefficients(code, (h0, h1, h2), t, product, rate)
+    l1, l2 = strengths
     penalty = 0.0
-    for start in range(0, n_weights, BLOCK_SIZE):
-        end = min(start + BLOCK_SIZE, n_weights)
-        w_block, g_block = w[start:end], g[start:end]
-        penalty += _penalise(w_block, g_block, l1, l2)
-        _move(code, c, rate * weight_decay, w_block, g_block, first[start:end], second[start:end])
-    _move(code, c, 0.0, w[n_weights:], g[n_weights:], first[n_weights:], second[n_weights:])
-    return penalty, product
-
-
-# Products -------------------------------------------------------------------------------------------------------------
-
-
-def sparse_product(data, indices, starts, weights, out):
-    """``out = inputs @ weights`` for a CSR matrix in its three arrays."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = 0
-        for position in range(starts[i], starts[i + 1]):
-            value, k = data[position], indices[position]
-            for j in range(out.shape[1]):
-                out[i, j] += value * weights[k, j]
-
-
-def sparse_weight_gradient(data, indices, starts, delta, out):
-    """``out = inputs.T @ delta`` for a CSR matrix in its three arrays."""
-    out[:] = 0
-    for i in range(delta.shape[0]):
-        for position in range(starts[i], starts[i + 1]):
-            value, k = data[position], indices[position]
-            for j in range(out.shape[1]):
-                out[k, j] += value * delta[i, j]
-
-
-def add_to_columns(biases, z):
-    """Add one bias to each row of ``z``, of shape (n_outputs, n_samples)."""
-    for k in range(z.shape[0]):
-        for i in range(z.shape[1]):
-            z[k, i] += biases[k]
-
-
-# The whole epoch of a small network -----------------------------------------------------------------------------------
-
-
-@_helper
-def _limit_norm(g, max_norm):
-    """Shorten the gradient to ``max_norm`` if it is longer."""
-    norm = math.sqrt(_sum_of_squares(g))
-    if norm > max_norm:
-        scale = g.dtype.type(max_norm / norm)
-        for i in range(g.size):
-            g[i] *= scale
-
-
-@_helper
-def _layout(units, batch_size):
-    """Return where each layer's part starts in the flat arrays of ``a``, of ``z``, and of the weights and biases.
-
-    Where the last of them ends comes at the end.
-    """
-    n_layers = units.size - 1
-    a_at, z_at = np.zeros(n_layers + 1, np.int64), np.zeros(n_layers + 1, np.int64)
-    w_at = np.zeros(2 * n_layers + 1, np.int64)
-    for l in range(n_layers):
-        a_at[l + 1] = a_at[l] + batch_size * units[l]
-        z_at[l + 1] = z_at[l] + batch_size * units[l + 1]
-        w_at[l + 1] = w_at[l] + units[l] * units[l + 1]
-    for l in range(n_layers, 2 * n_layers):
-        w_at[l + 1] = w_at[l] + units[l - n_layers + 1]
-    return a_at, z_at, w_at
-
-
-@_helper
-def _affine(a, a0, w, w0, b0, n, fan_in, width, z, z0):
-    """``z = a @ W + b`` for ``n`` rows; each matrix is part of a flat array, from the index that follows it."""
-    for j in range(width):
-        for i in range(n):
-            z[z0 + j * n + i] = w[b0 + j]
-        for k in range(fan_in):
-            weight = w[w0 + k * width + j]
-            for i in range(n):
-                z[z0 + j * n + i] += weight * a[a0 + k * n + i]
-
-
-@_sum
-def _gradients(a, a0, delta, n, fan_in, width, g, w0, b0):
-    """Write ``a.T @ delta`` and the column sums of ``delta`` into the gradient; arrays are given as to ``_affine``."""
-    for j in range(width):
-        total = g.dtype.type(0)
-        for i in range(n):
-            total += delta[j * n + i]
-        g[b0 + j] = total
-        for k in range(fan_in):
-            total = g.dtype.type(0)
-            for i in range(n):
-                total += a[a0 + k * n + i] * delta[j * n + i]
-            g[w0 + k * width + j] = total
-
-
-@_helper
-def _backwards(delta, w, w0, n, fan_in, width, below):
-    """``below = delta @ W.T`` for ``n`` rows."""
-    for k in range(fan_in):
-        for i in range(n):
-            below[k * n + i] = 0
-        for j in range(width):
-            weight = w[w0 + k * width + j]
-            for i in range(n):
-                below[k * n + i] += weight * delta[j * n + i]
-
-
-@_helper
-def _forward(units, codes, settings, a, a_at, z, z_at, w, w_at, n):
-    """Fill ``z[l]`` and ``a[l + 1]`` of every layer, for ``n`` rows.
-
-    ``a``, ``z`` and ``w`` are the flat arrays of all layers, one after the other from ``a_at[l]`` and so on. All but
-    the weights are transposed: inner loops run over the samples, often more than units. None of these loops reads and
-    writes the same array, as far as the compiler can tell, or they would not be vectorised.
-    """
-    last = units.size - 2
-    for l in range(last + 1):
-        _affine(a, a_at[l], w, w_at[l], w_at[last + 1 + l], n, units[l], units[l + 1], z, z_at[l])
-        if l < last:
-            size = n * units[l + 1]
-            z_l, a_l = z[z_at[l] : z_at[l] + size], a[a_at[l + 1] : a_at[l + 1] + size]
-            if codes[l] <= LAST_IN_PLACE:
-                a_l[:] = z_l
-            _argument(codes[l], settings[l], z_l, a_l)
-            _function(codes[l], a_l)
-            _result(codes[l], settings[l], z_l, a_l)
-
-
-@_helper
-def _backward(units, codes, settings, a, a_at, z, z_at, delta, below, w, g, w_at, n):
-    """Fill the gradient ``g``, given in ``delta`` that of the output; the other arrays are as in ``_forward``.
-
-    ``delta`` and ``below`` change places from layer to layer.
-    """
-    n_layers = units.size - 1
-    for l in range(n_layers - 1, -1, -1):
-        _gradients(a, a_at[l], delta, n, units[l], units[l + 1], g, w_at[l], w_at[n_layers + l])
-        if l > 0:
-            size = n * units[l]
-            z_l, a_l = z[z_at[l - 1] : z_at[l - 1] + size], a[a_at[l] : a_at[l] + size]
-            _backwards(delta, w, w_at[l], n, units[l], units[l + 1], below)
-            _slope_argument(codes[l - 1], z_l, a_l)
-            _slope_function(codes[l - 1], a_l)
-            _multiply_slope(codes[l - 1], settings[l - 1], below[:size], z_l, a_l)
-            delta, below = below, delta
-
-
-@_helper
-def _gather(X, y, sample_weight, rows, a, targets, relative_weight):
-    """Read the rows of a minibatch, and return their number or the sum of their weights."""
-    total = float(rows.size)
-    if sample_weight.size > 0:
-        total = 0.0
-        for i in range(rows.size):
-            total += sample_weight[rows[i]]
-    for i in range(rows.size):
-        row = rows[i]
-        relative_weight[i] = (sample_weight[row] if sample_weight.size > 0 else 1.0) / total
-        for k in range(X.shape[1]):
-            a[k * rows.size + i] = X[row, k]
-        for k in range(y.shape[1]):
-            targets[k, i] = y[row, k]
-    return total
-
-
-@_helper
-def _link_and_loss(loss, link, multiclass, setting, targets, raw, p, relative_weight):
-    """Return the mean loss and fill ``p`` with the delta of the output."""
-    _link_argument(link, raw, p)
-    _link_function(link, p)
-    _link_result(link, p)
-    return _losses_and_delta(loss, link, multiclass, setting, targets, raw, p, relative_weight)
-
-
-def train_epoch(
-    X, y, sample_weight, order, batch_size, units, codes, settings, loss, link, multiclass, loss_setting, alpha,
-    l1_ratio, max_norm, fit_intercept, optimizer, h0, h1, h2, weight_decay, t, product, rate, w, g, first, second,
-):  # fmt: skip
-    """Make one pass over the rows in ``order``; return the mean minibatch loss and the optimiser's two numbers.
-
-    ``units`` are the sizes of all layers, ``codes`` and ``settings`` those of the hidden activations. Of
-    ``sample_weight`` and ``max_norm``, an array of length 0 and 0 mean none.
-    """
-    n_layers, n_outputs = units.size - 1, units[-1]
-    a_at, z_at, w_at = _layout(units, batch_size)
-    n_weights = w_at[n_layers]
-    a, z = np.empty(a_at[-1], w.dtype), np.empty(z_at[-1], w.dtype)
-    delta, below = np.empty(z.size, w.dtype), np.empty(z.size, w.dtype)
-    targets, relative_weight = np.empty((n_outputs, batch_size), w.dtype), np.empty(batch_size, w.dtype)
-    of_weights = w[:n_weights], g[:n_weights], first[:n_weights], second[:n_weights]
-    of_biases = w[n_weights:], g[n_weights:], first[n_weights:], second[n_weights:]
-    raw, p, n = targets, targets, 0
-
-    total_loss, n_rows = 0.0, 0
-    for start in range(0, order.size, batch_size):
-        rows = order[start : min(start + batch_size, order.size)]
-        if rows.size != n:
-            n = rows.size
-            raw, p = z[z_at[n_layers - 1] :][: n * n_outputs], delta[: n * n_outputs]
-            raw, p = raw.reshape(n_outputs, n), p.reshape(n_outputs, n)
-        total = _gather(X, y, sample_weight, rows, a, targets, relative_weight)
-        if total == 0:
-            continue
-        _forward(units, codes, settings, a, a_at, z, z_at, w, w_at, n)
-        value = float(_link_and_loss(loss, link, multiclass, loss_setting, targets, raw, p, relative_weight))
-        _backward(units, codes, settings, a, a_at, z, z_at, delta, below, w, g, w_at, n)
-        if not fit_intercept:
-            of_biases[1][:] = 0
-        value += _penalise(of_weights[0], of_weights[1], alpha * l1_ratio / total, alpha * (1 - l1_ratio) / total)
-        if max_norm > 0:
-            _limit_norm(g, max_norm)
-        c, product = _coefficients(optimizer, (h0, h1, h2), t, product, rate)
-        t += 1
-        _move(optimizer, c, rate * weight_decay, *of_weights)
-        _move(optimizer, c, 0.0, *of_biases)
-        total_loss += value * n
-        n_rows += n
-    return total_loss / n_rows, t, product
+    for start in range(0, w.size, BLOCK_SIZE):
+        end = min(start + BLOCK_SIZE, w.size)
+        penalty += penalise(w[start:end], g[start:end], l1, l2)
+        move(code, c, decay, w[start:end], g[start:end], first[start:end], second[start:end])
+    return penalty

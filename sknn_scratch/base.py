@@ -43,6 +43,7 @@ from sknn_scratch.parameters import (
 )
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.schedules import Schedule
+from sknn_scratch.suggestions import did_you_mean
 from sknn_scratch.threads import threads_for
 from sknn_scratch.training import (
     INTERRUPTED,
@@ -96,7 +97,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         known = inspect.signature(cls).parameters
         unknown = sorted(set(parameters) - set(known))
         if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            raise TypeError(f"{cls.__name__} has no parameter {unknown[0]!r}. Valid parameters are: {sorted(known)}.")
+            meant = did_you_mean(unknown[0], [*known, "set_callbacks"])
+            raise TypeError(
+                f"{cls.__name__} has no parameter {unknown[0]!r}.{meant} Valid parameters are: {sorted(known)}."
+            )
         return super().__new__(cls)
 
     # What a subclass provides ----------------------------------------------------------------------------------------

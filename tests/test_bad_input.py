@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch import Huber, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor
 from sknn_scratch.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.parameters import OF_OPTIMIZERS, OF_STOCHASTIC_SOLVERS
 from sknn_scratch.schedules import Step
@@ -128,6 +128,61 @@ def test_every_parameter_is_checked():
         assert set(WRONG) == set(cls._constraints) - {"class_weight", "output_activation"}
 
 
+HINTS = [
+    (MLPFromScratchClassifier, {"activation": "rleu"}, "Did you mean 'relu'?"),
+    (MLPFromScratchClassifier, {"activation": "ReLU"}, "Did you mean 'relu'?"),
+    (MLPFromScratchClassifier, {"activation": ["relu", "sigmoid"]}, "Did you mean 'logistic'?"),
+    (
+        MLPFromScratchClassifier,
+        {"activation": 50},
+        "The sizes of several layers are one tuple: hidden_layer_sizes=(100, 50).",
+    ),
+    (MLPFromScratchClassifier, {"activation": LeakyReLU}, "Pass an instance: LeakyReLU() instead of the class."),
+    (MLPFromScratchClassifier, {"solver": "ADAMW"}, "Did you mean 'adamw'?"),
+    (MLPFromScratchClassifier, {"learning_rate": 0.01}, "The rate itself is learning_rate_init."),
+    (MLPFromScratchClassifier, {"loss": "cross_entropy"}, "Did you mean 'log_loss'?"),
+    (MLPFromScratchClassifier, {"loss": "huber"}, "'huber' is for MLPFromScratchRegressor."),
+    (MLPFromScratchClassifier, {"loss": Huber(2.0)}, "Huber(delta=2.0) is for MLPFromScratchRegressor."),
+    (MLPFromScratchClassifier, {"scoring": "acuracy"}, "Did you mean 'accuracy'?"),
+    (MLPFromScratchClassifier, {"class_weight": "balance"}, "Did you mean 'balanced'?"),
+    (MLPFromScratchClassifier, {"verbose": "bars"}, "Did you mean 'bar'?"),
+    (MLPFromScratchClassifier, {"engine": "nunba"}, "Did you mean 'numba'?"),
+    (MLPFromScratchRegressor, {"loss": "mse"}, "Did you mean 'squared_error'?"),
+    (MLPFromScratchRegressor, {"loss": "log_loss"}, "'log_loss' is for MLPFromScratchClassifier."),
+    (MLPFromScratchRegressor, {"loss": (100, 50)}, "The second parameter is hidden_layer_sizes: pass it by name."),
+    (MLPFromScratchRegressor, {"loss": 100}, "The second parameter is hidden_layer_sizes: pass it by name."),
+]
+
+
+@pytest.mark.parametrize(("cls", "parameters", "hint"), HINTS)
+def test_what_was_probably_meant(cls, parameters, hint):
+    with pytest.raises(ValueError, match=rf"; got .*\. {re.escape(hint)}"):
+        cls(**parameters).fit(X, y)
+
+
+def test_count_of_hidden_layers_in_a_message():
+    for sizes, layers in ((10, "1 hidden layer"), ((10, 5), "2 hidden layers")):
+        with pytest.raises(ValueError, match=rf"activation has 3 entries, but hidden_layer_sizes=.* makes {layers}\.$"):
+            MLPFromScratchClassifier(sizes, ["relu"] * 3).fit(X, y)
+
+
+@pytest.mark.parametrize("value", ["foo", None, {}, "softmax_cross"], ids=repr)
+def test_no_guess_where_nothing_is_like_it(value):
+    with pytest.raises(ValueError, match=rf"; got {re.escape(repr(value))}\.$"):
+        MLPFromScratchClassifier(activation=value).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("hiden_layer_sizes", "hidden_layer_sizes"), ("lr", "learning_rate_init"), ("callbacks", "set_callbacks")],
+)
+def test_what_parameter_was_probably_meant(typed, meant):
+    with pytest.raises(TypeError, match=f"has no parameter '{typed}'. Did you mean '{meant}'\\? Valid parameters are"):
+        MLPFromScratchClassifier(**{typed: 1})
+    with pytest.raises(TypeError, match=r"has no parameter 'foo'\. Valid parameters are"):
+        MLPFromScratchClassifier(foo=1)
+
+
 @pytest.mark.parametrize("value", ["foo", "softmax", 1, ["tanh"]], ids=repr)
 def test_wrong_output_activation(value):
     message = (
@@ -158,7 +213,7 @@ def test_messages_list_the_allowed_names():
         MLPFromScratchRegressor(loss="log_loss").fit(X, y)
     with pytest.raises(ValueError, match=r"Valid parameters are: .*'hidden_layer_sizes'"):
         MLPFromScratchClassifier().set_params(hidden_layers=(5,))
-    with pytest.raises(TypeError, match=r"no parameter 'hidden_layers'. Valid parameters are: .*'hidden_layer_sizes'"):
+    with pytest.raises(TypeError, match=r"no parameter 'hidden_layers'.* Valid parameters are: .*'hidden_layer_sizes'"):
         MLPFromScratchClassifier(hidden_layers=(5,))
 
 

@@ -280,6 +280,48 @@ def test_bad_samples(case, method):
         MLPFromScratchRegressor().fit(samples, y)
 
 
+MIXED = pd.DataFrame(
+    {
+        "number": [1.0, 2.0],
+        "text": ["a", "b"],
+        "digits": ["1", "2"],
+        "date": pd.date_range("2020", periods=2),
+        "category": pd.Categorical(["a", "b"]),
+        "nullable": pd.array([1, 2], dtype="Int64"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        (["number", "text"], "column 'text': there are"),
+        (["number", "date"], "column 'date': there are"),
+        (["digits", "text", "nullable", "category"], "columns 'text', 'category': there are"),
+    ],
+)
+def test_columns_without_numbers_are_named(columns, named):
+    message = f"X cannot be used: {named} other things than numbers.* OneHotEncoder in a ColumnTransformer"
+    with pytest.raises((ValueError, TypeError), match=message):
+        MLPFromScratchClassifier().fit(MIXED[columns], [0, 1])
+
+
+def test_columns_without_numbers_of_arrays_and_of_validation_sets():
+    with pytest.raises(ValueError, match=r"X cannot be used: columns 0, 1, 2, 3, 4, \.\.\.: there are other things"):
+        MLPFromScratchClassifier().fit(np.full((2, 7), "a"), [0, 1])
+    with pytest.raises(ValueError, match="X cannot be used: column 1: there are other things"):
+        MLPFromScratchClassifier().fit(np.array([[1, "a"], [None, 2]], dtype=object), [0, 1])
+    repeated = pd.concat([MIXED[["number"]], MIXED[["text"]].set_axis(["number"], axis=1)], axis=1)
+    with pytest.raises(ValueError, match="X cannot be used: columns 'number', 'number': there are other things"):
+        MLPFromScratchClassifier().fit(repeated, [0, 1])
+    held_out = MIXED[["text"]].set_axis(["number"], axis=1)
+    with pytest.raises(ValueError, match="X_val cannot be used: column 'number': there are other things"):
+        MLPFromScratchClassifier(max_iter=2).fit(MIXED[["number"]], [0, 1], X_val=held_out, y_val=[0, 1])
+    # What is missing is another matter, of which scikit-learn tells.
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        MLPFromScratchClassifier().fit(pd.DataFrame({"a": [1, None]}, dtype="Int64"), [0, 1])
+
+
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_other_features_than_in_fit():
     names = pd.DataFrame(X, columns=list("abcdefgh"))

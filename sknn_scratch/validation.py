@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from numbers import Number
 from typing import Any
@@ -193,6 +194,13 @@ def _check_label_types(y: Any) -> None:
         labels = np.asarray(y).ravel().tolist()
     else:
         return
+    several = [label for label in labels if isinstance(label, list | tuple | AbstractSet)]
+    is_table = isinstance(y, list | tuple) and len({len(part) for part in several}) == 1 and len(several) == len(labels)
+    if several and not (is_table and isinstance(several[0], list | tuple)):
+        raise ValueError(
+            "y has several labels for a sample. For multilabel targets make a matrix of 0 and 1 of them, for example "
+            "with scikit-learn's MultiLabelBinarizer."
+        )
     for label in labels:
         if label is None or (isinstance(label, float) and math.isnan(label)) or type(label).__name__ == "NAType":
             raise TypeError(f"y contains {label}; every sample needs a label.")

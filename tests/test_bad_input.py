@@ -371,7 +371,11 @@ BAD_LABELS = {
     ),
     "mixed": (["a", *y[1:]], "y mixes labels of different types: .*int.*, str"),
     "mixed object": (np.array(["a", *y[1:]], dtype=object), "y mixes labels"),
+    "lists of labels": ([["a", "b"], ["a"], []] * 50, "y has several labels for a sample.*MultiLabelBinarizer"),
+    "sets of labels": ([{"a"}, {"b"}, {"c"}] * 50, "y has several labels for a sample.*MultiLabelBinarizer"),
+    "column of lists": (pd.Series([["a", "b"], ["a", "c"]] * 75), "y has several labels for a sample"),
     "3-d": (np.zeros((150, 1, 1)), "y"),
+    "3-d list": (np.zeros((150, 1, 1)).tolist(), "y"),
     "empty": ([], "y"),
     "complex": (y + 1j, "y cannot be used: Complex data"),
 }

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
-from sklearn.exceptions import NotFittedError
+from sklearn.datasets import load_diabetes
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
@@ -579,6 +580,21 @@ def test_divergence_is_noticed_in_its_epoch(capsys):
             fitted.partial_fit(1e150 * X, y)
     fitted.set_params(learning_rate_init=0.001)
     assert_same_state(vars(fitted), before)
+
+
+def test_divergence_that_stays_finite():
+    # scikit-learn's fit returns without a word: the loss grows to 1e96, all units die, and no epoch is an improvement.
+    X, y = load_diabetes(return_X_y=True)
+    model = MLPFromScratchRegressor(solver="sgd", learning_rate_init=10, random_state=0)
+    message = (
+        r"Training went uphill: the loss was .* first epoch and is .*e\+9\d in .* lower learning_rate_init \(now 10\)"
+    )
+    with pytest.warns(ConvergenceWarning, match=message):
+        model.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.set_params(learning_rate_init=0.001, tol=1000).fit(X, y)  # the loss falls
+        model.set_params(learning_rate_init=10, tol=1e-4, early_stopping=True).fit(X, y)  # the best epoch is kept
 
 
 def test_divergence_of_lbfgs():

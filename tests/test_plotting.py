@@ -321,7 +321,7 @@ def test_activations():
         assert_allclose(line.get_xdata(), edges)
         assert_allclose(line.get_ydata()[:-1] - base, 0.7 * np.sqrt(counts / counts.max()), atol=1e-12)
     off = 100 * (first == 0).mean()
-    assert display.texts_[0].get_text() == f"dead: 1 of 6 units, saturated: {off:.0f} %"
+    assert display.texts_[0].get_text() == f"dead: 1 of 6 units, slope near 0: {off:.0f} %"
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == [
         "hidden 2\ntanh\n5 units",
         "hidden 1\nrelu\n6 units",

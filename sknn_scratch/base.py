@@ -43,6 +43,7 @@ from sknn_scratch.parameters import (
 )
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.schedules import Schedule
+from sknn_scratch.suggestions import did_you_mean
 from sknn_scratch.threads import threads_for
 from sknn_scratch.training import (
     INTERRUPTED,
@@ -60,6 +61,13 @@ __all__ = ["BaseMLP"]
 
 # What there is to say after training: a message and its category, or nothing.
 Advice = tuple[str, type[Warning]] | None
+# A loss that has grown so much is no unlucky minibatch.
+UPHILL = 10
+
+
+def _went_uphill(loss_curve: list[float]) -> bool:
+    """Return whether training diverged without a loss that is infinite: it may stop early, as nothing improves."""
+    return 0 < UPHILL * loss_curve[0] < loss_curve[-1]
 
 
 class _Listener:
@@ -96,7 +104,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         known = inspect.signature(cls).parameters
         unknown = sorted(set(parameters) - set(known))
         if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            raise TypeError(f"{cls.__name__} has no parameter {unknown[0]!r}. Valid parameters are: {sorted(known)}.")
+            meant = did_you_mean(unknown[0], [*known, "set_callbacks"])
+            raise TypeError(
+                f"{cls.__name__} has no parameter {unknown[0]!r}.{meant} Valid parameters are: {sorted(known)}."
+            )
         return super().__new__(cls)
 
     # What a subclass provides ----------------------------------------------------------------------------------------
@@ -339,6 +350,13 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 "parameters are those of the last epoch."
             )
             return message, UserWarning
+        if not (incremental or self.early_stopping) and _went_uphill(progress.loss_curve):
+            message = (
+                f"Training went uphill: the loss was {progress.loss_curve[0]:.3g} in the first epoch and is "
+                f"{progress.loss:.3g} in the last. Scale the features of X (and y, if it is numbers), for example with "
+                f"StandardScaler, lower learning_rate_init (now {self.learning_rate_init:g}) or set max_grad_norm."
+            )
+            return message, ConvergenceWarning
         if outcome == MAX_ITER_REACHED and not incremental:
             message = (
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "

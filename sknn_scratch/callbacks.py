@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.checkpoints import save_checkpoint
+from sknn_scratch.whole_file import check_folder
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -191,7 +192,7 @@ class ModelCheckpoint(EpochCallback):
     Parameters
     ----------
     path : path
-        Of the file.
+        Of the file, in a folder that exists.
     every : int, default=1
         Epochs from one file to the next, at least 1.
     """
@@ -205,6 +206,7 @@ class ModelCheckpoint(EpochCallback):
     def on_train_begin(self, estimator: Any) -> None:
         if estimator.solver == "lbfgs":
             raise ValueError("ModelCheckpoint cannot be used with solver='lbfgs', which has no state to go on from.")
+        check_folder(self.path)  # before training, not after its first epochs
 
     def on_epoch_end(self, estimator: Any) -> None:
         if estimator.n_iter_ % self.every == 0:
@@ -214,8 +216,9 @@ class ModelCheckpoint(EpochCallback):
 class ProgressLine(EpochCallback):
     """One line that shows how far training is: ``verbose="bar"``.
 
-    A bar of tqdm or rich, whichever is installed, with the latest loss, validation score and learning rate and the time
-    that is left; without either of them, a plain line after every tenth of the epochs.
+    In a terminal or a notebook, a bar of tqdm or rich, whichever is installed, with the latest loss, validation score
+    and learning rate and the time that is left; without either of them, or where the output goes to a file, a plain
+    line after every tenth of the epochs.
     """
 
     def on_train_begin(self, estimator: Any) -> None:
@@ -223,8 +226,7 @@ class ProgressLine(EpochCallback):
 
     def on_epoch_end(self, estimator: Any) -> None:
         if self._line is None:
-            kind = _TqdmBar if find_spec("tqdm") else _RichBar if find_spec("rich") else _PlainLines
-            self._line = kind(estimator.max_iter)
+            self._line = self._kind()(estimator.max_iter)
         text = f"loss {estimator.loss_:.4g}"
         if estimator.validation_scores_:
             text += f", validation score {estimator.validation_scores_[-1]:.4g}"
@@ -235,6 +237,13 @@ class ProgressLine(EpochCallback):
     def on_train_end(self, estimator: Any) -> None:
         if self._line is not None:
             self._line.close()
+
+    @staticmethod
+    def _kind() -> type[_Bar]:
+        # A notebook shows bars, though its output is no terminal.
+        if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+            return _PlainLines
+        return _TqdmBar if find_spec("tqdm") else _RichBar if find_spec("rich") else _PlainLines
 
 
 class _Bar:
@@ -381,7 +390,15 @@ class CallbackMixin(CallbackSupportMixin):
         -------
         self : estimator
         """
-        is_callback = (hasattr(callback, "on_fit_task_end") or not callable(callback) for callback in callbacks)
-        wrapped = [c if ready else OnEpochEnd(c) for c, ready in zip(callbacks, is_callback, strict=True)]
-        super().set_callbacks(*wrapped)
+        for callback in callbacks:
+            what = "callbacks must be instances of callback classes, or functions of the estimator"
+            if isinstance(callback, type):
+                raise TypeError(f"{what}: pass {callback.__name__}() instead of the class.")
+            if isinstance(callback, list | tuple):
+                raise TypeError(
+                    f"{what}, one after the other as in set_callbacks(a, b); got a {type(callback).__name__}."
+                )
+            if not (callable(callback) or hasattr(callback, "on_fit_task_end")):
+                raise TypeError(f"{what}; got {callback!r}.")
+        super().set_callbacks(*(c if hasattr(c, "on_fit_task_end") else OnEpochEnd(c) for c in callbacks))
         return self

@@ -263,7 +263,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     _learnt = (*BaseMLP._learnt, "_coder")
     _constraints: ClassVar[dict[str, Constraint]] = {
         **BaseMLP._constraints,
-        "loss": Component(CLASSIFIER_LOSSES, Loss, excluded=tuple(REGRESSOR_LOSSES.values())),
+        "loss": Component(CLASSIFIER_LOSSES, Loss, excluded=REGRESSOR_LOSSES, excluded_for="MLPFromScratchRegressor"),
         "class_weight": ClassWeight(),
     }
 

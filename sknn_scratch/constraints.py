@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Protocol, cast
 
 import numpy as np
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state
+
+from sknn_scratch.suggestions import did_you_mean
 
 __all__ = [
     "Boolean",
@@ -38,11 +40,15 @@ class Constraint(Protocol):
     def allows(self, value: Any) -> bool:
         """Return whether ``value`` is allowed."""
 
+    def hint(self, value: Any) -> str:
+        """Return what to do about a ``value`` that is not allowed, as a sentence after a space, or nothing."""
+        return ""
+
     def __str__(self) -> str: ...
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Constraint):
     """A finite number in an interval, or one of a few other values.
 
     Attributes
@@ -78,7 +84,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class OneOf:
+class OneOf(Constraint):
     """One of a few strings, or with ``none`` also None."""
 
     options: Iterable[str]
@@ -87,12 +93,15 @@ class OneOf:
     def allows(self, value: Any) -> bool:
         return (value is None and self.none) or (isinstance(value, str) and value in set(self.options))
 
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, self.options) if isinstance(value, str) else ""
+
     def __str__(self) -> str:
         return "one of " + ", ".join(map(repr, sorted(self.options))) + (" or None" if self.none else "")
 
 
 @dataclass(frozen=True)
-class Component:
+class Component(Constraint):
     """The name of a component in a registry, or an instance of its base class.
 
     Attributes
@@ -105,8 +114,12 @@ class Component:
         Further names.
     or_callable : str
         If not empty, a description of the functions that are allowed too.
-    excluded : tuple of type
-        Classes whose instances are not allowed.
+    excluded : mapping of str to type
+        A registry of classes whose instances are not allowed.
+    excluded_for : str
+        Whom those are for.
+    instead_of_numbers : str
+        If not empty, what to do if a number is given, or a list of numbers.
     """
 
     registry: Mapping[str, type]
@@ -114,7 +127,9 @@ class Component:
     per_layer: bool = False
     also: tuple[str, ...] = ()
     or_callable: str = ""
-    excluded: tuple[type, ...] = ()
+    excluded: Mapping[str, type] = field(default_factory=dict)
+    excluded_for: str = ""
+    instead_of_numbers: str = ""
 
     def allows(self, value: Any) -> bool:
         if self.per_layer and isinstance(value, list | tuple):
@@ -125,8 +140,26 @@ class Component:
         if isinstance(value, str):
             return value in self.registry or value in self.also
         is_function = callable(value) and not isinstance(value, type)
-        is_component = isinstance(value, self.base) and not isinstance(value, self.excluded)
+        is_component = isinstance(value, self.base) and not isinstance(value, tuple(self.excluded.values()))
         return is_component or bool(self.or_callable and is_function)
+
+    def hint(self, value: Any) -> str:
+        several = isinstance(value, list | tuple)
+        if self.instead_of_numbers and all(isinstance(item, Real) for item in (value if several else [value])):
+            return f" {self.instead_of_numbers}"
+        if several:
+            wrong = (item for item in value if not self._allows_one(item))
+            return self._hint_for_one(next(wrong)) if self.per_layer else ""
+        return self._hint_for_one(value)
+
+    def _hint_for_one(self, value: Any) -> str:
+        if isinstance(value, type):
+            return (
+                f" Pass an instance: {value.__name__}() instead of the class." if issubclass(value, self.base) else ""
+            )
+        if value in self.excluded if isinstance(value, str) else isinstance(value, tuple(self.excluded.values())):
+            return f" {value!r} is for {self.excluded_for}."
+        return did_you_mean(value, [*self.registry, *self.also]) if isinstance(value, str) else ""
 
     def __str__(self) -> str:
         allowed = [
@@ -134,7 +167,7 @@ class Component:
             f"an instance of {self.base.__name__}",
         ]
         if self.excluded:
-            allowed[-1] += f" (but not of {', '.join(sorted(cls.__name__ for cls in self.excluded))})"
+            allowed[-1] += f" (but not of {', '.join(sorted(cls.__name__ for cls in self.excluded.values()))})"
         if self.or_callable:
             allowed.append(self.or_callable)
         if self.per_layer:
@@ -143,7 +176,7 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Boolean:
+class Boolean(Constraint):
     """True or False; with ``levels`` also a non-negative integer, and any of the strings in ``others``."""
 
     levels: bool = False
@@ -154,12 +187,17 @@ class Boolean:
             return value in self.others
         return isinstance(value, bool | np.bool_) or (self.levels and isinstance(value, Integral) and int(value) >= 0)
 
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, self.others) if isinstance(value, str) else ""
+
     def __str__(self) -> str:
-        allowed = "True, False or an integer of at least 0" if self.levels else "True or False"
-        return " or ".join([allowed, *map(repr, self.others)])
+        allowed = ["True", "False", *map(repr, self.others)]
+        if self.levels:
+            allowed.append("an integer of at least 0")
+        return f"{', '.join(allowed[:-1])} or {allowed[-1]}"
 
 
-class ClassWeight:
+class ClassWeight(Constraint):
     """None, 'balanced' or a mapping of labels to weights."""
 
     def allows(self, value: Any) -> bool:
@@ -167,11 +205,14 @@ class ClassWeight:
             return all(Number(Real, "[0, inf)").allows(weight) for weight in value.values())
         return value is None or (isinstance(value, str) and value == "balanced")
 
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, ["balanced"]) if isinstance(value, str) else ""
+
     def __str__(self) -> str:
         return "None, 'balanced' or a dict from label to a weight in [0, inf)"
 
 
-class HiddenLayerSizes:
+class HiddenLayerSizes(Constraint):
     """A positive integer, or a sequence of them."""
 
     def allows(self, value: Any) -> bool:
@@ -186,7 +227,7 @@ class HiddenLayerSizes:
         return f"an integer from 1 to {2**31 - 1}, or a list, tuple or 1-d array of such integers"
 
 
-class DropoutRates:
+class DropoutRates(Constraint):
     """A rate, or a list of them."""
 
     def allows(self, value: Any) -> bool:
@@ -199,7 +240,7 @@ class DropoutRates:
         return "a number in [0, 1), or a list of these with one for the input and one for each hidden layer"
 
 
-class RandomState:
+class RandomState(Constraint):
     """A seed, a ``numpy.random.RandomState`` or None."""
 
     def allows(self, value: Any) -> bool:
@@ -215,13 +256,16 @@ class RandomState:
         return "None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState"
 
 
-class Scoring:
+class Scoring(Constraint):
     """None, 'loss', the name of a scorer, or a scorer."""
 
     def allows(self, value: Any) -> bool:
         if isinstance(value, str):
             return value == "loss" or value in get_scorer_names()
         return value is None or callable(value)
+
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, get_scorer_names()) if isinstance(value, str) else ""
 
     def __str__(self) -> str:
         return "None, 'loss', a name from sklearn.metrics.get_scorer_names() or a scorer(estimator, X, y)"
@@ -240,7 +284,8 @@ def check_parameters(owner: str, values: Mapping[str, Any], constraints: Mapping
         One for each of them.
     """
     for name, value in values.items():
-        if not constraints[name].allows(value):
+        constraint = constraints[name]
+        if not constraint.allows(value):
             raise InvalidParameterError(
-                f"The parameter {name!r} of {owner} must be {constraints[name]}; got {value!r}."
+                f"The parameter {name!r} of {owner} must be {constraint}; got {value!r}.{constraint.hint(value)}"
             )

@@ -42,11 +42,21 @@ __all__ = [
 
 SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "hidden_layer_sizes": HiddenLayerSizes(),
-    "activation": Component(ACTIVATIONS, Activation, per_layer=True),
+    "activation": Component(
+        ACTIVATIONS,
+        Activation,
+        per_layer=True,
+        instead_of_numbers="The sizes of several layers are one tuple: hidden_layer_sizes=(100, 50).",
+    ),
     "solver": Component(OPTIMIZERS, Optimizer, also=("lbfgs",)),
     "alpha": Number(Real, "[0, inf)"),
     "batch_size": Number(Integral, "[1, inf)", ("auto",)),
-    "learning_rate": Component(SCHEDULES, Schedule, or_callable="a function from the number of epochs to the rate"),
+    "learning_rate": Component(
+        SCHEDULES,
+        Schedule,
+        or_callable="a function from the number of epochs to the rate",
+        instead_of_numbers="The rate itself is learning_rate_init.",
+    ),
     "learning_rate_init": Number(Real, "(0, inf)"),
     "power_t": Number(Real, "[0, inf)"),
     "max_iter": Number(Integral, "[1, inf)"),
@@ -150,7 +160,7 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
     else:
         raise ValueError(
             f"activation has {len(given)} entries, but hidden_layer_sizes={estimator.hidden_layer_sizes!r} makes "
-            f"{n_hidden} hidden layers."
+            f"{n_hidden} hidden layer{'' if n_hidden == 1 else 's'}."
         )
     return [ACTIVATIONS[item]() if isinstance(item, str) else clone(item) for item in given]
 

@@ -257,7 +257,13 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     _learnt = (*BaseMLP._learnt, "_n_targets")
     _constraints: ClassVar[dict[str, Constraint]] = {
         **BaseMLP._constraints,
-        "loss": Component(REGRESSOR_LOSSES, Loss, excluded=tuple(CLASSIFIER_LOSSES.values())),
+        "loss": Component(
+            REGRESSOR_LOSSES,
+            Loss,
+            excluded=CLASSIFIER_LOSSES,
+            excluded_for="MLPFromScratchClassifier",
+            instead_of_numbers="The second parameter is hidden_layer_sizes: pass it by name.",
+        ),
         "output_activation": OneOf(LINKS, none=True),
     }
 

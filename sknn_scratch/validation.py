@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from numbers import Number
 from typing import Any
@@ -54,7 +55,43 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
         If ``X`` is not a non-empty, finite, real, two-dimensional table, or not the same columns as before.
     """
     with naming("X"):
-        return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
+        try:
+            return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
+        except (TypeError, ValueError) as error:
+            names = _columns_without_numbers(X)
+            if not names or "feature names" in str(error):
+                raise
+            error_type = TypeError if isinstance(error, TypeError) else ValueError
+            named = f"{'column' if len(names) == 1 else 'columns'} {', '.join(names)}"
+            raise error_type(
+                f"{named}: there are other things than numbers. Make numbers of them first, for example with "
+                f"OneHotEncoder in a ColumnTransformer. ({error})"
+            ) from error
+
+
+def _columns_without_numbers(X: Any, at_most: int = 5) -> list[str]:
+    """Return the names, for an array the positions, of columns with values that no number can be made of."""
+    if hasattr(X, "columns"):
+        columns = ((repr(name), X[name]) for name in X.columns)
+    elif isinstance(X, np.ndarray) and X.ndim == 2:
+        columns = ((str(position), column) for position, column in enumerate(X.T))
+    else:
+        return []
+    found = (name for name, column in columns if not _has_only_numbers(column))
+    return [name if position < at_most else "..." for position, name in zip(range(at_most + 1), found, strict=False)]
+
+
+def _has_only_numbers(column: Any) -> bool:
+    """Return whether all values are numbers, or missing, or texts that say a number."""
+    if getattr(getattr(column, "dtype", None), "kind", "O") in "biufc":
+        return True
+    for value in np.asarray(column, dtype=object).ravel():
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            if value is not None and type(value).__name__ != "NAType":
+                return False
+    return True
 
 
 def is_ready(estimator: Any, X: Any) -> bool:
@@ -157,6 +194,13 @@ def _check_label_types(y: Any) -> None:
         labels = np.asarray(y).ravel().tolist()
     else:
         return
+    several = [label for label in labels if isinstance(label, list | tuple | AbstractSet)]
+    is_table = isinstance(y, list | tuple) and len({len(part) for part in several}) == 1 and len(several) == len(labels)
+    if several and not (is_table and isinstance(several[0], list | tuple)):
+        raise ValueError(
+            "y has several labels for a sample. For multilabel targets make a matrix of 0 and 1 of them, for example "
+            "with scikit-learn's MultiLabelBinarizer."
+        )
     for label in labels:
         if label is None or (isinstance(label, float) and math.isnan(label)) or type(label).__name__ == "NAType":
             raise TypeError(f"y contains {label}; every sample needs a label.")

@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["whole_file"]
+__all__ = ["check_folder", "whole_file"]
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise FileNotFoundError if there is no folder for a file of this path."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {folder}.")
 
 
 @contextmanager
@@ -18,6 +25,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     If the block raises, or the process is killed, what was at ``path`` before is still there.
     """
+    check_folder(path)
     path = Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

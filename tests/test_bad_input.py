@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
-from sklearn.exceptions import NotFittedError
+from sklearn.datasets import load_diabetes
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch import Huber, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor
 from sknn_scratch.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.parameters import OF_OPTIMIZERS, OF_STOCHASTIC_SOLVERS
 from sknn_scratch.schedules import Step
@@ -128,6 +129,61 @@ def test_every_parameter_is_checked():
         assert set(WRONG) == set(cls._constraints) - {"class_weight", "output_activation"}
 
 
+HINTS = [
+    (MLPFromScratchClassifier, {"activation": "rleu"}, "Did you mean 'relu'?"),
+    (MLPFromScratchClassifier, {"activation": "ReLU"}, "Did you mean 'relu'?"),
+    (MLPFromScratchClassifier, {"activation": ["relu", "sigmoid"]}, "Did you mean 'logistic'?"),
+    (
+        MLPFromScratchClassifier,
+        {"activation": 50},
+        "The sizes of several layers are one tuple: hidden_layer_sizes=(100, 50).",
+    ),
+    (MLPFromScratchClassifier, {"activation": LeakyReLU}, "Pass an instance: LeakyReLU() instead of the class."),
+    (MLPFromScratchClassifier, {"solver": "ADAMW"}, "Did you mean 'adamw'?"),
+    (MLPFromScratchClassifier, {"learning_rate": 0.01}, "The rate itself is learning_rate_init."),
+    (MLPFromScratchClassifier, {"loss": "cross_entropy"}, "Did you mean 'log_loss'?"),
+    (MLPFromScratchClassifier, {"loss": "huber"}, "'huber' is for MLPFromScratchRegressor."),
+    (MLPFromScratchClassifier, {"loss": Huber(2.0)}, "Huber(delta=2.0) is for MLPFromScratchRegressor."),
+    (MLPFromScratchClassifier, {"scoring": "acuracy"}, "Did you mean 'accuracy'?"),
+    (MLPFromScratchClassifier, {"class_weight": "balance"}, "Did you mean 'balanced'?"),
+    (MLPFromScratchClassifier, {"verbose": "bars"}, "Did you mean 'bar'?"),
+    (MLPFromScratchClassifier, {"engine": "nunba"}, "Did you mean 'numba'?"),
+    (MLPFromScratchRegressor, {"loss": "mse"}, "Did you mean 'squared_error'?"),
+    (MLPFromScratchRegressor, {"loss": "log_loss"}, "'log_loss' is for MLPFromScratchClassifier."),
+    (MLPFromScratchRegressor, {"loss": (100, 50)}, "The second parameter is hidden_layer_sizes: pass it by name."),
+    (MLPFromScratchRegressor, {"loss": 100}, "The second parameter is hidden_layer_sizes: pass it by name."),
+]
+
+
+@pytest.mark.parametrize(("cls", "parameters", "hint"), HINTS)
+def test_what_was_probably_meant(cls, parameters, hint):
+    with pytest.raises(ValueError, match=rf"; got .*\. {re.escape(hint)}"):
+        cls(**parameters).fit(X, y)
+
+
+def test_count_of_hidden_layers_in_a_message():
+    for sizes, layers in ((10, "1 hidden layer"), ((10, 5), "2 hidden layers")):
+        with pytest.raises(ValueError, match=rf"activation has 3 entries, but hidden_layer_sizes=.* makes {layers}\.$"):
+            MLPFromScratchClassifier(sizes, ["relu"] * 3).fit(X, y)
+
+
+@pytest.mark.parametrize("value", ["foo", None, {}, "softmax_cross"], ids=repr)
+def test_no_guess_where_nothing_is_like_it(value):
+    with pytest.raises(ValueError, match=rf"; got {re.escape(repr(value))}\.$"):
+        MLPFromScratchClassifier(activation=value).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("hiden_layer_sizes", "hidden_layer_sizes"), ("lr", "learning_rate_init"), ("callbacks", "set_callbacks")],
+)
+def test_what_parameter_was_probably_meant(typed, meant):
+    with pytest.raises(TypeError, match=f"has no parameter '{typed}'. Did you mean '{meant}'\\? Valid parameters are"):
+        MLPFromScratchClassifier(**{typed: 1})
+    with pytest.raises(TypeError, match=r"has no parameter 'foo'\. Valid parameters are"):
+        MLPFromScratchClassifier(foo=1)
+
+
 @pytest.mark.parametrize("value", ["foo", "softmax", 1, ["tanh"]], ids=repr)
 def test_wrong_output_activation(value):
     message = (
@@ -158,7 +214,7 @@ def test_messages_list_the_allowed_names():
         MLPFromScratchRegressor(loss="log_loss").fit(X, y)
     with pytest.raises(ValueError, match=r"Valid parameters are: .*'hidden_layer_sizes'"):
         MLPFromScratchClassifier().set_params(hidden_layers=(5,))
-    with pytest.raises(TypeError, match=r"no parameter 'hidden_layers'. Valid parameters are: .*'hidden_layer_sizes'"):
+    with pytest.raises(TypeError, match=r"no parameter 'hidden_layers'.* Valid parameters are: .*'hidden_layer_sizes'"):
         MLPFromScratchClassifier(hidden_layers=(5,))
 
 
@@ -225,6 +281,48 @@ def test_bad_samples(case, method):
         MLPFromScratchRegressor().fit(samples, y)
 
 
+MIXED = pd.DataFrame(
+    {
+        "number": [1.0, 2.0],
+        "text": ["a", "b"],
+        "digits": ["1", "2"],
+        "date": pd.date_range("2020", periods=2),
+        "category": pd.Categorical(["a", "b"]),
+        "nullable": pd.array([1, 2], dtype="Int64"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        (["number", "text"], "column 'text': there are"),
+        (["number", "date"], "column 'date': there are"),
+        (["digits", "text", "nullable", "category"], "columns 'text', 'category': there are"),
+    ],
+)
+def test_columns_without_numbers_are_named(columns, named):
+    message = f"X cannot be used: {named} other things than numbers.* OneHotEncoder in a ColumnTransformer"
+    with pytest.raises((ValueError, TypeError), match=message):
+        MLPFromScratchClassifier().fit(MIXED[columns], [0, 1])
+
+
+def test_columns_without_numbers_of_arrays_and_of_validation_sets():
+    with pytest.raises(ValueError, match=r"X cannot be used: columns 0, 1, 2, 3, 4, \.\.\.: there are other things"):
+        MLPFromScratchClassifier().fit(np.full((2, 7), "a"), [0, 1])
+    with pytest.raises(ValueError, match="X cannot be used: column 1: there are other things"):
+        MLPFromScratchClassifier().fit(np.array([[1, "a"], [None, 2]], dtype=object), [0, 1])
+    repeated = pd.concat([MIXED[["number"]], MIXED[["text"]].set_axis(["number"], axis=1)], axis=1)
+    with pytest.raises(ValueError, match="X cannot be used: columns 'number', 'number': there are other things"):
+        MLPFromScratchClassifier().fit(repeated, [0, 1])
+    held_out = MIXED[["text"]].set_axis(["number"], axis=1)
+    with pytest.raises(ValueError, match="X_val cannot be used: column 'number': there are other things"):
+        MLPFromScratchClassifier(max_iter=2).fit(MIXED[["number"]], [0, 1], X_val=held_out, y_val=[0, 1])
+    # What is missing is another matter, of which scikit-learn tells.
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        MLPFromScratchClassifier().fit(pd.DataFrame({"a": [1, None]}, dtype="Int64"), [0, 1])
+
+
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_other_features_than_in_fit():
     names = pd.DataFrame(X, columns=list("abcdefgh"))
@@ -274,7 +372,11 @@ BAD_LABELS = {
     ),
     "mixed": (["a", *y[1:]], "y mixes labels of different types: .*int.*, str"),
     "mixed object": (np.array(["a", *y[1:]], dtype=object), "y mixes labels"),
+    "lists of labels": ([["a", "b"], ["a"], []] * 50, "y has several labels for a sample.*MultiLabelBinarizer"),
+    "sets of labels": ([{"a"}, {"b"}, {"c"}] * 50, "y has several labels for a sample.*MultiLabelBinarizer"),
+    "column of lists": (pd.Series([["a", "b"], ["a", "c"]] * 75), "y has several labels for a sample"),
     "3-d": (np.zeros((150, 1, 1)), "y"),
+    "3-d list": (np.zeros((150, 1, 1)).tolist(), "y"),
     "empty": ([], "y"),
     "complex": (y + 1j, "y cannot be used: Complex data"),
 }
@@ -478,6 +580,21 @@ def test_divergence_is_noticed_in_its_epoch(capsys):
             fitted.partial_fit(1e150 * X, y)
     fitted.set_params(learning_rate_init=0.001)
     assert_same_state(vars(fitted), before)
+
+
+def test_divergence_that_stays_finite():
+    # scikit-learn's fit returns without a word: the loss grows to 1e96, all units die, and no epoch is an improvement.
+    X, y = load_diabetes(return_X_y=True)
+    model = MLPFromScratchRegressor(solver="sgd", learning_rate_init=10, random_state=0)
+    message = (
+        r"Training went uphill: the loss was .* first epoch and is .*e\+9\d in .* lower learning_rate_init \(now 10\)"
+    )
+    with pytest.warns(ConvergenceWarning, match=message):
+        model.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.set_params(learning_rate_init=0.001, tol=1000).fit(X, y)  # the loss falls
+        model.set_params(learning_rate_init=10, tol=1e-4, early_stopping=True).fit(X, y)  # the best epoch is kept
 
 
 def test_divergence_of_lbfgs():

@@ -1,6 +1,8 @@
 """What is called between epochs: scikit-learn's callbacks and ours."""
 
 import pickle
+import re
+import sys
 import warnings
 
 import cloudpickle
@@ -113,9 +115,16 @@ def test_a_callback_that_fails():
 
 
 def test_what_is_no_callback():
-    for wrong in (3, "loss", object()):
-        with pytest.raises(TypeError, match="callbacks must be instances"):
-            our_estimator("binary").set_callbacks(wrong)
+    hints = {
+        "; got 3.": 3,
+        "; got 'loss'.": "loss",
+        "one after the other as in set_callbacks(a, b); got a list.": [EarlyStopping()],
+        "pass EarlyStopping() instead of the class.": EarlyStopping,
+        "pass Recorder() instead of the class.": Recorder,
+    }
+    for hint, wrong in hints.items():
+        with pytest.raises(TypeError, match=f"callbacks must be instances .*{re.escape(hint)}$"):
+            our_estimator("binary").set_callbacks(Recorder(), wrong)
 
 
 @quiet
@@ -197,6 +206,7 @@ def test_bar(monkeypatch, capsys, installed, early_stopping):
     if installed:
         pytest.importorskip(installed)
     monkeypatch.setattr("sknn_scratch.callbacks.find_spec", lambda name: name == installed or None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     X, y = make_task("binary")
     model = our_estimator("binary", max_iter=30, verbose="bar", early_stopping=early_stopping, n_iter_no_change=50)
     model.fit(X, y)
@@ -212,7 +222,22 @@ def test_bar(monkeypatch, capsys, installed, early_stopping):
 
 
 @quiet
-def test_bar_of_lbfgs_and_after_a_failure(capsys):
+def test_plain_lines_where_nobody_looks_on(monkeypatch, capsys):
+    pytest.importorskip("tqdm")
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    X, y = make_task("binary")
+    our_estimator("binary", max_iter=30, verbose="bar").fit(X, y)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert all(line.startswith("epoch ") for line in lines)
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    our_estimator("binary", max_iter=30, verbose="bar").fit(X, y)
+    assert "30/30" in capsys.readouterr().err
+
+
+@quiet
+def test_bar_of_lbfgs_and_after_a_failure(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     X, y = make_task("binary")
     our_estimator("binary", solver="lbfgs", max_iter=5, verbose="bar").fit(X, y)
     assert "5/5" in capsys.readouterr().err

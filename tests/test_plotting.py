@@ -180,6 +180,18 @@ def test_network_as_lines():
     assert [text.get_text() for text in display.ax_.texts] == [f"x{i}" for i in range(8)] + ["20"]
 
 
+@pytest.mark.parametrize("kind", ["lines", "heatmap"])
+def test_a_large_bias_does_not_make_the_weights_pale(kind):
+    model = fitted("regression")
+    largest = max(np.abs(weights).max() for weights in model.coefs_)
+    for bias, extend in ((0.0, "neither"), (100 * largest, "both")):
+        for biases in model.intercepts_:
+            biases[:] = bias
+        display = NetworkDisplay.from_estimator(model, kind=kind)
+        assert display.colorbar_.norm.vmax <= largest
+        assert display.colorbar_.extend == (extend if kind == "lines" else "both")
+
+
 def test_network_as_heat_maps():
     model = fitted("multioutput", hidden_layer_sizes=(40, 3), activation=["tanh", "gelu"])
     figure, axes = plt.subplots(1, 2, layout="constrained")
@@ -321,7 +333,7 @@ def test_activations():
         assert_allclose(line.get_xdata(), edges)
         assert_allclose(line.get_ydata()[:-1] - base, 0.7 * np.sqrt(counts / counts.max()), atol=1e-12)
     off = 100 * (first == 0).mean()
-    assert display.texts_[0].get_text() == f"dead: 1 of 6 units, saturated: {off:.0f} %"
+    assert display.texts_[0].get_text() == f"dead: 1 of 6 units, slope near 0: {off:.0f} %"
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == [
         "hidden 2\ntanh\n5 units",
         "hidden 1\nrelu\n6 units",

@@ -243,6 +243,15 @@ def test_files_that_are_no_checkpoints(written, tmp_path):
         model.fit(X, y, resume_from=written)
 
 
+def test_a_folder_that_is_missing(tmp_path):
+    epochs = []
+    path = tmp_path / "missing" / "checkpoint"
+    model = our_estimator("binary").set_callbacks(ModelCheckpoint(path), lambda model: epochs.append(model.n_iter_))
+    with pytest.raises(FileNotFoundError, match=r"checkpoint cannot be written: there is no folder .*missing\.$"):
+        model.fit(*make_task("binary"))
+    assert epochs == []
+
+
 def test_a_file_that_cannot_be_written(tmp_path):
     X, y = make_task("binary")
     path = tmp_path / "checkpoint"

@@ -46,6 +46,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, scale
 
+from sknn_scratch import Quantile
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -125,6 +127,14 @@ def test_transformed_target():
     model = TransformedTargetRegressor(regressor(), func=np.log, inverse_func=np.exp).fit(X, y)
     assert_allclose(model.predict(X), np.exp(regressor().fit(X, np.log(y)).predict(X)), rtol=1e-12)
     assert model.score(X, y) > 0.3
+
+
+def test_transformed_target_of_several_quantiles():
+    X, y = load("diabetes")
+    quantiles = regressor(loss=Quantile([0.1, 0.9]))
+    model = TransformedTargetRegressor(quantiles, transformer=StandardScaler()).fit(X, y)
+    expected = y.mean() + y.std() * quantiles.fit(X, scale(y)).predict(X)
+    assert_allclose(model.predict(X), expected, rtol=1e-12)
 
 
 def test_frozen_estimator():

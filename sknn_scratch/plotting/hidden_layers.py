@@ -143,7 +143,7 @@ class ActivationDisplay:
             ax.fill_between(edges, base, [*outline, outline[-1]], step="post", color=color, alpha=0.3, linewidth=0)
             self.lines_ += ax.step(edges, [*outline, outline[-1]], where="post", color=color, linewidth=1)
             dead, saturated = len(self.dead_units[l]), self.saturation[l].mean()
-            text = f"dead: {dead} of {count(a.shape[1], 'unit')}, saturated: {100 * saturated:.0f} %"
+            text = f"dead: {dead} of {count(a.shape[1], 'unit')}, slope near 0: {100 * saturated:.0f} %"
             self.texts_.append(ax.text(0.99, base + 0.75, text, ha="right", transform=ax.get_yaxis_transform()))
         ax.set_yticks(0.35 + np.arange(n_layers), self.layer_names[::-1])
         ax.set(xlabel="activation", ylim=(-0.1, n_layers))

@@ -38,7 +38,7 @@ class NetworkDisplay:
     """The layers of a network and their weights: lines between units, or for large networks heat maps.
 
     A heat map has a row for each feature or unit of the layer before and a column for each unit of its own layer, with
-    the biases below.
+    the biases below. In both, the colours reach as far as the weights; a bias beyond has the last colour.
 
     Parameters
     ----------
@@ -177,13 +177,14 @@ class NetworkDisplay:
         self.images_: list[AxesImage] = []
         self.bias_images_: list[AxesImage] = []
         drawn = self._plot_lines() if kind == "lines" else self._plot_heatmaps()
-        extend = "both" if kind == "heatmap" else "neither"
+        largest = max(float(np.abs(array).max()) for array in [*self.coefs, *self.intercepts])
+        extend = "both" if largest > drawn.norm.vmax else "neither"
         self.colorbar_ = self.figure_.colorbar(drawn, ax=self.ax_, label="weight or bias", extend=extend)
         return self
 
     def _plot_lines(self) -> Any:
         ax: Any = self.ax_
-        norm = weight_norm([*self.coefs, *self.intercepts])
+        norm = weight_norm(self.coefs)  # a bias as large as the targets would make all lines pale
         sizes = [self.coefs[0].shape[0], *(weights.shape[1] for weights in self.coefs)]
         tallest = max(sizes)
         # Narrow layers are drawn apart, but not so far that a small network looks torn.

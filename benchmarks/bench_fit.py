@@ -113,14 +113,14 @@ ROWS = [
         {"hidden_layer_sizes": 4, "activation": "logistic", "solver": "sgd", "batch_size": 1},
     ),
     Row("iris 4-10-3, batch 32", scaled(load_iris), 400, {"hidden_layer_sizes": 10, "batch_size": 32}),
-    Row("breast cancer 30-100-1", scaled(load_breast_cancer), 150),
-    Row("digits 64-100-10", digits, 60),
-    Row("digits 64-100-10, tanh", digits, 60, {"activation": "tanh"}),
-    Row("digits 64-100-10, float32", digits, 60, dtype=np.float32),
-    Row("784-256-128-10, float32", gaussians(4000, 784), 3, {"hidden_layer_sizes": (256, 128)}, np.float32),
-    Row("784-256-128-10", gaussians(4000, 784), 2, {"hidden_layer_sizes": (256, 128)}),
-    Row("100-512-512-10, float32", gaussians(4000, 100), 3, {"hidden_layer_sizes": (512, 512)}, np.float32),
-    Row("sparse 20000-100-10", texts, 2),
+    Row("breast cancer 30-100-1", scaled(load_breast_cancer), 600),
+    Row("digits 64-100-10", digits, 200),
+    Row("digits 64-100-10, tanh", digits, 200, {"activation": "tanh"}),
+    Row("digits 64-100-10, float32", digits, 200, dtype=np.float32),
+    Row("784-256-128-10, float32", gaussians(4000, 784), 12, {"hidden_layer_sizes": (256, 128)}, np.float32),
+    Row("784-256-128-10", gaussians(4000, 784), 8, {"hidden_layer_sizes": (256, 128)}),
+    Row("100-512-512-10, float32", gaussians(4000, 100), 10, {"hidden_layer_sizes": (512, 512)}, np.float32),
+    Row("sparse 20000-100-10", texts, 8),
 ]
 
 

@@ -275,8 +275,8 @@ def test_threads_of_compiled_epochs_take_part_and_end(monkeypatch):
     model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=300, max_iter=20)
     teams, make = [], numba_training._team
 
-    def remember(n_parts, dtype):
-        teams.append(make(n_parts, dtype))
+    def remember(*args):
+        teams.append(make(*args))
         return teams[-1]
 
     monkeypatch.setattr(numba_training, "_team", remember)

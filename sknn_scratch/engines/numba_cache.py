@@ -41,7 +41,7 @@ def _signatures(dtype: np.dtype) -> dict[Callable[..., Any], tuple[types.Type, .
         Objective: [*loss, float64, float64, float64, boolean],
         Rule: [int64, float64, float64, float64, float64],
         Memory: [vector] * len(Memory._fields),
-        Team: [int64, integers, integers, numbers, numbers, *[int64] * 4],
+        Team: [int64, int64, integers, integers, numbers, numbers, *[int64] * 4],
     }
     work = [types.BaseTuple.from_types(of_class, cls) for cls, of_class in fields.items()]
     return {

@@ -6,8 +6,8 @@ over all samples, and updates them. (With a limit for the norm of the gradient, 
 reads what the others wrote, but only they write it, and nothing has to be added up but the loss.
 
 The thread that trains leads: it says what the next phase is, does its own part, then those that nobody has begun, and
-waits for those that somebody has. Thus it never waits for a thread that the operating system has not started, or lets
-wait for another program's. The parts, and with them how sums are rounded, do not depend on who does them.
+waits for those that somebody has. If it has to wait for long, as another program's thread has the other's core, it goes
+on alone for a while. The parts, and with them how sums are rounded, do not depend on who does them.
 """
 
 from __future__ import annotations
@@ -47,10 +47,11 @@ ROWS, GRADIENT, UPDATE = range(3)
 LINE = 8
 PHASE, DONE, STOP, BEGUN = 0, LINE, 2 * LINE, 3 * LINE
 # Places in Team.job and in Team.numbers.
-KIND, START, N_ROWS = range(3)
+KIND, START, N_ROWS, LEFT_ALONE, NEXT_ALONE = range(5)
 TOTAL, DECAY, SCALE, COEFFICIENTS = 0, 1, 2, 3
-# How often to look, up to half a millisecond in all, before giving way to others.
-PATIENCE = 10_000
+# How many phases the leader goes on alone after a long wait; each time twice as many, up to the second number, until
+# there is none for as long.
+ALONE, LONGEST_ALONE = 64, 4096
 
 
 class Layers(NamedTuple):
@@ -126,10 +127,12 @@ class Memory(NamedTuple):
 class Team(NamedTuple):
     """What the threads tell each other, and the addresses of the C functions that they call.
 
-    ``sums`` has a line for each part: its loss, its penalty and the sum of squares of its gradient.
+    ``sums`` has a line for each part: its loss, its penalty and the sum of squares of its gradient. ``patience`` is how
+    often to look whether there is news, before it counts as a long wait.
     """
 
     n_parts: int
+    patience: int
     counters: NDArray
     job: NDArray
     numbers: NDArray
@@ -373,49 +376,60 @@ def _work(part, samples, layers, objective, rule, memory, team):
 
 
 @_inlined
-def _take_part(part, phase, samples, layers, objective, rule, memory, team):
-    """Do a part of this phase, unless another thread has begun it."""
-    if replace(team.counters, BEGUN + part * LINE, phase - 1, phase):
-        _work(part, samples, layers, objective, rule, memory, team)
-        add(team.counters, DONE, 1)
-
-
-@_inlined
 def _publish(kind, team):
-    """Begin a phase; return its number."""
+    """Begin a phase; return its number. What the leader is to do alone is begun before anybody hears of it."""
     team.job[KIND] = kind
-    return add(team.counters, PHASE, 1) + 1
+    phase = read(team.counters, PHASE) + 1
+    if team.job[LEFT_ALONE] > 0:
+        for part in range(team.n_parts):
+            replace(team.counters, BEGUN + part * LINE, phase - 1, phase)
+    add(team.counters, PHASE, 1)
+    return phase
 
 
 @_inlined
 def _wait(phase, team):
-    """Wait until all parts of a phase are done."""
+    """Wait until all parts of a phase are done; return whether it took long."""
     looked = 0
     while read(team.counters, DONE) < phase * team.n_parts:
         looked += 1
-        if looked < PATIENCE:
+        if looked < team.patience:
             pause()
         else:
             call(team.give_way, 0)
+    return looked >= team.patience
 
 
 @_inlined
-def _next_phase(phase, team):
-    """Wait for the phase after this one, and return its number; 0 if there is none.
+def _learn(waited_long, team):
+    """Decide whether the leader does the next phase alone."""
+    job = team.job
+    if waited_long:
+        job[LEFT_ALONE] = job[NEXT_ALONE]
+        job[NEXT_ALONE] = min(2 * job[NEXT_ALONE], LONGEST_ALONE)
+    elif job[LEFT_ALONE] > 0:
+        job[LEFT_ALONE] -= 1
+    else:
+        job[NEXT_ALONE] = max(job[NEXT_ALONE] - 1, ALONE)
+
+
+@_inlined
+def _begin_next(part, team):
+    """Wait for a phase in which nobody has begun this part, and begin it; return whether there is one.
 
     After looking for it for a while the thread sleeps between looks.
     """
     looked = 0
     while read(team.counters, STOP) == 0:
-        now = read(team.counters, PHASE)
-        if now != phase:
-            return now
-        if looked < PATIENCE:
+        phase = read(team.counters, PHASE)
+        if replace(team.counters, BEGUN + part * LINE, phase - 1, phase):
+            return True
+        if looked < team.patience:
             looked += 1
             pause()
         else:
             call(team.nap, max(team.millisecond // 20, 1))
-    return 0
+    return False
 
 
 @_inlined
@@ -483,10 +497,13 @@ def lead(
             team.numbers[COEFFICIENTS + i] = c[i]
         value = 0.0
         for kind in range(n_phases):
+            alone = team.job[LEFT_ALONE] > 0
             phase = _publish(kind, team)
             for part in range(team.n_parts):
-                _take_part(part, phase, samples, layers, objective, rule, memory, team)
-            _wait(phase, team)
+                if alone or replace(team.counters, BEGUN + part * LINE, phase - 1, phase):
+                    _work(part, samples, layers, objective, rule, memory, team)
+                    add(team.counters, DONE, 1)
+            _learn(_wait(phase, team), team)
             if kind == GRADIENT:
                 value = _sum_up(team, objective.max_norm)
         total_loss += value * n
@@ -497,7 +514,6 @@ def lead(
 def follow(part, X, values, indices, starts, y, sample_weight, order, layers, objective, rule, memory, team):
     """Do one part of each phase, unless the leader has begun it, until told to stop; parameters are as for ``lead``."""
     samples = (X, values, indices, starts, y, sample_weight, order)
-    phase = _next_phase(0, team)
-    while phase > 0:
-        _take_part(part, phase, samples, layers, objective, rule, memory, team)
-        phase = _next_phase(phase, team)
+    while _begin_next(part, team):
+        _work(part, samples, layers, objective, rule, memory, team)
+        add(team.counters, DONE, 1)

@@ -26,7 +26,19 @@ from sknn_scratch.engines.numba_codes import (
     steps_made,
     two_vectors,
 )
-from sknn_scratch.engines.numba_epoch import LINE, STOP, Layers, Memory, Objective, Rule, Team, follow, lead
+from sknn_scratch.engines.numba_epoch import (
+    ALONE,
+    LINE,
+    NEXT_ALONE,
+    STOP,
+    Layers,
+    Memory,
+    Objective,
+    Rule,
+    Team,
+    follow,
+    lead,
+)
 from sknn_scratch.engines.numba_small_epoch import train_small_epoch
 from sknn_scratch.optimizers import Optimizer
 
@@ -38,6 +50,9 @@ Epoch = Callable[[NDArray | None, float], float]
 MIN_SHARE = 32
 # Multiplications after which the compiled code returns, a twentieth of a second or so, for Ctrl-C to be heard.
 MOST_AT_ONCE = 2**29
+# How often a thread looks for news, a twentieth of a microsecond each time, until it counts as a long wait: longer than
+# it takes from one epoch to the next, and than a phase, of whose multiplications there are so many to a look.
+PATIENCE, PER_LOOK = 5000, 400
 
 
 def is_ready(network: Any, batch_size: int) -> bool:
@@ -133,7 +148,7 @@ def _shared_epoch(
     memory = _memory(network, optimizer, layers, batch_size)
     pool, n_helpers = network.helpers
     n_parts = max(1, min(1 + n_helpers, batch_size // MIN_SHARE))
-    team = _team(n_parts, dtype)
+    team = _team(n_parts, dtype, batch_size * network.n_weights)
     if isinstance(X, np.ndarray):
         no_index = np.empty(0, np.int32)
         samples = X, np.empty(0, dtype), no_index, no_index, y, weights
@@ -215,12 +230,16 @@ def _memory(network: Any, optimizer: Optimizer, layers: Layers, batch_size: int)
     return Memory(w=network.parameters, g=network.gradient, first=first, second=second, **arrays)
 
 
-def _team(n_parts: int, dtype: np.dtype) -> Team:
+def _team(n_parts: int, dtype: np.dtype, n_multiplications: int) -> Team:
+    """Return a team for steps of so many multiplications in the forward pass."""
     sleep, millisecond = nap()
+    job = np.zeros(LINE, dtype=np.int64)
+    job[NEXT_ALONE] = ALONE
     return Team(
         n_parts=n_parts,
+        patience=PATIENCE + n_multiplications // PER_LOOK,
         counters=np.zeros((3 + n_parts) * LINE, dtype=np.int64),
-        job=np.zeros(LINE, dtype=np.int64),
+        job=job,
         numbers=np.zeros(2 * LINE),
         sums=np.zeros(n_parts * LINE),
         gemm=get_cython_function_address("scipy.linalg.cython_blas", "sgemm" if dtype == np.float32 else "dgemm"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -128,8 +129,9 @@ if hasattr(os, "register_at_fork"):
 def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:
     """Call a function for each item, in as many threads as BLAS may use if there is enough to do for them.
 
-    BLAS is held to one thread all the while: threads that each do a part of the items wait for each other but once, at
-    the end, and share the work around the products too.
+    BLAS is held to one thread all the while: the threads wait for each other but once, at the end, and share the work
+    around the products too. Each takes the next item when it is done with one, and those that have not come by the end
+    are not waited for.
 
     Parameters
     ----------
@@ -140,16 +142,23 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
         In the matrix products of all calls together.
     """
     n_threads = min(len(items), blas_threads()) if n_multiplications >= WORTH_THREADS else 1
+    remaining = deque(items)
 
-    def work(part: int) -> None:
-        for item in items[part::n_threads]:
+    def work() -> None:
+        while remaining:
+            try:
+                item = remaining.popleft()
+            except IndexError:  # another thread was quicker
+                return
             function(item)
 
     with one_blas_thread():
-        others = [_pool(n_threads - 1).submit(work, part) for part in range(1, n_threads)]
+        others = [_pool(n_threads - 1).submit(work) for _ in range(1, n_threads)]
         try:
-            work(0)
+            work()
         finally:
+            remaining.clear()
+            others = [other for other in others if not other.cancel()]
             wait(others)
         for other in others:
             other.result()

@@ -270,7 +270,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)  # every fit runs to its last epoch on purpose
     others = ["scikit-learn", *(["PyTorch"] if find_spec("torch") else [])]
     rivals = {f"{other} / {engine}": (other, engine) for other in others for engine in ENGINES}
-    rivals |= {f"{engine} / products": (engine, "products") for engine in ENGINES}
+    rivals |= {f"{name} / products": (name, "products") for name in (*ENGINES, "scikit-learn")}
     measured = []
     with threadpool_limits(options.threads) if options.threads else nullcontext():
         print(conditions())

@@ -172,7 +172,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     engine : {'auto', 'numba', 'numpy'}, default='auto'
         What does the arithmetic: NumPy, or code compiled by numba, which is faster; the results differ by rounding.
         'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
-        ten to compile what is not in its cache on disk yet.
+        fifteen to compile what is not in its cache on disk yet.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ from sknn_scratch.engines import numpy_engine
 __all__ = ["choose_engine"]
 
 # Seconds that the compiled engine takes off a step, and off a step for each parameter: about what two cores showed.
-SAVED_PER_STEP, SAVED_PER_PARAMETER = 20e-6, 1.5e-9
+SAVED_PER_STEP, SAVED_PER_PARAMETER = 20e-6, 4e-9
 # Seconds to import numba and load the first kernel from disk, and to compile the kernels that a fit needs.
 START_SECONDS, COMPILE_SECONDS = 0.5, 15.0
 

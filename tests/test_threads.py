@@ -293,6 +293,40 @@ def test_threads_of_compiled_epochs_take_part_and_end(monkeypatch):
 
 
 @needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_compiled_code_returns_now_and_then_for_ctrl_c(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=30, random_state=0)
+    at_once = clone(model).fit(X, y)
+    monkeypatch.setattr(numba_training, "MOST_AT_ONCE", 1)
+    in_pieces = clone(model).fit(X, y)
+    assert_array_equal(in_pieces.coefs_[0], at_once.coefs_[0])
+    assert_allclose(in_pieces.loss_curve_, at_once.loss_curve_, rtol=1e-14)
+
+    n_calls, compile_or_load = 0, numba_training.compiled
+
+    def interrupted(function, dtype):
+        run = compile_or_load(function, dtype)
+
+        def call(*args):
+            nonlocal n_calls
+            n_calls += function is numba_epoch.lead
+            if n_calls == 5:  # of three minibatches in each epoch
+                raise KeyboardInterrupt
+            return run(*args)
+
+        return call
+
+    monkeypatch.setattr(numba_training, "compiled", interrupted)
+    n_threads, before = threading.active_count(), blas_threads()
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model.fit(X, y)
+    assert model.n_iter_ == 1
+    assert n_calls == 5
+    assert threading.active_count() == n_threads
+    assert blas_threads() == before
+
+
+@needs_numba
 def test_an_error_between_epochs_ends_the_threads():
     model, X, y = large("multiclass", engine="numba", max_iter=5)
 

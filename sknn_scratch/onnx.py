@@ -6,7 +6,7 @@ This is the only module that imports skl2onnx and onnx, and it does so only when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ def register_converters() -> None:
     """Tell skl2onnx how to convert both estimators; from then on it does so also inside pipelines and searches.
 
     The classifier has the options of scikit-learn's: ``zipmap``, ``output_class_labels``, and ``nocl`` for the numbers
-    of the classes in the place of their names.
+    of the classes in the place of their names. The regressor has ``return_std``, as scikit-learn's Gaussian processes:
+    a second output with the standard deviations that ``loss="gaussian_nll"`` learns.
     """
     skl2onnx = _import_skl2onnx()
     skl2onnx.update_registered_converter(
@@ -61,7 +62,12 @@ def register_converters() -> None:
         options={"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]},
     )
     skl2onnx.update_registered_converter(
-        MLPFromScratchRegressor, "SknnScratchMLPRegressor", _set_regressor_outputs, _convert_regressor
+        MLPFromScratchRegressor,
+        "SknnScratchMLPRegressor",
+        _set_regressor_outputs,
+        _convert_regressor,
+        parser=_declare_regressor_outputs,
+        options={"return_std": [False, True]},
     )
 
 
@@ -73,11 +79,11 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     model : estimator
         Fitted.
     X : array-like of shape (n_samples, n_features), default=None
-        A few samples, of whose type the graph's inputs are to be: float32, or float64 (with 'gelu' onnxruntime cannot
-        run that).
+        A few samples, of whose type the graph's inputs are to be: float32 or float64 (where 'gelu' takes ten
+        times as long as another activation, and 23 times the memory: onnxruntime lacks its error function).
     **parameters : object
         Passed on to ``skl2onnx.to_onnx``, such as ``options={"zipmap": False}`` for probabilities as an array instead
-        of a list of dicts.
+        of a list of dicts, or ``options={"return_std": True}`` for standard deviations.
 
     Returns
     -------
@@ -85,18 +91,22 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
         Its outputs are those that skl2onnx gives scikit-learn's estimators: labels and probabilities of a classifier
         (its raw output, as two columns for two classes, where the loss gives no probabilities), the predictions of a
         regressor, of shape (n_samples, n_outputs): for several quantiles those of the first target, then those of the
-        next; for 'gaussian_nll' the means. Labels that are bool or float become integers.
+        next; for 'gaussian_nll' the means, and with ``return_std`` a second output of the same shape. Labels that are
+        bool or float become integers. A classifier of several targets gives labels of shape (n_samples, n_targets) and
+        a sequence of arrays, as ``MultiOutputClassifier`` does; never dicts.
 
     Raises
     ------
     ImportError
         If skl2onnx is missing.
     NotImplementedError
-        For an activation or a link that is not of this package, and for a classifier of several targets.
+        For an activation or a link that is not of this package, and for dicts of several targets.
+    ValueError
+        If ``return_std`` and the loss learns no standard deviation.
     """
     register_converters()
-    if isinstance(model, MLPFromScratchClassifier):
-        _check_one_target(model)
+    if _has_several_targets(model):
+        parameters.setdefault("options", {MLPFromScratchClassifier: {"zipmap": False}})
     return _import_skl2onnx().to_onnx(model, X, **parameters)
 
 
@@ -139,6 +149,10 @@ class _Graph:
         self._container.add_initializer(name, onnx_type, list(array.shape), array.ravel().tolist())
         return name
 
+    def columns(self, array: str, start: int, stop: int) -> str:
+        """Add a slice of an array's columns."""
+        return self("Slice", array, *(self.constant([i], self.types.INT64) for i in (start, stop, 1)))
+
 
 # Each adds nodes for an activation or link and its input, and returns the name of the output.
 _Nodes = Callable[[_Graph, Any, str], str]
@@ -178,8 +192,24 @@ def _hard_sigmoid(graph: _Graph, z: str) -> str:
     return _clip(graph, line, 0.0, 1.0)
 
 
+def _erf(graph: _Graph, x: str) -> str:
+    """``erf(x)``; in float64, where onnxruntime lacks it, as a Fourier series.
+
+    A square wave of half period P, smoothed by a Gaussian, is ``erf(x)`` for ``|x| < P - 6`` to the last digit. It is
+    ``4 / pi * sum_n exp(-(w_n / 2)**2) * sin(w_n * x) / n`` over the odd ``n``, with ``w_n = n * pi / P``; for P = 12,
+    the 24th term is 1e-18. Beyond 6, ``erf`` is 1 to the last digit.
+    """
+    if graph.float_type == graph.types.FLOAT:
+        return graph("Erf", x)
+    n = np.arange(1, 47, 2)
+    w = n * np.pi / 12
+    as_column = graph("Reshape", _clip(graph, x, -6.0, 6.0), graph.constant([0, 0, 1], graph.types.INT64))
+    sines = graph("Sin", graph("Mul", as_column, graph.constant(w)))
+    return graph("MatMul", sines, graph.constant(4 / np.pi * np.exp(-((w / 2) ** 2)) / n))
+
+
 def _gelu(graph: _Graph, z: str) -> str:
-    erf = graph("Erf", graph("Mul", z, graph.constant(np.sqrt(0.5))))
+    erf = _erf(graph, graph("Mul", z, graph.constant(np.sqrt(0.5))))
     return graph("Mul", z, graph("Mul", graph("Add", erf, graph.constant(1.0)), graph.constant(0.5)))
 
 
@@ -217,8 +247,10 @@ def _increasing(graph: _Graph, link: Link, z: str) -> str:
 
 
 def _gaussian(graph: _Graph, link: Link, z: str) -> str:
-    """Return the means only, which are what ``predict`` returns."""
-    return graph("Slice", z, *(graph.constant([i], graph.types.INT64) for i in (0, graph.n_outputs // 2, 1)))
+    """Take the means as they are, and the standard deviations from their logarithms."""
+    half = graph.n_outputs // 2
+    deviations = graph("Add", graph("Exp", graph.columns(z, half, 2 * half)), graph.constant(link.min_std))
+    return graph("Concat", graph.columns(z, 0, half), deviations, axis=1)
 
 
 LINK_NODES: dict[type[Link], _Nodes] = {
@@ -253,84 +285,124 @@ def _raw_output(graph: _Graph, operator: Any) -> str:
     return a
 
 
-def _apply_link(graph: _Graph, model: Any, raw_output: str) -> str:
-    link = model._loss.link
+def _apply_link(graph: _Graph, link: Link, raw_output: str) -> str:
     return _nodes_of(link, LINK_NODES)(graph, link, raw_output)
 
 
 # The functions that skl2onnx calls ------------------------------------------------------------------------------------
 
 
+def _declare_regressor_outputs(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+    from skl2onnx import get_model_alias
+    from skl2onnx.common.data_types import guess_tensor_type
+
+    operator = scope.declare_local_operator(get_model_alias(type(model)), model)
+    operator.inputs = inputs
+    names = ["variable", "std"] if scope.get_options(model, {"return_std": False})["return_std"] else ["variable"]
+    for name in names:
+        operator.outputs.append(scope.declare_local_variable(name, guess_tensor_type(inputs[0].type)))
+    return operator.outputs
+
+
+def _set_regressor_outputs(operator: Any) -> None:
+    model = operator.raw_operator
+    gives_std = isinstance(model._loss.link, GaussianLink)
+    if len(operator.outputs) == 2 and not gives_std:
+        raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {model._loss!r}.")
+    for output in operator.outputs:
+        output.type = _float_type(operator)([None, model.n_outputs_ // 2 if gives_std else model.n_outputs_])
+
+
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
-    graph = _Graph(scope, operator, container)
-    prediction = _apply_link(graph, operator.raw_operator, _raw_output(graph, operator))
-    graph("Identity", prediction, output=operator.outputs[0].full_name)
+    graph, link = _Graph(scope, operator, container), operator.raw_operator._loss.link
+    prediction = _apply_link(graph, link, _raw_output(graph, operator))
+    if isinstance(link, GaussianLink):
+        half = graph.n_outputs // 2
+        parts = [graph.columns(prediction, 0, half), graph.columns(prediction, half, 2 * half)]
+    else:
+        parts = [prediction]
+    # Without return_std there is no second output.
+    for part, output in zip(parts, operator.outputs, strict=False):
+        graph("Identity", part, output=output.full_name)
+
+
+def _set_classifier_outputs(operator: Any) -> None:
+    from skl2onnx.common.data_types import Int64TensorType, SequenceType, StringTensorType
+
+    model = operator.raw_operator
+    labels, scores = operator.outputs
+    if model._coder.multilabel:
+        labels.type = Int64TensorType([None, model.n_outputs_])
+        scores.type = _float_type(operator)([None, model.n_outputs_])
+        return
+    classes, is_text = _classes(operator.scope_inst, model)
+    label_type = StringTensorType if is_text else Int64TensorType
+    if not _has_several_targets(model):
+        labels.type = label_type([None])
+        scores.type = _float_type(operator)([None, max(2, model.n_outputs_)])
+        return
+    if operator.scope_inst.get_options(model, {"zipmap": True})["zipmap"]:
+        raise NotImplementedError(
+            "The probabilities of several targets cannot become dicts; pass options={'zipmap': False}."
+        )
+    labels.type = label_type([None, len(classes)])
+    scores.type = SequenceType(_float_type(operator)([None, None]))
 
 
 def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     graph, model = _Graph(scope, operator, container), operator.raw_operator
     raw_output = _raw_output(graph, operator)
-    if model.n_outputs_ == 1:
-        raw_output = graph("Concat", graph("Neg", raw_output), raw_output, axis=1)
-    scores = _apply_link(graph, model, raw_output)
-    graph("Identity", scores, output=operator.outputs[1].full_name)
-    labels = operator.outputs[0].full_name
-    if _is_multilabel(model):
+    labels, scores = (output.full_name for output in operator.outputs)
+    if model._coder.multilabel:
+        graph("Identity", _apply_link(graph, model._loss.link, raw_output), output=scores)
         threshold = graph.constant(0.5 if model._loss.gives_probabilities else 0.0)
         graph("Cast", graph("Greater", scores, threshold), output=labels, to=graph.types.INT64)
         return
     classes, is_text = _classes(scope, model)
-    if len(classes) == 1:
-        # There is one column more than there are classes.
-        classes = np.repeat(classes, 2)
-    names = graph.constant(classes, graph.types.STRING if is_text else graph.types.INT64)
-    largest = graph("ArgMax", scores, axis=1, keepdims=0)
-    graph("Gather", names, largest, output=labels, axis=0)
+    if not _has_several_targets(model):
+        label, score = _classify(graph, model._loss.link, raw_output, classes[0], is_text)
+        graph("Reshape", label, graph.constant([-1], graph.types.INT64), output=labels)
+        graph("Identity", score, output=scores)
+        return
+    each, stop = [], 0
+    for names, link, width in zip(classes, model._loss.link.links, model._loss.widths, strict=True):
+        start, stop = stop, stop + width
+        each.append(_classify(graph, link, graph.columns(raw_output, start, stop), names, is_text))
+    graph("Concat", *(label for label, _ in each), output=labels, axis=1)
+    graph("SequenceConstruct", *(score for _, score in each), output=scores)
 
 
-def _set_regressor_outputs(operator: Any) -> None:
-    model = operator.raw_operator
-    n_columns = model.n_outputs_ // 2 if isinstance(model._loss.link, GaussianLink) else model.n_outputs_
-    _set_type(operator.outputs[0], operator, [None, n_columns])
+def _classify(graph: _Graph, link: Link, raw_output: str, classes: NDArray, is_text: bool) -> tuple[str, str]:
+    """Add a column with the labels of one target, and the scores of its classes."""
+    if len(classes) <= 2:
+        raw_output = graph("Concat", graph("Neg", raw_output), raw_output, axis=1)
+    scores = _apply_link(graph, link, raw_output)
+    # With a single class there is one column more than there are classes.
+    names = graph.constant(
+        np.resize(classes, max(2, len(classes))), graph.types.STRING if is_text else graph.types.INT64
+    )
+    return graph("Gather", names, graph("ArgMax", scores, axis=1, keepdims=1), axis=0), scores
 
 
-def _set_classifier_outputs(operator: Any) -> None:
-    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
-
-    model = operator.raw_operator
-    _check_one_target(model)
-    multilabel = _is_multilabel(model)
-    labels = StringTensorType if _classes(operator.scope_inst, model)[1] and not multilabel else Int64TensorType
-    operator.outputs[0].type = labels([None, model.n_outputs_] if multilabel else [None])
-    _set_type(operator.outputs[1], operator, [None, max(2, model.n_outputs_)])
-
-
-def _set_type(output: Any, operator: Any, shape: Sequence[int | None]) -> None:
+def _float_type(operator: Any) -> Any:
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
-    is_double = isinstance(operator.inputs[0].type, DoubleTensorType)
-    output.type = (DoubleTensorType if is_double else FloatTensorType)(list(shape))
+    return DoubleTensorType if isinstance(operator.inputs[0].type, DoubleTensorType) else FloatTensorType
 
 
-def _check_one_target(model: MLPFromScratchClassifier) -> None:
-    if isinstance(getattr(model, "classes_", None), list):
-        raise NotImplementedError(
-            "A classifier of several targets cannot be converted to ONNX; fit one for each target."
-        )
+def _has_several_targets(model: Any) -> bool:
+    # Pipelines and searches have the attribute, too.
+    return isinstance(getattr(model, "classes_", None), list)
 
 
-def _is_multilabel(model: MLPFromScratchClassifier) -> bool:
-    return model._coder.multilabel
-
-
-def _classes(scope: Any, model: MLPFromScratchClassifier) -> tuple[NDArray, bool]:
-    """Return the classes as strings or integers, and whether they are strings."""
-    classes: Any = model.classes_
+def _classes(scope: Any, model: MLPFromScratchClassifier) -> tuple[list[NDArray], bool]:
+    """Return the classes of each target as strings or integers, and whether they are strings."""
+    targets: Any = model.classes_ if _has_several_targets(model) else [model.classes_]
     if scope.get_options(model, {"nocl": False})["nocl"]:
-        return np.arange(len(classes)), False
-    if classes.dtype.kind in "biuf":
-        integers = classes.astype(np.int64)
-        if not np.array_equal(integers, classes):
+        return [np.arange(len(classes)) for classes in targets], False
+    if targets[0].dtype.kind not in "biuf":
+        return [classes.astype(str) for classes in targets], True
+    for classes in targets:
+        if not np.array_equal(classes.astype(np.int64), classes):
             raise NotImplementedError(f"ONNX has labels that are integers or strings, got {classes}.")
-        return integers, False
-    return classes.astype(str), True
+    return [classes.astype(np.int64) for classes in targets], False

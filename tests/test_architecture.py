@@ -1,6 +1,7 @@
 """The direction of the imports, and what may be imported."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sknn_scratch
+from sknn_scratch import onnx
 
 PACKAGE = Path(sknn_scratch.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -108,6 +110,15 @@ def test_import_is_light():
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "['sknn_scratch']"
+
+
+def test_api_reference_names_everything():
+    """Each public name stands on one page of the API reference, and nothing else does."""
+    pages = (Path(__file__).parents[1] / "docs" / "api").glob("*.rst")
+    names = [
+        name for page in pages if page.stem != "index" for name in re.findall(r"^   (\w+)$", page.read_text(), re.M)
+    ]
+    assert sorted(names) == sorted([*sknn_scratch.__all__, *onnx.__all__])
 
 
 def test_registries_know_every_component():

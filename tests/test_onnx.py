@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import Activation, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
+from sknn_scratch import Activation, GaussianNLL, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
 from sknn_scratch.activations import ACTIVATIONS
 from sknn_scratch.links import LINKS, GaussianLink, IncreasingLink, Link, SoftmaxLink
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
@@ -29,15 +29,24 @@ def onnxruntime():
 
 
 @pytest.fixture
-def run(onnxruntime):
+def run_graph(onnxruntime):
+    """Return a function that runs a graph on samples."""
+
+    def run(graph, X):
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, {session.get_inputs()[0].name: X})
+
+    return run
+
+
+@pytest.fixture
+def run(run_graph):
     """Return a function that converts a model and runs the graph on samples."""
 
     def convert_and_run(model, X, **parameters):
-        if not isinstance(model, MLPFromScratchRegressor):
+        if isinstance(model, MLPFromScratchClassifier):
             parameters.setdefault("options", WITHOUT_ZIPMAP)
-        graph = to_onnx(model, X[:1], **parameters)
-        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-        return session.run(None, {session.get_inputs()[0].name: X})
+        return run_graph(to_onnx(model, X[:1], **parameters), X)
 
     return convert_and_run
 
@@ -71,29 +80,25 @@ def test_activations_and_tasks(activation, task, run):
         assert_allclose(prediction.reshape(y.shape), model.predict(X), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_activations_far_from_zero(activation, run):
+def test_activations_far_from_zero(activation, dtype, tolerance, run):
     """A layer of its own that has each activation on a wide range, where exponentials overflow."""
-    X = np.linspace(-200, 200, 4001, dtype=np.float32).reshape(-1, 1)
-    model = MLPFromScratchRegressor(hidden_layer_sizes=1, activation=activation, max_iter=1).fit(X, X.ravel())
-    model.coefs_ = [np.ones((1, 1), np.float32)] * 2
-    model.intercepts_ = [np.zeros(1, np.float32)] * 2
+    X = np.linspace(-200, 200, 40001, dtype=dtype).reshape(-1, 1)
+    model = MLPFromScratchRegressor(hidden_layer_sizes=1, activation=activation, max_iter=1).fit(X[:9], X[:9].ravel())
+    model.coefs_ = [np.ones((1, 1), dtype)] * 2
+    model.intercepts_ = [np.zeros(1, dtype)] * 2
     (prediction,) = run(model, X)
-    assert_allclose(prediction.ravel(), model.predict(X), rtol=1e-5, atol=1e-5)
-    assert_allclose(prediction, ACTIVATIONS[activation]().value(X.astype(np.float64)), rtol=1e-5, atol=1e-5)
+    assert_allclose(prediction.ravel(), model.predict(X), rtol=tolerance, atol=tolerance)
+    exact = ACTIVATIONS[activation]().value(X.astype(np.float64))
+    assert_allclose(prediction, exact, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_float64(activation, run):
     X, y = data("multiclass", np.float64)
     model = our_estimator("multiclass", activation=activation, max_iter=20).fit(X, y)
-    try:
-        outputs = run(model, X)
-    except Exception as error:
-        if activation != "gelu" or "Could not find an implementation for Erf" not in str(error):
-            raise
-        pytest.skip(f"onnxruntime: {error}")
-    assert_same_probabilities(outputs, model, X, tolerance=1e-12)
+    assert_same_probabilities(run(model, X), model, X, tolerance=1e-12)
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -112,6 +117,31 @@ def test_several_quantiles_and_means_with_uncertainty(task, run):
         model = our_estimator(task, loss=loss, max_iter=20).fit(X, y)
         (prediction,) = run(model, X)
         assert_allclose(prediction.reshape(shape), model.predict(X).reshape(shape), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-10)])
+@pytest.mark.parametrize("task", ["regression", "multioutput"])
+def test_standard_deviations(task, dtype, tolerance, run):
+    X, y = data(task, dtype)
+    model = our_estimator(task, loss=GaussianNLL(min_std=0.3), max_iter=20)
+    pipeline = make_pipeline(StandardScaler(), model).fit(X, y)
+    expected = pipeline.predict(X, return_std=True)
+    assert expected[1].std() > 0.01
+    in_pipeline = run(pipeline, X, options={id(model): {"return_std": True}})
+    X_scaled = pipeline[0].transform(X)
+    for outputs in in_pipeline, run(model, X_scaled, options={"return_std": True}):
+        for output, array in zip(outputs, expected, strict=True):
+            assert output.dtype == dtype
+            assert output.shape == (len(X), y.ndim)
+            assert_allclose(output.reshape(y.shape), array, rtol=tolerance, atol=tolerance)
+    assert len(run(model, X)) == 1
+
+
+def test_standard_deviations_that_are_not_learnt():
+    X, y = data("regression")
+    model = our_estimator("regression", max_iter=2).fit(X, y)
+    with pytest.raises(ValueError, match=r"return_std=True needs loss='gaussian_nll'; the model was fitted with Squar"):
+        to_onnx(model, X, options={"return_std": True})
 
 
 @pytest.mark.parametrize("loss", REGRESSOR_LOSSES)
@@ -235,11 +265,59 @@ def test_what_cannot_be_converted():
         to_onnx(classifier, X, options=WITHOUT_ZIPMAP)
 
 
-def test_several_targets():
+def several_targets(kind, X, y):
+    """Return targets of 3, 2, 4 classes and one."""
+    codes = np.column_stack([y, X[:, 0] > 0.3, np.arange(len(y)) % 4, np.full(len(y), 7)])
+    if kind == "text":
+        return np.array([f"class {code}" for code in codes.ravel()]).reshape(codes.shape)
+    return codes.astype(kind)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-10)])
+@pytest.mark.parametrize("kind", ["text", "int", "float", "object"])
+def test_several_targets(kind, dtype, tolerance, run_graph):
+    X, y = data("multiclass", dtype)
+    y = several_targets("text", X, y).astype(object) if kind == "object" else several_targets(kind, X, y)
+    model = our_estimator("multiclass", max_iter=20)
+    pipeline = make_pipeline(StandardScaler(), model)
+    search = GridSearchCV(pipeline, {"mlpfromscratchclassifier__alpha": [0.1]}, cv=2)
+    for fitted, last in ((pipeline.fit(X, y), model), (search.fit(X, y), search), (model.fit(X, y), model)):
+        expected = fitted.predict(X)
+        assert len(np.unique(expected)) > 5
+        for options in ({}, {"options": {id(last): WITHOUT_ZIPMAP}}):
+            graph = to_onnx(fitted, X[:1], **options)
+            labels, probabilities = run_graph(graph, X)
+            assert labels.shape == expected.shape
+            assert_array_equal(labels, expected)
+            for got, array in zip(probabilities, fitted.predict_proba(X), strict=True):
+                assert got.dtype == dtype
+                assert got.shape == array.shape
+                assert_allclose(got, array, atol=tolerance)
+
+
+@pytest.mark.parametrize("loss", CLASSIFIER_LOSSES)
+def test_losses_of_several_targets(loss, run):
     X, y = data("multiclass")
-    model = our_estimator("multiclass", max_iter=2).fit(X, np.column_stack([y, y + 1]))
-    with pytest.raises(NotImplementedError, match="A classifier of several targets cannot be converted to ONNX"):
-        to_onnx(model, X)
+    y = several_targets("int", X, y)[:, :3]
+    model = our_estimator("multiclass", loss=loss, max_iter=20).fit(X, y)
+    labels, scores = run(model, X)
+    assert_array_equal(labels, model.predict(X))
+    if hasattr(model, "predict_proba"):
+        expected = model.predict_proba(X)
+    else:
+        expected = [np.column_stack([-z, z]) if z.ndim == 1 else z for z in model.decision_function(X)]
+    for got, array in zip(scores, expected, strict=True):
+        assert_allclose(got, array, rtol=1e-5, atol=1e-5)
+
+
+def test_options_of_several_targets(run):
+    X, y = data("multiclass")
+    model = our_estimator("multiclass", max_iter=2).fit(X, several_targets("text", X, y))
+    numbers = run(model, X, options={"nocl": True, "zipmap": False})[0]
+    names = [classes[column] for classes, column in zip(model.classes_, numbers.T, strict=True)]
+    assert_array_equal(np.column_stack(names), model.predict(X))
+    with pytest.raises(NotImplementedError, match=r"cannot become dicts; pass options=\{'zipmap': False\}"):
+        to_onnx(model, X, options={"zipmap": True})
 
 
 def test_data_frames(onnxruntime):

@@ -36,8 +36,9 @@ SMALL = 2**23
 WORTH_HELP = 2**17
 # With more threads than this a minibatch would be cut into slices too thin.
 MOST_HELPED = 4
-# From here on, a tenth of a millisecond of work, it is worth waking other threads.
-WORTH_THREADS = 2**21
+# Predictions wake other threads from here on, ten milliseconds of work. Until then, measured on two cores, the system has
+# often not moved a thread that has been woken to another core.
+WORTH_THREADS = 2**28
 
 _limited = threading.Lock()
 

@@ -154,11 +154,12 @@ def test_an_error_in_a_thread():
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 @pytest.mark.parametrize("make", [np.asarray, csr_matrix])
-def test_many_rows_are_predicted_like_few(task, make):
+def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
+    monkeypatch.setattr("sknn_scratch.threads.WORTH_THREADS", 2**21)
     X, y = make_task(task)
     model = our_estimator(task, hidden_layer_sizes=(200, 100), solver="lbfgs", max_iter=5, tol=1).fit(X, y)
     many = np.tile(X, (40, 1))
-    assert len(many) * sum(w.size for w in model.coefs_) > WORTH_THREADS
+    assert len(many) * sum(w.size for w in model.coefs_) > 2**21
     method = model.predict_proba if task == "multiclass" else model.predict
     assert_allclose(method(make(many)), np.concatenate([method(X)] * 40), rtol=1e-12)
     with np.errstate(over="raise", invalid="raise"):

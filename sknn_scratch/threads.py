@@ -36,8 +36,8 @@ SMALL = 2**23
 WORTH_HELP = 2**17
 # With more threads than this a minibatch would be cut into slices too thin.
 MOST_HELPED = 4
-# Predictions wake other threads from here on, ten milliseconds of work. Until then, measured on two cores, the system has
-# often not moved a thread that has been woken to another core.
+# Predictions wake other threads from here on, ten milliseconds of work. Until then, measured on two cores, the system
+# has often not moved a thread that has been woken to another core.
 WORTH_THREADS = 2**28
 
 _limited = threading.Lock()

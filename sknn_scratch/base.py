@@ -168,9 +168,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental) and checkpoint is None
             data = self._check_data(X, y, sample_weight, carry_on=carry_on, incremental=incremental, classes=classes)
             validation_data = self._check_validation_data(*validation, dtype=data.X.dtype)
-            if self._ignores_scoring(validation_data, incremental):
-                message = f"scoring={self.scoring!r} has no effect without early_stopping=True or X_val."
-                warnings.warn(message, UserWarning, stacklevel=4)
+            if self.solver != "lbfgs" and not incremental:
+                self._warn_of_idle_validation(validation_data)
             if checkpoint is not None:
                 checkpoint.check(self, data.n_rows)
             events.train_begins()
@@ -181,10 +180,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             warnings.warn(*advice, stacklevel=4)
         return self
 
-    def _ignores_scoring(self, validation_data: TrainingData | None, incremental: bool) -> bool:
-        """Return whether there is nothing to be scored, where there could be."""
-        possible = self.scoring is not None and self.solver != "lbfgs" and not incremental
-        return possible and validation_data is None and not self.early_stopping
+    def _warn_of_idle_validation(self, validation_data: TrainingData | None) -> None:
+        """Warn of parameters that have no effect as there is nothing to be scored, or to be held out."""
+        fraction = self.validation_fraction
+        if self.scoring is not None and validation_data is None and not self.early_stopping:
+            message = f"scoring={self.scoring!r} has no effect without early_stopping=True or X_val."
+            warnings.warn(message, UserWarning, stacklevel=5)
+        if fraction != 0.1 and (validation_data is not None or not self.early_stopping):
+            reason = "without early_stopping=True" if validation_data is None else "where X_val is given"
+            warnings.warn(f"validation_fraction={fraction} has no effect {reason}.", UserWarning, stacklevel=5)
 
     def _check_data(
         self,

@@ -108,8 +108,9 @@ def test_scorers(task, scoring, own, weighted):
     if weighted and not isinstance(scoring, str):
         pytest.skip("max_error knows no weights")
     X, y, X_val, y_val = split(task)
-    model = our_estimator(task, scoring=scoring, early_stopping=True, max_iter=20, validation_fraction=0.3)
-    model.set_params(learning_rate_init=0.05)
+    model = our_estimator(task, scoring=scoring, early_stopping=True, max_iter=20, learning_rate_init=0.05)
+    if not own:
+        model.set_params(validation_fraction=0.3)
     weights = {"sample_weight": np.arange(1.0, 111)} if weighted else {}
     given = {"X_val": X_val, "y_val": y_val} if own else {}
     if own and weighted:
@@ -270,6 +271,13 @@ def test_other_errors():
         our_estimator("binary", solver="lbfgs").fit(X, y, X_val=X_val, y_val=y_val)
     with pytest.warns(UserWarning, match="scoring='roc_auc' has no effect without early_stopping=True or X_val"):
         our_estimator("binary", max_iter=2, scoring="roc_auc").fit(X, y)
+    with pytest.warns(
+        UserWarning, match=r"validation_fraction=0.2 has no effect without early_stopping=True\."
+    ) as caught:
+        our_estimator("binary", max_iter=2, validation_fraction=0.2).fit(X, y)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"validation_fraction=0.2 has no effect where X_val is given\."):
+        our_estimator("binary", max_iter=2, validation_fraction=0.2).fit(X, y, X_val=X_val, y_val=y_val)
     model = our_estimator("binary", scoring="roc_auc", loss=LogLoss(), early_stopping=True, max_iter=2)
     with pytest.raises(ValueError, match="multi_class must be in"):
         model.fit(*make_task("multiclass"))

@@ -17,15 +17,17 @@ from sklearn.base import clone
 from tasks import TASKS, make_task, our_estimator
 
 import sknn_scratch
-from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor, links
 from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
 from sknn_scratch.engines import choice, numpy_engine
 from sknn_scratch.engines.choice import COMPILE_SECONDS, SAVED_PER_STEP, START_SECONDS, choose_engine
-from sknn_scratch.links import LINKS, IdentityLink
+from sknn_scratch.links import LINKS, HeadsLink, IdentityLink, Link
 from sknn_scratch.losses import (
     CLASSIFIER_LOSSES,
     REGRESSOR_LOSSES,
     GaussianNLL,
+    Heads,
+    Hinge,
     Huber,
     LogLoss,
     Loss,
@@ -61,27 +63,51 @@ def network(engine, activation, loss, n_outputs, dtype, **parameters):
     return net
 
 
-def minibatch(loss, multiclass, n_outputs, dtype, n_rows=12):
+def minibatch(loss, multiclass, n_targets, dtype, n_rows=12):
     rng = np.random.RandomState(0)
     X = rng.randn(n_rows, 6) * rng.randint(2, size=(n_rows, 6))
-    if type(loss) in CLASSIFIER_LOSSES.values():
-        y = (
-            np.eye(n_outputs)[rng.randint(n_outputs, size=n_rows)]
-            if multiclass
-            else rng.randint(2, size=(n_rows, n_outputs))
-        )
+    if type(loss) is Heads:
+        heads = zip(loss.losses, loss.widths, strict=True)
+        y = np.hstack([labels(rng, one.multiclass, width, n_rows) for one, width in heads])
+    elif type(loss) in CLASSIFIER_LOSSES.values():
+        y = labels(rng, multiclass, n_targets, n_rows)
     else:
-        y = rng.gamma(2.0, size=(n_rows, n_outputs))
+        y = rng.gamma(2.0, size=(n_rows, n_targets))
     return X.astype(dtype), y.astype(dtype), rng.rand(n_rows)
+
+
+def labels(rng, multiclass, width, n_rows):
+    return np.eye(width)[rng.randint(width, size=n_rows)] if multiclass else rng.randint(2, size=(n_rows, width))
+
+
+def heads_of(*kinds):
+    """Return the loss of a head for each loss, whether it is multiclass, and its width."""
+    losses = [clone(loss) for loss, _, _ in kinds]
+    for loss, (_, multiclass, _) in zip(losses, kinds, strict=True):
+        loss.start(multiclass)
+    return Heads(losses, [width for _, _, width in kinds])
+
+
+def assert_same_gradient(loss, X, y, weight, dtype=np.float64, activation=None):
+    """Compare objective and gradient of the two engines."""
+    n_outputs, results = loss.n_raw_outputs(y.shape[1]), []
+    for engine in (numpy_engine, numba_engine):
+        net = network(engine, activation or Tanh(), loss, n_outputs, dtype)
+        results.append((net.loss_and_gradient(X, y, weight), net.gradient))
+    assert_close(results[1][0], results[0][0], dtype)
+    assert_close(results[1][1], results[0][1], dtype)
 
 
 LOSSES = [
     *((cls(), multiclass, 1 + 2 * multiclass) for cls in CLASSIFIER_LOSSES.values() for multiclass in (False, True)),
     (LogLoss(label_smoothing=0.2), False, 3),
     (LogLoss(label_smoothing=0.2), True, 3),
-    *((cls(), False, n) for cls in REGRESSOR_LOSSES.values() for n in (1, 2) if cls is not GaussianNLL),
+    *((cls(), False, n) for cls in REGRESSOR_LOSSES.values() for n in (1, 2)),
+    (GaussianNLL(0.3), False, 2),
     (Huber(0.3), False, 1),
     (Quantile(0.9), False, 1),
+    (Quantile([0.2]), False, 2),
+    *((Quantile([0.1, 0.5, 0.8]), False, n) for n in (1, 2)),
     *((TweedieDeviance(power), False, 2) for power in (1, 2, 2.5)),
 ]
 
@@ -98,8 +124,10 @@ def test_engines_have_the_same_functions():
 def test_every_built_in_component_is_known():
     assert set(numba_codes.ACTIVATION_CODES) == set(ACTIVATIONS.values())
     assert set(numba_codes.OPTIMIZER_CODES) == set(OPTIMIZERS.values())
-    assert set(numba_codes.LOSS_CODES) == {*CLASSIFIER_LOSSES.values(), *REGRESSOR_LOSSES.values()} - {GaussianNLL}
-    assert set(numba_codes.LINK_CODES) >= set(LINKS.values())
+    assert set(numba_codes.LOSS_CODES) == {*CLASSIFIER_LOSSES.values(), *REGRESSOR_LOSSES.values()}
+    assert set(numba_codes.LINK_CODES) == {
+        cls for cls in vars(links).values() if isinstance(cls, type) and issubclass(cls, Link)
+    } - {Link, HeadsLink}
 
 
 @needs_numba
@@ -109,30 +137,61 @@ def test_every_built_in_component_is_known():
 def test_gradient_for_each_activation(name, sparse, dtype):
     activation, loss = ACTIVATIONS[name]() if isinstance(name, str) else name, SquaredError()
     X, y, weight = minibatch(loss, False, 2, dtype)
-    results = []
-    for engine in (numpy_engine, numba_engine):
-        net = network(engine, activation, loss, 2, dtype)
-        value = net.loss_and_gradient(csr_matrix(X) if sparse else X, y, weight)
-        results.append((value, net.gradient))
-    assert_close(results[1][0], results[0][0], dtype)
-    assert_close(results[1][1], results[0][1], dtype)
+    assert_same_gradient(loss, csr_matrix(X) if sparse else X, y, weight, dtype, activation)
 
 
 @needs_numba
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("loss", "multiclass", "n_outputs"), LOSSES, ids=str)
-def test_gradient_for_each_loss(loss, multiclass, n_outputs, weighted, dtype):
+@pytest.mark.parametrize(("loss", "multiclass", "n_targets"), LOSSES, ids=str)
+def test_gradient_for_each_loss(loss, multiclass, n_targets, weighted, dtype):
     loss = clone(loss)
     loss.start(multiclass)
-    X, y, weight = minibatch(loss, multiclass, n_outputs, dtype)
+    X, y, weight = minibatch(loss, multiclass, n_targets, dtype)
+    assert numba_codes.describe_loss(loss, loss.n_raw_outputs(n_targets)) is not None
+    assert_same_gradient(loss, X, y, weight if weighted else None, dtype)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
+def test_gradient_for_heads(name, dtype):
+    loss = CLASSIFIER_LOSSES[name]()
+    loss = heads_of((loss, True, 3), (loss, False, 1), (loss, True, 4), (loss, False, 1))
+    X, y, weight = minibatch(loss, None, None, dtype)
+    assert numba_codes.describe_loss(loss, 9) is not None
+    assert_same_gradient(loss, X, y, weight, dtype)
+
+
+@needs_numba
+def test_gradient_for_different_heads():
+    smoothed = LogLoss(label_smoothing=0.2)
+    for other, known in [(LogLoss(), True), (Hinge(), False)]:
+        loss = heads_of((smoothed, True, 3), (other, False, 1))
+        assert (numba_codes.describe_loss(loss, 4) is not None) == known
+        assert_same_gradient(loss, *minibatch(loss, None, None, np.float64))
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("loss", [GaussianNLL(), GaussianNLL(0.5), Quantile([0.1, 0.5, 0.9])], ids=str)
+@pytest.mark.parametrize("size", [10.0, 80.0, 1e4, np.inf, np.nan])
+def test_large_raw_outputs(loss, size, dtype):
+    """As many digits as the reference, and what is not finite is so in both."""
+    loss = clone(loss)
+    loss.start()
+    n_outputs = loss.n_raw_outputs(1)
+    raw_output = np.asfortranarray(size * np.random.RandomState(0).uniform(-1, 1, size=(40, n_outputs)), dtype=dtype)
+    y, relative_weight = np.linspace(-1, 1, 40, dtype=dtype)[:, np.newaxis], np.full(40, 1 / 40, dtype)
     results = []
     for engine in (numpy_engine, numba_engine):
-        net = network(engine, Tanh(), loss, n_outputs, dtype)
-        value = net.loss_and_gradient(X, y, weight if weighted else None)
-        results.append((value, net.gradient))
-    assert_close(results[1][0], results[0][0], dtype)
-    assert_close(results[1][1], results[0][1], dtype)
+        delta = np.empty_like(raw_output)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = engine.output_delta(loss, y, raw_output.copy(order="F"), relative_weight, delta)
+        results.append((value, delta))
+    assert_allclose(results[1][0], results[0][0], rtol=TOLERANCE[dtype])
+    # Of the smallest normal number, as digits are lost below.
+    assert_allclose(results[1][1], results[0][1], rtol=10 * TOLERANCE[dtype], atol=np.finfo(dtype).tiny)
 
 
 @needs_numba
@@ -140,13 +199,7 @@ def test_gradient_for_each_loss(loss, multiclass, n_outputs, weighted, dtype):
 def test_gradient_for_each_link(link):
     loss = SquaredError()
     loss.link = LINKS[link]()
-    X, y, weight = minibatch(loss, False, 2, np.float64)
-    results = []
-    for engine in (numpy_engine, numba_engine):
-        net = network(engine, Tanh(), loss, 2, np.float64)
-        results.append((net.loss_and_gradient(X, y, weight), net.gradient))
-    assert_close(results[1][0], results[0][0])
-    assert_close(results[1][1], results[0][1])
+    assert_same_gradient(loss, *minibatch(loss, False, 2, np.float64))
 
 
 @needs_numba
@@ -211,15 +264,45 @@ def test_whole_epochs_for_each_activation(activation, dtype):
 
 
 @needs_numba
-@pytest.mark.parametrize(("loss", "multiclass", "n_outputs"), LOSSES, ids=str)
-def test_whole_epochs_for_each_loss(loss, multiclass, n_outputs):
+@pytest.mark.parametrize(("loss", "multiclass", "n_targets"), LOSSES, ids=str)
+@pytest.mark.parametrize("small", [True, False], ids=["small", "not small"])
+def test_whole_epochs_for_each_loss(monkeypatch, small, loss, multiclass, n_targets):
     X, y = make_task("multiclass" if multiclass else "binary")
     cls = MLPFromScratchClassifier
     if type(loss) in REGRESSOR_LOSSES.values():
         cls = MLPFromScratchRegressor
-        y = np.abs(X[:, :n_outputs]) + 0.1
-        y = y.ravel() if n_outputs == 1 else y
+        y = np.abs(X[:, :n_targets]) + 0.1
+        y = y.ravel() if n_targets == 1 else y
+    in_whole_epochs(monkeypatch, small)
     assert_same_fit(fit_both(cls(hidden_layer_sizes=4, loss=loss, max_iter=3, random_state=0, batch_size=40), X, y))
+
+
+def in_whole_epochs(monkeypatch, small):
+    """Have every network taken for small or not, and no step be made outside of compiled epochs."""
+    monkeypatch.setattr(Network, "is_small", lambda self, n_rows: small)
+    step = Network.step
+
+    def numpy_step(self, *args):
+        assert self.engine is numpy_engine
+        return step(self, *args)
+
+    monkeypatch.setattr(Network, "step", numpy_step)
+
+
+@needs_numba
+@pytest.mark.parametrize("parameters", [{}, {"max_grad_norm": 0.05}, {"dtype": np.float32}, {"sparse": True}], ids=str)
+@pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
+@pytest.mark.parametrize("small", [True, False], ids=["small", "not small"])
+def test_whole_epochs_for_several_classification_targets(monkeypatch, small, name, parameters):
+    X, y = make_task("multiclass")
+    y = np.column_stack([y, X[:, 0] > 0, np.digitize(X[:, 1], [-1, 0, 1])])
+    dtype, sparse = parameters.get("dtype", np.float64), "sparse" in parameters
+    parameters = {key: value for key, value in parameters.items() if key not in ("dtype", "sparse")}
+    weight = np.random.RandomState(0).randint(3, size=len(y)).astype(float)
+    in_whole_epochs(monkeypatch, small)
+    model = our_estimator("multiclass", loss=name, max_iter=3, batch_size=40, **parameters)
+    X = X.astype(dtype)
+    assert_same_fit(fit_both(model, csr_matrix(X) if sparse else X, y, weight), dtype)
 
 
 @needs_numba
@@ -332,8 +415,6 @@ class DoubledSquaredError(SquaredError):
         {"activation": SteeperTanh()},
         {"activation": ["relu", Sine()]},
         {"loss": CubedError()},
-        {"loss": "gaussian_nll"},
-        {"loss": Quantile([0.1, 0.9])},
         {"loss": HalfHuber()},
         {"loss": DoubledSquaredError()},
         {"solver": SignDescent()},
@@ -344,6 +425,20 @@ class DoubledSquaredError(SquaredError):
 def test_components_of_ones_own_fall_back(parameters):
     X, y = make_task("multioutput")
     assert_same_fit(fit_both(our_estimator("multioutput", max_iter=4, batch_size=20, **parameters), X, y))
+
+
+class HalfLogLoss(LogLoss):
+    def losses_and_gradient(self, y, raw_output, gradient):
+        losses = super().losses_and_gradient(y, raw_output, gradient)
+        gradient *= 0.5
+        return 0.5 * losses
+
+
+@needs_numba
+def test_heads_with_a_loss_of_ones_own_fall_back():
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", max_iter=4, batch_size=20, loss=HalfLogLoss())
+    assert_same_fit(fit_both(model, X, np.column_stack([y, X[:, 0] > 0])))
 
 
 # Which engine ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from tasks import make_task, our_estimator
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier
+from sknn_scratch.losses import Quantile
 from sknn_scratch.network import Network
 from sknn_scratch.threads import (
     SINGLE_THREADED_ANYWAY,
@@ -242,11 +243,36 @@ class Nobody:
 @pytest.mark.parametrize(("make", "weighted"), [(np.asarray, False), (np.asfortranarray, True), (csr_matrix, True)])
 @pytest.mark.parametrize("task", ["multiclass", "regression", "multilabel"])
 def test_compiled_epochs_are_shared_out(monkeypatch, task, weighted, make, parameters):
-    """Two, three or four parts: the same sums in another order, and to the last bit so whoever does them."""
     parameters = {"hidden_layer_sizes": (30, 12), "dtype": np.float64, **parameters}
     dtype = parameters.pop("dtype")
     model, X, y = large(task, **parameters)
-    X, weight = make(X.astype(dtype)), np.arange(600.0) // 250 if weighted else None
+    assert_shared_out(monkeypatch, model, make(X.astype(dtype)), y, np.arange(600.0) // 250 if weighted else None)
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("make", "weighted"), [(np.asarray, False), (csr_matrix, True)])
+@pytest.mark.parametrize(
+    ("task", "loss"),
+    [
+        ("regression", "gaussian_nll"),
+        ("multioutput", "gaussian_nll"),
+        ("multioutput", Quantile([0.1, 0.5, 0.9])),
+        ("multiclass", "log_loss"),
+        ("multiclass", "hinge"),
+    ],
+    ids=str,
+)
+def test_heads_and_raw_outputs_are_shared_out(monkeypatch, task, loss, make, weighted):
+    """With more raw outputs than targets, or several classification targets."""
+    model, X, y = large(task, loss=loss, hidden_layer_sizes=(30, 12))
+    if task == "multiclass":
+        y = np.column_stack([y, X[:, 0] > 0])
+    assert_shared_out(monkeypatch, model, make(X), y, np.arange(600.0) // 250 if weighted else None)
+
+
+def assert_shared_out(monkeypatch, model, X, y, weight):
+    """Two, three or four parts: the same sums in another order, and to the last bit so whoever does them."""
     monkeypatch.setattr(Network, "is_small", lambda self, n_rows: False)
 
     def fit(engine, n_threads, pool=None):
@@ -260,7 +286,7 @@ def test_compiled_epochs_are_shared_out(monkeypatch, task, weighted, make, param
             fitted = clone(model).set_params(engine=engine).fit(X, y, weight)
         return [*fitted.coefs_, *fitted.intercepts_, np.array(fitted.loss_curve_)]
 
-    rtol = 1e-9 if dtype == np.float64 else 1e-3
+    rtol = 1e-9 if X.dtype == np.float64 else 1e-3
     reference = fit("numpy", 1)
     for n_threads in (1, 2, 3, 4):
         shared = fit("numba", n_threads)

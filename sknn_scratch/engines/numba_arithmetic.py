@@ -5,8 +5,10 @@ transcendental function, and a loop that makes the result of it. The middle part
 are not tiny, NumPy's are several times faster than the scalar functions of the C library that numba calls.
 
 Which activation, link, loss or optimiser it is comes as one of the codes below. Output layer arrays are transposed, of
-shape (n_outputs, n_samples). Scalars are cast to the arrays' type first, as a float32 array times a float64 number is
-computed in float64 by numba.
+shape (n_outputs, n_samples), and belong to one head or to several, one after the other. Each head has a row in
+``heads``, of what stands in the places named below, and one in ``settings``, of the parameters of its loss.
+
+Scalars are cast to the arrays' type first, as a float32 array times a float64 number is computed in float64 by numba.
 """
 
 from __future__ import annotations
@@ -21,14 +23,18 @@ RELU6, SELU, SILU, SOFTPLUS, SOFTSIGN = range(10, 15)
 # Activations up to this code overwrite their input.
 LAST_IN_PLACE = TANH
 
-LINK_IDENTITY, LINK_EXP, LINK_LOGISTIC, LINK_SOFTMAX, LINK_TANH = range(5)
+LINK_IDENTITY, LINK_EXP, LINK_LOGISTIC, LINK_SOFTMAX, LINK_TANH, LINK_GAUSSIAN, LINK_INCREASING = range(7)
 
 LOG_LOSS, SQUARED, POISSON, ABSOLUTE, HUBER, LOG_COSH, QUANTILE, GAMMA, TWEEDIE, FOCAL = range(10)
-HINGE, SQUARED_HINGE = 10, 11
+GAUSSIAN, HINGE, SQUARED_HINGE = 10, 11, 12
+
+# Places in a head: codes of loss and link, 1 if targets are multiclass, and how many raw outputs it has.
+LOSS, LINK, MULTICLASS, WIDTH = range(4)
 
 SGD, ADAM, NADAM, RMSPROP, ADAGRAD = range(5)
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 BLOCK_SIZE = 4096
 
 _helper = njit(error_model="numpy")
@@ -193,8 +199,17 @@ def multiply_by_slope(code, parameter, delta, z, a):
 
 
 @_helper
-def prepare_link(link, z, p):
-    """Write into ``p`` the argument of the link's transcendental function."""
+def prepare_links(heads, z, p):
+    """Write into ``p`` the argument of the transcendental function, which is the same for the links of all heads."""
+    first = 0
+    for h in range(heads.shape[0]):
+        last = first + heads[h, WIDTH]
+        _prepare_link(heads[h, LINK], z[first:last], p[first:last])
+        first = last
+
+
+@_helper
+def _prepare_link(link, z, p):
     if link == LINK_LOGISTIC:
         for k in range(z.shape[0]):
             for i in range(z.shape[1]):
@@ -208,6 +223,16 @@ def prepare_link(link, z, p):
                     largest = z[k, i]
             for k in range(z.shape[0]):
                 p[k, i] = z[k, i] - largest
+    elif link == LINK_GAUSSIAN:
+        half = z.shape[0] // 2
+        for k in range(half):
+            for i in range(z.shape[1]):
+                p[k, i] = 0
+                p[half + k, i] = z[half + k, i]
+    elif link == LINK_INCREASING:
+        for k in range(z.shape[0]):
+            for i in range(z.shape[1]):
+                p[k, i] = -abs(z[k, i])
     else:
         for k in range(z.shape[0]):
             for i in range(z.shape[1]):
@@ -215,9 +240,12 @@ def prepare_link(link, z, p):
 
 
 @_helper
-def finish_link(link, p):
-    """Turn the transcendental function in ``p`` into the prediction."""
-    one = p.dtype.type(1)
+def _finish_link(link, settings, z, p):
+    """Turn the transcendental function in ``p`` into the prediction.
+
+    The increasing link leaves in ``z`` the derivative of the step from one prediction to the next.
+    """
+    zero, one = p.dtype.type(0), p.dtype.type(1)
     if link == LINK_LOGISTIC:
         for k in range(p.shape[0]):
             for i in range(p.shape[1]):
@@ -229,6 +257,22 @@ def finish_link(link, p):
                 total += p[k, i]
             for k in range(p.shape[0]):
                 p[k, i] /= total
+    elif link == LINK_GAUSSIAN:
+        half, least = p.shape[0] // 2, p.dtype.type(settings[0])
+        for k in range(half):
+            for i in range(p.shape[1]):
+                p[k, i] = z[k, i]
+                p[half + k, i] += least
+    elif link == LINK_INCREASING:
+        for k in range(p.shape[0]):
+            is_first = k % settings.size == 0
+            for i in range(p.shape[1]):
+                if is_first:
+                    p[k, i], z[k, i] = z[k, i], one
+                else:
+                    e = p[k, i]
+                    p[k, i] = p[k - 1, i] + (max(z[k, i], zero) + math.log1p(e))
+                    z[k, i] = (one if z[k, i] > zero else e) / (one + e)
 
 
 @_helper
@@ -338,6 +382,39 @@ def _hinge_loss(squared, multiclass, y, z, p, i):
 
 
 @_helper
+def _quantile_loss(link, quantiles, y, z, p, i):
+    """As ``_log_loss``, for one quantile or several of each target; ``z`` is what the increasing link leaves there."""
+    real, zero, one = p.dtype.type, p.dtype.type(0), p.dtype.type(1)
+    total, n = zero, quantiles.size
+    for target in range(y.shape[0]):
+        # Each raw output moves this quantile and those above.
+        above = zero
+        for k in range(n - 1, -1, -1):
+            at, q = target * n + k, real(quantiles[k])
+            excess = p[at, i] - y[target, i]
+            slope = -q if excess < zero else one - q
+            total += slope * excess
+            above += slope
+            p[at, i] = above * z[at, i] if link == LINK_INCREASING else slope
+    return total
+
+
+@_helper
+def _gaussian_loss(min_std, y, p, i):
+    """As ``_log_loss``, for GaussianNLL."""
+    real, one = p.dtype.type, p.dtype.type(1)
+    total, half = real(0), y.shape[0]
+    for k in range(half):
+        std = p[half + k, i]
+        standardised = (p[k, i] - y[k, i]) / std
+        square = standardised * standardised
+        total += math.log(std) + real(0.5) * square + real(HALF_LOG_2_PI)
+        p[k, i] = standardised / std
+        p[half + k, i] = (one - square) / std * (std - real(min_std))
+    return total
+
+
+@_helper
 def _loss_of_number(code, real, parameter, y, z, p):
     """Return loss and derivative of one output of a regression, ``p`` being its prediction and ``real`` their type."""
     zero, one, two, c = real(0), real(1), real(2), real(parameter)
@@ -352,8 +429,6 @@ def _loss_of_number(code, real, parameter, y, z, p):
         return inner * (size - real(0.5) * inner), min(max(excess, -c), c)
     if code == LOG_COSH:
         return size + math.log1p(math.exp(-two * size)) - real(math.log(2)), math.tanh(excess)
-    if code == QUANTILE:
-        return max(-c * excess, (one - c) * excess), (-c if z < y else one - c)
     if code == GAMMA or c == two:
         return z - math.log(y) + y / p - one, one - y / p
     if c == one:
@@ -364,8 +439,22 @@ def _loss_of_number(code, real, parameter, y, z, p):
 
 
 @_helper
-def turn_into_delta(code, link, multiclass, parameter, y, z, p, relative_weight):
-    """Return the weighted mean loss, and turn the prediction in ``p`` into the delta."""
+def turn_into_delta(heads, settings, y, z, p, relative_weight):
+    """Return the weighted mean loss, and turn the transcendental function in ``p`` into the delta; ``z`` is used up."""
+    mean, first = p.dtype.type(0), 0
+    for h in range(heads.shape[0]):
+        last = first + heads[h, WIDTH]
+        # One head has all of y, also if that has fewer columns than the raw output.
+        of_head = y[first:last], z[first:last], p[first:last]
+        mean += _delta_of_head(heads[h], settings[h], *of_head, relative_weight)
+        first = last
+    return mean
+
+
+@_helper
+def _delta_of_head(head, settings, y, z, p, relative_weight):
+    code, link, multiclass, parameter = head[LOSS], head[LINK], head[MULTICLASS] == 1, settings[0]
+    _finish_link(link, settings, z, p)
     mean = p.dtype.type(0)
     for i in range(p.shape[1]):
         if code == LOG_LOSS:
@@ -374,6 +463,10 @@ def turn_into_delta(code, link, multiclass, parameter, y, z, p, relative_weight)
             loss = _squared_loss(link, parameter, y, p, i)
         elif code == FOCAL:
             loss = _focal_loss(multiclass, parameter, y, z, p, i)
+        elif code == QUANTILE:
+            loss = _quantile_loss(link, settings, y, z, p, i)
+        elif code == GAUSSIAN:
+            loss = _gaussian_loss(parameter, y, p, i)
         elif code >= HINGE:
             loss = _hinge_loss(code == SQUARED_HINGE, multiclass, y, z, p, i)
         else:

@@ -34,7 +34,7 @@ def _signatures(dtype: np.dtype) -> dict[Callable[..., Any], tuple[types.Type, .
     integers, integer_matrix = types.Array(int64, 1, "C"), types.Array(int64, 2, "C")
     numbers = types.Array(float64, 1, "C")
     hyper = (int64, float64, float64, float64, float64, int64, float64, float64)
-    loss = (int64, int64, boolean, float64)
+    loss = (integer_matrix, types.Array(float64, 2, "C"))
     samples = (any_matrix, data, index, index, any_matrix, numbers, integers)
     fields = {
         Layers: [integers, integers, numbers, integer_matrix, *[integers] * 4],
@@ -55,7 +55,7 @@ def _signatures(dtype: np.dtype) -> dict[Callable[..., Any], tuple[types.Type, .
         numba_steps.activation_argument: (int64, float64, matrix, vector, matrix),
         numba_steps.activation_result: (int64, float64, matrix, matrix),
         numba_steps.add_to_columns: (vector, matrix),
-        numba_steps.link_argument: (int64, matrix, matrix),
+        numba_steps.link_argument: (integer_matrix, matrix, matrix),
         numba_steps.losses_and_delta: (*loss, any_matrix, matrix, matrix, vector),
         numba_steps.multiply_slope: (int64, float64, matrix, matrix, matrix, vector),
         numba_steps.slope_argument: (int64, matrix, matrix),

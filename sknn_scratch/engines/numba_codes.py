@@ -6,7 +6,6 @@ A component is looked up by its exact type.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ __all__ = [
     "ACTIVATION_CODES",
     "FUNCTIONS",
     "LINK_CODES",
+    "LINK_FUNCTIONS",
     "LOSS_CODES",
     "OPTIMIZER_CODES",
     "SLOPE_FUNCTIONS",
@@ -65,16 +65,27 @@ FUNCTIONS: dict[int, Sequence[np.ufunc]] = {
 SLOPE_FUNCTIONS = {codes.MISH: np.exp, codes.SILU: np.exp, codes.SOFTPLUS: np.expm1}
 LINK_CODES: dict[type[links.Link], int] = {
     links.ExpLink: codes.LINK_EXP,
+    links.GaussianLink: codes.LINK_GAUSSIAN,
     links.IdentityLink: codes.LINK_IDENTITY,
+    links.IncreasingLink: codes.LINK_INCREASING,
     links.LogisticLink: codes.LINK_LOGISTIC,
     links.SoftmaxLink: codes.LINK_SOFTMAX,
     links.TanhLink: codes.LINK_TANH,
+}
+LINK_FUNCTIONS: dict[int, np.ufunc] = {
+    codes.LINK_EXP: np.exp,
+    codes.LINK_GAUSSIAN: np.exp,
+    codes.LINK_INCREASING: np.exp,
+    codes.LINK_LOGISTIC: np.exp,
+    codes.LINK_SOFTMAX: np.exp,
+    codes.LINK_TANH: np.tanh,
 }
 LOSS_CODES: dict[type[Loss], int] = {
     losses.AbsoluteError: codes.ABSOLUTE,
     losses.BrierLoss: codes.SQUARED,
     losses.FocalLoss: codes.FOCAL,
     losses.GammaDeviance: codes.GAMMA,
+    losses.GaussianNLL: codes.GAUSSIAN,
     losses.Hinge: codes.HINGE,
     losses.Huber: codes.HUBER,
     losses.LogCosh: codes.LOG_COSH,
@@ -87,9 +98,10 @@ LOSS_CODES: dict[type[Loss], int] = {
 }
 LOSS_SETTINGS = {
     codes.FOCAL: "gamma",
+    codes.GAUSSIAN: "min_std",
     codes.HUBER: "delta",
     codes.LOG_LOSS: "label_smoothing",
-    codes.QUANTILE: "q",
+    codes.QUANTILE: "quantiles",
     codes.TWEEDIE: "power",
 }
 OPTIMIZER_CODES: dict[type[Optimizer], int] = {
@@ -109,15 +121,23 @@ def activation_setting(activation: Any) -> float:
     return float(activation.alpha) if type(activation) is activations.ELU else 0.0
 
 
-def describe_loss(loss: Any) -> tuple[int, int, bool, float] | None:
-    """Return the codes of loss and link, whether targets are multiclass, and the loss's parameter."""
-    code, link = LOSS_CODES.get(type(loss)), LINK_CODES.get(type(loss.link))
-    if code is None or link is None:
+def describe_loss(loss: Any, n_outputs: int) -> tuple[NDArray, NDArray] | None:
+    """Return the heads and their settings, as ``numba_arithmetic`` describes them; a loss that is not Heads is one.
+
+    The number of raw outputs is that of the network.
+    """
+    parts, widths = (loss.losses, loss.widths) if type(loss) is losses.Heads else ([loss], [n_outputs])
+    heads, settings = [], []
+    for part, width in zip(parts, widths, strict=True):
+        code, link = LOSS_CODES.get(type(part)), LINK_CODES.get(type(part.link))
+        if code is None or link is None:
+            return None
+        heads.append((code, link, getattr(part, "multiclass", False), width))
+        settings.append(getattr(part, LOSS_SETTINGS[code]) if code in LOSS_SETTINGS else part.averages_outputs)
+    # Those of a classifier have the same kind of loss, and so the same function.
+    if len({LINK_FUNCTIONS.get(head[codes.LINK]) for head in heads}) > 1:
         return None
-    setting: Any = getattr(loss, LOSS_SETTINGS[code]) if code in LOSS_SETTINGS else loss.averages_outputs
-    if not isinstance(setting, Real):  # several quantiles at once
-        return None
-    return code, link, getattr(loss, "multiclass", False), float(setting)
+    return np.array(heads, dtype=np.int64), np.array(settings, dtype=np.float64).reshape(len(heads), -1)
 
 
 def describe_optimizer(optimizer: Any) -> tuple[int, float, float, float, float] | None:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.engines import numba_steps, numpy_engine
-from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK_IDENTITY, LINK_TANH, TANH
+from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK, TANH
 from sknn_scratch.engines.numba_cache import compiled
 from sknn_scratch.engines.numba_codes import (
     ACTIVATION_CODES,
     FUNCTIONS,
+    LINK_FUNCTIONS,
     SLOPE_FUNCTIONS,
     activation_setting,
     describe_loss,
@@ -89,18 +90,15 @@ def activate(inputs: Any, weights: NDArray, biases: NDArray, activation: Activat
 
 def output_delta(loss: Loss, y: NDArray, raw_output: NDArray, relative_weight: NDArray, out: NDArray) -> float:
     """``out`` = derivative of the weighted mean loss with respect to the raw output; returns that mean."""
-    description = describe_loss(loss)
+    description = describe_loss(loss, raw_output.shape[1])
     if description is None:
         return numpy_engine.output_delta(loss, y, raw_output, relative_weight, out)
-    code, link, multiclass, setting = description
-    compiled(numba_steps.link_argument, out.dtype)(link, raw_output.T, out.T)
-    if link == LINK_TANH:
-        np.tanh(out, out=out)
-    elif link != LINK_IDENTITY:
-        np.exp(out, out=out)
-    return compiled(numba_steps.losses_and_delta, out.dtype)(
-        code, link, multiclass, setting, y.T, raw_output.T, out.T, relative_weight
-    )
+    heads, settings = description
+    compiled(numba_steps.link_argument, out.dtype)(heads, raw_output.T, out.T)
+    function = LINK_FUNCTIONS.get(heads[0, LINK])
+    if function is not None:
+        function(out, out=out)
+    return compiled(numba_steps.losses_and_delta, out.dtype)(heads, settings, y.T, raw_output.T, out.T, relative_weight)
 
 
 def weight_gradient(inputs: Any, delta: NDArray, out: NDArray) -> None:

@@ -22,12 +22,11 @@ from sknn_scratch.engines.numba_arithmetic import (
     LAST_IN_PLACE,
     coefficients,
     finish_activation,
-    finish_link,
     multiply_by_slope,
     penalise,
     penalise_and_move,
     prepare_activation,
-    prepare_link,
+    prepare_links,
     prepare_slope,
     sum_of_squares,
     turn_into_delta,
@@ -82,12 +81,10 @@ class Layers(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What is minimised; a ``max_norm`` of 0 is none."""
+    """What is minimised: heads and their settings as in ``numba_arithmetic``; a ``max_norm`` of 0 is none."""
 
-    loss: int
-    link: int
-    multiclass: bool
-    setting: float
+    heads: NDArray
+    settings: NDArray
     alpha: float
     l1_ratio: float
     max_norm: float
@@ -226,20 +223,17 @@ def _forward(samples, layers, memory, team, start, low, high):
 
 
 @_helper
-def _output_delta(layers, objective, memory, low, high):
+def _output_delta(samples, layers, objective, memory, low, high):
     """Fill the delta of the output for the rows of this part; return their share in the mean loss."""
-    n, width, function = high - low, layers.units[-1], layers.functions[-1]
+    n, n_targets, width, function = high - low, samples[4].shape[1], layers.units[-1], layers.functions[-1]
     begin, end = low * width, high * width
-    raw, targets = memory.raw[begin:end].reshape(width, n), memory.targets[begin:end].reshape(width, n)
-    p = memory.p[begin:end].reshape(width, n)
-    prepare_link(objective.link, raw, p)
+    targets = memory.targets[low * n_targets : high * n_targets].reshape(n_targets, n)
+    raw, p = memory.raw[begin:end].reshape(width, n), memory.p[begin:end].reshape(width, n)
+    prepare_links(objective.heads, raw, p)
     if function[0] != 0:
         apply_ufunc(function[0], function[1], memory.p[begin:end])
-    finish_link(objective.link, p)
-    loss = turn_into_delta(
-        objective.loss, objective.link, objective.multiclass, objective.setting, targets, raw, p,
-        memory.relative_weight[low:high],
-    )  # fmt: skip
+    weight = memory.relative_weight[low:high]
+    loss = turn_into_delta(objective.heads, objective.settings, targets, raw, p, weight)
     delta = memory.delta[layers.delta_at[-2] + begin :]
     for k in range(width):
         for i in range(n):
@@ -366,7 +360,7 @@ def _work(part, samples, layers, objective, rule, memory, team):
         if high > low:
             _read_rows(samples, layers, memory, start, low, high, team.numbers[TOTAL])
             _forward(samples, layers, memory, team, start, low, high)
-            team.sums[part * LINE] = _output_delta(layers, objective, memory, low, high)
+            team.sums[part * LINE] = _output_delta(samples, layers, objective, memory, low, high)
             _hidden_deltas(layers, memory, team, low, high)
     else:
         limited = objective.max_norm > 0
@@ -466,7 +460,7 @@ def lead(
         With no samples if they are sparse.
     values, indices, starts : ndarray
         A CSR matrix; empty if the samples are dense.
-    y : ndarray of shape (n_samples, n_outputs)
+    y : ndarray of shape (n_samples, n_targets)
     sample_weight : ndarray of shape (n_samples,)
         Or of length 0.
     order : ndarray of int

@@ -14,6 +14,7 @@ from sknn_scratch.engines.numba_arithmetic import (
     ELU,
     GELU,
     LAST_IN_PLACE,
+    LINK,
     LINK_IDENTITY,
     LINK_TANH,
     LOGISTIC,
@@ -24,12 +25,11 @@ from sknn_scratch.engines.numba_arithmetic import (
     TANH,
     coefficients,
     finish_activation,
-    finish_link,
     move,
     multiply_by_slope,
     penalise,
     prepare_activation,
-    prepare_link,
+    prepare_links,
     prepare_slope,
     sum_of_squares,
     turn_into_delta,
@@ -209,29 +209,29 @@ def _gather(X, y, sample_weight, rows, a, targets, relative_weight):
 
 
 @_helper
-def _link_and_loss(loss, link, multiclass, setting, targets, raw, p, relative_weight):
+def _link_and_loss(heads, settings, targets, raw, p, relative_weight):
     """Return the mean loss and fill ``p`` with the delta of the output."""
-    prepare_link(link, raw, p)
-    _link_function(link, p)
-    finish_link(link, p)
-    return turn_into_delta(loss, link, multiclass, setting, targets, raw, p, relative_weight)
+    prepare_links(heads, raw, p)
+    _link_function(heads[0, LINK], p)
+    return turn_into_delta(heads, settings, targets, raw, p, relative_weight)
 
 
 def train_small_epoch(
-    X, y, sample_weight, order, batch_size, units, codes, settings, loss, link, multiclass, loss_setting, alpha,
-    l1_ratio, max_norm, fit_intercept, optimizer, h0, h1, h2, weight_decay, t, product, rate, w, g, first, second,
+    X, y, sample_weight, order, batch_size, units, codes, settings, heads, loss_settings, alpha, l1_ratio, max_norm,
+    fit_intercept, optimizer, h0, h1, h2, weight_decay, t, product, rate, w, g, first, second,
 ):  # fmt: skip
     """Make one pass over the rows in ``order``; return the mean minibatch loss and the optimiser's two numbers.
 
-    ``units`` are the sizes of all layers, ``codes`` and ``settings`` those of the hidden activations. Of
-    ``sample_weight`` and ``max_norm``, an array of length 0 and 0 mean none.
+    ``units`` are the sizes of all layers, ``codes`` and ``settings`` those of the hidden activations, ``heads`` and
+    ``loss_settings`` those of the loss, as in ``numba_arithmetic``. Of ``sample_weight`` and ``max_norm``, an array of
+    length 0 and 0 mean none.
     """
     n_layers, n_outputs = units.size - 1, units[-1]
     a_at, z_at, w_at = layout(units, batch_size)
     n_weights = w_at[n_layers]
     a, z = np.empty(a_at[-1], w.dtype), np.empty(z_at[-1], w.dtype)
     delta, below = np.empty(z.size, w.dtype), np.empty(z.size, w.dtype)
-    targets, relative_weight = np.empty((n_outputs, batch_size), w.dtype), np.empty(batch_size, w.dtype)
+    targets, relative_weight = np.empty((y.shape[1], batch_size), w.dtype), np.empty(batch_size, w.dtype)
     of_weights = w[:n_weights], g[:n_weights], first[:n_weights], second[:n_weights]
     of_biases = w[n_weights:], g[n_weights:], first[n_weights:], second[n_weights:]
     raw, p, n = targets, targets, 0
@@ -247,7 +247,7 @@ def train_small_epoch(
         if total == 0:
             continue
         _forward(units, codes, settings, a, a_at, z, z_at, w, w_at, n)
-        value = float(_link_and_loss(loss, link, multiclass, loss_setting, targets, raw, p, relative_weight))
+        value = float(_link_and_loss(heads, loss_settings, targets, raw, p, relative_weight))
         _backward(units, codes, settings, a, a_at, z, z_at, delta, below, w, g, w_at, n)
         if not fit_intercept:
             of_biases[1][:] = 0

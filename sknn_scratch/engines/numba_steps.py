@@ -5,12 +5,11 @@ from __future__ import annotations
 from sknn_scratch.engines.numba_arithmetic import (
     coefficients,
     finish_activation,
-    finish_link,
     move,
     multiply_by_slope,
     penalise_and_move,
     prepare_activation,
-    prepare_link,
+    prepare_links,
     prepare_slope,
     turn_into_delta,
 )
@@ -44,15 +43,14 @@ def multiply_slope(code, parameter, delta, z, a, bias_gradient):
                 bias_gradient[j] += delta[i, j]
 
 
-def link_argument(link, z, out):
+def link_argument(heads, z, out):
     """Prepare ``out`` for the transcendental function of the link."""
-    prepare_link(link, z, out)
+    prepare_links(heads, z, out)
 
 
-def losses_and_delta(code, link, multiclass, parameter, y, z, out, relative_weight):
+def losses_and_delta(heads, settings, y, z, out, relative_weight):
     """Finish the link, compute the loss, and replace ``out`` by the delta; return the weighted mean loss."""
-    finish_link(link, out)
-    return turn_into_delta(code, link, multiclass, parameter, y, z, out, relative_weight)
+    return turn_into_delta(heads, settings, y, z, out, relative_weight)
 
 
 def update(code, h0, h1, h2, weight_decay, t, product, rate, w, g, first, second, n_weights, l1, l2):

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from sknn_scratch.engines import numba_steps
 from sknn_scratch.engines.c_functions import give_way, nap, ufunc_loop
-from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK_IDENTITY, LINK_TANH
+from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK
 from sknn_scratch.engines.numba_cache import compiled, is_compiled
 from sknn_scratch.engines.numba_codes import (
     ACTIVATION_CODES,
     FUNCTIONS,
+    LINK_FUNCTIONS,
     SLOPE_FUNCTIONS,
     activation_setting,
     describe_loss,
@@ -81,7 +82,7 @@ def epoch_function(
     does not know.
     """
     dense = isinstance(X, np.ndarray)
-    loss, update = describe_loss(network.loss), describe_optimizer(optimizer)
+    loss, update = describe_loss(network.loss, network.layer_units[-1]), describe_optimizer(optimizer)
     if loss is None or update is None or not _is_known(network) or network.noise is not None:
         return nullcontext()
     if not dense and X.indices.dtype != np.int32:
@@ -96,7 +97,7 @@ def epoch_function(
 
 def _is_known(network: Any) -> bool:
     activations_known = all(type(activation) in ACTIVATION_CODES for activation in network.activations)
-    return activations_known and describe_loss(network.loss) is not None
+    return activations_known and describe_loss(network.loss, network.layer_units[-1]) is not None
 
 
 def _codes(network: Any) -> tuple[NDArray, NDArray]:
@@ -144,8 +145,8 @@ def _shared_epoch(
 ) -> Iterator[Epoch]:
     """Share the steps of an epoch between this thread and those that the network has."""
     dtype = network.parameters.dtype
-    layers = _layers(network, objective.link, X, batch_size)
-    memory = _memory(network, optimizer, layers, batch_size)
+    layers = _layers(network, objective.heads[0, LINK], X, batch_size)
+    memory = _memory(network, optimizer, layers, batch_size, y.shape[1])
     pool, n_helpers = network.helpers
     n_parts = max(1, min(1 + n_helpers, batch_size // MIN_SHARE))
     team = _team(n_parts, dtype, batch_size * network.n_weights)
@@ -196,8 +197,8 @@ def _layers(network: Any, link: int, X: Any, batch_size: int) -> Layers:
             row[2 * i : 2 * i + 2] = _loop(ufunc, dtype)
         if code in SLOPE_FUNCTIONS:
             row[4:] = _loop(SLOPE_FUNCTIONS[code], dtype)
-    if link != LINK_IDENTITY:
-        functions[-1, :2] = _loop(np.tanh if link == LINK_TANH else np.exp, dtype)
+    if link in LINK_FUNCTIONS:
+        functions[-1, :2] = _loop(LINK_FUNCTIONS[link], dtype)
     of_input = [units[0] if isinstance(X, np.ndarray) else 0]
     with_z = [width if code > LAST_IN_PLACE else 0 for width, code in zip(units[1:-1], codes, strict=True)]
     return Layers(
@@ -212,7 +213,7 @@ def _layers(network: Any, link: int, X: Any, batch_size: int) -> Layers:
     )
 
 
-def _memory(network: Any, optimizer: Optimizer, layers: Layers, batch_size: int) -> Memory:
+def _memory(network: Any, optimizer: Optimizer, layers: Layers, batch_size: int, n_targets: int) -> Memory:
     dtype, n_outputs = network.parameters.dtype, network.layer_units[-1]
     with_slopes = [width for width, row in zip(layers.units[1:], layers.functions, strict=True) if row[4]]
     sizes = {
@@ -221,7 +222,7 @@ def _memory(network: Any, optimizer: Optimizer, layers: Layers, batch_size: int)
         "delta": layers.delta_at[-1],
         "raw": batch_size * n_outputs,
         "p": batch_size * n_outputs,
-        "targets": batch_size * n_outputs,
+        "targets": batch_size * n_targets,
         "relative_weight": batch_size,
         "scratch": batch_size * max(with_slopes, default=0),
     }

@@ -257,6 +257,31 @@ def test_layouts(form):
 
 
 @needs_numba
+@pytest.mark.parametrize("parameters", [{}, {"hidden_layer_sizes": 100}, {"dropout": 0.1}], ids=str)
+def test_weights_that_are_read_only(parameters):
+    """As those of a pandas Series are."""
+    X, y = make_task("binary")
+    weight = np.arange(1.0, len(y) + 1)
+    weight.flags.writeable = False
+    assert_same_fit(fit_both(our_estimator("binary", max_iter=3, **parameters), X, y, weight))
+
+
+@needs_numba
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_unusual_sparse_samples(solver):
+    """Indices of two types, and arrays that are not contiguous."""
+    X, y = make_task("binary")
+    model = our_estimator("binary", max_iter=3, solver=solver)
+    mixed, strided = csr_matrix(X), csr_matrix(X)
+    mixed.indptr = mixed.indptr.astype(np.int64)
+    strided.data = np.repeat(strided.data, 2)[::2]
+    for samples in (mixed, strided):
+        fitted = fit_both(model, samples, y)
+        assert_same_fit(fitted)
+        assert_allclose(*(estimator.predict_proba(samples) for estimator in fitted))
+
+
+@needs_numba
 def test_wide_sparse_samples():
     X = csr_matrix((np.random.RandomState(0).rand(200, 500) > 0.98).astype(float))
     y = np.asarray(X[:, :20].sum(axis=1)).ravel() > 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sknn_scratch.engines import numba_steps
 from sknn_scratch.engines.c_functions import give_way, nap, ufunc_loop
 from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK_IDENTITY, LINK_TANH
-from sknn_scratch.engines.numba_cache import compiled, is_compiled
+from sknn_scratch.engines.numba_cache import compiled, is_compiled, is_plain
 from sknn_scratch.engines.numba_codes import (
     ACTIVATION_CODES,
     FUNCTIONS,
@@ -84,11 +84,11 @@ def epoch_function(
     loss, update = describe_loss(network.loss), describe_optimizer(optimizer)
     if loss is None or update is None or not _is_known(network) or network.noise is not None:
         return nullcontext()
-    if not dense and X.indices.dtype != np.int32:
+    if not (dense or is_plain(X)):
         return nullcontext()
     objective = Objective(*loss, network.alpha, network.l1_ratio, max_grad_norm or 0.0, network.fit_intercept)
     rule = Rule(*update)
-    weights = np.empty(0) if sample_weight is None else np.ascontiguousarray(sample_weight, dtype=np.float64)
+    weights = np.empty(0) if sample_weight is None else np.require(sample_weight, np.float64, ["C", "W"])
     if dense and network.is_small(batch_size):
         return nullcontext(_small_epoch(network, objective, rule, optimizer, X, y, weights, batch_size))
     return _shared_epoch(network, objective, rule, optimizer, X, y, weights, batch_size)

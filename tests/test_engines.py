@@ -37,7 +37,7 @@ from sknn_scratch.network import Network
 from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 
 try:
-    from sknn_scratch.engines import numba_codes, numba_engine
+    from sknn_scratch.engines import numba_codes, numba_engine, numba_training
 except ImportError:
     numba_engine = None
 
@@ -399,6 +399,15 @@ def test_auto_goes_by_the_time_it_saves(monkeypatch):
         (True, SOME, "numba"),
     ]:
         assert chosen("auto", n_steps, ready=ready, monkeypatch=monkeypatch) == expected
+
+
+@needs_numba
+@pytest.mark.parametrize("missing", ["lead", "follow"])
+def test_ready_means_that_nothing_has_to_be_compiled(monkeypatch, missing):
+    """Also for two threads, if the code was compiled for one."""
+    monkeypatch.setattr(numba_training, "is_compiled", lambda function, _: function.__name__ != missing)
+    assert not numba_engine.is_ready(Network([64, 100, 10], [Tanh()], LogLoss(), 0.1, np.float64), 200)
+    assert numba_engine.is_ready(SMALL_NETWORK, 10)
 
 
 def test_without_numba(monkeypatch):

@@ -1,8 +1,11 @@
 """The limit of BLAS threads during fit."""
 
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -217,13 +220,6 @@ def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
     assert blas_threads() == before
 
 
-class Nobody:
-    """A pool of threads that never come."""
-
-    def submit(self, *args):
-        pass
-
-
 @needs_numba
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
@@ -248,14 +244,10 @@ def test_compiled_epochs_are_shared_out(monkeypatch, task, weighted, make, param
     X, weight = make(X.astype(dtype)), np.arange(600.0) // 250 if weighted else None
     monkeypatch.setattr(Network, "is_small", lambda self, n_rows: False)
 
-    def fit(engine, n_threads, pool=None):
-        @contextmanager
-        def threads(largest_product):
-            with ThreadPoolExecutor(3) as real:
-                yield pool or real, n_threads - 1
-
+    def fit(engine, n_threads, worth_starting=0):
         with monkeypatch.context() as patch:
-            patch.setattr("sknn_scratch.base.threads_for", threads)
+            patch.setattr("sknn_scratch.base.threads_for", lambda _: nullcontext((None, n_threads - 1)))
+            patch.setattr(numba_training, "WORTH_STARTING", worth_starting)
             fitted = clone(model).set_params(engine=engine).fit(X, y, weight)
         return [*fitted.coefs_, *fitted.intercepts_, np.array(fitted.loss_curve_)]
 
@@ -265,7 +257,7 @@ def test_compiled_epochs_are_shared_out(monkeypatch, task, weighted, make, param
         shared = fit("numba", n_threads)
         for a, b in zip(shared, reference, strict=True):
             assert_allclose(a, b, rtol=rtol, atol=rtol / 100)
-        for a, b in zip(shared, fit("numba", n_threads, Nobody()), strict=True):
+        for a, b in zip(shared, fit("numba", n_threads, np.inf), strict=True):
             assert_array_equal(a, b)
 
 
@@ -290,6 +282,99 @@ def test_threads_of_compiled_epochs_take_part_and_end(monkeypatch):
     assert team.counters[numba_epoch.PHASE] == n_phases
     assert team.counters[numba_epoch.DONE] == 2 * n_phases
     assert team.counters[numba_epoch.STOP] == 1
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
+    model, X, y = large("multiclass", engine="numba")
+    teams, make, threads = [], numba_training._team, []
+    monkeypatch.setattr(numba_training, "_team", lambda *args: teams.append(make(*args)) or teams[-1])
+    monkeypatch.setattr(numba_training, "_start", threads.extend)
+    model.fit(X, y)
+    counters, begun = teams[0].counters, numba_epoch.BEGUN
+    done, phase = counters[numba_epoch.DONE], counters[numba_epoch.PHASE]
+    counters[numba_epoch.STOP] = 0
+    threads[0].start()
+    time.sleep(0.05)
+    assert counters[numba_epoch.DONE] == done
+    counters[numba_epoch.PHASE] = phase + 1
+    for _ in range(1000):
+        time.sleep(0.01)
+        if counters[numba_epoch.DONE] > done:
+            break
+    time.sleep(0.05)
+    assert counters[numba_epoch.DONE] == done + 1
+    assert counters[begun : begun + 2 * numba_epoch.LINE : numba_epoch.LINE].tolist() == [phase, phase + 1]
+    counters[numba_epoch.STOP] = 1
+    threads[0].join(10)
+    assert not threads[0].is_alive()
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_threads_of_compiled_epochs_start_when_there_is_enough_to_do(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100)
+    started, start = [], threading.Thread.start
+
+    def note(thread):
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", note)
+    monkeypatch.setattr(numba_training, "WORTH_STARTING", 600 * 1100 * 3)
+    for _ in range(4):
+        model.partial_fit(X, y, classes=np.unique(y))
+    assert started == []
+    model.set_params(max_iter=2).fit(X, y)
+    assert started == []
+    model.set_params(max_iter=4).fit(X, y)
+    assert len(started) == 1
+    assert started[0].daemon
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_more_threads_are_to_be_had(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", max_iter=20)
+    expected = clone(model).fit(X, y)
+    many = np.tile(X, (40, 1))
+    predicted = expected.predict_proba(many)
+
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    monkeypatch.setattr("sknn_scratch.threads._pool", lambda n_threads: ThreadPoolExecutor(n_threads))
+    assert_array_equal(model.fit(X, y).coefs_[0], expected.coefs_[0])
+    assert_array_equal(model.predict_proba(many), predicted)
+
+
+ENDING = """
+import atexit, sys, threading, time, warnings
+import numpy as np
+from sknn_scratch import MLPFromScratchClassifier
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).randn(2000, 64)
+y, epochs = X[:, 0] > 0, []
+model = MLPFromScratchClassifier(100, engine="numba", max_iter=2, tol=0).fit(X, y)
+forever = MLPFromScratchClassifier(100, engine="numba", max_iter=10**6, n_iter_no_change=10**6)
+forever.set_callbacks(lambda estimator: epochs.append(1))
+threading.Thread(target=forever.fit, args=(X, y), daemon=True).start()
+while len(epochs) < 10:
+    time.sleep(0.01)
+
+@atexit.register
+def at_exit():
+    print(model.predict(np.tile(X, (10, 1))).shape, model.set_params(max_iter=10).fit(X, y).n_iter_)
+"""
+
+
+@needs_numba
+def test_a_program_that_ends():
+    """It does not wait for training in a daemon, and what it does last may still train and predict."""
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "(20000,) 10\n"), done.stderr
 
 
 @needs_numba

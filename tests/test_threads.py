@@ -1,11 +1,13 @@
 """The limit of BLAS threads during fit."""
 
+import ctypes
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -309,6 +311,29 @@ def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
     counters[numba_epoch.STOP] = 1
     threads[0].join(10)
     assert not threads[0].is_alive()
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_thread_without_work_sleeps_longer_and_longer(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=10, max_iter=1)
+    naps = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+    def note(duration):
+        naps.append(duration)
+        return 0
+
+    def wait(estimator):
+        while len(naps) < 10**5 and (len(naps) < 50 or naps[-1] < 1000):
+            time.sleep(0.001)
+
+    monkeypatch.setattr("sknn_scratch.base.threads_for", lambda _: nullcontext((None, 1)))
+    monkeypatch.setattr(numba_training, "WORTH_STARTING", 0)
+    monkeypatch.setattr(numba_training, "nap", lambda: (ctypes.cast(note, ctypes.c_void_p).value, 1000))
+    model.set_callbacks(wait).fit(X, y)
+    assert (naps[0], max(naps)) == (50, 1000)
+    assert all(after in (50, min(before + before // 8, 1000)) for before, after in pairwise(naps))
 
 
 @needs_numba

@@ -232,7 +232,8 @@ def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
         {"activation": "gelu", "alpha": 0.1, "l1_ratio": 0.5},
         {"activation": ["silu", "relu"], "max_grad_norm": 0.1, "dtype": np.float32},
         {"solver": "nadam", "early_stopping": True, "hidden_layer_sizes": (7, 3)},
-        {"solver": "adamw", "activation": "mish", "shuffle": False},
+        # The last minibatch has fewer rows than there are threads.
+        {"solver": "adamw", "activation": "mish", "shuffle": False, "batch_size": 199},
     ],
     ids=str,
 )
@@ -311,6 +312,25 @@ def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
     counters[numba_epoch.STOP] = 1
     threads[0].join(10)
     assert not threads[0].is_alive()
+
+
+@needs_numba
+def test_the_leader_goes_on_alone_after_long_waits():
+    team, learn = numba_training._team(2, np.dtype(float), 10**6), numba_epoch._learn.py_func
+    left, following = numba_epoch.LEFT_ALONE, numba_epoch.NEXT_ALONE
+
+    def phases_alone():
+        learn(True, team)
+        n = 0
+        while team.job[left] > 0 and n < 10000:
+            learn(False, team)
+            n += 1
+        return n
+
+    assert [phases_alone() for _ in range(8)] == [64, 128, 256, 512, 1024, 2048, 4096, 4096]
+    for _ in range(4096):
+        learn(False, team)
+    assert team.job[following] == 64
 
 
 @needs_numba

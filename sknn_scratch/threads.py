@@ -10,8 +10,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -154,7 +154,10 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
             function(item)
 
     with one_blas_thread():
-        others = [_pool(n_threads - 1).submit(work) for _ in range(1, n_threads)]
+        others: list[Future[None]] = []
+        with suppress(RuntimeError):  # no more threads are to be had: the system's, or as the program ends
+            while len(others) < n_threads - 1:
+                others.append(_pool(n_threads - 1).submit(work))
         try:
             work()
         finally:

@@ -39,7 +39,7 @@ from sknn_scratch.network import Network
 from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 
 try:
-    from sknn_scratch.engines import numba_codes, numba_engine
+    from sknn_scratch.engines import numba_codes, numba_engine, numba_training
 except ImportError:
     numba_engine = None
 
@@ -340,6 +340,31 @@ def test_layouts(form):
 
 
 @needs_numba
+@pytest.mark.parametrize("parameters", [{}, {"hidden_layer_sizes": 100}, {"dropout": 0.1}], ids=str)
+def test_weights_that_are_read_only(parameters):
+    """As those of a pandas Series are."""
+    X, y = make_task("binary")
+    weight = np.arange(1.0, len(y) + 1)
+    weight.flags.writeable = False
+    assert_same_fit(fit_both(our_estimator("binary", max_iter=3, **parameters), X, y, weight))
+
+
+@needs_numba
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_unusual_sparse_samples(solver):
+    """Indices of two types, and arrays that are not contiguous."""
+    X, y = make_task("binary")
+    model = our_estimator("binary", max_iter=3, solver=solver)
+    mixed, strided = csr_matrix(X), csr_matrix(X)
+    mixed.indptr = mixed.indptr.astype(np.int64)
+    strided.data = np.repeat(strided.data, 2)[::2]
+    for samples in (mixed, strided):
+        fitted = fit_both(model, samples, y)
+        assert_same_fit(fitted)
+        assert_allclose(*(estimator.predict_proba(samples) for estimator in fitted))
+
+
+@needs_numba
 def test_wide_sparse_samples():
     X = csr_matrix((np.random.RandomState(0).rand(200, 500) > 0.98).astype(float))
     y = np.asarray(X[:, :20].sum(axis=1)).ravel() > 0
@@ -469,6 +494,15 @@ def test_auto_goes_by_the_time_it_saves(monkeypatch):
         (True, SOME, "numba"),
     ]:
         assert chosen("auto", n_steps, ready=ready, monkeypatch=monkeypatch) == expected
+
+
+@needs_numba
+@pytest.mark.parametrize("missing", ["lead", "follow"])
+def test_ready_means_that_nothing_has_to_be_compiled(monkeypatch, missing):
+    """Also for two threads, if the code was compiled for one."""
+    monkeypatch.setattr(numba_training, "is_compiled", lambda function, _: function.__name__ != missing)
+    assert not numba_engine.is_ready(Network([64, 100, 10], [Tanh()], LogLoss(), 0.1, np.float64), 200)
+    assert numba_engine.is_ready(SMALL_NETWORK, 10)
 
 
 def test_without_numba(monkeypatch):

@@ -1,8 +1,13 @@
 """The limit of BLAS threads during fit."""
 
+import ctypes
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -219,13 +224,6 @@ def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
     assert blas_threads() == before
 
 
-class Nobody:
-    """A pool of threads that never come."""
-
-    def submit(self, *args):
-        pass
-
-
 @needs_numba
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
@@ -236,7 +234,8 @@ class Nobody:
         {"activation": "gelu", "alpha": 0.1, "l1_ratio": 0.5},
         {"activation": ["silu", "relu"], "max_grad_norm": 0.1, "dtype": np.float32},
         {"solver": "nadam", "early_stopping": True, "hidden_layer_sizes": (7, 3)},
-        {"solver": "adamw", "activation": "mish", "shuffle": False},
+        # The last minibatch has fewer rows than there are threads.
+        {"solver": "adamw", "activation": "mish", "shuffle": False, "batch_size": 199},
     ],
     ids=str,
 )
@@ -275,14 +274,10 @@ def assert_shared_out(monkeypatch, model, X, y, weight):
     """Two, three or four parts: the same sums in another order, and to the last bit so whoever does them."""
     monkeypatch.setattr(Network, "is_small", lambda self, n_rows: False)
 
-    def fit(engine, n_threads, pool=None):
-        @contextmanager
-        def threads(largest_product):
-            with ThreadPoolExecutor(3) as real:
-                yield pool or real, n_threads - 1
-
+    def fit(engine, n_threads, worth_starting=0):
         with monkeypatch.context() as patch:
-            patch.setattr("sknn_scratch.base.threads_for", threads)
+            patch.setattr("sknn_scratch.base.threads_for", lambda _: nullcontext((None, n_threads - 1)))
+            patch.setattr(numba_training, "WORTH_STARTING", worth_starting)
             fitted = clone(model).set_params(engine=engine).fit(X, y, weight)
         return [*fitted.coefs_, *fitted.intercepts_, np.array(fitted.loss_curve_)]
 
@@ -292,7 +287,7 @@ def assert_shared_out(monkeypatch, model, X, y, weight):
         shared = fit("numba", n_threads)
         for a, b in zip(shared, reference, strict=True):
             assert_allclose(a, b, rtol=rtol, atol=rtol / 100)
-        for a, b in zip(shared, fit("numba", n_threads, Nobody()), strict=True):
+        for a, b in zip(shared, fit("numba", n_threads, np.inf), strict=True):
             assert_array_equal(a, b)
 
 
@@ -351,6 +346,141 @@ def test_compiled_code_returns_now_and_then_for_ctrl_c(monkeypatch):
     assert n_calls == 5
     assert threading.active_count() == n_threads
     assert blas_threads() == before
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
+    model, X, y = large("multiclass", engine="numba")
+    teams, make, threads = [], numba_training._team, []
+    monkeypatch.setattr(numba_training, "_team", lambda *args: teams.append(make(*args)) or teams[-1])
+    monkeypatch.setattr(numba_training, "_start", threads.extend)
+    model.fit(X, y)
+    counters, begun = teams[0].counters, numba_epoch.BEGUN
+    done, phase = counters[numba_epoch.DONE], counters[numba_epoch.PHASE]
+    counters[numba_epoch.STOP] = 0
+    threads[0].start()
+    time.sleep(0.05)
+    assert counters[numba_epoch.DONE] == done
+    counters[numba_epoch.PHASE] = phase + 1
+    for _ in range(1000):
+        time.sleep(0.01)
+        if counters[numba_epoch.DONE] > done:
+            break
+    time.sleep(0.05)
+    assert counters[numba_epoch.DONE] == done + 1
+    assert counters[begun : begun + 2 * numba_epoch.LINE : numba_epoch.LINE].tolist() == [phase, phase + 1]
+    counters[numba_epoch.STOP] = 1
+    threads[0].join(10)
+    assert not threads[0].is_alive()
+
+
+@needs_numba
+def test_the_leader_goes_on_alone_after_long_waits():
+    team, learn = numba_training._team(2, np.dtype(float), 10**6), numba_epoch._learn.py_func
+    left, following = numba_epoch.LEFT_ALONE, numba_epoch.NEXT_ALONE
+
+    def phases_alone():
+        learn(True, team)
+        n = 0
+        while team.job[left] > 0 and n < 10000:
+            learn(False, team)
+            n += 1
+        return n
+
+    assert [phases_alone() for _ in range(8)] == [64, 128, 256, 512, 1024, 2048, 4096, 4096]
+    for _ in range(4096):
+        learn(False, team)
+    assert team.job[following] == 64
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_thread_without_work_sleeps_longer_and_longer(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=10, max_iter=1)
+    naps = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+    def note(duration):
+        naps.append(duration)
+        return 0
+
+    def wait(estimator):
+        while len(naps) < 10**5 and (len(naps) < 50 or naps[-1] < 1000):
+            time.sleep(0.001)
+
+    monkeypatch.setattr("sknn_scratch.base.threads_for", lambda _: nullcontext((None, 1)))
+    monkeypatch.setattr(numba_training, "WORTH_STARTING", 0)
+    monkeypatch.setattr(numba_training, "nap", lambda: (ctypes.cast(note, ctypes.c_void_p).value, 1000))
+    model.set_callbacks(wait).fit(X, y)
+    assert (naps[0], max(naps)) == (50, 1000)
+    assert all(after in (50, min(before + before // 8, 1000)) for before, after in pairwise(naps))
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_threads_of_compiled_epochs_start_when_there_is_enough_to_do(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100)
+    started, start = [], threading.Thread.start
+
+    def note(thread):
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", note)
+    monkeypatch.setattr(numba_training, "WORTH_STARTING", 600 * 1100 * 3)
+    for _ in range(4):
+        model.partial_fit(X, y, classes=np.unique(y))
+    assert started == []
+    model.set_params(max_iter=2).fit(X, y)
+    assert started == []
+    model.set_params(max_iter=4).fit(X, y)
+    assert len(started) == 1
+    assert started[0].daemon
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_more_threads_are_to_be_had(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", max_iter=20)
+    expected = clone(model).fit(X, y)
+    many = np.tile(X, (40, 1))
+    predicted = expected.predict_proba(many)
+
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    monkeypatch.setattr("sknn_scratch.threads._pool", lambda n_threads: ThreadPoolExecutor(n_threads))
+    assert_array_equal(model.fit(X, y).coefs_[0], expected.coefs_[0])
+    assert_array_equal(model.predict_proba(many), predicted)
+
+
+ENDING = """
+import atexit, sys, threading, time, warnings
+import numpy as np
+from sknn_scratch import MLPFromScratchClassifier
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).randn(2000, 64)
+y, epochs = X[:, 0] > 0, []
+model = MLPFromScratchClassifier(100, engine="numba", max_iter=2, tol=0).fit(X, y)
+forever = MLPFromScratchClassifier(100, engine="numba", max_iter=10**6, n_iter_no_change=10**6)
+forever.set_callbacks(lambda estimator: epochs.append(1))
+threading.Thread(target=forever.fit, args=(X, y), daemon=True).start()
+while len(epochs) < 10:
+    time.sleep(0.01)
+
+@atexit.register
+def at_exit():
+    print(model.predict(np.tile(X, (30, 1))).shape, model.set_params(max_iter=10).fit(X, y).n_iter_)
+"""
+
+
+@needs_numba
+def test_a_program_that_ends():
+    """It does not wait for training in a daemon, and what it does last may still train and predict."""
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "(60000,) 10\n"), done.stderr
 
 
 @needs_numba

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 
 import numpy as np
 
@@ -41,6 +42,7 @@ def _address(function: object) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
+@cache
 def give_way() -> int:
     """Return the address of ``int()``, which lets another thread run that waits for the same core."""
     if sys.platform == "win32":
@@ -48,6 +50,7 @@ def give_way() -> int:
     return _address(ctypes.CDLL(None).sched_yield)
 
 
+@cache
 def nap() -> tuple[int, int]:
     """Return the address of ``int(int)``, which sleeps for that long, and how many of its units are a millisecond."""
     if sys.platform == "win32":

@@ -22,7 +22,7 @@ from numba.core.registry import cpu_target
 from sknn_scratch.engines import numba_epoch, numba_small_epoch, numba_steps
 from sknn_scratch.engines.numba_epoch import Layers, Memory, Objective, Rule, Team
 
-__all__ = ["compiled", "is_compiled"]
+__all__ = ["compiled", "is_compiled", "is_plain"]
 
 
 def _signatures(dtype: np.dtype) -> dict[Callable[..., Any], tuple[types.Type, ...]]:
@@ -89,6 +89,12 @@ def is_compiled(function: Callable[..., Any], dtype: np.dtype) -> bool:
     except RuntimeError:  # there is no folder for a cache
         return False
     return on_disk.load_overload(_signatures(dtype)[function], cpu_target.target_context) is not None
+
+
+def is_plain(X: Any) -> bool:
+    """Return whether the arrays of a CSR matrix are contiguous, and its indices as the compiled functions expect."""
+    contiguous = all(array.flags.c_contiguous for array in (X.data, X.indices, X.indptr))
+    return contiguous and X.indices.dtype == X.indptr.dtype == np.int32
 
 
 def _compile(function: Any, dtype: np.dtype) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sknn_scratch.activations import Activation
 from sknn_scratch.engines import numba_steps, numpy_engine
 from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK, TANH
-from sknn_scratch.engines.numba_cache import compiled
+from sknn_scratch.engines.numba_cache import compiled, is_plain
 from sknn_scratch.engines.numba_codes import (
     ACTIVATION_CODES,
     FUNCTIONS,
@@ -55,7 +55,7 @@ def _product(inputs: Any, weights: NDArray, out: NDArray) -> None:
             np.dot(inputs, weights, out=out)
         else:
             np.dot(weights.T, inputs.T, out=out.T)
-    elif out.flags.c_contiguous and inputs.indices.dtype == np.int32:
+    elif out.flags.c_contiguous and is_plain(inputs):
         compiled(numba_steps.sparse_product, out.dtype)(inputs.data, inputs.indices, inputs.indptr, weights, out)
     else:
         out[...] = inputs @ weights
@@ -104,7 +104,7 @@ def output_delta(loss: Loss, y: NDArray, raw_output: NDArray, relative_weight: N
 def weight_gradient(inputs: Any, delta: NDArray, out: NDArray) -> None:
     """``out = inputs.T @ delta``; ``inputs`` may be a CSR matrix."""
     sparse = not isinstance(inputs, np.ndarray)
-    if sparse and delta.flags.c_contiguous and inputs.indices.dtype == np.int32:
+    if sparse and delta.flags.c_contiguous and is_plain(inputs):
         compiled(numba_steps.sparse_weight_gradient, out.dtype)(inputs.data, inputs.indices, inputs.indptr, delta, out)
     else:
         numpy_engine.weight_gradient(inputs, delta, out)

@@ -411,9 +411,9 @@ def _learn(waited_long, team):
 def _begin_next(part, team):
     """Wait for a phase in which nobody has begun this part, and begin it; return whether there is one.
 
-    After looking for it for a while the thread sleeps between looks.
+    After looking for it for a while the thread sleeps between looks, the longer the longer it has waited already.
     """
-    looked = 0
+    looked, rest = 0, max(team.millisecond // 20, 1)
     while read(team.counters, STOP) == 0:
         phase = read(team.counters, PHASE)
         if replace(team.counters, BEGUN + part * LINE, phase - 1, phase):
@@ -422,7 +422,8 @@ def _begin_next(part, team):
             looked += 1
             pause()
         else:
-            call(team.nap, max(team.millisecond // 20, 1))
+            call(team.nap, rest)
+            rest = min(rest + rest // 8, team.millisecond)
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sknn_scratch.engines import numba_steps
 from sknn_scratch.engines.c_functions import give_way, nap, ufunc_loop
 from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK
-from sknn_scratch.engines.numba_cache import compiled, is_compiled
+from sknn_scratch.engines.numba_cache import compiled, is_compiled, is_plain
 from sknn_scratch.engines.numba_codes import (
     ACTIVATION_CODES,
     FUNCTIONS,
@@ -54,16 +55,19 @@ MOST_AT_ONCE = 2**29
 # How often a thread looks for news, a twentieth of a microsecond each time, until it counts as a long wait: longer than
 # it takes from one epoch to the next, and than a phase, of whose multiplications there are so many to a look.
 PATIENCE, PER_LOOK = 5000, 400
+# The other threads start before the epoch that makes it so many multiplications in all, some milliseconds of work: to
+# call them for less, as a loop over partial_fit would do each time, takes longer than they save.
+WORTH_STARTING = 2**25
 
 
 def is_ready(network: Any, batch_size: int) -> bool:
-    """Return whether the largest function that training needs is compiled, in this process or on disk."""
-    function: Callable[..., Any] = lead
+    """Return whether the largest functions that training needs are compiled, in this process or on disk."""
+    functions: list[Callable[..., Any]] = [lead, follow]
     if network.noise is not None or not _is_known(network):
-        function = numba_steps.losses_and_delta
+        functions = [numba_steps.losses_and_delta]
     elif network.is_small(batch_size):
-        function = train_small_epoch
-    return is_compiled(function, network.parameters.dtype)
+        functions = [train_small_epoch]
+    return all(is_compiled(function, network.parameters.dtype) for function in functions)
 
 
 def epoch_function(
@@ -85,11 +89,11 @@ def epoch_function(
     loss, update = describe_loss(network.loss, network.layer_units[-1]), describe_optimizer(optimizer)
     if loss is None or update is None or not _is_known(network) or network.noise is not None:
         return nullcontext()
-    if not dense and X.indices.dtype != np.int32:
+    if not (dense or is_plain(X)):
         return nullcontext()
     objective = Objective(*loss, network.alpha, network.l1_ratio, max_grad_norm or 0.0, network.fit_intercept)
     rule = Rule(*update)
-    weights = np.empty(0) if sample_weight is None else np.ascontiguousarray(sample_weight, dtype=np.float64)
+    weights = np.empty(0) if sample_weight is None else np.require(sample_weight, np.float64, ["C", "W"])
     if dense and network.is_small(batch_size):
         return nullcontext(_small_epoch(network, objective, rule, optimizer, X, y, weights, batch_size))
     return _shared_epoch(network, objective, rule, optimizer, X, y, weights, batch_size)
@@ -143,12 +147,11 @@ def _shared_epoch(
     weights: NDArray,
     batch_size: int,
 ) -> Iterator[Epoch]:
-    """Share the steps of an epoch between this thread and those that the network has."""
+    """Share the steps of an epoch between this thread and as many others as the network may have."""
     dtype = network.parameters.dtype
     layers = _layers(network, objective.heads[0, LINK], X, batch_size)
     memory = _memory(network, optimizer, layers, batch_size, y.shape[1])
-    pool, n_helpers = network.helpers
-    n_parts = max(1, min(1 + n_helpers, batch_size // MIN_SHARE))
+    n_parts = max(1, min(1 + network.helpers[1], batch_size // MIN_SHARE))
     team = _team(n_parts, dtype, batch_size * network.n_weights)
     if isinstance(X, np.ndarray):
         no_index = np.empty(0, np.int32)
@@ -158,12 +161,23 @@ def _shared_epoch(
     order = np.arange(X.shape[0])
     described = layers, objective, rule, memory, team
     rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * network.n_weights))
-    train, help_training = compiled(lead, dtype), compiled(follow, dtype) if n_parts > 1 else None
+    # Both are compiled, also for one thread: the next fit, which asks whether they are, may have two.
+    train, help_training = compiled(lead, dtype), compiled(follow, dtype)
+    # Daemons, as otherwise a program could not end while a daemon of its own trains.
+    followers = [
+        threading.Thread(target=help_training, args=(part, *samples, order, *described), daemon=True)
+        for part in range(1, n_parts)
+    ]
+    n_multiplications = 0
 
     def run(rows: NDArray | None, learning_rate: float) -> float:
+        nonlocal n_multiplications
         n_rows = len(order) if rows is None else len(rows)
         if rows is not None:
             order[:n_rows] = rows
+        n_multiplications += n_rows * network.n_weights
+        if n_multiplications >= WORTH_STARTING:
+            _start(followers)
         total_loss, n_counted = 0.0, 0
         for first in range(0, n_rows, rows_at_once):
             t, product = next_step(optimizer)
@@ -176,11 +190,22 @@ def _shared_epoch(
         return total_loss / n_counted
 
     try:
-        for part in range(1, n_parts):
-            pool.submit(help_training, part, *samples, order, *described)
         yield run
     finally:
         team.counters[STOP] = 1
+        for thread in followers:
+            if thread.ident is not None:
+                thread.join()
+
+
+def _start(threads: Sequence[threading.Thread]) -> None:
+    """Start those that have not been started, as far as the system lets us: the leader can do without them."""
+    for thread in threads:
+        if thread.ident is None:
+            try:
+                thread.start()
+            except RuntimeError:
+                return
 
 
 def _starts(sizes: Sequence[int]) -> NDArray:

@@ -34,7 +34,8 @@ LAYERS = [
     {"losses.base", "optimizers"},
     {"losses.classification", "losses.heads", "losses.regression"},
     {"losses"},
-    {"engines", "engines.c_functions", "engines.numba_arithmetic", "engines.numba_calls", "engines.numpy_engine"},
+    {"engines", "engines.c_functions", "engines.numpy_engine"},
+    {f"engines.numba_{name}" for name in ("activations", "calls", "losses", "updates")},
     {"engines.numba_codes", "engines.numba_epoch", "engines.numba_small_epoch", "engines.numba_steps"},
     {"engines.numba_cache"},
     {"engines.numba_training"},
@@ -55,8 +56,7 @@ THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
 # Optional dependencies of modules, or of all modules of a folder.
 OPTIONAL = {
     "callbacks": {"rich", "tqdm"},
-    **{f"engines.numba_{name}": {"numba"} for name in ("arithmetic", "cache", "epoch", "small_epoch", "training")},
-    "engines.numba_calls": {"numba", "llvmlite"},
+    **{f"engines.{path.stem}": {"llvmlite", "numba"} for path in FILES if path.name.startswith("numba_")},
     "onnx": {"skl2onnx"},
     "plotting": {"matplotlib"},
 }

@@ -615,6 +615,17 @@ def test_code_is_cached_on_disk(package_copy):
 
 
 @needs_numba
+def test_changed_code_is_compiled_again_and_takes_the_place_of_the_old(package_copy):
+    run_copy(package_copy)
+    engines = package_copy / "sknn_scratch" / "engines"
+    (called,) = engines.glob("numba_updates.py")
+    called.write_text(called.read_text() + "\n# changed\n")
+    assert run_copy(package_copy)[:3] == ["9.0", "0", "1"]
+    assert run_copy(package_copy)[:3] == ["9.0", "1", "0"]
+    assert len(list((engines / "__pycache__").glob("*add_to_columns*.nbi"))) == 1
+
+
+@needs_numba
 @pytest.mark.parametrize("home", ["home", "file/home"], ids=["cached for the user", "not cached"])
 def test_read_only_installation(package_copy, home):
     # A file where the folder of the cache would be keeps out even the root user, whom permissions do not stop.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -101,10 +102,22 @@ def _compile(function: Any, dtype: np.dtype) -> Callable[..., Any]:
     """Compile, or load from the cache."""
     signature: Any = _signatures(dtype)[function]
     options: Any = {"error_model": "numpy", "nogil": True}
+    named = _named(function, dtype)
     try:
-        return njit(signature, cache=True, **options)(_named(function, dtype))
+        done = njit(signature, cache=True, **options)(named)
     except (RuntimeError, OSError):  # there is no folder to write to
-        return njit(signature, **options)(_named(function, dtype))
+        return njit(signature, **options)(named)
+    if not done.stats.cache_hits:
+        _remove_other_versions(Path(done.stats.cache_path), f"{function.__name__}_{dtype}_")
+    return done
+
+
+def _remove_other_versions(folder: Path, name: str) -> None:
+    """Remove from the cache what was compiled of other versions of the code."""
+    with suppress(OSError):
+        for file in folder.glob(f"*.{name}*.nb[ci]"):
+            if f".{name}{_version()}-" not in file.name:
+                file.unlink()
 
 
 def _named(function: Any, dtype: np.dtype) -> Any:

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from sknn_scratch import activations, links, losses, optimizers
 from sknn_scratch.activations import Activation
-from sknn_scratch.engines import numba_arithmetic as codes
+from sknn_scratch.engines import numba_activations, numba_losses, numba_updates
 from sknn_scratch.losses import Loss
 from sknn_scratch.optimizers import Optimizer
 
@@ -34,83 +34,83 @@ __all__ = [
     "two_vectors",
 ]
 
-# The ufuncs of FUNCTIONS are called one after the other.
 ACTIVATION_CODES: dict[type[Activation], int] = {
-    activations.ELU: codes.ELU,
-    activations.GELU: codes.GELU,
-    activations.HardSigmoid: codes.HARD_SIGMOID,
-    activations.HardTanh: codes.HARD_TANH,
-    activations.Identity: codes.IDENTITY,
-    activations.LeakyReLU: codes.LEAKY_RELU,
-    activations.Logistic: codes.LOGISTIC,
-    activations.Mish: codes.MISH,
-    activations.ReLU: codes.RELU,
-    activations.ReLU6: codes.RELU6,
-    activations.SELU: codes.SELU,
-    activations.SiLU: codes.SILU,
-    activations.Softplus: codes.SOFTPLUS,
-    activations.Softsign: codes.SOFTSIGN,
-    activations.Tanh: codes.TANH,
+    activations.ELU: numba_activations.ELU,
+    activations.GELU: numba_activations.GELU,
+    activations.HardSigmoid: numba_activations.HARD_SIGMOID,
+    activations.HardTanh: numba_activations.HARD_TANH,
+    activations.Identity: numba_activations.IDENTITY,
+    activations.LeakyReLU: numba_activations.LEAKY_RELU,
+    activations.Logistic: numba_activations.LOGISTIC,
+    activations.Mish: numba_activations.MISH,
+    activations.ReLU: numba_activations.RELU,
+    activations.ReLU6: numba_activations.RELU6,
+    activations.SELU: numba_activations.SELU,
+    activations.SiLU: numba_activations.SILU,
+    activations.Softplus: numba_activations.SOFTPLUS,
+    activations.Softsign: numba_activations.SOFTSIGN,
+    activations.Tanh: numba_activations.TANH,
 }
+# Called one after the other.
 FUNCTIONS: dict[int, Sequence[np.ufunc]] = {
-    codes.ELU: [np.expm1],
-    codes.GELU: [ndtr],
-    codes.LOGISTIC: [np.exp],
-    codes.MISH: [np.exp],
-    codes.SELU: [np.expm1],
-    codes.SILU: [np.exp],
-    codes.SOFTPLUS: [np.exp, np.log1p],
-    codes.TANH: [np.tanh],
+    numba_activations.ELU: [np.expm1],
+    numba_activations.GELU: [ndtr],
+    numba_activations.LOGISTIC: [np.exp],
+    numba_activations.MISH: [np.exp],
+    numba_activations.SELU: [np.expm1],
+    numba_activations.SILU: [np.exp],
+    numba_activations.SOFTPLUS: [np.exp, np.log1p],
+    numba_activations.TANH: [np.tanh],
 }
-SLOPE_FUNCTIONS = {codes.MISH: np.exp, codes.SILU: np.exp, codes.SOFTPLUS: np.expm1}
+SLOPE_FUNCTIONS = {numba_activations.MISH: np.exp, numba_activations.SILU: np.exp, numba_activations.SOFTPLUS: np.expm1}
 LINK_CODES: dict[type[links.Link], int] = {
-    links.ExpLink: codes.LINK_EXP,
-    links.GaussianLink: codes.LINK_GAUSSIAN,
-    links.IdentityLink: codes.LINK_IDENTITY,
-    links.IncreasingLink: codes.LINK_INCREASING,
-    links.LogisticLink: codes.LINK_LOGISTIC,
-    links.SoftmaxLink: codes.LINK_SOFTMAX,
-    links.TanhLink: codes.LINK_TANH,
+    links.ExpLink: numba_losses.LINK_EXP,
+    links.GaussianLink: numba_losses.LINK_GAUSSIAN,
+    links.IdentityLink: numba_losses.LINK_IDENTITY,
+    links.IncreasingLink: numba_losses.LINK_INCREASING,
+    links.LogisticLink: numba_losses.LINK_LOGISTIC,
+    links.SoftmaxLink: numba_losses.LINK_SOFTMAX,
+    links.TanhLink: numba_losses.LINK_TANH,
 }
 LINK_FUNCTIONS: dict[int, np.ufunc] = {
-    codes.LINK_EXP: np.exp,
-    codes.LINK_GAUSSIAN: np.exp,
-    codes.LINK_INCREASING: np.exp,
-    codes.LINK_LOGISTIC: np.exp,
-    codes.LINK_SOFTMAX: np.exp,
-    codes.LINK_TANH: np.tanh,
+    numba_losses.LINK_EXP: np.exp,
+    numba_losses.LINK_GAUSSIAN: np.exp,
+    numba_losses.LINK_INCREASING: np.exp,
+    numba_losses.LINK_LOGISTIC: np.exp,
+    numba_losses.LINK_SOFTMAX: np.exp,
+    numba_losses.LINK_TANH: np.tanh,
 }
 LOSS_CODES: dict[type[Loss], int] = {
-    losses.AbsoluteError: codes.ABSOLUTE,
-    losses.BrierLoss: codes.SQUARED,
-    losses.FocalLoss: codes.FOCAL,
-    losses.GammaDeviance: codes.GAMMA,
-    losses.GaussianNLL: codes.GAUSSIAN,
-    losses.Hinge: codes.HINGE,
-    losses.Huber: codes.HUBER,
-    losses.LogCosh: codes.LOG_COSH,
-    losses.LogLoss: codes.LOG_LOSS,
-    losses.PoissonDeviance: codes.POISSON,
-    losses.Quantile: codes.QUANTILE,
-    losses.SquaredError: codes.SQUARED,
-    losses.SquaredHinge: codes.SQUARED_HINGE,
-    losses.TweedieDeviance: codes.TWEEDIE,
+    losses.AbsoluteError: numba_losses.ABSOLUTE,
+    losses.BrierLoss: numba_losses.SQUARED,
+    losses.FocalLoss: numba_losses.FOCAL,
+    losses.GammaDeviance: numba_losses.GAMMA,
+    losses.GaussianNLL: numba_losses.GAUSSIAN,
+    losses.Hinge: numba_losses.HINGE,
+    losses.Huber: numba_losses.HUBER,
+    losses.LogCosh: numba_losses.LOG_COSH,
+    losses.LogLoss: numba_losses.LOG_LOSS,
+    losses.PoissonDeviance: numba_losses.POISSON,
+    losses.Quantile: numba_losses.QUANTILE,
+    losses.SquaredError: numba_losses.SQUARED,
+    losses.SquaredHinge: numba_losses.SQUARED_HINGE,
+    losses.TweedieDeviance: numba_losses.TWEEDIE,
 }
 LOSS_SETTINGS = {
-    codes.FOCAL: "gamma",
-    codes.GAUSSIAN: "min_std",
-    codes.HUBER: "delta",
-    codes.LOG_LOSS: "label_smoothing",
-    codes.QUANTILE: "quantiles",
-    codes.TWEEDIE: "power",
+    numba_losses.FOCAL: "gamma",
+    numba_losses.GAUSSIAN: "min_std",
+    numba_losses.HUBER: "delta",
+    numba_losses.LOG_LOSS: "label_smoothing",
+    numba_losses.QUANTILE: "quantiles",
+    numba_losses.TWEEDIE: "power",
 }
 OPTIMIZER_CODES: dict[type[Optimizer], int] = {
-    optimizers.SGD: codes.SGD,
-    optimizers.Adagrad: codes.ADAGRAD,
-    optimizers.Adam: codes.ADAM,
-    optimizers.AdamW: codes.ADAM,
-    optimizers.Nadam: codes.NADAM,
-    optimizers.RMSprop: codes.RMSPROP,
+    optimizers.SGD: numba_updates.SGD,
+    optimizers.Adagrad: numba_updates.ADAGRAD,
+    optimizers.Adam: numba_updates.ADAM,
+    optimizers.AdamW: numba_updates.ADAM,
+    optimizers.Nadam: numba_updates.NADAM,
+    optimizers.RMSprop: numba_updates.RMSPROP,
 }
 
 
@@ -122,7 +122,7 @@ def activation_setting(activation: Any) -> float:
 
 
 def describe_loss(loss: Any, n_outputs: int) -> tuple[NDArray, NDArray] | None:
-    """Return the heads and their settings, as ``numba_arithmetic`` describes them; a loss that is not Heads is one.
+    """Return the heads and their settings, as ``numba_losses`` describes them; a loss that is not Heads is one.
 
     The number of raw outputs is that of the network.
     """
@@ -135,7 +135,7 @@ def describe_loss(loss: Any, n_outputs: int) -> tuple[NDArray, NDArray] | None:
         heads.append((code, link, getattr(part, "multiclass", False), width))
         settings.append(getattr(part, LOSS_SETTINGS[code]) if code in LOSS_SETTINGS else part.averages_outputs)
     # Those of a classifier have the same kind of loss, and so the same function.
-    if len({LINK_FUNCTIONS.get(head[codes.LINK]) for head in heads}) > 1:
+    if len({LINK_FUNCTIONS.get(head[numba_losses.LINK]) for head in heads}) > 1:
         return None
     return np.array(heads, dtype=np.int64), np.array(settings, dtype=np.float64).reshape(len(heads), -1)
 
@@ -145,11 +145,11 @@ def describe_optimizer(optimizer: Any) -> tuple[int, float, float, float, float]
     code = OPTIMIZER_CODES.get(type(optimizer))
     if code is None:
         return None
-    if code == codes.SGD:
+    if code == numba_updates.SGD:
         return code, optimizer.momentum, float(optimizer.nesterovs_momentum), 0.0, 0.0
-    if code == codes.RMSPROP:
+    if code == numba_updates.RMSPROP:
         return code, optimizer.rho, 0.0, optimizer.epsilon, 0.0
-    if code == codes.ADAGRAD:
+    if code == numba_updates.ADAGRAD:
         return code, 0.0, 0.0, optimizer.epsilon, 0.0
     weight_decay = optimizer.weight_decay if type(optimizer) is optimizers.AdamW else 0.0
     return code, optimizer.beta_1, optimizer.beta_2, optimizer.epsilon, weight_decay

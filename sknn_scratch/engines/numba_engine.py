@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.engines import numba_steps, numpy_engine
-from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK, TANH
+from sknn_scratch.engines.numba_activations import LAST_IN_PLACE, TANH
 from sknn_scratch.engines.numba_cache import compiled, is_plain
 from sknn_scratch.engines.numba_codes import (
     ACTIVATION_CODES,
@@ -27,6 +27,7 @@ from sknn_scratch.engines.numba_codes import (
     steps_made,
     two_vectors,
 )
+from sknn_scratch.engines.numba_losses import LINK
 from sknn_scratch.engines.numba_training import epoch_function, is_ready
 from sknn_scratch.engines.numpy_engine import add_penalty, bias_gradient
 from sknn_scratch.losses import Loss

@@ -18,20 +18,16 @@ from typing import Any, NamedTuple
 from numba import njit
 from numpy.typing import NDArray
 
-from sknn_scratch.engines.numba_arithmetic import (
+from sknn_scratch.engines.numba_activations import (
     LAST_IN_PLACE,
-    coefficients,
     finish_activation,
     multiply_by_slope,
-    penalise,
-    penalise_and_move,
     prepare_activation,
-    prepare_links,
     prepare_slope,
-    sum_of_squares,
-    turn_into_delta,
 )
 from sknn_scratch.engines.numba_calls import add, apply_ufunc, call, copy_numbers, matmul, pause, read, replace
+from sknn_scratch.engines.numba_losses import prepare_links, turn_into_delta
+from sknn_scratch.engines.numba_updates import coefficients, penalise, penalise_and_move, sum_of_squares
 
 __all__ = ["Layers", "Memory", "Objective", "Rule", "Team", "follow", "lead"]
 
@@ -81,7 +77,7 @@ class Layers(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What is minimised: heads and their settings as in ``numba_arithmetic``; a ``max_norm`` of 0 is none."""
+    """What is minimised: heads and their settings as in ``numba_losses``; a ``max_norm`` of 0 is none."""
 
     heads: NDArray
     settings: NDArray

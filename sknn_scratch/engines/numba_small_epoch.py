@@ -10,30 +10,23 @@ import math
 import numpy as np
 from numba import njit
 
-from sknn_scratch.engines.numba_arithmetic import (
+from sknn_scratch.engines.numba_activations import (
     ELU,
     GELU,
     LAST_IN_PLACE,
-    LINK,
-    LINK_IDENTITY,
-    LINK_TANH,
     LOGISTIC,
     MISH,
     SELU,
     SILU,
     SOFTPLUS,
     TANH,
-    coefficients,
     finish_activation,
-    move,
     multiply_by_slope,
-    penalise,
     prepare_activation,
-    prepare_links,
     prepare_slope,
-    sum_of_squares,
-    turn_into_delta,
 )
+from sknn_scratch.engines.numba_losses import LINK, LINK_IDENTITY, LINK_TANH, prepare_links, turn_into_delta
+from sknn_scratch.engines.numba_updates import coefficients, move, penalise, sum_of_squares
 
 _helper = njit(error_model="numpy")
 # Sums may be computed in any order: that of BLAS, which does them in the reference, is not laid down either.
@@ -223,7 +216,7 @@ def train_small_epoch(
     """Make one pass over the rows in ``order``; return the mean minibatch loss and the optimiser's two numbers.
 
     ``units`` are the sizes of all layers, ``codes`` and ``settings`` those of the hidden activations, ``heads`` and
-    ``loss_settings`` those of the loss, as in ``numba_arithmetic``. Of ``sample_weight`` and ``max_norm``, an array of
+    ``loss_settings`` those of the loss, as in ``numba_losses``. Of ``sample_weight`` and ``max_norm``, an array of
     length 0 and 0 mean none.
     """
     n_layers, n_outputs = units.size - 1, units[-1]

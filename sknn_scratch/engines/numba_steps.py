@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from sknn_scratch.engines.numba_arithmetic import (
-    coefficients,
+from sknn_scratch.engines.numba_activations import (
     finish_activation,
-    move,
     multiply_by_slope,
-    penalise_and_move,
     prepare_activation,
-    prepare_links,
     prepare_slope,
-    turn_into_delta,
 )
+from sknn_scratch.engines.numba_losses import prepare_links, turn_into_delta
+from sknn_scratch.engines.numba_updates import coefficients, move, penalise_and_move
 
 
 def activation_argument(code, parameter, z, biases, out):

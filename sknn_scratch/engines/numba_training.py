@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sknn_scratch.engines import numba_steps
 from sknn_scratch.engines.c_functions import give_way, nap, ufunc_loop
-from sknn_scratch.engines.numba_arithmetic import LAST_IN_PLACE, LINK
+from sknn_scratch.engines.numba_activations import LAST_IN_PLACE
 from sknn_scratch.engines.numba_cache import compiled, is_compiled, is_plain
 from sknn_scratch.engines.numba_codes import (
     ACTIVATION_CODES,
@@ -41,6 +41,7 @@ from sknn_scratch.engines.numba_epoch import (
     follow,
     lead,
 )
+from sknn_scratch.engines.numba_losses import LINK
 from sknn_scratch.engines.numba_small_epoch import train_small_epoch
 from sknn_scratch.optimizers import Optimizer
 

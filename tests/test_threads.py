@@ -315,6 +315,31 @@ def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
 
 
 @needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_long_epochs_are_cut_between_minibatches(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100, batch_size=100, solver="nadam")
+    whole = clone(model).fit(X, y)
+    calls, steps_made = [], numba_training.steps_made
+    monkeypatch.setattr(numba_training, "steps_made", lambda *args: calls.append(steps_made(*args)))
+    monkeypatch.setattr(numba_training, "MOST_AT_ONCE", 250 * 1100)
+    cut = clone(model).fit(X, y)
+    assert len(calls) == 3 * 3
+    assert_array_equal(cut.coefs_[0], whole.coefs_[0])
+    assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-14)
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sparse_samples_are_not_copied(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100)
+    memories, make = [], numba_training._memory
+    monkeypatch.setattr(numba_training, "_memory", lambda *args: memories.append(make(*args)) or memories[-1])
+    for samples in (csr_matrix(X), X):
+        model.fit(samples, y)
+    assert [memory.a.size for memory in memories] == [250 * 100, 250 * (100 + 8)]
+
+
+@needs_numba
 def test_the_leader_goes_on_alone_after_long_waits():
     team, learn = numba_training._team(2, np.dtype(float), 10**6), numba_epoch._learn.py_func
     left, following = numba_epoch.LEFT_ALONE, numba_epoch.NEXT_ALONE

@@ -157,6 +157,23 @@ def test_an_error_in_a_thread():
     assert blas_threads() == before
 
 
+def test_an_error_ends_the_work_of_the_other_threads():
+    main, others = threading.get_ident(), threading.Event()
+    done = []
+
+    def fail(item):
+        if threading.get_ident() == main:
+            others.wait(10)
+            raise KeyError(item)
+        others.set()
+        time.sleep(0.005)
+        done.append(item)
+
+    with pytest.raises(KeyError):
+        for_each_in_threads(fail, range(400), WORTH_THREADS)
+    assert len(done) < 200
+
+
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 @pytest.mark.parametrize("make", [np.asarray, csr_matrix])
 def test_many_rows_are_predicted_like_few(task, make):

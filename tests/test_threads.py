@@ -158,6 +158,23 @@ def test_an_error_in_a_thread():
     assert blas_threads() == before
 
 
+def test_an_error_ends_the_work_of_the_other_threads():
+    main, others = threading.get_ident(), threading.Event()
+    done = []
+
+    def fail(item):
+        if threading.get_ident() == main:
+            others.wait(10)
+            raise KeyError(item)
+        others.set()
+        time.sleep(0.005)
+        done.append(item)
+
+    with pytest.raises(KeyError):
+        for_each_in_threads(fail, range(400), WORTH_THREADS)
+    assert len(done) < 200
+
+
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 @pytest.mark.parametrize("make", [np.asarray, csr_matrix])
 def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
@@ -373,6 +390,31 @@ def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
     counters[numba_epoch.STOP] = 1
     threads[0].join(10)
     assert not threads[0].is_alive()
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_long_epochs_are_cut_between_minibatches(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100, batch_size=100, solver="nadam")
+    whole = clone(model).fit(X, y)
+    calls, steps_made = [], numba_training.steps_made
+    monkeypatch.setattr(numba_training, "steps_made", lambda *args: calls.append(steps_made(*args)))
+    monkeypatch.setattr(numba_training, "MOST_AT_ONCE", 250 * 1100)
+    cut = clone(model).fit(X, y)
+    assert len(calls) == 3 * 3
+    assert_array_equal(cut.coefs_[0], whole.coefs_[0])
+    assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-14)
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sparse_samples_are_not_copied(monkeypatch):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100)
+    memories, make = [], numba_training._memory
+    monkeypatch.setattr(numba_training, "_memory", lambda *args: memories.append(make(*args)) or memories[-1])
+    for samples in (csr_matrix(X), X):
+        model.fit(samples, y)
+    assert [memory.a.size for memory in memories] == [250 * 100, 250 * (100 + 8)]
 
 
 @needs_numba

@@ -409,10 +409,11 @@ def _begin_next(part, team):
 
     After looking for it for a while the thread sleeps between looks, the longer the longer it has waited already.
     """
-    looked, rest = 0, max(team.millisecond // 20, 1)
+    looked, rest, begun = 0, max(team.millisecond // 20, 1), BEGUN + part * LINE
     while read(team.counters, STOP) == 0:
         phase = read(team.counters, PHASE)
-        if replace(team.counters, BEGUN + part * LINE, phase - 1, phase):
+        # To replace a number takes its cache line from the other threads, even if it is not replaced.
+        if read(team.counters, begun) < phase and replace(team.counters, begun, phase - 1, phase):
             return True
         if looked < team.patience:
             looked += 1

@@ -42,7 +42,7 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
 from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS, for_each_in_threads
+from sknn_scratch.threads import MIN_SHARE, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS, for_each_in_threads
 
 __all__ = ["CHUNK_SIZE", "Network", "count_parameters", "layer_views", "pass_forward", "predict_raw"]
 
@@ -51,8 +51,6 @@ CHUNK_SIZE = 2**17
 # Work of a step, in multiplications of the forward pass, up to which plain compiled loops beat calls of NumPy. A loop
 # costs as much as three, a transcendental function as ten.
 SMALL_STEP = 2**14
-# Rows of a minibatch for each thread, below which its matrix products become inefficient.
-MIN_SHARE = 32
 
 
 def count_parameters(layer_units: Sequence[int]) -> int:

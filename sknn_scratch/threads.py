@@ -18,6 +18,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 __all__ = [
+    "MIN_SHARE",
     "SINGLE_THREADED_ANYWAY",
     "SMALL",
     "WORTH_HELP",
@@ -34,8 +35,8 @@ SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**23
 # The compiled engine's threads pay from here on, as they are called once for a whole fit.
 WORTH_HELP = 2**17
-# With more threads than this a minibatch would be cut into slices too thin.
-MOST_HELPED = 4
+# With more threads, or fewer rows of a minibatch for each, its products would become inefficient.
+MOST_HELPED, MIN_SHARE = 4, 32
 # Predictions wake other threads from here on, ten milliseconds of work. Until then, measured on two cores, the system
 # has often not moved a thread that has been woken to another core.
 WORTH_THREADS = 2**28

@@ -30,7 +30,7 @@ from sknn_scratch.threads import (
 )
 
 try:
-    from sknn_scratch.engines import numba_epoch, numba_training
+    from sknn_scratch.engines import numba_epoch, numba_team, numba_training
 except ImportError:
     numba_training = None
 
@@ -326,9 +326,9 @@ def test_threads_of_compiled_epochs_take_part_and_end(monkeypatch):
     (team,) = teams
     n_phases = 20 * 3 * 2
     assert team.n_parts == 2
-    assert team.counters[numba_epoch.PHASE] == n_phases
-    assert team.counters[numba_epoch.DONE] == 2 * n_phases
-    assert team.counters[numba_epoch.STOP] == 1
+    assert team.counters[numba_team.PHASE] == n_phases
+    assert team.counters[numba_team.DONE] == 2 * n_phases
+    assert team.counters[numba_team.STOP] == 1
 
 
 @needs_numba
@@ -373,21 +373,21 @@ def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
     monkeypatch.setattr(numba_training, "_team", lambda *args: teams.append(make(*args)) or teams[-1])
     monkeypatch.setattr(numba_training, "_start", threads.extend)
     model.fit(X, y)
-    counters, begun = teams[0].counters, numba_epoch.BEGUN
-    done, phase = counters[numba_epoch.DONE], counters[numba_epoch.PHASE]
-    counters[numba_epoch.STOP] = 0
+    counters, begun = teams[0].counters, numba_team.BEGUN
+    done, phase = counters[numba_team.DONE], counters[numba_team.PHASE]
+    counters[numba_team.STOP] = 0
     threads[0].start()
     time.sleep(0.05)
-    assert counters[numba_epoch.DONE] == done
-    counters[numba_epoch.PHASE] = phase + 1
+    assert counters[numba_team.DONE] == done
+    counters[numba_team.PHASE] = phase + 1
     for _ in range(1000):
         time.sleep(0.01)
-        if counters[numba_epoch.DONE] > done:
+        if counters[numba_team.DONE] > done:
             break
     time.sleep(0.05)
-    assert counters[numba_epoch.DONE] == done + 1
-    assert counters[begun : begun + 2 * numba_epoch.LINE : numba_epoch.LINE].tolist() == [phase, phase + 1]
-    counters[numba_epoch.STOP] = 1
+    assert counters[numba_team.DONE] == done + 1
+    assert counters[begun : begun + 2 * numba_team.LINE : numba_team.LINE].tolist() == [phase, phase + 1]
+    counters[numba_team.STOP] = 1
     threads[0].join(10)
     assert not threads[0].is_alive()
 
@@ -420,7 +420,7 @@ def test_sparse_samples_are_not_copied(monkeypatch):
 @needs_numba
 def test_the_leader_goes_on_alone_after_long_waits():
     team, learn = numba_training._team(2, np.dtype(float), 10**6), numba_epoch._learn.py_func
-    left, following = numba_epoch.LEFT_ALONE, numba_epoch.NEXT_ALONE
+    left, following = numba_team.LEFT_ALONE, numba_team.NEXT_ALONE
 
     def phases_alone():
         learn(True, team)

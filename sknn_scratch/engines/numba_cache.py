@@ -21,7 +21,7 @@ from numba.core.caching import FunctionCache
 from numba.core.registry import cpu_target
 
 from sknn_scratch.engines import numba_epoch, numba_small_epoch, numba_steps
-from sknn_scratch.engines.numba_epoch import Layers, Memory, Objective, Rule, Team
+from sknn_scratch.engines.numba_team import Layers, Memory, Objective, Rule, Team
 
 __all__ = ["compiled", "is_compiled", "is_plain"]
 

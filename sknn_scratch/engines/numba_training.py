@@ -28,29 +28,17 @@ from sknn_scratch.engines.numba_codes import (
     steps_made,
     two_vectors,
 )
-from sknn_scratch.engines.numba_epoch import (
-    ALONE,
-    LINE,
-    NEXT_ALONE,
-    STOP,
-    Layers,
-    Memory,
-    Objective,
-    Rule,
-    Team,
-    follow,
-    lead,
-)
+from sknn_scratch.engines.numba_epoch import ALONE, follow, lead
 from sknn_scratch.engines.numba_losses import LINK
 from sknn_scratch.engines.numba_small_epoch import train_small_epoch
+from sknn_scratch.engines.numba_team import LINE, NEXT_ALONE, STOP, Layers, Memory, Objective, Rule, Team
 from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.threads import MIN_SHARE
 
 __all__ = ["epoch_function", "is_ready"]
 
 Epoch = Callable[[NDArray | None, float], float]
 
-# Rows of a minibatch for each thread, below which its matrix products become inefficient.
-MIN_SHARE = 32
 # Multiplications after which the compiled code returns, a twentieth of a second or so, for Ctrl-C to be heard.
 MOST_AT_ONCE = 2**29
 # How often a thread looks for news, a twentieth of a microsecond each time, until it counts as a long wait: longer than

@@ -24,6 +24,8 @@ LOSS, LINK, MULTICLASS, WIDTH = range(4)
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 _helper = njit(error_model="numpy")
+# For functions that are called in one place: compiled with what they stand in, not also by themselves.
+_inlined = njit(error_model="numpy", inline="always")
 
 
 @_helper
@@ -273,13 +275,13 @@ def turn_into_delta(heads, settings, y, z, p, relative_weight):
     for h in range(heads.shape[0]):
         last = first + heads[h, WIDTH]
         # One head has all of y, also if that has fewer columns than the raw output.
-        of_head = y[first:last], z[first:last], p[first:last]
-        mean += _delta_of_head(heads[h], settings[h], *of_head, relative_weight)
+        own_y, own_z, own_p = y[first:last], z[first:last], p[first:last]
+        mean += _delta_of_head(heads[h], settings[h], own_y, own_z, own_p, relative_weight)
         first = last
     return mean
 
 
-@_helper
+@_inlined
 def _delta_of_head(head, settings, y, z, p, relative_weight):
     code, link, multiclass, parameter = head[LOSS], head[LINK], head[MULTICLASS] == 1, settings[0]
     _finish_link(link, settings, z, p)

@@ -356,6 +356,17 @@ def test_what_a_subclass_says_counts():
     assert_allclose(gradient, 4 * (raw - y) ** 3)
     assert_allclose(Half(0.1).value(y, raw), 0.5 * ((raw - y) ** 2).sum(axis=1))
     assert_allclose(Half(0.1).derivative(y, raw), raw - y)
+
+    class Doubled(LogLoss):
+        def value(self, y, raw_output):
+            return 2 * super().value(y, raw_output)
+
+        def derivative(self, y, raw_output):
+            return 2 * super().derivative(y, raw_output)
+
+    y = (y > 0).astype(float)
+    assert_allclose(Doubled().losses_and_gradient(y, raw, gradient), 2 * LogLoss().value(y, raw))
+    assert_allclose(gradient, 2 * LogLoss().derivative(y, raw))
     with pytest.raises(TypeError, match="OneOnly must define value and derivative, or losses_and_gradient"):
         type("OneOnly", (SquaredError,), {"value": FourthPower.value})
 

@@ -40,6 +40,7 @@ class Loss(BaseEstimator):
         super().__init_subclass__(**kwargs)
         own = vars(cls).keys()
         if "losses_and_gradient" in own:
+            cls._in_one = cls.losses_and_gradient  # type: ignore[method-assign]
             # What a subclass says takes the place of all that its base class says about the same.
             for name in {"value", "derivative"} - own:
                 setattr(cls, name, getattr(Loss, name))
@@ -69,13 +70,17 @@ class Loss(BaseEstimator):
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         """Return the loss of each sample, of shape (n_samples,)."""
-        return self.losses_and_gradient(y, raw_output.copy(), np.empty_like(raw_output))
+        return self._in_one(y, raw_output.copy(), np.empty_like(raw_output))
 
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         """Return the derivative of each sample's loss, of shape (n_samples, n_outputs)."""
         gradient = np.empty_like(raw_output)
-        self.losses_and_gradient(y, raw_output.copy(), gradient)
+        self._in_one(y, raw_output.copy(), gradient)
         return gradient
+
+    def _in_one(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+        """``losses_and_gradient`` of the nearest class that writes it, for ``super().value`` in classes below it."""
+        raise NotImplementedError
 
     def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         """Compute the loss of each sample and its derivative with respect to the sample's raw output.

@@ -148,9 +148,16 @@ def test_bench_scaling_and_search(tmp_path):
     assert (tmp_path / "bench_scaling.png").stat().st_size > 1000
     runs = [
         json.loads(run(BENCHMARKS / "bench_search.py", "--child", library, "breast cancer", 2, cwd=tmp_path))
-        for library in ("ours", "scikit-learn")
+        for library in ("numpy", "scikit-learn")
     ]
     assert runs[0]["scores"] == pytest.approx(runs[1]["scores"])
+
+
+def test_bench_step(tmp_path):
+    printed = run(BENCHMARKS / "bench_step.py", "--quick", "--rounds", 1, "--output", tmp_path, cwd=tmp_path)
+    assert "| output delta |" in printed
+    assert "| **all**, NumPy |" in (tmp_path / "RESULTS.md").read_text()
+    assert (tmp_path / "bench_step.png").stat().st_size > 1000
 
 
 def test_bench_predict(tmp_path):

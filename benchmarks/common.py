@@ -113,10 +113,15 @@ def draw_bars(names: list[str], groups: dict[str, list[float | None]], title: st
         bars = ax.barh(positions + (k - (len(groups) - 1) / 2) * height, numbers, height, label=group)
         ax.bar_label(bars, ["" if np.isnan(n) else f"{n:.3g}" for n in numbers], padding=2, fontsize=8)
     ax.axvline(1, color="black", linewidth=0.8)
-    ax.set(xscale="log", xlabel=label, title=title, yticks=positions, yticklabels=names)
+    known = [value for values in groups.values() for value in values if value is not None]
+    ax.set(xlabel=label, title=title, yticks=positions, yticklabels=names)
+    if max(known) > 4 * min(known):
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("")
     ax.invert_yaxis()
     ax.margins(x=0.12)
-    ax.legend()
+    figure.legend(loc="outside lower center", ncols=len(groups))
     figure.savefig(path, dpi=150)
     print(f"The picture is in {path}.")
 

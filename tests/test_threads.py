@@ -30,7 +30,7 @@ from sknn_scratch.threads import (
 )
 
 try:
-    from sknn_scratch.engines import numba_epoch, numba_team, numba_training
+    from sknn_scratch.engines import c_functions, numba_epoch, numba_team, numba_training
 except ImportError:
     numba_training = None
 
@@ -523,6 +523,24 @@ def test_a_program_that_ends():
     """It does not wait for training in a daemon, and what it does last may still train and predict."""
     done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "(60000,) 10\n"), done.stderr
+
+
+@needs_numba
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_single_steps_where_the_loops_of_ufuncs_are_not_found(monkeypatch):
+    with pytest.raises(NotImplementedError, match="lays out a ufunc in another way: <ufunc 'add'>"):
+        c_functions.ufunc_loop(np.add, np.dtype(float))
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=30)
+    expected = clone(model).fit(X, y)
+    steps, step = [], Network.step
+
+    def fail(ufunc, dtype):
+        raise NotImplementedError
+
+    monkeypatch.setattr(numba_training, "_loop", fail)
+    monkeypatch.setattr(Network, "step", lambda *args: steps.append(1) or step(*args))
+    assert_allclose(model.fit(X, y).coefs_[0], expected.coefs_[0], rtol=1e-9)
+    assert len(steps) == 9
 
 
 @needs_numba

@@ -32,9 +32,15 @@ def ufunc_loop(ufunc: np.ufunc, dtype: np.dtype) -> tuple[int, int]:
     The loop is a C function ``void(char **args, npy_intp *dimensions, npy_intp *steps, void *data)``.
     """
     inside = _UFunc.from_address(id(ufunc))
-    if (inside.nin, inside.nout, inside.nargs, inside.ntypes) != (1, 1, 2, len(ufunc.types)):
+    types = f"{dtype.char}->{dtype.char}"
+    if (inside.nin, inside.nout, inside.nargs, inside.ntypes) != (
+        1,
+        1,
+        2,
+        len(ufunc.types),
+    ) or types not in ufunc.types:
         raise NotImplementedError(f"this version of NumPy lays out a ufunc in another way: {ufunc!r}")
-    i = ufunc.types.index(f"{dtype.char}->{dtype.char}")
+    i = ufunc.types.index(types)
     return inside.functions[i] or 0, (inside.data[i] or 0) if inside.data else 0
 
 

@@ -85,7 +85,11 @@ def epoch_function(
     weights = np.empty(0) if sample_weight is None else np.require(sample_weight, np.float64, ["C", "W"])
     if dense and network.is_small(batch_size):
         return nullcontext(_small_epoch(network, objective, rule, optimizer, X, y, weights, batch_size))
-    return _shared_epoch(network, objective, rule, optimizer, X, y, weights, batch_size)
+    try:
+        layers = _layers(network, objective.heads[0, LINK], X, batch_size)
+    except NotImplementedError:  # this version of NumPy keeps the loops of its ufuncs in another way
+        return nullcontext()
+    return _shared_epoch(network, objective, rule, optimizer, X, y, weights, batch_size, layers)
 
 
 def _is_known(network: Any) -> bool:
@@ -135,10 +139,10 @@ def _shared_epoch(
     y: NDArray,
     weights: NDArray,
     batch_size: int,
+    layers: Layers,
 ) -> Iterator[Epoch]:
     """Share the steps of an epoch between this thread and as many others as the network may have."""
     dtype = network.parameters.dtype
-    layers = _layers(network, objective.heads[0, LINK], X, batch_size)
     memory = _memory(network, optimizer, layers, batch_size, y.shape[1])
     n_parts = max(1, min(1 + network.helpers[1], batch_size // MIN_SHARE))
     team = _team(n_parts, dtype, batch_size * network.n_weights)

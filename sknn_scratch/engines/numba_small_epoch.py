@@ -77,7 +77,7 @@ def _link_function(link, p):
 
 
 @_helper
-def limit_norm(g, max_norm):
+def _limit_norm(g, max_norm):
     """Shorten the gradient to ``max_norm`` if it is longer."""
     norm = math.sqrt(sum_of_squares(g))
     if norm > max_norm:
@@ -87,7 +87,7 @@ def limit_norm(g, max_norm):
 
 
 @_helper
-def layout(units, batch_size):
+def _layout(units, batch_size):
     """Return where each layer's part starts in the flat arrays of ``a``, of ``z``, and of the weights and biases.
 
     Where the last of them ends comes at the end.
@@ -220,7 +220,7 @@ def train_small_epoch(
     length 0 and 0 mean none.
     """
     n_layers, n_outputs = units.size - 1, units[-1]
-    a_at, z_at, w_at = layout(units, batch_size)
+    a_at, z_at, w_at = _layout(units, batch_size)
     n_weights = w_at[n_layers]
     a, z = np.empty(a_at[-1], w.dtype), np.empty(z_at[-1], w.dtype)
     delta, below = np.empty(z.size, w.dtype), np.empty(z.size, w.dtype)
@@ -246,7 +246,7 @@ def train_small_epoch(
             of_biases[1][:] = 0
         value += penalise(of_weights[0], of_weights[1], alpha * l1_ratio / total, alpha * (1 - l1_ratio) / total)
         if max_norm > 0:
-            limit_norm(g, max_norm)
+            _limit_norm(g, max_norm)
         c, product = coefficients(optimizer, (h0, h1, h2), t, product, rate)
         t += 1
         move(optimizer, c, rate * weight_decay, *of_weights)

@@ -52,7 +52,8 @@ WORTH_STARTING = 2**25
 def is_ready(network: Any, batch_size: int) -> bool:
     """Return whether the largest functions that training needs are compiled, in this process or on disk."""
     functions: list[Callable[..., Any]] = [lead, follow]
-    if network.noise is not None or not _is_known(network):
+    loss = describe_loss(network.loss, network.layer_units[-1])
+    if network.noise is not None or loss is None or not _knows_activations(network):
         functions = [numba_steps.losses_and_delta]
     elif network.is_small(batch_size):
         functions = [train_small_epoch]
@@ -76,7 +77,7 @@ def epoch_function(
     """
     dense = isinstance(X, np.ndarray)
     loss, update = describe_loss(network.loss, network.layer_units[-1]), describe_optimizer(optimizer)
-    if loss is None or update is None or not _is_known(network) or network.noise is not None:
+    if loss is None or update is None or not _knows_activations(network) or network.noise is not None:
         return nullcontext()
     if not (dense or is_plain(X)):
         return nullcontext()
@@ -92,9 +93,8 @@ def epoch_function(
     return _shared_epoch(network, objective, rule, optimizer, X, y, weights, batch_size, layers)
 
 
-def _is_known(network: Any) -> bool:
-    activations_known = all(type(activation) in ACTIVATION_CODES for activation in network.activations)
-    return activations_known and describe_loss(network.loss, network.layer_units[-1]) is not None
+def _knows_activations(network: Any) -> bool:
+    return all(type(activation) in ACTIVATION_CODES for activation in network.activations)
 
 
 def _codes(network: Any) -> tuple[NDArray, NDArray]:

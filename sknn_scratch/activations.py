@@ -1,12 +1,9 @@
 """Hidden-layer activation functions: ``a = f(z)`` and ``f'(z)``, one small class each.
 
-A new activation is one class below and one line in ``ACTIVATIONS``; the gradient tests find it there. Those that are
-computed in every step of most networks work in place; the others say their formulas and leave that to the base class.
+A new activation is one class below and one line in ``ACTIVATIONS``; the engines, ONNX and the tests find it there.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,65 +34,40 @@ __all__ = [
 class Activation(BaseEstimator):
     """An elementwise function ``f`` between two layers.
 
-    An activation of your own is a subclass with two formulas in NumPy, ``value(z)`` and ``derivative(z)``. Where speed
-    matters, write ``apply`` and ``multiply_derivative``, which work in place, instead: either pair follows from the
-    other. ``z`` is an array of shape (n_samples, width).
+    An activation of your own is a subclass with two formulas in NumPy, ``value(z)`` and ``derivative(z)``, where ``z``
+    is an array of shape (n_samples, width). They are computed by NumPy or, where they consist of NumPy's elementwise
+    functions, compiled. A class whose derivative follows from ``a = f(z)`` alone writes ``derivative_from_output(a)``
+    instead; then ``a`` takes the place of ``z`` and a layer needs half the memory.
 
     Attributes
     ----------
-    needs_input : bool
-        Whether ``f'`` is computed from the layer's input ``z``. A class whose derivative follows from the output
-        ``a = f(z)`` alone sets it to False, and then ``a`` overwrites ``z``.
     glorot_factor : float
         ``factor`` of the default initialisation, uniform in ``+-sqrt(factor / (fan_in + fan_out))``.
     """
 
-    needs_input = True
     glorot_factor = 6.0
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        own = vars(cls).keys()
-        if "derivative" in own and not {"multiply_derivative", "needs_input"} & own:
-            cls.needs_input = True
-        for formula, in_place in (("value", "apply"), ("derivative", "multiply_derivative")):
-            # What a subclass says takes the place of what its base class says about the same.
-            if formula in own and in_place not in own:
-                setattr(cls, in_place, getattr(Activation, in_place))
-            elif in_place in own and formula not in own:
-                setattr(cls, formula, getattr(Activation, formula))
-            if all(getattr(cls, name) is getattr(Activation, name) for name in (formula, in_place)):
-                raise TypeError(f"{cls.__name__} must define {formula}(z) or {in_place}, got neither.")
 
     def value(self, z: NDArray) -> NDArray:
         """Return ``f(z)``."""
-        a = np.empty_like(z)
-        self.apply(z, a)
-        return a
+        raise TypeError(f"{type(self).__name__} must define value(z).")
 
     def derivative(self, z: NDArray) -> NDArray:
         """Return ``f'(z)``."""
-        slope = np.ones_like(z)
-        self.multiply_derivative(slope, z, self.value(z))
-        return slope
+        return self.derivative_from_output(self.value(z))
 
-    def apply(self, z: NDArray, out: NDArray) -> None:
-        """Write ``f(z)`` into ``out``, which may be ``z`` itself."""
-        out[...] = self.value(z)
+    def derivative_from_output(self, a: NDArray) -> NDArray:
+        """Return ``f'(z)``, given ``a = f(z)``."""
+        raise TypeError(f"{type(self).__name__} must define derivative(z) or derivative_from_output(a).")
 
-    def multiply_derivative(self, delta: NDArray, z: NDArray, a: NDArray) -> None:
-        """Multiply ``delta`` by ``f'(z)`` in place.
-
-        Parameters
-        ----------
-        delta : ndarray of shape (n_samples, width)
-            Derivative of the loss with respect to ``a``; becomes the derivative with respect to ``z``.
-        z : ndarray of shape (n_samples, width)
-            Input of the activation; unless ``needs_input``, it may have been overwritten with ``a``.
-        a : ndarray of shape (n_samples, width)
-            Output of the activation. It is not needed again and may be used as scratch space.
-        """
-        np.multiply(delta, self.derivative(z), out=delta)
+    @property
+    def needs_input(self) -> bool:
+        """Whether the derivative is computed from ``z``: so it is if the nearest class says ``derivative``."""
+        for cls in type(self).__mro__:
+            if "derivative_from_output" in vars(cls):
+                return cls is Activation
+            if "derivative" in vars(cls):
+                return True
+        return True
 
 
 # scikit-learn's -------------------------------------------------------------------------------------------------------
@@ -104,61 +76,43 @@ class Activation(BaseEstimator):
 class Identity(Activation):
     """``f(z) = z``: a linear layer, ``f'(z) = 1``."""
 
-    needs_input = False
+    def value(self, z: NDArray) -> NDArray:
+        return z
 
-    def apply(self, z: NDArray, out: NDArray) -> None:
-        if out is not z:
-            out[...] = z
-
-    def multiply_derivative(self, delta: NDArray, z: NDArray, a: NDArray) -> None:
-        pass
+    def derivative_from_output(self, a: NDArray) -> NDArray:
+        return np.ones_like(a)
 
 
 class Logistic(Activation):
     """The logistic sigmoid ``f(z) = 1 / (1 + exp(-z))``, ``f'(z) = a (1 - a)``."""
 
-    needs_input = False
     glorot_factor = 2.0
 
-    def apply(self, z: NDArray, out: NDArray) -> None:
-        # exp overflows to inf for z below -709 (float64), and 1 / (1 + inf) is the right limit, 0.
-        np.negative(z, out=out)
-        np.exp(out, out=out)
-        np.add(out, 1, out=out)
-        np.reciprocal(out, out=out)
+    def value(self, z: NDArray) -> NDArray:
+        return 1 / (1 + np.exp(-z))
 
-    def multiply_derivative(self, delta: NDArray, z: NDArray, a: NDArray) -> None:
-        np.multiply(delta, a, out=delta)
-        np.subtract(1, a, out=a)
-        np.multiply(delta, a, out=delta)
+    def derivative_from_output(self, a: NDArray) -> NDArray:
+        return a * (1 - a)
 
 
 class Tanh(Activation):
     """The hyperbolic tangent ``f(z) = tanh(z)``, ``f'(z) = 1 - a**2``."""
 
-    needs_input = False
+    def value(self, z: NDArray) -> NDArray:
+        return np.tanh(z)
 
-    def apply(self, z: NDArray, out: NDArray) -> None:
-        np.tanh(z, out=out)
-
-    def multiply_derivative(self, delta: NDArray, z: NDArray, a: NDArray) -> None:
-        np.multiply(a, a, out=a)
-        np.subtract(1, a, out=a)
-        np.multiply(delta, a, out=delta)
+    def derivative_from_output(self, a: NDArray) -> NDArray:
+        return 1 - a * a
 
 
 class ReLU(Activation):
     """The rectified linear unit ``f(z) = max(0, z)``; ``f'(z)`` is 1 where ``z > 0``, else 0 (also at the kink)."""
 
-    needs_input = False
+    def value(self, z: NDArray) -> NDArray:
+        return np.maximum(z, 0)
 
-    def apply(self, z: NDArray, out: NDArray) -> None:
-        # A row of zeros keeps the comparison vectorised; against the scalar 0 it takes twice as long.
-        np.maximum(z, np.zeros(z.shape[1], dtype=z.dtype), out=out)
-
-    def multiply_derivative(self, delta: NDArray, z: NDArray, a: NDArray) -> None:
-        a[...] = (a > 0).view(np.int8)  # bytes become floats faster than booleans do
-        np.multiply(delta, a, out=delta)
+    def derivative_from_output(self, a: NDArray) -> NDArray:
+        return (a > 0).astype(a.dtype)
 
 
 # Relatives of the ReLU ------------------------------------------------------------------------------------------------

@@ -25,23 +25,23 @@ __all__ = [
 
 
 class Link(BaseEstimator):
-    """The function from raw output ``z`` to prediction ``p``.
+    """The function from raw output ``z`` to prediction ``p``, both of shape (n_samples, n_outputs).
 
     ``name`` is what the fitted estimator shows as ``out_activation_``.
     """
 
     name = ""
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        """Write ``p`` into ``out``, which may be ``raw_output`` itself."""
+    def inverse(self, raw_output: NDArray) -> NDArray:
+        """Return ``p``."""
         raise NotImplementedError
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
         """Return ``log(p)``, computed from the raw output so that it stays finite where ``p`` rounds to 0."""
         raise NotImplementedError
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        """Turn ``gradient``, the derivative with respect to ``p``, into the one with respect to ``z``, in place."""
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
+        """Return the derivative with respect to ``z``, given ``gradient``, the one with respect to ``p``."""
         raise NotImplementedError
 
 
@@ -50,12 +50,11 @@ class IdentityLink(Link):
 
     name = "identity"
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        if out is not raw_output:
-            out[...] = raw_output
+    def inverse(self, raw_output: NDArray) -> NDArray:
+        return raw_output
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        pass
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
+        return gradient
 
 
 class ExpLink(Link):
@@ -63,34 +62,29 @@ class ExpLink(Link):
 
     name = "exp"
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        np.exp(raw_output, out=out)
+    def inverse(self, raw_output: NDArray) -> NDArray:
+        return np.exp(raw_output)
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
         return raw_output.copy()
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        np.multiply(gradient, prediction, out=gradient)
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
+        return gradient * prediction
 
 
 class LogisticLink(Link):
-    """``p_k = 1 / (1 + exp(-z_k))``: an independent probability per column, ``dp/dz = p (1 - p)``.
-
-    scipy's function is quick for the few columns of an output. For those of a hidden layer, which are many, the
-    activation of this name takes a third of its time.
-    """
+    """``p_k = 1 / (1 + exp(-z_k))``: an independent probability per column, ``dp/dz = p (1 - p)``."""
 
     name = "logistic"
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        expit(raw_output, out=out)
+    def inverse(self, raw_output: NDArray) -> NDArray:
+        return expit(raw_output)
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
         return log_expit(raw_output)
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        np.multiply(gradient, prediction, out=gradient)
-        np.multiply(gradient, 1 - prediction, out=gradient)
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
+        return gradient * prediction * (1 - prediction)
 
 
 class SoftmaxLink(Link):
@@ -101,24 +95,15 @@ class SoftmaxLink(Link):
 
     name = "softmax"
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        if not raw_output.flags.f_contiguous:
-            # Reductions over the few columns are several times as fast in Fortran order.
-            fortran = np.array(raw_output, order="F")
-            self.inverse(fortran, out=fortran)
-            out[...] = fortran
-            return
-        np.subtract(raw_output, np.maximum.reduce(raw_output, axis=1, keepdims=True), out=out)
-        np.exp(out, out=out)
-        np.divide(out, np.add.reduce(out, axis=1, keepdims=True), out=out)
+    def inverse(self, raw_output: NDArray) -> NDArray:
+        exponentials = np.exp(raw_output - raw_output.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
         return log_softmax(raw_output, axis=1)
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        inner = np.einsum("ij,ij->i", gradient, prediction)
-        np.subtract(gradient, inner[:, np.newaxis], out=gradient)
-        np.multiply(gradient, prediction, out=gradient)
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
+        return prediction * (gradient - (gradient * prediction).sum(axis=1, keepdims=True))
 
 
 class TanhLink(Link):
@@ -126,11 +111,11 @@ class TanhLink(Link):
 
     name = "tanh"
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        np.tanh(raw_output, out=out)
+    def inverse(self, raw_output: NDArray) -> NDArray:
+        return np.tanh(raw_output)
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        np.multiply(gradient, 1 - prediction * prediction, out=gradient)
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
+        return gradient * (1 - prediction * prediction)
 
 
 class IncreasingLink(Link):
@@ -150,28 +135,30 @@ class IncreasingLink(Link):
     def __init__(self, n_columns: int):
         self.n_columns = n_columns
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        groups = raw_output.reshape(len(raw_output), -1, self.n_columns)
+    def inverse(self, raw_output: NDArray) -> NDArray:
+        groups = self._groups(raw_output)
         steps = np.concatenate([groups[..., :1], np.logaddexp(0, groups[..., 1:])], axis=2)
-        out[...] = np.cumsum(steps, axis=2).reshape(out.shape)
+        return np.cumsum(steps, axis=2).reshape(raw_output.shape)
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        p = prediction.reshape(len(prediction), -1, self.n_columns)
-        self.pull_back(gradient, -np.expm1(p[..., :-1] - p[..., 1:]))
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
+        p = self._groups(prediction)
+        return self.pull_back_by_slopes(gradient, -np.expm1(p[..., :-1] - p[..., 1:]))
 
     def slopes(self, raw_output: NDArray) -> NDArray:
         """Return the derivative of each step from one column of a group to the next, of shape (n_samples, -1, n - 1).
 
         From the raw output it is exact; differences of large predictions have few digits.
         """
-        return expit(raw_output.reshape(len(raw_output), -1, self.n_columns)[..., 1:])
+        return expit(self._groups(raw_output)[..., 1:])
 
-    def pull_back(self, gradient: NDArray, slopes: NDArray) -> None:
-        """Turn ``gradient``, the derivative with respect to ``p``, into the one with respect to ``z``, in place."""
-        of_p = gradient.reshape(len(gradient), -1, self.n_columns)
-        of_z = np.cumsum(of_p[..., ::-1], axis=2)[..., ::-1]
+    def pull_back_by_slopes(self, gradient: NDArray, slopes: NDArray) -> NDArray:
+        """Return the derivative with respect to ``z``, given the one with respect to ``p`` and ``slopes``."""
+        of_z = np.cumsum(self._groups(gradient)[..., ::-1], axis=2)[..., ::-1].copy()
         of_z[..., 1:] *= slopes
-        gradient[...] = of_z.reshape(gradient.shape)
+        return of_z.reshape(gradient.shape)
+
+    def _groups(self, columns: NDArray) -> NDArray:
+        return columns.reshape(len(columns), -1, self.n_columns)
 
 
 class GaussianLink(Link):
@@ -190,16 +177,13 @@ class GaussianLink(Link):
     def __init__(self, min_std: float):
         self.min_std = min_std
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
+    def inverse(self, raw_output: NDArray) -> NDArray:
         half = raw_output.shape[1] // 2
-        if out is not raw_output:
-            out[:, :half] = raw_output[:, :half]
-        np.exp(raw_output[:, half:], out=out[:, half:])
-        np.add(out[:, half:], self.min_std, out=out[:, half:])
+        return np.hstack([raw_output[:, :half], np.exp(raw_output[:, half:]) + self.min_std])
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
         half = gradient.shape[1] // 2
-        np.multiply(gradient[:, half:], prediction[:, half:] - self.min_std, out=gradient[:, half:])
+        return np.hstack([gradient[:, :half], gradient[:, half:] * (prediction[:, half:] - self.min_std)])
 
 
 class HeadsLink(Link):
@@ -221,16 +205,14 @@ class HeadsLink(Link):
         """Their names, each once."""
         return ", ".join(dict.fromkeys(link.name for link in self.links))
 
-    def inverse(self, raw_output: NDArray, out: NDArray) -> None:
-        for link, z, p in self._heads(raw_output, out):
-            link.inverse(z, out=p)
+    def inverse(self, raw_output: NDArray) -> NDArray:
+        return np.hstack([link.inverse(z) for link, z in self._heads(raw_output)])
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
         return np.hstack([link.log_inverse(z) for link, z in self._heads(raw_output)])
 
-    def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
-        for link, g, p in self._heads(gradient, prediction):
-            link.multiply_derivative(g, p)
+    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
+        return np.hstack([link.pull_back(g, p) for link, g, p in self._heads(gradient, prediction)])
 
     def _heads(self, *arrays: NDArray) -> Iterator[Any]:
         stops = np.cumsum(self.widths)[:-1]

@@ -1,30 +1,46 @@
-"""Update rules of the stochastic solvers, on the flat parameter vector.
+"""Update rules of the stochastic solvers.
 
-In the formulas ``w`` is the parameter vector, ``g`` its gradient, ``r`` the learning rate of the current epoch.
-``scal(c, x)`` is BLAS's ``x *= c`` and ``axpy(x, y, a=c)`` its ``y += c * x``, in one pass and in place.
+In the formulas ``w`` is a parameter, ``g`` the derivative of the objective with respect to it, ``r`` the learning rate of
+the step. A rule consists of two formulas: the coefficients of a step, which are numbers, and how one parameter moves.
 
 A new optimiser is one class below and one line in ``OPTIMIZERS``.
 """
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from sknn_scratch.blas import BLOCK_SIZE, in_blocks, scal_and_axpy
-
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Nadam", "Optimizer", "RMSprop"]
+
+# Parameters are moved in blocks of so many, which stay in the cache for all passes over them.
+BLOCK_SIZE = 8192
 
 
 class Optimizer(BaseEstimator):
     """A rule that moves the parameters against their gradient.
 
-    What training changes, and a copy has to take over to carry on, is in the vectors named by ``vector_names``, each as
-    long as the parameter vector, and in ``n_updates``.
+    An optimiser of your own is a subclass with ``vector_names`` and the formula ``move``; where a step needs numbers
+    that change from step to step, with ``coefficients``, too.
+
+    Attributes
+    ----------
+    vector_names : tuple of str
+        What is kept for each parameter from step to step, such as a velocity. It begins with 0.
+    decay_rate : float
+        Before a step the weights, not the biases, are multiplied by ``1 - r * decay_rate``.
+    n_updates : int
+        Steps made so far.
+    state : ndarray of shape (n_vectors, n_parameters)
+        The vectors, which are attributes by their names as well.
     """
 
     vector_names: tuple[str, ...] = ()
+    decay_rate = 0.0
 
     def start(self, n_parameters: int, dtype: np.dtype, n_weights: int | None = None) -> None:
         """Make a fresh state for a parameter vector of this length and dtype.
@@ -33,23 +49,80 @@ class Optimizer(BaseEstimator):
         """
         self.n_updates = 0
         self.n_weights = n_parameters if n_weights is None else n_weights
-        for name in self.vector_names:
-            setattr(self, name, np.zeros(n_parameters, dtype=dtype))
+        self.state = np.zeros((len(self.vector_names), n_parameters), dtype=dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).vector_names and "state" in vars(self):
+            return self.state[type(self).vector_names.index(name)]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def vectors(self) -> list[NDArray]:
         """The vectors of the state."""
-        return [getattr(self, name) for name in self.vector_names]
+        return list(self.state)
 
     def resume(self, previous: Optimizer) -> None:
         """Take over a copy of the state of ``previous``, an optimiser of the same class."""
         self.n_updates = previous.n_updates
-        for mine, other in zip(self.vectors, previous.vectors, strict=True):
-            mine[...] = other
+        self.state[...] = previous.state
+
+    def coefficients(self, t: NDArray, r: NDArray) -> tuple[NDArray, ...]:
+        """Return what ``move`` is given after the vectors: by default the learning rate.
+
+        Parameters
+        ----------
+        t : ndarray of shape (n_steps,)
+            Numbers of the steps, of which the first ever made is 1.
+        r : ndarray of shape (n_steps,)
+            Their learning rates.
+
+        Returns
+        -------
+        coefficients : tuple of ndarray of shape (n_steps,)
+        """
+        return (r,)
+
+    def move(self, w: NDArray, g: NDArray, *vectors_and_coefficients: Any) -> Any:
+        """Return ``w`` after a step and the new values of the vectors, as a tuple if there are any.
+
+        Parameters
+        ----------
+        w, g : ndarray of shape (n,)
+            Parameters and their gradient.
+        *vectors_and_coefficients : ndarray of shape (n,), then float
+            The vectors in the order of ``vector_names``, and the coefficients of the step.
+        """
+        raise TypeError(f"{type(self).__name__} must define move(w, g, ...).")
+
+    @property
+    def n_coefficients(self) -> int:
+        """How many coefficients a step has."""
+        twin = copy.copy(self)  # as a rule may keep what it was asked last
+        return len(twin.coefficients(np.ones(1), np.ones(1)))
+
+    def next_coefficients(self, learning_rates: NDArray) -> NDArray:
+        """Return the coefficients of the next steps, of shape (n_steps, n_coefficients), which are then counted."""
+        t = np.arange(self.n_updates + 1, self.n_updates + 1 + len(learning_rates), dtype=np.float64)
+        self.n_updates += len(learning_rates)
+        return np.column_stack(self.coefficients(t, learning_rates))
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
         """Change ``parameters`` in place by one step."""
-        raise NotImplementedError
+        coefficients = self.next_coefficients(np.array([learning_rate]))[0]
+        self.apply(parameters, gradient, learning_rate, [float(c) for c in coefficients])
+
+    def apply(self, parameters: NDArray, gradient: NDArray, learning_rate: float, coefficients: list[float]) -> None:
+        """Change ``parameters`` in place by a step with these coefficients."""
+        if self.decay_rate:
+            parameters[: self.n_weights] *= 1 - learning_rate * self.decay_rate
+        for start in range(0, parameters.size, BLOCK_SIZE):
+            block = slice(start, start + BLOCK_SIZE)
+            vectors = self.state[:, block]
+            moved = self.move(parameters[block], gradient[block], *vectors, *coefficients)
+            if len(vectors):
+                parameters[block], vectors[...] = moved[0], moved[1:]
+            else:
+                parameters[block] = moved
 
 
 class SGD(Optimizer):
@@ -74,23 +147,14 @@ class SGD(Optimizer):
     """
 
     vector_names = ("velocity",)
-    velocity: NDArray
 
     def __init__(self, momentum: float = 0.9, nesterovs_momentum: bool = True):
         self.momentum = momentum
         self.nesterovs_momentum = nesterovs_momentum
 
-    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        (scal, axpy), momentum = scal_and_axpy(parameters.dtype), self.momentum
-        self.n_updates += 1
-        for w, g, velocity in in_blocks(parameters, gradient, self.velocity):
-            scal(momentum, velocity)
-            axpy(g, velocity, a=-learning_rate)
-            if self.nesterovs_momentum:
-                axpy(velocity, w, a=momentum)
-                axpy(g, w, a=-learning_rate)
-            else:
-                np.add(w, velocity, out=w)
+    def move(self, w: NDArray, g: NDArray, velocity: NDArray, r: float) -> tuple[NDArray, ...]:
+        velocity = self.momentum * velocity - r * g
+        return w + (self.momentum * velocity - r * g if self.nesterovs_momentum else velocity), velocity
 
 
 class Adam(Optimizer):
@@ -116,33 +180,21 @@ class Adam(Optimizer):
     """
 
     vector_names = ("first_moment", "second_moment")
-    first_moment: NDArray
-    second_moment: NDArray
 
     def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        _, axpy = scal_and_axpy(parameters.dtype)
-        self.n_updates += 1
-        rate = learning_rate * (1 - self.beta_2**self.n_updates) ** 0.5 / (1 - self.beta_1**self.n_updates)
-        scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
-        for w, g, m, v in in_blocks(parameters, gradient, self.first_moment, self.second_moment):
-            step = scratch[: w.size]
-            self._move_moments(g, m, v, step)
-            _divide_by_root(m, v, self.epsilon, step)
-            axpy(step, w, a=-rate)
+    def coefficients(self, t: NDArray, r: NDArray) -> tuple[NDArray, ...]:
+        return (r * np.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t),)
 
-    def _move_moments(self, g: NDArray, m: NDArray, v: NDArray, scratch: NDArray) -> None:
-        """Update both moments of a block."""
-        scal, axpy = scal_and_axpy(g.dtype)
-        scal(self.beta_1, m)
-        axpy(g, m, a=1 - self.beta_1)
-        scal(self.beta_2, v)
-        np.multiply(g, g, out=scratch)
-        axpy(scratch, v, a=1 - self.beta_2)
+    def move(self, w: NDArray, g: NDArray, m: NDArray, v: NDArray, rate: float) -> tuple[NDArray, ...]:
+        m, v = self._moments(g, m, v)
+        return w - rate * (m / (np.sqrt(v) + self.epsilon)), m, v
+
+    def _moments(self, g: NDArray, m: NDArray, v: NDArray) -> tuple[NDArray, NDArray]:
+        return self.beta_1 * m + (1 - self.beta_1) * g, self.beta_2 * v + (1 - self.beta_2) * (g * g)
 
 
 class AdamW(Adam):
@@ -167,11 +219,10 @@ class AdamW(Adam):
         super().__init__(beta_1, beta_2, epsilon)
         self.weight_decay = weight_decay
 
-    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        scal, _ = scal_and_axpy(parameters.dtype)
-        for (w,) in in_blocks(parameters[: self.n_weights]):
-            scal(1 - learning_rate * self.weight_decay, w)
-        super().update(parameters, gradient, learning_rate)
+    @property
+    def decay_rate(self) -> float:  # type: ignore[override]
+        """``weight_decay``."""
+        return self.weight_decay
 
 
 class Nadam(Adam):
@@ -197,37 +248,29 @@ class Nadam(Adam):
     Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016.
     """
 
-    def _momentum(self, t: int) -> float:
-        return self.beta_1 * (1 - 0.5 * 0.96 ** (0.004 * t))
-
     def start(self, n_parameters: int, dtype: np.dtype, n_weights: int | None = None) -> None:
         super().start(n_parameters, dtype, n_weights)
         self.momentum_product = 1.0
 
     def resume(self, previous: Optimizer) -> None:
         super().resume(previous)
-        assert isinstance(previous, Nadam)
         self.momentum_product = previous.momentum_product
 
-    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        scal, axpy = scal_and_axpy(parameters.dtype)
-        self.n_updates += 1
-        now, following = self._momentum(self.n_updates), self._momentum(self.n_updates + 1)
-        self.momentum_product *= now
-        of_moment = following / (1 - self.momentum_product * following)
-        of_gradient = (1 - now) / (1 - self.momentum_product)
-        scale = (1 - self.beta_2**self.n_updates) ** -0.5
-        scratch = np.empty(2 * min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
-        for w, g, m, v in in_blocks(parameters, gradient, self.first_moment, self.second_moment):
-            root, ahead = scratch[: w.size], scratch[w.size : 2 * w.size]
-            self._move_moments(g, m, v, root)
-            np.sqrt(v, out=root)
-            scal(scale, root)
-            np.add(root, self.epsilon, out=root)
-            np.multiply(m, of_moment, out=ahead)
-            axpy(g, ahead, a=of_gradient)
-            np.divide(ahead, root, out=ahead)
-            axpy(ahead, w, a=-learning_rate)
+    def coefficients(self, t: NDArray, r: NDArray) -> tuple[NDArray, ...]:
+        now, following = (self.beta_1 * (1 - 0.5 * 0.96 ** (0.004 * step)) for step in (t, t + 1))
+        product = self.momentum_product * np.cumprod(now)
+        self.momentum_product = float(product[-1]) if len(product) else self.momentum_product
+        return (
+            r * following / (1 - product * following),
+            r * (1 - now) / (1 - product),
+            1 / np.sqrt(1 - self.beta_2**t),
+        )
+
+    def move(  # type: ignore[override]
+        self, w: NDArray, g: NDArray, m: NDArray, v: NDArray, of_moment: float, of_gradient: float, scale: float
+    ) -> tuple[NDArray, ...]:
+        m, v = self._moments(g, m, v)
+        return w - (of_moment * m + of_gradient * g) / (scale * np.sqrt(v) + self.epsilon), m, v
 
 
 class RMSprop(Optimizer):
@@ -251,23 +294,14 @@ class RMSprop(Optimizer):
     """
 
     vector_names = ("mean_square",)
-    mean_square: NDArray
 
     def __init__(self, rho: float = 0.9, epsilon: float = 1e-8):
         self.rho = rho
         self.epsilon = epsilon
 
-    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        scal, axpy = scal_and_axpy(parameters.dtype)
-        self.n_updates += 1
-        scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
-        for w, g, v in in_blocks(parameters, gradient, self.mean_square):
-            step = scratch[: w.size]
-            scal(self.rho, v)
-            np.multiply(g, g, out=step)
-            axpy(step, v, a=1 - self.rho)
-            _divide_by_root(g, v, self.epsilon, step)
-            axpy(step, w, a=-learning_rate)
+    def move(self, w: NDArray, g: NDArray, mean_square: NDArray, r: float) -> tuple[NDArray, ...]:
+        mean_square = self.rho * mean_square + (1 - self.rho) * (g * g)
+        return w - r * (g / (np.sqrt(mean_square) + self.epsilon)), mean_square
 
 
 class Adagrad(Optimizer):
@@ -290,28 +324,13 @@ class Adagrad(Optimizer):
     """
 
     vector_names = ("sum_of_squares",)
-    sum_of_squares: NDArray
 
     def __init__(self, epsilon: float = 1e-8):
         self.epsilon = epsilon
 
-    def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-        _, axpy = scal_and_axpy(parameters.dtype)
-        self.n_updates += 1
-        scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
-        for w, g, v in in_blocks(parameters, gradient, self.sum_of_squares):
-            step = scratch[: w.size]
-            np.multiply(g, g, out=step)
-            np.add(v, step, out=v)
-            _divide_by_root(g, v, self.epsilon, step)
-            axpy(step, w, a=-learning_rate)
-
-
-def _divide_by_root(numerator: NDArray, square: NDArray, epsilon: float, out: NDArray) -> None:
-    """``out = numerator / (sqrt(square) + epsilon)``."""
-    np.sqrt(square, out=out)
-    np.add(out, epsilon, out=out)
-    np.divide(numerator, out, out=out)
+    def move(self, w: NDArray, g: NDArray, sum_of_squares: NDArray, r: float) -> tuple[NDArray, ...]:
+        sum_of_squares = sum_of_squares + g * g
+        return w - r * (g / (np.sqrt(sum_of_squares) + self.epsilon)), sum_of_squares
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -6,7 +6,6 @@ import math
 from numbers import Real
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
@@ -19,7 +18,8 @@ class Loss(BaseEstimator):
     """A loss per sample; averaging over a minibatch, with or without weights, is left to the engine.
 
     A loss of your own is a subclass with two formulas in NumPy, ``value(y, raw_output)`` and ``derivative(y,
-    raw_output)``, and a ``link``. Where the two share work, write ``losses_and_gradient`` instead.
+    raw_output)``, and a ``link``. They are computed by NumPy or, where they consist of NumPy's elementwise functions and
+    of sums, maxima and minima over the columns, compiled.
 
     Attributes
     ----------
@@ -35,20 +35,6 @@ class Loss(BaseEstimator):
     link: Link = IdentityLink()
     averages_outputs = False
     gives_probabilities = False
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        own = vars(cls).keys()
-        if "losses_and_gradient" in own:
-            cls._in_one = cls.losses_and_gradient  # type: ignore[method-assign]
-            # What a subclass says takes the place of all that its base class says about the same.
-            for name in {"value", "derivative"} - own:
-                setattr(cls, name, getattr(Loss, name))
-        elif {"value", "derivative"} & own:
-            cls.losses_and_gradient = Loss.losses_and_gradient  # type: ignore[method-assign]
-        in_one = cls.losses_and_gradient is not Loss.losses_and_gradient
-        if not in_one and (cls.value is Loss.value or cls.derivative is Loss.derivative):
-            raise TypeError(f"{cls.__name__} must define value and derivative, or losses_and_gradient.")
 
     def start(self, multiclass: bool = False) -> None:
         """Check the loss's parameters, and prepare for targets of this kind."""
@@ -69,38 +55,24 @@ class Loss(BaseEstimator):
         return None
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
-        """Return the loss of each sample, of shape (n_samples,)."""
-        return self._in_one(y, raw_output.copy(), np.empty_like(raw_output))
-
-    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
-        """Return the derivative of each sample's loss, of shape (n_samples, n_outputs)."""
-        gradient = np.empty_like(raw_output)
-        self._in_one(y, raw_output.copy(), gradient)
-        return gradient
-
-    def _in_one(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        """``losses_and_gradient`` of the nearest class that writes it, for ``super().value`` in classes below it."""
-        raise NotImplementedError
-
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        """Compute the loss of each sample and its derivative with respect to the sample's raw output.
+        """Return the loss of each sample.
 
         Parameters
         ----------
         y : ndarray of shape (n_samples, n_targets)
             Targets; one column of 0 and 1 per class (one column in all for two classes) in classification.
         raw_output : ndarray of shape (n_samples, n_outputs)
-            Output of the last layer, ``n_raw_outputs(n_targets)`` columns. It is not needed again and may be used as
-            scratch space.
-        gradient : ndarray of shape (n_samples, n_outputs)
-            Filled with the derivatives.
+            Output of the last layer, ``n_raw_outputs(n_targets)`` columns.
 
         Returns
         -------
         losses : ndarray of shape (n_samples,)
         """
-        gradient[...] = self.derivative(y, raw_output)
-        return self.value(y, raw_output)
+        raise TypeError(f"{type(self).__name__} must define value(y, raw_output).")
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        """Return the derivative of each sample's loss, of the shape of ``raw_output`` and with respect to it."""
+        raise TypeError(f"{type(self).__name__} must define derivative(y, raw_output).")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         """Raise ValueError unless a condition on a parameter holds."""
@@ -117,4 +89,4 @@ def is_number(value: Any) -> bool:
 
 def half_squares(difference: NDArray) -> NDArray:
     """Return ``sum_k difference_k**2 / 2`` of each row."""
-    return 0.5 * np.add.reduce(difference * difference, axis=1)
+    return 0.5 * (difference * difference).sum(axis=1)

@@ -30,9 +30,6 @@ class _ProbabilityLoss(Loss):
         self.multiclass = multiclass
         self.link = SoftmaxLink() if multiclass else LogisticLink()
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        raise NotImplementedError
-
 
 class _MarginLoss(Loss):
     """A loss on how clearly the true class wins, which gives no probabilities.
@@ -46,31 +43,35 @@ class _MarginLoss(Loss):
     def start(self, multiclass: bool = False) -> None:
         self.multiclass = multiclass
 
-    def _of_margin(self, margin: NDArray) -> tuple[NDArray, NDArray]:
-        """Return value and derivative of the loss as a function of the margin."""
+    def of_margin(self, margin: NDArray) -> NDArray:
+        """Return the loss as a function of the margin."""
         raise NotImplementedError
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+    def slope(self, margin: NDArray) -> NDArray:
+        """Return the derivative of ``of_margin``."""
+        raise NotImplementedError
+
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        if self.multiclass:
+            return self.of_margin(self._margin(y, raw_output)).sum(axis=1)
+        return self.of_margin((2 * y - 1) * raw_output).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         if not self.multiclass:
             sign = 2 * y - 1
-            losses, slope = self._of_margin(sign * raw_output)
-            np.multiply(slope, sign, out=gradient)
-            return losses.sum(axis=1)
-        rows, truth = np.arange(len(y)), y.argmax(axis=1)
-        true_output = raw_output[rows, truth]
-        raw_output[rows, truth] = -np.inf
-        rival = raw_output.argmax(axis=1)
-        losses, slope = self._of_margin(true_output - raw_output[rows, rival])
-        gradient[...] = 0
-        gradient[rows, truth] = slope
-        gradient[rows, rival] = -slope
-        return losses
+            return self.slope(sign * raw_output) * sign
+        rival = ((y < 0.5) & (raw_output == self._rival(y, raw_output))).astype(raw_output.dtype)
+        # Of rivals that are equally good each takes a share.
+        return self.slope(self._margin(y, raw_output)) * (y - rival / rival.sum(axis=1, keepdims=True))
 
+    @staticmethod
+    def _rival(y: NDArray, raw_output: NDArray) -> NDArray:
+        """Return the largest output of a class that is not the true one, of shape (n_samples, 1)."""
+        return np.where(y > 0.5, -np.inf, raw_output).max(axis=1, keepdims=True)
 
-# Smallest and largest probability with which a loss is reported, as arrays: cheaper for NumPy than numbers.
-_CLIPPED = {
-    np.dtype(t): (np.array(np.finfo(t).eps, t), np.array(1 - np.finfo(t).eps, t)) for t in (np.float32, np.float64)
-}
+    def _margin(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        true_output = np.where(y > 0.5, raw_output, 0).sum(axis=1, keepdims=True)
+        return true_output - self._rival(y, raw_output)
 
 
 class LogLoss(_ProbabilityLoss):
@@ -100,35 +101,22 @@ class LogLoss(_ProbabilityLoss):
         smoothing = self.label_smoothing
         self._require("label_smoothing", is_number(smoothing) and 0 <= smoothing < 1, "a number in [0, 1)")
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        self.link.inverse(raw_output, out=gradient)
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        p, eps = self.link.inverse(raw_output), np.finfo(raw_output.dtype).eps
         if self.label_smoothing:
-            n_classes = y.shape[1] if self.multiclass else 2
-            y = (1 - self.label_smoothing) * y + self.label_smoothing / n_classes
-            losses = self._cross_entropy(y, gradient)
-        else:
-            losses = self._negative_log_of_truth(y, gradient)
-        np.subtract(gradient, y, out=gradient)
-        return losses
-
-    def _negative_log_of_truth(self, y: NDArray, probability: NDArray) -> NDArray:
-        """Return the losses for targets of 0 and 1, with one logarithm for each."""
+            y, p = self._smoothed(y), np.clip(p, eps, 1 - eps)
+            return -(y * np.log(p) + (0 if self.multiclass else (1 - y) * np.log(1 - p))).sum(axis=1)
         if self.multiclass:
-            p_true = np.add.reduce(probability * y, axis=1)
-        else:
-            # 1 - p has few digits near p = 1, but it is what scikit-learn reports, and by which it stops.
-            p_true = np.where(y > 0.5, probability, 1 - probability)
-        smallest, largest = _CLIPPED[probability.dtype]
-        np.maximum(p_true, smallest, out=p_true)
-        np.minimum(p_true, largest, out=p_true)
-        log_likelihood = np.log(p_true, out=p_true)
-        return -log_likelihood if self.multiclass else -np.add.reduce(log_likelihood, axis=1)
+            return -np.log(np.clip((p * y).sum(axis=1), eps, 1 - eps))
+        # 1 - p has few digits near p = 1, but it is what scikit-learn reports, and by which it stops.
+        return -np.log(np.clip(np.where(y > 0.5, p, 1 - p), eps, 1 - eps)).sum(axis=1)
 
-    def _cross_entropy(self, y: NDArray, probability: NDArray) -> NDArray:
-        """Return the losses for any targets between 0 and 1."""
-        p = np.clip(probability, *_CLIPPED[probability.dtype])
-        terms = y * np.log(p) if self.multiclass else y * np.log(p) + (1 - y) * np.log(1 - p)
-        return -terms.sum(axis=1)
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return self.link.inverse(raw_output) - (self._smoothed(y) if self.label_smoothing else y)
+
+    def _smoothed(self, y: NDArray) -> NDArray:
+        n_classes = y.shape[1] if self.multiclass else 2
+        return (1 - self.label_smoothing) * y + self.label_smoothing / n_classes
 
 
 class FocalLoss(_ProbabilityLoss):
@@ -154,24 +142,29 @@ class FocalLoss(_ProbabilityLoss):
         super().start(multiclass)
         self._require("gamma", is_number(self.gamma) and self.gamma >= 0, "a number of at least 0")
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        tiny, gamma = np.finfo(gradient.dtype).tiny, self.gamma
-        self.link.inverse(raw_output, out=gradient)
-        if self.multiclass:
-            p_true = np.add.reduce(gradient * y, axis=1, keepdims=True)
-            p_other = np.add.reduce(gradient * (1 - y), axis=1, keepdims=True)
-        else:
-            sign = 2 * y - 1
-            p_true, p_other = expit(sign * raw_output), expit(-sign * raw_output)
-        log_p, p_other = np.log(np.maximum(p_true, tiny)), np.maximum(p_other, tiny)
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        log_p, p_other = self._log_of_truth_and_others(y, raw_output)
+        return -(p_other**self.gamma * log_p).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        log_p, p_other = self._log_of_truth_and_others(y, raw_output)
+        gamma, p_true = self.gamma, np.exp(log_p)
         # dC/dp_true times p_true; dp_true/dz is p_true (y - p) with softmax, and p_true p_other sign without.
         slope = gamma * p_true * p_other ** (gamma - 1) * log_p - p_other**gamma
         if self.multiclass:
-            np.subtract(y, gradient, out=gradient)
-            np.multiply(gradient, slope, out=gradient)
+            return (y - self.link.inverse(raw_output)) * slope
+        return (2 * y - 1) * p_other * slope
+
+    def _log_of_truth_and_others(self, y: NDArray, raw_output: NDArray) -> tuple[NDArray, NDArray]:
+        """Return ``log(p_true)`` and ``1 - p_true``, of one column if only one of several classes is true."""
+        tiny = np.finfo(raw_output.dtype).tiny
+        if self.multiclass:
+            p = self.link.inverse(raw_output)
+            p_true, p_other = ((p * part).sum(axis=1, keepdims=True) for part in (y, 1 - y))
         else:
-            np.multiply(sign * p_other, slope, out=gradient)
-        return np.add.reduce(-(p_other**gamma) * log_p, axis=1)
+            margin = (2 * y - 1) * raw_output
+            p_true, p_other = expit(margin), expit(-margin)
+        return np.log(np.maximum(p_true, tiny)), np.maximum(p_other, tiny)
 
 
 class BrierLoss(_ProbabilityLoss):
@@ -185,13 +178,12 @@ class BrierLoss(_ProbabilityLoss):
     Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950.
     """
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        link = self.link
-        link.inverse(raw_output, out=raw_output)
-        np.subtract(raw_output, y, out=gradient)
-        losses = half_squares(gradient)
-        link.multiply_derivative(gradient, raw_output)
-        return losses
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return half_squares(self.link.inverse(raw_output) - y)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        p = self.link.inverse(raw_output)
+        return self.link.pull_back(p - y, p)
 
 
 class Hinge(_MarginLoss):
@@ -205,17 +197,21 @@ class Hinge(_MarginLoss):
     Machine Learning Research 2, 2001.
     """
 
-    def _of_margin(self, margin: NDArray) -> tuple[NDArray, NDArray]:
-        lacking = np.maximum(1 - margin, 0)
-        return lacking, -np.sign(lacking)
+    def of_margin(self, margin: NDArray) -> NDArray:
+        return np.maximum(1 - margin, 0)
+
+    def slope(self, margin: NDArray) -> NDArray:
+        return -(margin < 1).astype(margin.dtype)
 
 
 class SquaredHinge(_MarginLoss):
     """``max(0, 1 - m)**2`` of the margins ``m``, derivative ``-2 max(0, 1 - m)``: see Hinge."""
 
-    def _of_margin(self, margin: NDArray) -> tuple[NDArray, NDArray]:
-        lacking = np.maximum(1 - margin, 0)
-        return lacking**2, -2 * lacking
+    def of_margin(self, margin: NDArray) -> NDArray:
+        return np.maximum(1 - margin, 0) ** 2
+
+    def slope(self, margin: NDArray) -> NDArray:
+        return -2 * np.maximum(1 - margin, 0)
 
 
 CLASSIFIER_LOSSES: dict[str, type[Loss]] = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +31,13 @@ class Heads(Loss):
         self.link = HeadsLink([loss.link for loss in losses], widths)
         self.gives_probabilities = losses[0].gives_probabilities
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return np.add.reduce([loss.value(*columns) for loss, *columns in self._heads(y, raw_output)], axis=0)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return np.hstack([loss.derivative(*columns) for loss, *columns in self._heads(y, raw_output)])
+
+    def _heads(self, *arrays: NDArray) -> Iterator[Any]:
+        """Go through the losses, each with its own columns of the arrays."""
         stops = np.cumsum(self.widths)[:-1]
-        heads = zip(self.losses, *(np.split(array, stops, axis=1) for array in (y, raw_output, gradient)), strict=True)
-        return np.add.reduce([loss.losses_and_gradient(t, z, g) for loss, t, z, g in heads], axis=0)
+        return zip(self.losses, *(np.split(array, stops, axis=1) for array in arrays), strict=True)

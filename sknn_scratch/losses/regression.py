@@ -38,12 +38,12 @@ class SquaredError(Loss):
 
     averages_outputs = True
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        self.link.inverse(raw_output, out=raw_output)
-        np.subtract(raw_output, y, out=gradient)
-        losses = half_squares(gradient) / y.shape[1]
-        self.link.multiply_derivative(gradient, raw_output)
-        return losses
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return half_squares(self.link.inverse(raw_output) - y) / y.shape[1]
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        p = self.link.inverse(raw_output)
+        return self.link.pull_back(p - y, p)
 
 
 class PoissonDeviance(Loss):
@@ -61,11 +61,11 @@ class PoissonDeviance(Loss):
     def check_targets(self, y: NDArray) -> None:
         _require_targets(y, "poisson", positive=False)
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        self.link.inverse(raw_output, out=gradient)
-        losses = np.add.reduce(xlogy(y, y) - y * raw_output - y + gradient, axis=1)
-        np.subtract(gradient, y, out=gradient)
-        return losses
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return (xlogy(y, y) - y * raw_output - y + np.exp(raw_output)).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return np.exp(raw_output) - y
 
 
 class AbsoluteError(Loss):
@@ -167,18 +167,26 @@ class Quantile(Loss):
     def point_prediction(self, prediction: NDArray, n_targets: int) -> NDArray:
         return prediction.reshape(len(prediction), n_targets, -1) if self.several else prediction
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        q = np.array(self.quantiles * y.shape[1], dtype=raw_output.dtype)
-        y = np.repeat(y, len(self.quantiles), axis=1)
-        link = self.link
-        slopes = link.slopes(raw_output) if isinstance(link, IncreasingLink) else None
-        link.inverse(raw_output, out=raw_output)
-        excess = raw_output - y
-        gradient[...] = np.where(excess < 0, -q, 1 - q)
-        losses = np.add.reduce(gradient * excess, axis=1)
-        if isinstance(link, IncreasingLink) and slopes is not None:
-            link.pull_back(gradient, slopes)
-        return losses
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        excess = self.link.inverse(raw_output) - self._for_each_quantile(y)
+        return (self._slope(excess) * excess).sum(axis=1)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        slope = self._slope(self.link.inverse(raw_output) - self._for_each_quantile(y))
+        if not isinstance(self.link, IncreasingLink):
+            return slope
+        return self.link.pull_back_by_slopes(slope, self.link.slopes(raw_output))
+
+    def _slope(self, excess: NDArray) -> NDArray:
+        """Return the derivative with respect to the predictions, given by how much they exceed the target."""
+        if not self.several:
+            (q,) = self.quantiles
+            return np.where(excess < 0, -q, 1 - q).astype(excess.dtype)
+        q = np.tile(self.quantiles, excess.shape[1] // len(self.quantiles)).astype(excess.dtype)
+        return np.where(excess < 0, -q, 1 - q)
+
+    def _for_each_quantile(self, y: NDArray) -> NDArray:
+        return np.repeat(y, len(self.quantiles), axis=1) if self.several else y
 
 
 class GaussianNLL(Loss):
@@ -215,16 +223,21 @@ class GaussianNLL(Loss):
     def standard_deviation(self, prediction: NDArray, n_targets: int) -> NDArray:
         return prediction[:, n_targets:]
 
-    def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
-        n_targets = y.shape[1]
-        self.link.inverse(raw_output, out=raw_output)
-        mean, std = raw_output[:, :n_targets], raw_output[:, n_targets:]
-        standardised = (mean - y) / std
-        gradient[:, :n_targets] = standardised / std
-        gradient[:, n_targets:] = (1 - standardised**2) / std
-        losses = np.add.reduce(np.log(std) + standardised**2 / 2, axis=1) + n_targets * _HALF_LOG_2_PI
-        self.link.multiply_derivative(gradient, raw_output)
+    def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        standardised, std = self._standardised(y, raw_output)
+        losses = (np.log(std) + standardised**2 / 2).sum(axis=1) + y.shape[1] * _HALF_LOG_2_PI
         return losses.astype(raw_output.dtype, copy=False)
+
+    def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        standardised, std = self._standardised(y, raw_output)
+        # The last factor is the derivative of the standard deviation with respect to its raw output.
+        return np.hstack([standardised / std, (1 - standardised**2) / std * (std - self.min_std)])
+
+    def _standardised(self, y: NDArray, raw_output: NDArray) -> tuple[NDArray, NDArray]:
+        """Return ``(m - y) / s`` and ``s``."""
+        prediction, n_targets = self.link.inverse(raw_output), y.shape[1]
+        mean, std = prediction[:, :n_targets], prediction[:, n_targets:]
+        return (mean - y) / std, std
 
 
 class GammaDeviance(Loss):

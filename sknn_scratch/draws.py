@@ -1,0 +1,66 @@
+"""Random draws by counter: what is dropped, and what noise is added, is a function of where and when.
+
+A draw depends on a seed, the number of the step, the layer and the index of a number in it, and on nothing else. So it
+is the same whichever engine computes it, in however many parts and in whichever order, and training that goes on after
+an interruption needs no state of a generator.
+
+References
+----------
+Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (the idea). Steele, Lea and Flood,
+"Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing of 64 bits). Wellons, "Prospecting for hash
+functions", 2018 (the mixing of 32 bits).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["INPUT_NOISE", "bits", "normal"]
+
+# Takes the place of the layer in draws of the noise on the samples.
+INPUT_NOISE = -1
+
+
+def _keys(seed: int, step: int, layer: int) -> tuple[np.uint32, np.uint32]:
+    """Return two keys for a layer in a step."""
+    mask = 2**64 - 1
+    x = (seed + step * 0x9E3779B97F4A7C15 + (layer + 2) * 0xD1B54A32D192ED03) & mask
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    x ^= x >> 31
+    return np.uint32(x & 0xFFFFFFFF), np.uint32(x >> 32)
+
+
+def _mix(x: NDArray) -> NDArray:
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
+
+
+def bits(seed: int, step: int, layer: int, index: NDArray) -> NDArray:
+    """Return 32 random bits for each index.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to ``2**63 - 1``.
+    step : int
+        Number of the step since training began.
+    layer : int
+        0 is the input.
+    index : ndarray of uint32
+
+    Returns
+    -------
+    bits : ndarray of uint32, of the shape of ``index``
+    """
+    first, second = _keys(seed, step, layer)
+    return _mix(_mix(index ^ first) + second)
+
+
+def normal(seed: int, step: int, layer: int, index: NDArray) -> NDArray:
+    """Return draws from the standard normal distribution as float64, by the method of Box and Muller."""
+    u = (bits(seed, step, layer, 2 * index) + 0.5) * 2.0**-32
+    v = bits(seed, step, layer, 2 * index + np.uint32(1)) * 2.0**-32
+    return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)

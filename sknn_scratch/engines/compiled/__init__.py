@@ -1,0 +1,1 @@
+"""The compiled engine: whole epochs in machine code, made by numba from the formulas of the catalogue."""

@@ -1,0 +1,276 @@
+"""A training run of the compiled engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+from numba.extending import get_cython_function_address
+from numpy.typing import NDArray
+
+from sknn_scratch.engines.compiled.components import compile_components
+from sknn_scratch.engines.compiled.epoch import ALONE
+from sknn_scratch.engines.compiled.kernels import compiled_phase, compiled_work
+from sknn_scratch.engines.compiled.rows import pass_rows
+from sknn_scratch.engines.compiled.team import (
+    LINE,
+    NEXT_ALONE,
+    STOP,
+    WORK,
+    Data,
+    Layers,
+    Memory,
+    Objective,
+    Rule,
+    Team,
+)
+from sknn_scratch.engines.compiled.weights import move_parameters
+from sknn_scratch.engines.compiled.waiting import give_way, nap
+from sknn_scratch.job import Job
+
+__all__ = ["CompiledRun"]
+
+# Multiplications after which the compiled code returns, a twentieth of a second or so, for Ctrl-C to be heard.
+MOST_AT_ONCE = 2**29
+# Polls (about 50 ns each) before a wait counts as long: longer than it takes from one epoch to the next, and than a
+# phase, of whose multiplications there are so many to a poll.
+PATIENCE, PER_POLL = 5000, 400
+# The other threads start before the epoch that makes it so many multiplications in all, some milliseconds of work: to
+# call them for less, as a loop over partial_fit would do each time, takes longer than they save.
+WORTH_STARTING = 2**25
+# Multiplications up to which plain loops beat a call of BLAS.
+TINY = 2**12
+
+
+class CompiledRun:
+    """Trains a network in compiled code, shared between threads.
+
+    Parameters
+    ----------
+    job : Job
+    n_parts : int
+        Into how many parts a step is cut; sums are rounded accordingly.
+    """
+
+    def __init__(self, job: Job, n_parts: int):
+        self._job, network = job, job.network
+        self._activations, self._losses, self._rule_kernel = compile_components(job)
+        self._alive: list[Any] = []  # arrays that are passed by address
+        self.gradient: NDArray = np.zeros_like(network.parameters)
+        self._work = compiled_work(network.dtype)
+        self._order = np.arange(job.X.shape[0])
+        layers, memory = self._layers_and_memory()
+        phases = [compiled_phase(function, network.dtype) for function in (pass_rows, move_parameters)]
+        self._alive += phases
+        told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
+        self._told = np.rec.array([(*(phase.address for phase in phases), *told)], dtype=WORK)[0]
+        self._one = network.dtype.type(1)
+        # Daemons, as otherwise a program could not end while a daemon of its own trains.
+        self._followers = [
+            threading.Thread(target=self._work, args=(part, self._told, self._one, 0, 0, 0, 0), daemon=True)
+            for part in range(1, n_parts)
+        ]
+        self._n_multiplications = 0
+
+    def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
+        """Train for an epoch.
+
+        Parameters
+        ----------
+        order : ndarray of int of shape (n_rows,) or None
+            The rows in order; None for all of them as they come.
+        learning_rates : ndarray of shape (n_steps,)
+            Of the minibatches that count.
+
+        Returns
+        -------
+        loss : float
+            Mean of the minibatch losses, each before its update.
+        """
+        optimizer, rule = self._job.optimizer, self._rule_kernel
+        assert optimizer is not None
+        assert rule is not None
+        first, n_steps = optimizer.n_updates + 1, len(learning_rates)
+        self._coefficients[:n_steps, : rule.n_coefficients] = optimizer.next_coefficients(learning_rates)
+        if optimizer.decay_rate:
+            self._shrink[:n_steps] = 1 - learning_rates * optimizer.decay_rate
+        return self._train(order, first)
+
+    def loss_and_gradient(self) -> float:
+        """Return the objective over all samples as one minibatch, and fill ``gradient``."""
+        return self._train(None, 1)
+
+    def close(self) -> None:
+        """End the other threads."""
+        self._counters[STOP] = 1
+        for thread in self._followers:
+            if thread.ident is not None:
+                thread.join()
+        self._followers = []
+
+    def _train(self, order: NDArray | None, first_step: int) -> float:
+        n_rows, batch_size = len(self._order) if order is None else len(order), self._job.batch_size
+        if order is not None:
+            self._order[:n_rows] = order
+        self._n_multiplications += n_rows * self._job.network.n_weights
+        if self._n_multiplications >= WORTH_STARTING:
+            self._start_followers()
+        rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * self._job.network.n_weights))
+        total_loss, n_counted = 0.0, 0
+        for first in range(0, n_rows, rows_at_once):
+            last = min(first + rows_at_once, n_rows)
+            loss, n, n_steps = self._work(0, self._told, self._one, first, last, batch_size, first_step)
+            first_step += n_steps
+            total_loss += loss
+            n_counted += n
+        return total_loss / n_counted
+
+    def _start_followers(self) -> None:
+        """Start those that have not been started, as far as the system lets us: the leader can do without them."""
+        for thread in self._followers:
+            if thread.ident is None:
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return
+
+    # What compiled code is told --------------------------------------------------------------------------------------
+
+    def _address(self, array: Any, dtype: Any = None) -> int:
+        """Return the address of an array, with this dtype if one is given, which is kept alive."""
+        array = array if dtype is None else np.array(array, dtype=dtype)
+        self._alive.append(array)
+        return array.ctypes.data
+
+    def _integers(self, values: Iterable[int]) -> int:
+        return self._address(list(values), np.int64)
+
+    def _settings(self, parameters: Sequence[float]) -> int:
+        return self._address(parameters, np.float64)
+
+    def _data(self) -> Data:
+        X, y, weights = self._job.X, self._job.y, self._job.sample_weight
+        strides = [stride // y.itemsize for stride in y.strides]
+        of_weights = 0 if weights is None else self._address(weights, np.float64)
+        rest = self._address(y), *strides, y.shape[1], of_weights, self._address(self._order)
+        if isinstance(X, np.ndarray):
+            return Data(self._address(X), *(stride // X.itemsize for stride in X.strides), 0, 0, 0, *rest)
+        indices = (np.ascontiguousarray(array, dtype=np.int32) for array in (X.indices, X.indptr))
+        return Data(0, 0, 0, self._address(np.ascontiguousarray(X.data)), *map(self._address, indices), *rest)
+
+    def _layers_and_memory(self) -> tuple[Layers, Memory]:
+        """Return where everything lies in the memory of a minibatch, and that memory."""
+        job, units = self._job, self._job.network.layer_units
+        n_layers, stride, dense = len(units) - 1, job.batch_size, isinstance(job.X, np.ndarray)
+        in_place = [f.in_place for f in self._activations]
+        tiny = [stride * fan_in * width <= TINY for fan_in, width in pairwise(units)]
+        tiny[0] &= dense
+        dropout = [*job.dropout] or [0.0] * n_layers
+        a_sizes = [units[0] if dense else 0, *units[1:-1]]
+        a_at = [stride * at for at in _starts(a_sizes)]
+        # Layers of which some units are dropped stand behind all others.
+        fed_at, end = [], a_at[-1]
+        for l, size in enumerate(a_sizes):
+            separate = l > 0 and dropout[l] > 0
+            fed_at.append(end if separate else a_at[l])
+            end += stride * size * separate
+        z_sizes = [0 if own else width for own, width in zip([*in_place, False], units[1:], strict=True)]
+        z_at, delta_at = ([stride * at for at in _starts(sizes)] for sizes in (z_sizes, units[1:]))
+        layers = Layers(
+            n_layers=n_layers,
+            units=self._integers(units),
+            values=self._integers(f.value.address for f in self._activations),
+            slopes=self._integers(f.slope.address for f in self._activations),
+            settings=self._integers(self._settings(f.settings) for f in self._activations),
+            in_place=self._integers(in_place),
+            tiny=self._integers(tiny),
+            dropout=self._address(dropout, np.float64),
+            a_at=self._integers(a_at),
+            fed_at=self._integers(fed_at),
+            z_at=self._integers(z_at),
+            delta_at=self._integers(delta_at),
+            w_at=self._integers(_starts([array.size for array in job.network.weights + job.network.biases])),
+        )
+        sizes = {
+            "a": end,
+            "z": z_at[-1],
+            "delta": delta_at[-1],
+            "targets": stride * job.y.shape[1],
+            "relative_weight": stride,
+            "scratch": stride * self._n_scratch(),
+        }
+        dtype = self.gradient.dtype
+        memory = Memory(
+            itemsize=dtype.itemsize,
+            stride=stride,
+            w=self._address(job.network.parameters),
+            g=self._address(self.gradient),
+            **{name: self._address(np.empty(size, dtype)) for name, size in sizes.items()},
+        )
+        return layers, memory
+
+    def _n_scratch(self) -> int:
+        """Return how much scratch space a sample takes: for the losses, or for a row of the first layer."""
+        of_losses = [rows + items * head.width for head in self._losses for rows, items in [head.scratch]]
+        return max(*of_losses, *self._job.network.layer_units)
+
+    def _objective(self) -> Objective:
+        job, heads = self._job, self._losses
+        return Objective(
+            n_heads=len(heads),
+            kernels=self._integers(head.kernel.address for head in heads),
+            settings=self._integers(self._settings(head.settings) for head in heads),
+            widths=self._integers(head.width for head in heads),
+            target_widths=self._integers(head.target_width for head in heads),
+            n_scratch=self._n_scratch(),
+            alpha=float(job.alpha),
+            l1_ratio=float(job.l1_ratio),
+            max_norm=float(job.max_grad_norm or 0.0),
+            fit_intercept=bool(job.fit_intercept),
+            input_noise=float(job.input_noise),
+            seed=job.seed,
+        )
+
+    def _make_rule(self) -> Rule:
+        optimizer, compiled = self._job.optimizer, self._rule_kernel
+        n_steps = -(-self._job.X.shape[0] // self._job.batch_size)
+        self._shrink = np.ones(n_steps)
+        if optimizer is None or compiled is None:
+            return Rule(0, 0, self.gradient.size, 0, 0, 0)
+        settings = [0.0] * compiled.n_coefficients + compiled.settings
+        self._coefficients = np.tile(settings, (n_steps, 1))
+        return Rule(
+            kernel=compiled.kernel.address,
+            state=self._address(optimizer.state),
+            n_parameters=self.gradient.size,
+            coefficients=self._address(self._coefficients),
+            n_coefficients=len(settings),
+            shrink=self._address(self._shrink),
+        )
+
+    def _make_team(self, n_parts: int) -> Team:
+        sleep, millisecond = nap()
+        self._counters = np.zeros((3 + n_parts) * LINE, dtype=np.int64)
+        job = np.zeros(LINE, dtype=np.int64)
+        job[NEXT_ALONE] = ALONE
+        name = "sgemm" if self.gradient.dtype == np.float32 else "dgemm"
+        return Team(
+            n_parts=n_parts,
+            patience=PATIENCE + self._job.batch_size * self._job.network.n_weights // PER_POLL,
+            counters=self._address(self._counters),
+            job=self._address(job),
+            numbers=self._address(np.zeros(2 * LINE)),
+            sums=self._address(np.zeros(n_parts * LINE)),
+            gemm=get_cython_function_address("scipy.linalg.cython_blas", name),
+            give_way=give_way(),
+            nap=sleep,
+            millisecond=millisecond,
+        )
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    """Return where things of these sizes begin that come one after the other, and where the last ends."""
+    return [0, *accumulate(sizes)]

@@ -1,0 +1,352 @@
+"""From the graph of a formula to the text of a loop over numbers.
+
+An array of ``n_rows`` rows has row ``r`` from ``r * stride`` on. Parameters are float64; what is computed from numbers
+alone is, too, once before the loop, and then rounded to the dtype of the arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sknn_scratch.expressions import ITEM, NUMBER, Expression, NoGraphError, walk
+
+__all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
+
+# How operations are written; what is named here stands in ``elementary``, in ``math``, or is one of the constants.
+_TEXTS = {
+    "absolute": "abs({0})",
+    "add": "{0} + {1}",
+    "arctan": "math.atan({0})",
+    "bitwise_and": "{0} & {1}",
+    "bitwise_or": "{0} | {1}",
+    "cos": "math.cos({0})",
+    "cosh": "HALF * (exp({0}) + exp(-{0}))",
+    "divide": "{0} / {1}",
+    "equal": "{0} == {1}",
+    "erf": "math.erf({0})",
+    "exp": "exp({0})",
+    "expit": "ONE / (ONE + exp(-{0}))",
+    "expm1": "expm1({0})",
+    "greater": "{0} > {1}",
+    "greater_equal": "{0} >= {1}",
+    "invert": "not {0}",
+    "less": "{0} < {1}",
+    "less_equal": "{0} <= {1}",
+    "log": "log({0})",
+    "log1p": "log1p({0})",
+    "log_expit": "choose({0} < ZERO, {0}, ZERO) - log1p(exp(-abs({0})))",
+    "logaddexp": "choose({0} > {1}, {0}, {1}) + log1p(exp(-abs({0} - {1})))",
+    "logical_and": "{0} & {1}",
+    "logical_not": "not {0}",
+    "logical_or": "{0} | {1}",
+    # A NaN goes through, as in NumPy.
+    "maximum": "choose(({0} < {1}) | ({1} != {1}), {1}, {0})",
+    "minimum": "choose(({0} > {1}) | ({1} != {1}), {1}, {0})",
+    "multiply": "{0} * {1}",
+    "ndtr": "HALF * math.erfc(-{0} * ROOT_HALF)",
+    "negative": "-{0}",
+    "not_equal": "{0} != {1}",
+    "positive": "{0}",
+    "power": "{0} ** {1}",
+    "reciprocal": "ONE / {0}",
+    "sign": "choose({0} > ZERO, ONE, choose({0} < ZERO, -ONE, {0}))",
+    "sin": "math.sin({0})",
+    "sinh": "HALF * (expm1({0}) - expm1(-{0}))",
+    "sqrt": "math.sqrt({0})",
+    "square": "{0} * {0}",
+    "subtract": "{0} - {1}",
+    "tan": "math.tan({0})",
+    "tanh": "tanh({0})",
+    "where": "choose({0}, {1}, {2})",
+    "xlogy": "choose({0} == ZERO, ZERO, {0} * log(choose({0} == ZERO, ONE, {1})))",
+}
+# Of these an operation that is needed in several loops is kept rather than computed again.
+_COSTLY = {"cosh", "erf", "exp", "expit", "expm1", "log", "log1p", "log_expit", "logaddexp", "ndtr", "power", "sinh", "tanh"}  # fmt: skip
+_OVER_COLUMNS = ("sum", "max", "min")
+_WHOLE_POWERS = {2: "{0} * {0}", 3: "{0} * {0} * {0}", -1: "ONE / {0}", -2: "ONE / ({0} * {0})", 0.5: "math.sqrt({0})"}
+
+_HEAD = """\
+import math
+
+import numpy as np
+from numba import types
+
+from sknn_scratch.engines.compiled.elementary import choose, exp, expm1, log, log1p, tanh
+
+real = np.{dtype}
+ZERO, ONE, HALF, ROOT_HALF = real(0), real(1), real(0.5), real(math.sqrt(0.5))
+{constants}
+pointer, numbers, integer = types.CPointer(types.{dtype}), types.CPointer(types.float64), types.int64
+signature = types.{result}({arguments})
+
+
+def kernel({names}):
+"""
+
+
+def _power(node: Expression) -> str:
+    exponent = node.arguments[1]
+    if exponent.operation == "constant":
+        return _WHOLE_POWERS.get(exponent.value, _TEXTS["power"])
+    return _TEXTS["power"]
+
+
+class _Text:
+    """The statements of a kernel, and the names of what they compute."""
+
+    def __init__(self, results: Sequence[Expression]):
+        self.nodes = list(walk(results))
+        self.dtype = results[0].dtype
+        self.index = {id(node): number for number, node in enumerate(self.nodes)}
+        self.constants: list[str] = []
+        self.lines: list[str] = []
+        unknown = {n.operation for n in self.nodes if n.arguments and n.operation not in {*_TEXTS, *_OVER_COLUMNS}}
+        if unknown:
+            raise NoGraphError(f"{', '.join(sorted(unknown))} cannot be compiled")
+
+    def numbers(self, at: str = "p") -> None:
+        """Write what is computed from numbers alone."""
+        for node in self.nodes:
+            if node.kind != NUMBER:
+                continue
+            i = self.index[id(node)]
+            if node.operation == "constant":
+                self.constants.append(f"C{i} = real({self._literal(node.value)})")
+                continue
+            if node.operation == "parameter":
+                text = f"{at}[{node.value}]"
+            elif node.operation == "n_columns":
+                text = "float(n_outputs)"
+            else:
+                names = [self._literal(a.value) if a.operation == "constant" else f"n{self.index[id(a)]}" for a in node.arguments]
+                template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
+                text = template.format(*names).replace("ONE", "1.0").replace("ZERO", "0.0").replace("HALF", "0.5")
+            self.lines.append(f"    n{i} = {text}")
+            if not node.is_truth:
+                self.lines.append(f"    c{i} = real(n{i})")
+
+    @staticmethod
+    def _literal(value: float) -> str:
+        return repr(value) if np.isfinite(value) else f"np.float64('{value}')"
+
+    def name(self, node: Expression) -> str:
+        """Return the name of a node's value."""
+        i = self.index[id(node)]
+        if node.kind == NUMBER:
+            if node.operation == "constant":
+                return f"C{i}"
+            return f"n{i}" if node.is_truth else f"c{i}"
+        return f"t{i}"
+
+    def statement(self, node: Expression) -> str:
+        """Return ``t = ...`` for a node that is not a number."""
+        names = [self.name(argument) for argument in node.arguments]
+        template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
+        return f"{self.name(node)} = {template.format(*names)}"
+
+    def whole(self, result: str, arguments: Sequence[tuple[str, str]]) -> str:
+        """Return the text of the module."""
+        head = _HEAD.format(
+            dtype=self.dtype.name,
+            constants="\n".join(self.constants),
+            result=result,
+            arguments=", ".join(type_ for type_, _ in arguments),
+            names=", ".join(name for _, name in arguments),
+        )
+        return head + "\n".join(self.lines) + "\n"
+
+
+def _elementwise(result: Expression, inputs: dict[str, str], out: str, target: str) -> str:
+    """Return a kernel that computes one array from others.
+
+    Parameters
+    ----------
+    result : Expression
+    inputs : dict
+        From an argument of the formula to the pointer from which it is read.
+    out : str
+        The pointer to which is written.
+    target : str
+        How, such as ``"{out} = {value}"``.
+    """
+    text = _Text([result])
+    text.numbers()
+    pointers = list(dict.fromkeys([*inputs.values(), out]))
+    text.lines += ["    for r in range(n_rows):", "        for i in range(r * stride, r * stride + n_columns):"]
+    for node in text.nodes:
+        if node.operation == "argument":
+            text.lines.append(f"            {text.name(node)} = {inputs[node.value]}[i]")
+        elif node.kind != NUMBER:
+            text.lines.append(f"            {text.statement(node)}")
+    text.lines.append("            " + target.format(out=f"{out}[i]", value=text.name(result)))
+    arguments = [("pointer", name) for name in pointers]
+    arguments += [("integer", name) for name in ("n_rows", "n_columns", "stride")]
+    return text.whole("void", [*arguments, ("numbers", "p")])
+
+
+def value_source(result: Expression, in_place: bool) -> str:
+    """Return ``kernel(z, a, n_rows, n_columns, stride, p)`` for ``a = f(z)``, or without ``z`` in place of ``a``."""
+    return _elementwise(result, {"z": "a" if in_place else "z"}, "a", "{out} = {value}")
+
+
+def slope_source(result: Expression) -> str:
+    """Return ``kernel(z, delta, n_rows, n_columns, stride, p)`` for ``delta *= f'(z)``; ``z`` may stand for ``a``."""
+    return _elementwise(result, {"z": "z"}, "delta", "{out} *= {value}")
+
+
+def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str:
+    """Return ``kernel(w, g, state, n, stride, c)``, which moves ``n`` parameters and their state.
+
+    Vector ``k`` of the state begins at ``k * stride``; ``c`` has the coefficients of the step, then the parameters.
+    """
+    text = _Text(results)
+    text.numbers("c")
+    places = {"w": "w[i]", "g": "g[i]"} | {name: f"state[{k} * stride + i]" for k, name in enumerate(names)}
+    text.lines.append("    for i in range(n):")
+    for node in text.nodes:
+        if node.operation == "argument":
+            text.lines.append(f"        {text.name(node)} = {places[node.value]}")
+        elif node.kind != NUMBER:
+            text.lines.append(f"        {text.statement(node)}")
+    targets = [places["w"], *(places[name] for name in names)]
+    text.lines += [f"        {target} = {text.name(result)}" for target, result in zip(targets, results, strict=True)]
+    arguments = [*(("pointer", name) for name in ("w", "g", "state")), ("integer", "n"), ("integer", "stride")]
+    return text.whole("void", [*arguments, ("numbers", "c")])
+
+
+class _Stages:
+    """In which of several loops over the columns each node of a loss is computed.
+
+    A sum over the columns is known after the loop in which it is added up, and what needs it is computed in a later
+    one.
+    """
+
+    def __init__(self, text: _Text, results: Sequence[Expression]):
+        self.level: dict[int, int] = {}
+        for node in text.nodes:
+            below = max((self.level[id(a)] for a in node.arguments), default=0)
+            self.level[id(node)] = below + (node.operation in _OVER_COLUMNS)
+        self.reductions = [node for node in text.nodes if node.operation in _OVER_COLUMNS]
+        self.last = self.level[id(results[1])]
+        # The items that each loop begins with, and all that these are made of without a sum in between.
+        self.wanted = [[r.arguments[0] for r in self.reductions if self.level[id(r)] == d + 1] for d in range(max(self.level.values()) + 1)]
+        self.wanted[self.last].append(results[1])
+        self.in_loop = [self._items(wanted) for wanted in self.wanted]
+        seen: dict[int, list[int]] = {}
+        for d, nodes in enumerate(self.in_loop):
+            for node in nodes:
+                seen.setdefault(id(node), []).append(d)
+        self.kept = [n for n in text.nodes if n.operation in _COSTLY and len(seen.get(id(n), ())) > 1]
+
+    def _items(self, wanted: Sequence[Expression]) -> list[Expression]:
+        found, stack = {}, list(wanted)
+        while stack:
+            node = stack.pop()
+            if node.kind == ITEM and id(node) not in found:
+                found[id(node)] = node
+                stack.extend(node.arguments)
+        return list(found.values())
+
+
+def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, int]:
+    """Return a kernel that computes a loss and its derivative, and how much scratch space it takes.
+
+    ``kernel(y, z, delta, weight, n, n_outputs, stride, scratch, p)`` fills ``delta`` for ``n`` samples and returns the
+    sum of their losses, both multiplied by ``weight``. Arrays have a row for each output. The scratch space is so many
+    numbers for each sample, and so many for each sample and output.
+    """
+    if value.kind in (NUMBER, ITEM) or derivative.kind != ITEM:
+        raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
+    text = _Text([value, derivative])
+    stages = _Stages(text, [value, derivative])
+    text.numbers()
+    rows = [n for n in text.nodes if n.kind not in (NUMBER, ITEM)]
+    row_at = {id(node): f"scratch[{k} * n + i]" for k, node in enumerate(rows)}
+    item_at = {
+        id(node): f"scratch[({len(rows)} + {m} * n_outputs + k) * n + i]" for m, node in enumerate(stages.kept)
+    }
+    kept_since: set[int] = set()
+    for d, loop in enumerate(stages.in_loop):
+        reductions = [r for r in stages.reductions if stages.level[id(r)] == d + 1]
+        _write_loop(text, d, loop, reductions, row_at, item_at, kept_since, derivative if d == stages.last else None)
+        after = [n for n in rows if stages.level[id(n)] == d + 1 and n.operation not in _OVER_COLUMNS]
+        if d == 0:
+            after = [n for n in rows if stages.level[id(n)] == 0] + after
+        if after:
+            text.lines.append("    for i in range(n):")
+            _write_nodes(text, after, rows, row_at, "        ")
+    text.lines += [
+        "    total = 0.0",
+        "    for i in range(n):",
+        f"        total += float(weight[i]) * {row_at[id(value)]}",
+        "    return total",
+    ]
+    arguments = [*(("pointer", name) for name in ("y", "z", "delta", "weight"))]
+    arguments += [("integer", name) for name in ("n", "n_outputs", "stride")]
+    source = text.whole("float64", [*arguments, ("pointer", "scratch"), ("numbers", "p")])
+    return source, len(rows), len(stages.kept)
+
+
+def _write_nodes(text: _Text, nodes: Sequence[Expression], rows: Sequence[Expression], row_at: Any, indent: str) -> None:
+    """Write what is computed for each sample from sums, and keep it."""
+    done: set[int] = {id(node) for node in nodes}
+    read: set[int] = set()
+    for node in nodes:
+        for argument in node.arguments:
+            if argument.kind != NUMBER and id(argument) not in done | read:
+                text.lines.append(f"{indent}{text.name(argument)} = {row_at[id(argument)]}")
+                read.add(id(argument))
+        text.lines += [f"{indent}{text.statement(node)}", f"{indent}{row_at[id(node)]} = {text.name(node)}"]
+
+
+def _write_loop(
+    text: _Text,
+    depth: int,
+    loop: Sequence[Expression],
+    reductions: Sequence[Expression],
+    row_at: dict[int, str],
+    item_at: dict[int, str],
+    kept_since: set[int],
+    derivative: Expression | None,
+) -> None:
+    """Write one loop over the columns: what it adds up, and in the last the derivative."""
+    if not (reductions or derivative is not None):
+        return
+    starts = {"sum": "ZERO", "max": "real(-np.inf)", "min": "real(np.inf)"}
+    for reduction in reductions:
+        text.lines += ["    for i in range(n):", f"        {row_at[id(reduction)]} = {starts[reduction.operation]}"]
+    text.lines += ["    for k in range(n_outputs):", "        for i in range(n):"]
+    indent, members, read = "            ", {id(node) for node in loop}, set()
+    # A kept node is not computed again, nor what only it needs.
+    needed: set[int] = set()
+    stack = [r.arguments[0] for r in reductions] + ([derivative] if derivative is not None else [])
+    while stack:
+        node = stack.pop()
+        if id(node) not in needed:
+            needed.add(id(node))
+            if id(node) not in kept_since and node.kind == ITEM:
+                stack.extend(node.arguments)
+    for node in text.nodes:
+        if id(node) not in needed or node.kind == NUMBER:
+            continue
+        if node.kind != ITEM:
+            text.lines.append(f"{indent}{text.name(node)} = {row_at[id(node)]}")
+            read.add(id(node))
+        elif id(node) in kept_since:
+            text.lines.append(f"{indent}{text.name(node)} = {item_at[id(node)]}")
+        elif node.operation == "argument":
+            text.lines.append(f"{indent}{text.name(node)} = {node.value}[k * stride + i]")
+        elif id(node) in members:
+            text.lines.append(f"{indent}{text.statement(node)}")
+            if id(node) in item_at:
+                text.lines.append(f"{indent}{item_at[id(node)]} = {text.name(node)}")
+    kept_since.update(identity for identity in item_at if identity in needed)
+    combine = {"sum": "{0} + {1}", "max": _TEXTS["maximum"], "min": _TEXTS["minimum"]}
+    for reduction in reductions:
+        place, item = row_at[id(reduction)], text.name(reduction.arguments[0])
+        text.lines.append(f"{indent}{place} = {combine[reduction.operation].format(place, item)}")
+    if derivative is not None:
+        text.lines.append(f"{indent}delta[k * stride + i] = weight[i] * {text.name(derivative)}")

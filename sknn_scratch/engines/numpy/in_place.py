@@ -1,0 +1,256 @@
+"""The operations of the reference engine, written into arrays that the caller owns.
+
+A component's formula allocates an array for each of its operations. For the few components of most networks that costs
+as much as the arithmetic, so these have a second version here, which the tests compare with the formula. Components are
+looked up by their exact type: a subclass may say something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.blas import daxpy, dscal, saxpy, sscal
+from scipy.special import expit
+
+from sknn_scratch.activations import Activation, Identity, Logistic, ReLU, Tanh
+from sknn_scratch.links import IdentityLink, Link, LogisticLink, SoftmaxLink
+from sknn_scratch.losses import Loss, LogLoss, SquaredError
+from sknn_scratch.optimizers import SGD, Adam, AdamW, Optimizer
+
+__all__ = ["activate", "add_penalty", "affine", "link_inverse", "loss_and_delta", "multiply_slope", "update"]
+
+BLOCK_SIZE = 8192
+
+
+def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
+    """``out = inputs @ weights + biases``; ``inputs`` may be a CSR matrix, ``out`` in C or Fortran order."""
+    if not isinstance(inputs, np.ndarray):
+        out[...] = inputs @ weights
+    elif out.flags.c_contiguous:
+        np.dot(inputs, weights, out=out)
+    else:
+        np.dot(weights.T, inputs.T, out=out.T)
+    np.add(out, biases, out=out)
+
+
+# Activations ----------------------------------------------------------------------------------------------------------
+
+
+def activate(activation: Activation, z: NDArray, out: NDArray) -> NDArray:
+    """``out = f(z)``, which is returned; ``out`` may be ``z`` itself."""
+    in_place = _VALUES.get(type(activation))
+    if in_place is None:
+        out[...] = activation.value(z)
+    else:
+        in_place(z, out)
+    return out
+
+
+def multiply_slope(activation: Activation, delta: NDArray, z: NDArray, a: NDArray, scratch: NDArray | None) -> None:
+    """``delta *= f'(z)``, given ``a = f(z)``; ``scratch``, of the same shape, may be ``a`` if that is used up."""
+    in_place = _SLOPES.get(type(activation))
+    if in_place is not None:
+        in_place(delta, a, np.empty_like(a) if scratch is None else scratch)
+    elif activation.needs_input:
+        np.multiply(delta, activation.derivative(z), out=delta)
+    else:
+        np.multiply(delta, activation.derivative_from_output(a), out=delta)
+
+
+def _identity(z: NDArray, out: NDArray) -> None:
+    if out is not z:
+        out[...] = z
+
+
+def _logistic(z: NDArray, out: NDArray) -> None:
+    # exp overflows to inf for z below -709 (float64), and 1 / (1 + inf) is the right limit, 0.
+    np.negative(z, out=out)
+    np.exp(out, out=out)
+    np.add(out, 1, out=out)
+    np.reciprocal(out, out=out)
+
+
+def _relu(z: NDArray, out: NDArray) -> None:
+    # A row of zeros keeps the comparison vectorised; against the scalar 0 it takes twice as long.
+    np.maximum(z, np.zeros(z.shape[1], dtype=z.dtype), out=out)
+
+
+def _logistic_slope(delta: NDArray, a: NDArray, scratch: NDArray) -> None:
+    np.multiply(delta, a, out=delta)
+    np.subtract(1, a, out=scratch)
+    np.multiply(delta, scratch, out=delta)
+
+
+def _tanh_slope(delta: NDArray, a: NDArray, scratch: NDArray) -> None:
+    np.multiply(a, a, out=scratch)
+    np.subtract(1, scratch, out=scratch)
+    np.multiply(delta, scratch, out=delta)
+
+
+def _relu_slope(delta: NDArray, a: NDArray, scratch: NDArray) -> None:
+    scratch[...] = (a > 0).view(np.int8)  # bytes become floats faster than booleans do
+    np.multiply(delta, scratch, out=delta)
+
+
+_VALUES: dict[type[Activation], Callable[[NDArray, NDArray], Any]] = {
+    Identity: _identity,
+    Logistic: _logistic,
+    ReLU: _relu,
+    Tanh: lambda z, out: np.tanh(z, out=out),
+}
+_SLOPES: dict[type[Activation], Callable[[NDArray, NDArray, NDArray], None]] = {
+    Identity: lambda delta, a, scratch: None,
+    Logistic: _logistic_slope,
+    ReLU: _relu_slope,
+    Tanh: _tanh_slope,
+}
+
+# Links and losses -----------------------------------------------------------------------------------------------------
+
+
+def link_inverse(link: Link, raw_output: NDArray, out: NDArray) -> NDArray:
+    """``out = p``, the prediction, which is returned; ``out`` may be ``raw_output`` itself."""
+    if type(link) is SoftmaxLink:
+        _softmax(raw_output, out)
+    elif type(link) is LogisticLink:
+        expit(raw_output, out=out)
+    elif type(link) is not IdentityLink or out is not raw_output:
+        out[...] = link.inverse(raw_output)
+    return out
+
+
+def _softmax(z: NDArray, out: NDArray) -> None:
+    if not z.flags.f_contiguous:
+        # Reductions over the few columns are several times as fast in Fortran order.
+        fortran = np.array(z, order="F")
+        _softmax(fortran, fortran)
+        out[...] = fortran
+        return
+    np.subtract(z, np.maximum.reduce(z, axis=1, keepdims=True), out=out)
+    np.exp(out, out=out)
+    np.divide(out, np.add.reduce(out, axis=1, keepdims=True), out=out)
+
+
+def loss_and_delta(loss: Loss, y: NDArray, raw_output: NDArray, relative_weight: NDArray, out: NDArray) -> float:
+    """``out`` = derivative of the weighted mean loss with respect to the raw output; returns that mean.
+
+    ``raw_output`` is used up.
+    """
+    if type(loss) is LogLoss and not loss.label_smoothing:
+        link_inverse(loss.link, raw_output, out)
+        losses = _log_losses(loss.multiclass, y, out)
+        np.subtract(out, y, out=out)
+    elif type(loss) is SquaredError and type(loss.link) is IdentityLink:
+        np.subtract(raw_output, y, out=out)
+        losses = np.add.reduce(out * out, axis=1) * (0.5 / y.shape[1])
+    else:
+        losses = loss.value(y, raw_output)
+        out[...] = loss.derivative(y, raw_output)
+    np.multiply(out, relative_weight[:, np.newaxis], out=out)
+    return float(np.dot(losses, relative_weight))
+
+
+# Smallest and largest probability with which a loss is reported, as arrays: cheaper for NumPy than numbers.
+_CLIPPED = {
+    np.dtype(t): (np.array(np.finfo(t).eps, t), np.array(1 - np.finfo(t).eps, t)) for t in (np.float32, np.float64)
+}
+
+
+def _log_losses(multiclass: bool, y: NDArray, probability: NDArray) -> NDArray:
+    """Return the negative log-likelihoods for targets of 0 and 1, with one logarithm for each."""
+    if multiclass:
+        p_true = np.add.reduce(probability * y, axis=1)
+    else:
+        p_true = np.where(y > 0.5, probability, 1 - probability)
+    smallest, largest = _CLIPPED[probability.dtype]
+    np.maximum(p_true, smallest, out=p_true)
+    np.minimum(p_true, largest, out=p_true)
+    log_likelihood = np.log(p_true, out=p_true)
+    return -log_likelihood if multiclass else -np.add.reduce(log_likelihood, axis=1)
+
+
+# Penalty and optimisers -----------------------------------------------------------------------------------------------
+
+
+def _scal_and_axpy(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return two functions of BLAS for contiguous vectors of the dtype, in one pass and in place.
+
+    ``scal(c, x)`` is ``x *= c``, and ``axpy(x, y, a=c)`` is ``y += c * x``.
+    """
+    return (sscal, saxpy) if dtype == np.float32 else (dscal, daxpy)
+
+
+def _in_blocks(*vectors: NDArray) -> Iterable[Sequence[NDArray]]:
+    """Cut vectors of one length into blocks of ``BLOCK_SIZE`` numbers.
+
+    The several passes of an update then find a block in the cache, and no block is long enough for the BLAS of scipy
+    (scal, axpy) to wake a second set of threads beside those of NumPy's (dot).
+    """
+    size = vectors[0].size
+    if size <= BLOCK_SIZE:
+        return [vectors]
+    return ([vector[start : start + BLOCK_SIZE] for vector in vectors] for start in range(0, size, BLOCK_SIZE))
+
+
+def add_penalty(weights: NDArray, strength: float, l1_ratio: float, weight_gradient: NDArray) -> float:
+    """Add the gradient of ``strength * (l1_ratio * sum(|w|) + (1 - l1_ratio) / 2 * sum(w**2))`` and return that value.
+
+    Both arrays are 1-d. The absolute value's derivative at 0 is taken to be 0.
+    """
+    _, axpy = _scal_and_axpy(weights.dtype)
+    absolute, squares = 0.0, 0.0
+    for w, g in _in_blocks(weights, weight_gradient):
+        if l1_ratio < 1:
+            axpy(w, g, a=strength * (1 - l1_ratio))
+            squares += float(np.dot(w, w))
+        if l1_ratio > 0:
+            axpy(np.sign(w), g, a=strength * l1_ratio)
+            absolute += float(np.add.reduce(np.abs(w)))
+    return strength * (l1_ratio * absolute + 0.5 * (1 - l1_ratio) * squares)
+
+
+def update(
+    optimizer: Optimizer, parameters: NDArray, gradient: NDArray, learning_rate: float, coefficients: list[float]
+) -> None:
+    """Make a step of an optimiser with these coefficients, which changes the parameters and its state in place."""
+    if type(optimizer) is SGD:
+        _update_sgd(optimizer, parameters, gradient, learning_rate)
+    elif type(optimizer) in (Adam, AdamW):
+        scal, _ = _scal_and_axpy(parameters.dtype)
+        if optimizer.decay_rate:
+            for (w,) in _in_blocks(parameters[: optimizer.n_weights]):
+                scal(1 - learning_rate * optimizer.decay_rate, w)
+        _update_adam(optimizer, parameters, gradient, *coefficients)
+    else:
+        optimizer.apply(parameters, gradient, learning_rate, coefficients)
+
+
+def _update_sgd(optimizer: SGD, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
+    (scal, axpy), momentum = _scal_and_axpy(parameters.dtype), optimizer.momentum
+    for w, g, velocity in _in_blocks(parameters, gradient, optimizer.state[0]):
+        scal(momentum, velocity)
+        axpy(g, velocity, a=-learning_rate)
+        if optimizer.nesterovs_momentum:
+            axpy(velocity, w, a=momentum)
+            axpy(g, w, a=-learning_rate)
+        else:
+            np.add(w, velocity, out=w)
+
+
+def _update_adam(optimizer: Any, parameters: NDArray, gradient: NDArray, rate: float) -> None:
+    scal, axpy = _scal_and_axpy(parameters.dtype)
+    scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
+    for w, g, m, v in _in_blocks(parameters, gradient, *optimizer.state):
+        step = scratch[: w.size]
+        scal(optimizer.beta_1, m)
+        axpy(g, m, a=1 - optimizer.beta_1)
+        scal(optimizer.beta_2, v)
+        np.multiply(g, g, out=step)
+        axpy(step, v, a=1 - optimizer.beta_2)
+        np.sqrt(v, out=step)
+        np.add(step, optimizer.epsilon, out=step)
+        np.divide(m, step, out=step)
+        axpy(step, w, a=-rate)

@@ -1,0 +1,371 @@
+r"""A training run of the reference engine: forward pass, backpropagation and update, as NumPy says them.
+
+Layer ``l = 0, ..., L - 1`` has weights ``W[l]`` of shape (fan_in, fan_out), biases ``b[l]`` and, but for the last, an
+activation ``f[l]``. A minibatch is a matrix with a sample per row. Forward, from ``a[0] = X``::
+
+    z[l] = a[l] @ W[l] + b[l]          a[l + 1] = f[l](z[l])
+
+up to the raw output ``z[L - 1]``, which the loss ``C`` takes from there. Backward, with ``delta[l] = dC/dz[l]``, the
+chain rule gives the four equations of backpropagation::
+
+    (1) output delta      delta[L - 1] = dC/dz[L - 1]                                  given by the loss
+    (2) hidden delta      delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
+    (3) weight gradient   dC/dW[l] = a[l].T @ delta[l]
+    (4) bias gradient     dC/db[l] = sum of delta[l] over the samples
+
+With dropout, ``a[l + 1]`` is ``f[l](z[l])`` times a mask of zeros and equal factors, by which the hidden delta is then
+multiplied too.
+
+(Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors", Nature 323, 1986; the equations
+in this order: Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+from sknn_scratch.draws import INPUT_NOISE, bits, normal
+from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
+from sknn_scratch.job import Job
+from sknn_scratch.perceptron import layer_views
+from sknn_scratch.threads import MIN_SHARE, SMALL
+
+__all__ = ["NumpyRun"]
+
+
+@dataclass
+class _Buffers:
+    """Arrays for one minibatch.
+
+    Attributes
+    ----------
+    z : list of ndarray
+        ``z[l]`` of every layer. The last, the raw output, and its delta are in Fortran order, in which a reduction over
+        the few columns of a row is fast.
+    hidden : list of ndarray
+        ``f[l](z[l])``: the same array as ``z[l]`` unless the activation needs its input.
+    masks : list of ndarray or None
+        What is left of each hidden layer by dropout; None where nothing is dropped.
+    fed : list of ndarray
+        ``fed[l]`` is ``a[l + 1]``: ``hidden[l]`` times its mask, or the same array as ``hidden[l]``.
+    delta : list of ndarray
+        ``delta[l]`` of every layer.
+    ones : ndarray
+        A vector of ones.
+    """
+
+    z: list[NDArray]
+    hidden: list[NDArray]
+    masks: list[NDArray | None]
+    fed: list[NDArray]
+    delta: list[NDArray]
+    ones: NDArray
+
+    def first_rows(self, n: int) -> _Buffers:
+        """Return views of the first ``n`` rows."""
+        hidden = [array[:n] for array in self.hidden]
+        z = [rows if z is a else z[:n] for z, a, rows in zip(self.z[:-1], self.hidden, hidden, strict=True)]
+        masks = [None if mask is None else mask[:n] for mask in self.masks]
+        fed = [rows if mask is None else array[:n] for array, mask, rows in zip(self.fed, masks, hidden, strict=True)]
+        delta = [array[:n] for array in self.delta[:-1]]
+        output = _fortran_rows(self.z[-1], n), _fortran_rows(self.delta[-1], n)
+        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], self.ones[:n])
+
+
+def _fortran_rows(array: NDArray, n: int) -> NDArray:
+    """Return a Fortran-ordered array of ``n`` rows in the memory of one with more."""
+    n_columns = array.shape[1]
+    return array.T.reshape(-1)[: n_columns * n].reshape(n_columns, n).T
+
+
+class _Part:
+    """The gradient of some rows of a minibatch, with arrays of its own, so that several can work at once."""
+
+    def __init__(self, job: Job):
+        self._job, self._network = job, job.network
+        self.gradient: NDArray = np.zeros_like(job.network.parameters)
+        self._weight_gradients, self._bias_gradients = layer_views(self.gradient, job.network.layer_units)
+        self._buffers: dict[int, _Buffers] = {}
+
+    def loss_and_gradient(self, X: Any, y: NDArray, relative_weight: NDArray, step: int, first: int) -> float:
+        """Return the loss of the rows and fill ``gradient``.
+
+        ``relative_weight`` holds a weight per sample, which sum to 1 over a minibatch; if the rows are only a part of
+        it, so are loss and gradient. ``first`` is their place in the minibatch.
+        """
+        X = self._disturb(X, step, first)
+        self._forward(X, step, first)
+        return self._backward(X, y, relative_weight)
+
+    def _forward(self, X: Any, step: int, first: int) -> None:
+        """Fill ``z`` and ``a`` of every layer."""
+        buffers, network = self._buffers_for(X.shape[0]), self._network
+        a, W, b = X, network.weights, network.biases
+        for l, f in enumerate(network.activations):
+            affine(a, W[l], b[l], out=buffers.z[l])
+            activate(f, buffers.z[l], out=buffers.hidden[l])
+            mask = buffers.masks[l]
+            if mask is not None:
+                self._draw_mask(mask, step, l + 1, first)
+                np.multiply(buffers.hidden[l], mask, out=buffers.fed[l])
+            a = buffers.fed[l]
+        affine(a, W[-1], b[-1], out=buffers.z[-1])
+
+    def _backward(self, X: Any, y: NDArray, relative_weight: NDArray) -> float:
+        """Fill ``gradient`` for the rows last passed forward and return their share in the mean loss.
+
+        The numbers are those of the equations in the module's docstring. ``z`` and ``a`` are used up on the way.
+        """
+        network, buffers = self._network, self._buffers_for(X.shape[0])
+        a, z, delta, W, f = [X, *buffers.fed], buffers.z, buffers.delta, network.weights, network.activations
+        last = len(W) - 1
+
+        # (1) delta[L - 1] = dC/dz[L - 1]
+        value = loss_and_delta(self._job.loss, y, z[last], relative_weight, out=delta[last])
+        for l in range(last, -1, -1):
+            # (3) dC/dW[l] = a[l].T @ delta[l]
+            if isinstance(a[l], np.ndarray):
+                np.dot(a[l].T, delta[l], out=self._weight_gradients[l])
+            else:
+                self._weight_gradients[l][...] = a[l].T @ delta[l]
+            # (4) dC/db[l] = sum of delta[l] over the samples, as a product, which BLAS does faster than a sum
+            if self._job.fit_intercept:
+                np.dot(buffers.ones, delta[l], out=self._bias_gradients[l])
+            if l > 0:
+                # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
+                np.dot(delta[l], W[l].T, out=delta[l - 1])
+                multiply_slope(f[l - 1], delta[l - 1], z[l - 1], buffers.hidden[l - 1], scratch=buffers.hidden[l - 1])
+                mask = buffers.masks[l - 1]
+                if mask is not None:
+                    np.multiply(delta[l - 1], mask, out=delta[l - 1])
+        return value
+
+    # Dropout and noise -----------------------------------------------------------------------------------------------
+
+    def _disturb(self, X: Any, step: int, first: int) -> Any:
+        """Return samples with noise added and features dropped; ``X`` itself is not changed."""
+        job = self._job
+        if job.input_noise:
+            noise = normal(job.seed, step, INPUT_NOISE, _indices(X.shape, first))
+            X = X + (job.input_noise * noise).astype(X.dtype)
+        if not any(job.dropout[:1]):
+            return X
+        if not issparse(X):
+            mask = np.empty_like(X)
+            self._draw_mask(mask, step, 0, first)
+            return X * mask
+        X = X.tocsr(copy=True)  # only what is stored can be dropped
+        rows = np.repeat(np.arange(first, first + X.shape[0]), np.diff(X.indptr))
+        X.data *= self._mask_of((rows * X.shape[1] + X.indices).astype(np.uint32), step, 0, X.dtype)
+        return X
+
+    def _draw_mask(self, out: NDArray, step: int, layer: int, first: int) -> None:
+        """Fill ``out`` with the factors of layer ``layer``, of which 0 is the input."""
+        out[...] = self._mask_of(_indices(out.shape, first), step, layer, out.dtype)
+
+    def _mask_of(self, index: NDArray, step: int, layer: int, dtype: np.dtype) -> NDArray:
+        rate = self._job.dropout[layer]
+        kept = bits(self._job.seed, step, layer, index) >= np.uint32(rate * 2.0**32)
+        return kept.astype(dtype) * dtype.type(1 / (1 - rate))
+
+    # Buffers ---------------------------------------------------------------------------------------------------------
+
+    def _buffers_for(self, n_rows: int) -> _Buffers:
+        """Return buffers for ``n_rows`` samples: made for the largest minibatch, views of them for smaller ones."""
+        if n_rows not in self._buffers:
+            largest = max(self._buffers, default=0)
+            if n_rows > largest:
+                self._buffers = {n_rows: self._allocate(n_rows)}
+            else:
+                self._buffers[n_rows] = self._buffers[largest].first_rows(n_rows)
+        return self._buffers[n_rows]
+
+    def _allocate(self, n_rows: int) -> _Buffers:
+        network = self._network
+        dtype, units = network.dtype, network.layer_units
+        hidden = [np.empty((n_rows, width), dtype=dtype) for width in units[1:-1]]
+        z = [np.empty_like(a) if f.needs_input else a for f, a in zip(network.activations, hidden, strict=True)]
+        rates = self._job.dropout[1:] or [0.0] * len(hidden)
+        masks = [np.empty_like(a) if rate else None for rate, a in zip(rates, hidden, strict=True)]
+        fed = [a if mask is None else np.empty_like(a) for mask, a in zip(masks, hidden, strict=True)]
+        delta = [np.empty_like(a) for a in hidden]
+        output = [np.empty((n_rows, units[-1]), dtype=dtype, order="F") for _ in range(2)]
+        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], np.ones(n_rows, dtype=dtype))
+
+
+def _indices(shape: tuple[int, ...], first: int) -> NDArray:
+    """Return the counters of a layer's numbers, ``row * width + column``, for rows from ``first`` on."""
+    n_rows, width = shape
+    return np.arange(first * width, (first + n_rows) * width, dtype=np.uint32).reshape(shape)
+
+
+class NumpyRun:
+    """Trains a network with NumPy.
+
+    Parameters
+    ----------
+    job : Job
+    pool : Executor or None
+        Other threads among which the rows of a large minibatch are shared.
+    n_helpers : int
+        How many threads the pool has.
+
+    Attributes
+    ----------
+    gradient : ndarray of shape (n_parameters,)
+    """
+
+    def __init__(self, job: Job, pool: Executor | None = None, n_helpers: int = 0):
+        self._job, self._pool, self._n_helpers = job, pool, n_helpers
+        self._parts = [_Part(job)]
+        self.gradient = self._parts[0].gradient
+        n_weights = job.network.n_weights
+        self._penalised = job.network.parameters[:n_weights], self.gradient[:n_weights]
+        self._uniform_weights: dict[int, NDArray] = {}
+        self._read_X, self._read_y = (RowReader(array, job.batch_size).read for array in (job.X, job.y))
+        self._read_weight: Callable[[NDArray | slice], NDArray | None] = _nothing
+        if job.sample_weight is not None:
+            self._read_weight = RowReader(job.sample_weight, job.batch_size).read
+
+    def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
+        """Train for an epoch.
+
+        Parameters
+        ----------
+        order : ndarray of int of shape (n_rows,) or None
+            The rows in order; None for all of them as they come.
+        learning_rates : ndarray of shape (n_steps,)
+            Of the minibatches that count.
+
+        Returns
+        -------
+        loss : float
+            Mean of the minibatch losses, each before its update.
+        """
+        job, optimizer = self._job, self._job.optimizer
+        assert optimizer is not None
+        n_rows = job.X.shape[0] if order is None else len(order)
+        total_loss, n_counted, step = 0.0, 0, 0
+        first = optimizer.n_updates + 1
+        coefficients = optimizer.next_coefficients(learning_rates).tolist()
+        for start in range(0, n_rows, job.batch_size):
+            rows: NDArray | slice = slice(start, start + job.batch_size)
+            if order is not None:
+                rows = order[rows]
+            X, y, weight = self._read_X(rows), self._read_y(rows), self._read_weight(rows)
+            if weight is not None and not weight.any():
+                continue  # no sample of this minibatch counts
+            loss = self._minibatch(X, y, weight, first + step)
+            if job.max_grad_norm is not None:
+                _limit_norm(self.gradient, job.max_grad_norm)
+            update(optimizer, job.network.parameters, self.gradient, float(learning_rates[step]), coefficients[step])
+            total_loss += loss * X.shape[0]
+            n_counted += X.shape[0]
+            step += 1
+        return total_loss / n_counted
+
+    def loss_and_gradient(self) -> float:
+        """Return the objective over all samples as one minibatch, and fill ``gradient``."""
+        return self._minibatch(self._job.X, self._job.y, self._job.sample_weight, 1)
+
+    def close(self) -> None:
+        """Do nothing: the threads belong to whoever made them."""
+
+    def _minibatch(self, X: Any, y: NDArray, sample_weight: NDArray | None, step: int) -> float:
+        """Return the objective for a minibatch, penalty included, and fill ``gradient``."""
+        n_rows, job = X.shape[0], self._job
+        if sample_weight is None:
+            total: float = n_rows
+            relative_weight = self._uniform(n_rows)
+        else:
+            total = float(np.add.reduce(sample_weight))
+            relative_weight = (sample_weight / total).astype(job.network.dtype, copy=False)
+        n_helpers = min(self._n_helpers, n_rows // MIN_SHARE - 1)
+        if n_helpers > 0 and job.network.largest_product(n_rows) >= SMALL:
+            value = self._share_out(X, y, relative_weight, step, n_helpers)
+        else:
+            value = self._parts[0].loss_and_gradient(X, y, relative_weight, step, 0)
+        if job.alpha > 0:
+            weights, gradient = self._penalised
+            value += add_penalty(weights, job.alpha / total, job.l1_ratio, gradient)
+        return value
+
+    def _uniform(self, n_rows: int) -> NDArray:
+        """Return the relative weights of unweighted samples."""
+        if n_rows not in self._uniform_weights:
+            self._uniform_weights[n_rows] = np.full(n_rows, 1 / n_rows, dtype=self._job.network.dtype)
+        return self._uniform_weights[n_rows]
+
+    def _share_out(self, X: Any, y: NDArray, relative_weight: NDArray, step: int, n_helpers: int) -> float:
+        """Pass a minibatch forward and backward, each thread a part of its rows, and add up what comes out."""
+        assert self._pool is not None
+        while len(self._parts) <= n_helpers:
+            self._parts.append(_Part(self._job))
+        stops = [X.shape[0] * k // (n_helpers + 1) for k in range(n_helpers + 2)]
+
+        def work(part: _Part, start: int, stop: int) -> float:
+            rows = slice(start, stop)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # known to this thread only
+                return part.loss_and_gradient(X[rows], y[rows], relative_weight[rows], step, start)
+
+        jobs = [(part, *bounds) for part, bounds in zip(self._parts, pairwise(stops), strict=False)]
+        others = [self._pool.submit(work, *one) for one in jobs[1:]]
+        value = work(*jobs[0])
+        for (part, *_), other in zip(jobs[1:], others, strict=True):
+            value += other.result()
+            np.add(self.gradient, part.gradient, out=self.gradient)
+        return value
+
+
+def _nothing(rows: NDArray | slice) -> None:
+    """Read the weights of unweighted samples."""
+
+
+def _limit_norm(gradient: NDArray, max_norm: float) -> None:
+    """Shorten the gradient to Euclidean length ``max_norm`` if it is longer."""
+    norm = math.sqrt(np.dot(gradient, gradient))
+    if norm > max_norm:
+        np.multiply(gradient, max_norm / norm, out=gradient)
+
+
+class RowReader:
+    """Reads minibatches of rows from an array into a buffer that is made once.
+
+    ``take`` with ``out`` would first copy the whole of an array that is not C-contiguous. A Fortran-ordered one is read
+    through its transpose; other layouts and sparse matrices by indexing, which allocates.
+    """
+
+    def __init__(self, array: NDArray, batch_size: int):
+        self._array, self._axis = array, 0
+        self._buffer: NDArray | None = None
+        if issparse(array):
+            return
+        if array.flags.c_contiguous:
+            self._buffer = np.empty((batch_size, *array.shape[1:]), dtype=array.dtype)
+        elif array.flags.f_contiguous:
+            self._array, self._axis = array.T, 1
+            self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
+
+    def read(self, rows: NDArray | slice) -> NDArray:
+        """Return some rows, which stay until the next call."""
+        if self._buffer is None:
+            return self._array[rows]
+        if isinstance(rows, slice):
+            return self._array[rows] if self._axis == 0 else self._array[:, rows].T
+        out = self._buffer
+        if self._axis == 0:
+            if len(rows) < len(out):
+                out = out[: len(rows)]
+            return self._array.take(rows, 0, out, "clip")
+        if len(rows) < out.shape[1]:
+            out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
+        return self._array.take(rows, 1, out, "clip").T

@@ -1,0 +1,244 @@
+"""A formula written for NumPy, as a graph of its operations.
+
+The formula is called once with expressions in place of arrays. NumPy hands every operation on them over to us, so what
+comes back tells which operations led from the arguments to the result. From that graph an engine makes a loop over
+numbers, and an export writes its own operators. A formula that looks at values (``if z > 0``), writes into arrays or
+calls what NumPy cannot hand over has no graph.
+
+Three shapes occur: a number (a parameter, a constant), one value for each sample, and one for each sample and column.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import DTypeLike
+
+__all__ = ["COLUMN", "ITEM", "NUMBER", "ROW", "Expression", "NoGraphError", "Trace", "trace_formula", "walk"]
+
+# Shapes: a number; an array of shape (n_samples,), (n_samples, 1) and (n_samples, n_columns).
+NUMBER, ROW, COLUMN, ITEM = range(4)
+
+_TRUTHS = {
+    "equal", "greater", "greater_equal", "less", "less_equal", "not_equal",
+    "logical_and", "logical_not", "logical_or", "bitwise_and", "bitwise_or", "invert", "isfinite", "isnan",
+}  # fmt: skip
+_REDUCTIONS = {"add": "sum", "maximum": "max", "minimum": "min"}
+
+
+class NoGraphError(Exception):
+    """A formula does something that no graph can say."""
+
+
+class Expression(NDArrayOperatorsMixin):
+    """An operation on other expressions, or an argument, a parameter or a constant.
+
+    Attributes
+    ----------
+    operation : str
+        Name of a ufunc, 'where', one of 'sum', 'max' and 'min' over the columns, 'argument', 'parameter', 'constant'
+        or 'n_columns'.
+    arguments : tuple of Expression
+    value : str, float or int
+        Name of an argument, position of a parameter, or a constant.
+    kind : int
+        NUMBER, ROW, COLUMN or ITEM.
+    """
+
+    def __init__(self, trace: Trace, operation: str, arguments: tuple[Expression, ...], value: Any, kind: int):
+        self.trace, self.operation, self.arguments, self.value, self.kind = trace, operation, arguments, value, kind
+
+    # What formulas ask of arrays ---------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype for which the formula is traced."""
+        return self.trace.dtype
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Of the columns the number is an expression; that of the samples is not known."""
+        return (None, self.trace.node("n_columns", (), None, NUMBER))
+
+    @property
+    def is_truth(self) -> bool:
+        """Whether the values are True and False."""
+        return self.operation in _TRUTHS
+
+    def astype(self, dtype: DTypeLike, copy: bool = True) -> Expression:
+        """Return the same, as the numbers 0 and 1 if they are truths."""
+        return np.where(self, 1.0, 0.0) if self.is_truth else self  # type: ignore[return-value]
+
+    def copy(self) -> Expression:
+        """Return the same: nothing is written into expressions."""
+        return self
+
+    def sum(self, axis: int | None = None, keepdims: bool = False) -> Expression:
+        """Add up the columns."""
+        return self.trace.reduce("sum", self, axis, keepdims)
+
+    def max(self, axis: int | None = None, keepdims: bool = False) -> Expression:
+        """Return the largest of the columns."""
+        return self.trace.reduce("max", self, axis, keepdims)
+
+    def min(self, axis: int | None = None, keepdims: bool = False) -> Expression:
+        """Return the smallest of the columns."""
+        return self.trace.reduce("min", self, axis, keepdims)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Expression:
+        if options.pop("out", None) is not None or options.pop("where", True) is not True:
+            raise NoGraphError(f"{ufunc.__name__} writes into an array")
+        if method == "reduce" and ufunc.__name__ in _REDUCTIONS:
+            return self.trace.reduce(
+                _REDUCTIONS[ufunc.__name__], inputs[0], options.get("axis", 0), options.get("keepdims", False)
+            )
+        if method != "__call__" or options:
+            raise NoGraphError(f"{ufunc.__name__}.{method} with {sorted(options)}")
+        return self.trace.apply(ufunc.__name__, inputs)
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if function is np.where and len(args) == 3:
+            return self.trace.apply("where", args)
+        if function is np.clip and len(args) == 3 and not kwargs:
+            return np.minimum(np.maximum(args[0], args[1]), args[2])
+        if function in (np.sum, np.max, np.min):
+            axis = kwargs.get("axis", args[1] if len(args) > 1 else None)
+            return self.trace.reduce(function.__name__.removeprefix("a"), args[0], axis, kwargs.get("keepdims", False))
+        if function is np.zeros_like:
+            return self * 0.0
+        if function is np.ones_like:
+            return self * 0.0 + 1.0
+        raise NoGraphError(f"{function.__name__} has no graph")
+
+    def _refuse(self, *args: Any) -> Any:
+        raise NoGraphError("the formula looks at single values or writes into an array")
+
+    __bool__ = __array__ = __float__ = __int__ = __iter__ = __len__ = __getitem__ = __setitem__ = _refuse
+
+
+class Trace:
+    """The expressions of a formula: the same operation on the same expressions is there once.
+
+    Parameters
+    ----------
+    dtype : dtype
+        float32 or float64, as ``z.dtype`` tells the formula.
+    """
+
+    def __init__(self, dtype: DTypeLike):
+        self.dtype = np.dtype(dtype)
+        self._nodes: dict[Any, Expression] = {}
+
+    def node(self, operation: str, arguments: tuple[Expression, ...], value: Any, kind: int) -> Expression:
+        """Return the expression for an operation."""
+        key = (operation, tuple(id(argument) for argument in arguments), type(value), value)
+        if key not in self._nodes:
+            self._nodes[key] = Expression(self, operation, arguments, value, kind)
+        return self._nodes[key]
+
+    def argument(self, name: str, kind: int = ITEM) -> Expression:
+        """Return an expression for an argument of the formula."""
+        return self.node("argument", (), name, kind)
+
+    def parameter(self, position: int) -> Expression:
+        """Return an expression for a number that is known only when the formula is computed."""
+        return self.node("parameter", (), position, NUMBER)
+
+    def as_expression(self, value: Any) -> Expression:
+        """Return a constant as an expression, and an expression as it is."""
+        if isinstance(value, Expression):
+            return value
+        if isinstance(value, Number | np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+            return self.node("constant", (), float(value), NUMBER)  # type: ignore[arg-type]
+        raise NoGraphError(f"an array or {type(value).__name__} stands in the formula")
+
+    def apply(self, operation: str, inputs: Sequence[Any]) -> Expression:
+        """Return an operation on values of any shapes that NumPy could broadcast."""
+        arguments = tuple(self.as_expression(value) for value in inputs)
+        kinds = {argument.kind for argument in arguments}
+        if ROW in kinds and kinds & {COLUMN, ITEM}:
+            raise NoGraphError("one value a sample meets one a column; keepdims=True is missing")
+        return self.node(operation, arguments, None, max(kinds))
+
+    def reduce(self, operation: str, array: Any, axis: Any, keepdims: Any) -> Expression:
+        """Return a sum, maximum or minimum over the columns."""
+        if axis not in (1, -1) or not isinstance(array, Expression) or array.kind not in (COLUMN, ITEM):
+            raise NoGraphError(f"{operation} over axis {axis}")
+        array = array.astype(self.dtype)
+        operation = "positive" if array.kind == COLUMN else operation  # of one column, that itself
+        return self.node(operation, (array,), None, COLUMN if keepdims else ROW)
+
+
+def trace_formula(
+    component: Any, methods: Sequence[str], arguments: Mapping[str, int], dtype: DTypeLike, more: int = 0
+) -> tuple[list[Expression], list[float]]:
+    """Return what formulas of a component result in, and the values of the component's parameters.
+
+    Parameters stay parameters where the formula only computes with them; a formula that looks at them is traced with
+    their values.
+
+    Parameters
+    ----------
+    component : object
+        Activation, loss, link or optimiser.
+    methods : sequence of str
+        Names of the formulas, which take the same arguments.
+    arguments : dict from str to int
+        Names of the arguments, in order, and their shapes.
+    dtype : dtype
+        float32 or float64.
+    more : int, default=0
+        How many numbers the formula takes after these arguments; they are the first parameters.
+
+    Raises
+    ------
+    NoGraphError
+        If there is no graph; the message says why.
+    """
+    numbers = {
+        name: float(value)
+        for name, value in vars(component).items()
+        if isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool)
+    }
+    for symbolic in (numbers, {}):
+        trace = Trace(dtype)
+        given = [trace.argument(name, kind) for name, kind in arguments.items()]
+        given += [trace.parameter(position) for position in range(more)]
+        stand_in = copy.copy(component)
+        for position, name in enumerate(symbolic, start=more):
+            setattr(stand_in, name, trace.parameter(position))
+        try:
+            results = []
+            for method in methods:
+                found = getattr(stand_in, method)(*given)
+                results += [trace.as_expression(one) for one in (found if isinstance(found, tuple) else (found,))]
+        except NoGraphError:
+            if not symbolic:
+                raise
+        except Exception as error:  # whatever a formula does with what is no array
+            if not symbolic:
+                raise NoGraphError(f"{type(error).__name__}: {error}") from error
+        else:
+            return results, list(symbolic.values())
+    raise AssertionError("unreachable")
+
+
+def walk(results: Sequence[Expression]) -> Iterator[Expression]:
+    """Go through all expressions that the results are made of, each once, and after its arguments."""
+    seen: set[int] = set()
+    stack = [(result, False) for result in reversed(results)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((argument, False) for argument in reversed(node.arguments))

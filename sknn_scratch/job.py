@@ -1,0 +1,72 @@
+"""What is to be trained, on what, and how: all that an engine needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from sknn_scratch.losses import Loss
+from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.perceptron import Perceptron
+
+__all__ = ["Job"]
+
+
+@dataclass
+class Job:
+    """A network to be trained.
+
+    Attributes
+    ----------
+    network : Perceptron
+        Its parameters change.
+    loss : Loss
+        Started.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Of the network's dtype.
+    y : ndarray of shape (n_samples, n_targets)
+    sample_weight : ndarray of shape (n_samples,) or None
+        Not negative.
+    batch_size : int
+        Rows of a minibatch, at most ``n_samples``.
+    optimizer : Optimizer or None
+        Started; None where only the gradient is wanted.
+    alpha : float
+        Strength of the penalty on the weights, ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 * sum(W**2))``. Like
+        the loss it is divided by the minibatch's size or weight sum. Biases are not penalised.
+    l1_ratio : float
+        Share of the absolute values in it.
+    max_grad_norm : float or None
+        A minibatch's gradient is shortened to this Euclidean length where it is longer.
+    fit_intercept : bool
+        Whether there are biases; otherwise they stay zero.
+    dropout : sequence of float
+        Share of the input and of each hidden layer that is dropped, in [0, 1).
+    input_noise : float
+        Standard deviation of the noise that is added to the samples.
+    seed : int
+        From 0 to ``2**63 - 1``; all that is dropped and added follows from it and the number of the step.
+    """
+
+    network: Perceptron
+    loss: Loss
+    X: Any
+    y: NDArray
+    sample_weight: NDArray | None = None
+    batch_size: int = 200
+    optimizer: Optimizer | None = None
+    alpha: float = 0.0
+    l1_ratio: float = 0.0
+    max_grad_norm: float | None = None
+    fit_intercept: bool = True
+    dropout: Sequence[float] = ()
+    input_noise: float = 0.0
+    seed: int = 0
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether something is dropped or added at random."""
+        return any(self.dropout) or self.input_noise > 0

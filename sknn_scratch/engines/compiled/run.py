@@ -11,10 +11,9 @@ import numpy as np
 from numba.extending import get_cython_function_address
 from numpy.typing import NDArray
 
-from sknn_scratch.engines.compiled.components import compile_components
 from sknn_scratch.engines.compiled.epoch import ALONE
-from sknn_scratch.engines.compiled.kernels import compiled_phase, compiled_work
-from sknn_scratch.engines.compiled.rows import pass_rows
+from sknn_scratch.engines.compiled.kernels import Kernel, kernel, phase, training
+from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.compiled.team import (
     LINE,
     NEXT_ALONE,
@@ -27,7 +26,6 @@ from sknn_scratch.engines.compiled.team import (
     Rule,
     Team,
 )
-from sknn_scratch.engines.compiled.weights import move_parameters
 from sknn_scratch.engines.compiled.waiting import give_way, nap
 from sknn_scratch.job import Job
 
@@ -57,16 +55,15 @@ class CompiledRun:
 
     def __init__(self, job: Job, n_parts: int):
         self._job, network = job, job.network
-        self._activations, self._losses, self._rule_kernel = compile_components(job)
-        self._alive: list[Any] = []  # arrays that are passed by address
+        self._sources = sources_of(job)
+        self._alive: list[Any] = []  # arrays and code that are passed by address
         self.gradient: NDArray = np.zeros_like(network.parameters)
-        self._work = compiled_work(network.dtype)
+        self._work = training(network.dtype)
         self._order = np.arange(job.X.shape[0])
         layers, memory = self._layers_and_memory()
-        phases = [compiled_phase(function, network.dtype) for function in (pass_rows, move_parameters)]
-        self._alive += phases
+        phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
         told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
-        self._told = np.rec.array([(*(phase.address for phase in phases), *told)], dtype=WORK)[0]
+        self._told = np.rec.array([(*phases, *told)], dtype=WORK)[0]
         self._one = network.dtype.type(1)
         # Daemons, as otherwise a program could not end while a daemon of its own trains.
         self._followers = [
@@ -90,7 +87,7 @@ class CompiledRun:
         loss : float
             Mean of the minibatch losses, each before its update.
         """
-        optimizer, rule = self._job.optimizer, self._rule_kernel
+        optimizer, rule = self._job.optimizer, self._sources.optimizer
         assert optimizer is not None
         assert rule is not None
         first, n_steps = optimizer.n_updates + 1, len(learning_rates)
@@ -145,6 +142,13 @@ class CompiledRun:
         self._alive.append(array)
         return array.ctypes.data
 
+    def _code(self, compiled: Kernel) -> int:
+        self._alive.append(compiled)
+        return compiled.address
+
+    def _kernels(self, texts: Iterable[str]) -> int:
+        return self._integers(self._code(kernel(text, self.gradient.dtype)) for text in texts)
+
     def _integers(self, values: Iterable[int]) -> int:
         return self._address(list(values), np.int64)
 
@@ -165,7 +169,8 @@ class CompiledRun:
         """Return where everything lies in the memory of a minibatch, and that memory."""
         job, units = self._job, self._job.network.layer_units
         n_layers, stride, dense = len(units) - 1, job.batch_size, isinstance(job.X, np.ndarray)
-        in_place = [f.in_place for f in self._activations]
+        activations = self._sources.activations
+        in_place = [f.in_place for f in activations]
         tiny = [stride * fan_in * width <= TINY for fan_in, width in pairwise(units)]
         tiny[0] &= dense
         dropout = [*job.dropout] or [0.0] * n_layers
@@ -182,9 +187,9 @@ class CompiledRun:
         layers = Layers(
             n_layers=n_layers,
             units=self._integers(units),
-            values=self._integers(f.value.address for f in self._activations),
-            slopes=self._integers(f.slope.address for f in self._activations),
-            settings=self._integers(self._settings(f.settings) for f in self._activations),
+            values=self._kernels(f.value for f in activations),
+            slopes=self._kernels(f.slope for f in activations),
+            settings=self._integers(self._settings(f.settings) for f in activations),
             in_place=self._integers(in_place),
             tiny=self._integers(tiny),
             dropout=self._address(dropout, np.float64),
@@ -214,14 +219,14 @@ class CompiledRun:
 
     def _n_scratch(self) -> int:
         """Return how much scratch space a sample takes: for the losses, or for a row of the first layer."""
-        of_losses = [rows + items * head.width for head in self._losses for rows, items in [head.scratch]]
+        of_losses = [rows + items * head.width for head in self._sources.losses for rows, items in [head.scratch]]
         return max(*of_losses, *self._job.network.layer_units)
 
     def _objective(self) -> Objective:
-        job, heads = self._job, self._losses
+        job, heads = self._job, self._sources.losses
         return Objective(
             n_heads=len(heads),
-            kernels=self._integers(head.kernel.address for head in heads),
+            kernels=self._kernels(head.kernel for head in heads),
             settings=self._integers(self._settings(head.settings) for head in heads),
             widths=self._integers(head.width for head in heads),
             target_widths=self._integers(head.target_width for head in heads),
@@ -235,15 +240,15 @@ class CompiledRun:
         )
 
     def _make_rule(self) -> Rule:
-        optimizer, compiled = self._job.optimizer, self._rule_kernel
+        optimizer, rule = self._job.optimizer, self._sources.optimizer
         n_steps = -(-self._job.X.shape[0] // self._job.batch_size)
         self._shrink = np.ones(n_steps)
-        if optimizer is None or compiled is None:
+        if optimizer is None or rule is None:
             return Rule(0, 0, self.gradient.size, 0, 0, 0)
-        settings = [0.0] * compiled.n_coefficients + compiled.settings
+        settings = [0.0] * rule.n_coefficients + rule.settings
         self._coefficients = np.tile(settings, (n_steps, 1))
         return Rule(
-            kernel=compiled.kernel.address,
+            kernel=self._code(kernel(rule.kernel, self.gradient.dtype)),
             state=self._address(optimizer.state),
             n_parameters=self.gradient.size,
             coefficients=self._address(self._coefficients),

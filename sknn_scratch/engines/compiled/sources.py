@@ -1,0 +1,131 @@
+"""The texts of a job's kernels. Nothing here needs numba, so that asking for an engine does not load it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sknn_scratch.activations import Activation
+from sknn_scratch.engines.compiled.source import loss_source, optimizer_source, slope_source, value_source
+from sknn_scratch.expressions import ITEM, NoGraphError, trace_formula
+from sknn_scratch.job import Job
+from sknn_scratch.losses import GaussianNLL, Heads, Loss, Quantile
+from sknn_scratch.optimizers import Optimizer
+
+__all__ = ["Sources", "sources_of"]
+
+
+@dataclass
+class OfActivation:
+    """``f`` and ``f'`` of a hidden layer, and their parameters; ``in_place``: ``a`` takes the place of ``z``."""
+
+    value: str
+    slope: str
+    settings: list[float]
+    in_place: bool
+
+
+@dataclass
+class OfLoss:
+    """The loss of a head: its columns, and how much scratch space it takes, for a sample and for each output.
+
+    ``kernel`` is a text, or the name of a function in ``row_losses``.
+    """
+
+    kernel: str
+    settings: list[float]
+    width: int
+    target_width: int
+    scratch: tuple[int, int] = (0, 0)
+
+
+@dataclass
+class OfOptimizer:
+    """How a parameter moves: coefficients of the step come before the settings."""
+
+    kernel: str
+    settings: list[float]
+    n_coefficients: int
+
+
+@dataclass
+class Sources:
+    """The kernels of a job."""
+
+    activations: list[OfActivation]
+    losses: list[OfLoss]
+    optimizer: OfOptimizer | None
+
+    def texts(self) -> Iterator[str]:
+        """Go through the texts, and names of functions, of all kernels."""
+        for activation in self.activations:
+            yield activation.value
+            yield activation.slope
+        for loss in self.losses:
+            yield loss.kernel
+        if self.optimizer is not None:
+            yield self.optimizer.kernel
+
+
+def sources_of(job: Job) -> Sources:
+    """Return the kernels of a job.
+
+    Raises
+    ------
+    NoGraphError
+        If a component cannot be compiled; the message names it.
+    """
+    dtype = job.network.dtype
+    return Sources(
+        [_named(_of_activation, activation, dtype) for activation in job.network.activations],
+        [_named(_of_loss, *head, dtype) for head in _heads(job)],
+        None if job.optimizer is None else _named(_of_optimizer, job.optimizer, dtype),
+    )
+
+
+def _named(make: Any, component: Any, *arguments: Any) -> Any:
+    try:
+        return make(component, *arguments)
+    except NoGraphError as error:
+        raise NoGraphError(f"{type(component).__name__} cannot be compiled ({error})") from error
+
+
+def _heads(job: Job) -> list[tuple[Loss, int, int]]:
+    """Return the losses with their numbers of raw outputs and targets."""
+    if type(job.loss) is Heads:
+        return [(loss, width, width) for loss, width in zip(job.loss.losses, job.loss.widths, strict=True)]
+    return [(job.loss, job.network.layer_units[-1], job.y.shape[1])]
+
+
+def _of_activation(activation: Activation, dtype: np.dtype) -> OfActivation:
+    in_place, argument = not activation.needs_input, {"z": ITEM}
+    derivative = "derivative_from_output" if in_place else "derivative"
+    (value,), settings = trace_formula(activation, ["value"], argument, dtype)
+    (slope,), of_slope = trace_formula(activation, [derivative], argument, dtype)
+    # A formula that looks at its parameters has them as constants, and then needs none.
+    return OfActivation(value_source(value, in_place), slope_source(slope), settings or of_slope, in_place)
+
+
+def _of_loss(loss: Loss, width: int, target_width: int, dtype: np.dtype) -> OfLoss:
+    if type(loss) is GaussianNLL:
+        return OfLoss("gaussian_nll", [loss.min_std], width, target_width)
+    if type(loss) is Quantile and loss.several:
+        settings = [float(len(loss.quantiles)), *map(float, loss.quantiles)]
+        return OfLoss("increasing_quantiles", settings, width, target_width)
+    if width != target_width:
+        raise NoGraphError("it has not as many raw outputs as targets")
+    results, settings = trace_formula(loss, ["value", "derivative"], {"y": ITEM, "z": ITEM}, dtype)
+    kernel, *scratch = loss_source(*results)
+    return OfLoss(kernel, settings, width, target_width, (scratch[0], scratch[1]))
+
+
+def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> OfOptimizer:
+    if type(optimizer).update is not Optimizer.update or type(optimizer).apply is not Optimizer.apply:
+        raise NoGraphError("it writes into arrays")
+    n = optimizer.n_coefficients
+    arguments = dict.fromkeys(("w", "g", *optimizer.vector_names), ITEM)
+    results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=n)
+    return OfOptimizer(optimizer_source(results, optimizer.vector_names), settings, n)

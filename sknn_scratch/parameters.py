@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -27,6 +26,7 @@ from sknn_scratch.constraints import (
 from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Initializer
 from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
+from sknn_scratch.outcomes import warn
 from sknn_scratch.schedules import SCHEDULES, Function, Schedule
 
 __all__ = [
@@ -133,8 +133,7 @@ def check_estimator_parameters(estimator: Any, constraints: dict[str, Constraint
         if name in ignored and name in signature and values[name] != signature[name].default
     ]
     if changed:
-        message = f"solver={estimator.solver!r} does not use {', '.join(changed)}."
-        warnings.warn(message, UserWarning, stacklevel=5)  # at the line that calls fit
+        warn(f"solver={estimator.solver!r} does not use {', '.join(changed)}.")
 
     if estimator.solver == "lbfgs":
         for name, off in NEED_MINIBATCHES.items():
@@ -170,8 +169,7 @@ def dropout_rates(estimator: Any, n_hidden: int) -> list[float]:
     given = estimator.dropout
     if not isinstance(given, list | tuple | np.ndarray):
         if given and not n_hidden:
-            message = f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features."
-            warnings.warn(message, UserWarning, stacklevel=8)
+            warn(f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features.")
         return [0.0] + [float(given)] * n_hidden
     if len(given) != n_hidden + 1:
         raise ValueError(

@@ -7,12 +7,16 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 
 from sknn_scratch.links import IdentityLink, Link
 
-__all__ = ["Loss", "half_squares", "is_number"]
+__all__ = ["Loss", "column_means", "half_squares", "is_number"]
+
+# Samples that tell well enough where the best constant is.
+_ENOUGH_SAMPLES = 1000
 
 
 class Loss(BaseEstimator):
@@ -46,6 +50,8 @@ class Loss(BaseEstimator):
                 setattr(cls, name, getattr(Loss, name))
         elif {"value", "derivative"} & own:
             cls.losses_and_gradient = Loss.losses_and_gradient  # type: ignore[method-assign]
+        if {"value", "derivative", "losses_and_gradient"} & own and "best_constant" not in own:
+            cls.best_constant = Loss.best_constant  # type: ignore[method-assign]
         in_one = cls.losses_and_gradient is not Loss.losses_and_gradient
         if not in_one and (cls.value is Loss.value or cls.derivative is Loss.derivative):
             raise TypeError(f"{cls.__name__} must define value and derivative, or losses_and_gradient.")
@@ -102,6 +108,41 @@ class Loss(BaseEstimator):
         gradient[...] = self.derivative(y, raw_output)
         return self.value(y, raw_output)
 
+    def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
+        """Return the raw output that, if it is the same for every sample, has the least mean loss.
+
+        Found by descent unless the class that writes the loss has a formula for it, so it may fall a little short.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples, n_targets)
+        sample_weight : ndarray of shape (n_samples,), default=None
+            Positive.
+
+        Returns
+        -------
+        raw_output : ndarray of shape (n_outputs,)
+        """
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight
+        step = -(-len(y) // _ENOUGH_SAMPLES)
+        y, weights = y[::step], weights[::step]
+        relative_weight, n_outputs = weights / weights.sum(), self.n_raw_outputs(y.shape[1])
+        n_added = n_outputs if self.averages_outputs else 1
+
+        def mean_loss(constant: NDArray) -> tuple[float, NDArray]:
+            raw_output = np.tile(constant.astype(y.dtype), (len(y), 1))
+            gradient = np.empty_like(raw_output)
+            losses = self.losses_and_gradient(y, raw_output, gradient)
+            return float(relative_weight @ losses), (relative_weight @ gradient).astype(np.float64) / n_added
+
+        starts = [np.zeros(n_outputs)]
+        if n_outputs == y.shape[1]:
+            starts += [column_means(y, weights), np.median(y, axis=0).astype(np.float64)]
+        with np.errstate(all="ignore"):
+            losses = np.array([mean_loss(start)[0] for start in starts])
+            start = starts[np.nan_to_num(losses, nan=np.inf).argmin()]
+            return minimize(mean_loss, start, method="L-BFGS-B", jac=True).x
+
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         """Raise ValueError unless a condition on a parameter holds."""
         if not holds:
@@ -118,3 +159,8 @@ def is_number(value: Any) -> bool:
 def half_squares(difference: NDArray) -> NDArray:
     """Return ``sum_k difference_k**2 / 2`` of each row."""
     return 0.5 * np.add.reduce(difference * difference, axis=1)
+
+
+def column_means(y: NDArray, sample_weight: ArrayLike | None) -> NDArray:
+    """Return the mean of each column, in float64."""
+    return np.average(y.astype(np.float64, copy=False), axis=0, weights=sample_weight)

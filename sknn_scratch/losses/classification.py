@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from sknn_scratch.links import Link, LogisticLink, SoftmaxLink
-from sknn_scratch.losses.base import Loss, half_squares, is_number
+from sknn_scratch.losses.base import Loss, column_means, half_squares, is_number
 
 __all__ = [
     "CLASSIFIER_LOSSES",
@@ -32,6 +32,11 @@ class _ProbabilityLoss(Loss):
 
     def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         raise NotImplementedError
+
+    def _raw_output_of(self, probability: NDArray) -> NDArray:
+        """Return a raw output that the link turns into these probabilities."""
+        p = np.clip(probability, np.finfo(np.float32).tiny, 1 - np.finfo(np.float64).eps)
+        return np.log(p) if self.multiclass else np.log(p) - np.log1p(-p)
 
 
 class _MarginLoss(Loss):
@@ -103,13 +108,19 @@ class LogLoss(_ProbabilityLoss):
     def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         self.link.inverse(raw_output, out=gradient)
         if self.label_smoothing:
-            n_classes = y.shape[1] if self.multiclass else 2
-            y = (1 - self.label_smoothing) * y + self.label_smoothing / n_classes
+            y = self._smooth(y)
             losses = self._cross_entropy(y, gradient)
         else:
             losses = self._negative_log_of_truth(y, gradient)
         np.subtract(gradient, y, out=gradient)
         return losses
+
+    def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
+        return self._raw_output_of(self._smooth(column_means(y, sample_weight)))
+
+    def _smooth(self, y: NDArray) -> NDArray:
+        n_classes = y.shape[-1] if self.multiclass else 2
+        return (1 - self.label_smoothing) * y + self.label_smoothing / n_classes
 
     def _negative_log_of_truth(self, y: NDArray, probability: NDArray) -> NDArray:
         """Return the losses for targets of 0 and 1, with one logarithm for each."""
@@ -192,6 +203,9 @@ class BrierLoss(_ProbabilityLoss):
         losses = half_squares(gradient)
         link.multiply_derivative(gradient, raw_output)
         return losses
+
+    def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
+        return self._raw_output_of(column_means(y, sample_weight))
 
 
 class Hinge(_MarginLoss):

@@ -32,3 +32,8 @@ class Heads(Loss):
         stops = np.cumsum(self.widths)[:-1]
         heads = zip(self.losses, *(np.split(array, stops, axis=1) for array in (y, raw_output, gradient)), strict=True)
         return np.add.reduce([loss.losses_and_gradient(t, z, g) for loss, t, z, g in heads], axis=0)
+
+    def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
+        parts = np.split(y, np.cumsum(self.widths)[:-1], axis=1)
+        constants = [loss.best_constant(part, sample_weight) for loss, part in zip(self.losses, parts, strict=True)]
+        return np.concatenate(constants)

@@ -33,6 +33,7 @@ from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches,
 from sknn_scratch.parameters import (
     SHARED_CONSTRAINTS,
     check_estimator_parameters,
+    defaults,
     hidden_sizes,
     make_activations,
     make_initializers,
@@ -465,10 +466,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Return a new schedule; in ``partial_fit``, one that carries on from the last one unless it was changed."""
         schedule = make_schedule(self)
         previous: Any = getattr(self, "_schedule", None)
-        unchanged = (
-            type(previous) is type(schedule)
-            and previous.get_params() == schedule.get_params()
-            and previous.learning_rate_init == schedule.learning_rate_init
+        unchanged = type(previous) is type(schedule) and all(
+            getattr(previous, name) == getattr(schedule, name)
+            for name in [*defaults(type(schedule)), "learning_rate_init"]
         )
         if incremental and unchanged:
             schedule.resume(previous)

@@ -101,17 +101,14 @@ class Judge:
             return [(self._of_divergence(loss, of_constant, learning_rate_init), ConvergenceWarning)]
         if (data.y[rows] == data.y[rows[0]]).all():
             return []  # a constant is all that there is to learn
+        rate = "" if learning_rate_init is None else f" try another learning_rate_init (now {learning_rate_init:g}),"
         message = (
             f"The model is no better than a constant: its loss on the training data, without the penalty, is "
             f"{loss:.3g}, that of the best constant prediction {of_constant:.3g}. Scale the features of X (and y, if "
-            "it is numbers), for example with StandardScaler"
+            f"it is numbers), for example with StandardScaler,{rate} or let training go on for longer, for example "
+            "with a smaller tol."
         )
-        if learning_rate_init is not None:
-            message += (
-                f", try another learning_rate_init (now {learning_rate_init:g}), or let training go on for longer, with "
-                "a smaller tol or a larger n_iter_no_change"
-            )
-        return [(f"{message}.", ConvergenceWarning)]
+        return [(message, ConvergenceWarning)]
 
     def _diverged(self) -> bool:
         if self._in_stream:

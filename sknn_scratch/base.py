@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import issparse
 from sklearn import get_config
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -28,12 +26,14 @@ from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.constraints import Constraint
 from sknn_scratch.engines.choice import choose_engine
 from sknn_scratch.inspection import InspectionMixin
-from sknn_scratch.losses import Loss
+from sknn_scratch.losses import Loss, is_of_sklearn
 from sknn_scratch.network import Network, predict_raw
 from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches, warn
 from sknn_scratch.parameters import (
     SHARED_CONSTRAINTS,
     check_estimator_parameters,
+    defaults,
     hidden_sizes,
     make_activations,
     make_initializers,
@@ -46,8 +46,7 @@ from sknn_scratch.schedules import Schedule
 from sknn_scratch.suggestions import did_you_mean
 from sknn_scratch.threads import threads_for
 from sknn_scratch.training import (
-    INTERRUPTED,
-    MAX_ITER_REACHED,
+    DIVERGED,
     Listener,
     MinibatchSettings,
     MinibatchTraining,
@@ -58,17 +57,6 @@ from sknn_scratch.training import (
 from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, is_ready, naming
 
 __all__ = ["BaseMLP"]
-
-# What there is to say after training: a message and its category, or nothing.
-Advice = tuple[str, type[Warning]] | None
-# A loss that has grown so much is no unlucky minibatch.
-UPHILL = 10
-
-
-def _went_uphill(loss_curve: list[float]) -> bool:
-    """Return whether training diverged without a loss that is infinite: it may stop early, as nothing improves."""
-    return 0 < UPHILL * loss_curve[0] < loss_curve[-1]
-
 
 class _Listener:
     """Shows an estimator's progress on the estimator before others are told."""
@@ -176,19 +164,18 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             advice = self._train(data, validation_data, carry_on, incremental, events, checkpoint)
             events.train_ended()
         # Outside the block: where warnings are errors, what was learnt is kept all the same.
-        if advice is not None:
-            warnings.warn(*advice, stacklevel=4)
+        for message, category in advice:
+            warn(message, category)
         return self
 
     def _warn_of_idle_validation(self, validation_data: TrainingData | None) -> None:
         """Warn of parameters that have no effect as there is nothing to be scored, or to be held out."""
         fraction = self.validation_fraction
         if self.scoring is not None and validation_data is None and not self.early_stopping:
-            message = f"scoring={self.scoring!r} has no effect without early_stopping=True or X_val."
-            warnings.warn(message, UserWarning, stacklevel=5)
+            warn(f"scoring={self.scoring!r} has no effect without early_stopping=True or X_val.")
         if fraction != 0.1 and (validation_data is not None or not self.early_stopping):
             reason = "without early_stopping=True" if validation_data is None else "where X_val is given"
-            warnings.warn(f"validation_fraction={fraction} has no effect {reason}.", UserWarning, stacklevel=5)
+            warn(f"validation_fraction={fraction} has no effect {reason}.")
 
     def _check_data(
         self,
@@ -270,13 +257,13 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         incremental: bool,
         events: Events,
         checkpoint: Checkpoint | None,
-    ) -> Advice:
+    ) -> list[Advice]:
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
         network = self._build_network(data, carry_on, rng)
         self.engine_ = self._choose_engine(network, data.n_rows, carry_on, incremental, checkpoint)
         self._keep_layers(network.weights, network.biases, network.activations)
-        progress = self._make_progress(carry_on, validated=validation_data is not None)
+        progress = self._make_progress(carry_on, incremental, validated=validation_data is not None)
         listener = _Listener(self, progress, events) if events.listened_to else None
         # Overflow shows in the loss or the parameters, which the trainers check.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -317,7 +304,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         incremental: bool,
         listener: Listener | None,
         checkpoint: Checkpoint | None,
-    ) -> Advice:
+    ) -> list[Advice]:
         optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
         self._validation_rows = None
         if self.early_stopping and validation_data is None:
@@ -339,38 +326,21 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             average=self.average,
         )
         validate = None if validation_data is None else self._make_validation(network, validation_data)
+        judge = Judge(network, data, progress, incremental)
         with threads_for(network.largest_product(settings.batch_size)) as helpers, network.helped_by(*helpers):
             self._training = MinibatchTraining(network, data, optimizer, schedule, progress, settings, rng)
             if checkpoint is not None:
                 self._training.restore(checkpoint.state)
             outcome = self._training.run(validate, listener)
-        no_score_counted = self.early_stopping and self._training.no_score_counted
+        if outcome == DIVERGED:
+            self._optimizer = None
+        advice = after_minibatches(self, self._training, outcome, judge, incremental)
         del self._training, self._validation_rows
-        if outcome == INTERRUPTED:
-            return "Training interrupted by user.", UserWarning
-        if no_score_counted:
-            message = (
-                f"early_stopping had nothing to go by: every validation score was NaN (scoring={self.scoring!r}). The "
-                "parameters are those of the last epoch."
-            )
-            return message, UserWarning
-        if not (incremental or self.early_stopping) and _went_uphill(progress.loss_curve):
-            message = (
-                f"Training went uphill: the loss was {progress.loss_curve[0]:.3g} in the first epoch and is "
-                f"{progress.loss:.3g} in the last. Scale the features of X (and y, if it is numbers), for example with "
-                f"StandardScaler, lower learning_rate_init (now {self.learning_rate_init:g}) or set max_grad_norm."
-            )
-            return message, ConvergenceWarning
-        if outcome == MAX_ITER_REACHED and not incremental:
-            message = (
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-                "converged yet."
-            )
-            return message, ConvergenceWarning
-        return None
+        return advice
 
-    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress, listener: Listener | None) -> Advice:
+    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:
         self._optimizer, self._schedule = None, None
+        judge = Judge(network, data, progress)
         with threads_for(network.largest_product(data.n_rows)) as helpers, network.helped_by(*helpers):
             outcome, message = train_lbfgs(
                 network,
@@ -382,15 +352,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 verbose=self._prints_lines,
                 listener=listener,
             )
-        if outcome == INTERRUPTED:
-            return "Training interrupted by user.", UserWarning
-        if outcome == MAX_ITER_REACHED:
-            message = (
-                f"lbfgs failed to converge after {progress.n_iter} iterations: {message}. Scale the data, or increase "
-                f"max_iter (now {self.max_iter}) or max_fun (now {self.max_fun})."
-            )
-            return message, ConvergenceWarning
-        return None
+        return after_lbfgs(self, outcome, message, progress, judge)
 
     def _hold_out(self, data: TrainingData, rng: np.random.RandomState) -> tuple[TrainingData, TrainingData]:
         """Split off a validation set, as rows rather than as copies."""
@@ -424,15 +386,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if held_out.rows is None:
             with naming("y_val"):
                 network.loss.check_targets(y)
-        truth = self._decode_targets(y)
-        scorer = self._make_scorer(held_out.X, rows, truth, weights)
+        truth, scoring = self._decode_targets(y), self._stops_by()[1]
+        scorer = None if scoring in (None, "loss") else self._make_scorer(held_out.X, rows, truth, weights)
 
         def validate() -> tuple[float, float]:
             raw_output = predict_raw(
                 held_out.X, network.weights, network.biases, network.activations, network.engine, held_out.rows
             )
             loss = float(np.average(network.loss.value(y, raw_output), weights=weights))
-            if self.scoring == "loss":
+            if scoring == "loss":
                 return loss, -loss
             if scorer is not None:
                 return loss, scorer()
@@ -443,10 +405,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def _make_scorer(
         self, X: Any, rows: NDArray | slice, truth: Any, weights: NDArray | None
-    ) -> Callable[[], float] | None:
-        """Return what ``scoring`` says about the validation set, unless that needs no scorer."""
-        if self.scoring is None or self.scoring == "loss":
-            return None
+    ) -> Callable[[], float]:
+        """Return what the scorer that is ``scoring`` says about the validation set."""
         # Has the same coefs_, the network's own, but no names of features, which X lacks by now.
         model = copy.copy(self)
         if hasattr(model, "feature_names_in_"):
@@ -490,11 +450,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if self.batch_size == "auto":
             return min(200, n_rows)
         if self.batch_size > n_rows:
-            warnings.warn(
-                f"batch_size={self.batch_size} is larger than the {n_rows} training samples and will be clipped.",
-                UserWarning,
-                stacklevel=7,
-            )
+            warn(f"batch_size={self.batch_size} is larger than the {n_rows} training samples and will be clipped.")
         return min(self.batch_size, n_rows)
 
     def _start_optimizer(self, network: Network, incremental: bool) -> Optimizer:
@@ -510,26 +466,31 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Return a new schedule; in ``partial_fit``, one that carries on from the last one unless it was changed."""
         schedule = make_schedule(self)
         previous: Any = getattr(self, "_schedule", None)
-        unchanged = (
-            type(previous) is type(schedule)
-            and previous.get_params() == schedule.get_params()
-            and previous.learning_rate_init == schedule.learning_rate_init
+        unchanged = type(previous) is type(schedule) and all(
+            getattr(previous, name) == getattr(schedule, name)
+            for name in [*defaults(type(schedule)), "learning_rate_init"]
         )
         if incremental and unchanged:
             schedule.resume(previous)
         return schedule
 
-    def _make_progress(self, carry_on: bool, validated: bool) -> Progress:
-        early_stopping = bool(self.early_stopping) and self.solver != "lbfgs"
-        scored_by = early_stopping, self.scoring
-        comparable = getattr(self, "_scored_by", scored_by) == scored_by
-        self._scored_by = scored_by
+    def _stops_by(self) -> tuple[bool, Any]:
+        """Return whether there is early stopping, and how a validation set is scored."""
+        by_loss = self.scoring is None and not is_of_sklearn(self._loss)
+        return bool(self.early_stopping) and self.solver != "lbfgs", "loss" if by_loss else self.scoring
+
+    def _make_progress(self, carry_on: bool, incremental: bool, validated: bool) -> Progress:
+        stops_by = self._stops_by()
+        comparable = getattr(self, "_scored_by", stops_by) == stops_by
+        self._scored_by = stops_by
+        early_stopping = stops_by[0]
         if not carry_on:
             return Progress().next_run(early_stopping, validated)
         return Progress(
             t=self.t_,
             loss=self.loss_,
-            loss_curve=self.loss_curve_,
+            # A copy would make each call of partial_fit take longer than the one before.
+            loss_curve=self.loss_curve_ if incremental else list(self.loss_curve_),
             best_loss=self.best_loss_,
             validation_scores=self.validation_scores_,
             validation_loss_curve=self.validation_loss_curve_,

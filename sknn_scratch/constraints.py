@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, Protocol, cast
 
@@ -47,6 +48,12 @@ class Constraint(Protocol):
     def __str__(self) -> str: ...
 
 
+@cache
+def _ends(interval: str) -> tuple[float, float]:
+    low, high = interval[1:-1].split(",")
+    return float(low), float(high)
+
+
 @dataclass(frozen=True)
 class Number(Constraint):
     """A finite number in an interval, or one of a few other values.
@@ -73,7 +80,7 @@ class Number(Constraint):
         if not isinstance(value, self.kind):
             return False
         number = cast(float, value)
-        low, high = (float(end) for end in self.interval[1:-1].split(","))
+        low, high = _ends(self.interval)
         above = number >= low if self.interval[0] == "[" else number > low
         below = number <= high if self.interval[-1] == "]" else number < high
         return bool(above and below)
@@ -246,6 +253,8 @@ class RandomState(Constraint):
     def allows(self, value: Any) -> bool:
         if isinstance(value, bool):
             return False
+        if isinstance(value, Integral):  # to make the generator takes longer than the rest of the checks
+            return bool(0 <= value < 2**32)
         try:
             check_random_state(value)
         except (TypeError, ValueError):

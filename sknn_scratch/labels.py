@@ -71,14 +71,14 @@ class LabelCoder:
         found = unique_labels(y)
         if self.multilabel and len(found) != len(self.classes):
             raise ValueError(f"y has {len(found)} columns, but there are {len(self.classes)} classes, {self.classes}.")
-        unknown = np.setdiff1d(found, self.classes)
+        unknown, missing = np.setdiff1d(found, self.classes), np.setdiff1d(self.classes, found)
+        if all_classes and (unknown.size or missing.size):
+            difference = f"it has {unknown} besides" if unknown.size else f"it lacks {missing}"
+            raise ValueError(
+                f"warm_start can only be used where y has the same classes as before, {self.classes}; {difference}."
+            )
         if unknown.size:
             raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes}.")
-        if all_classes and len(found) < len(self.classes):
-            raise ValueError(
-                f"warm_start can only be used where y has the same classes as before, {self.classes}; it lacks "
-                f"{np.setdiff1d(self.classes, found)}."
-            )
 
     def encode(self, y: Any, dtype: DTypeLike) -> NDArray:
         """Return the columns of 0 and 1, of shape (n_samples, n_columns)."""

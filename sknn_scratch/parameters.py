@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,11 +27,13 @@ from sknn_scratch.constraints import (
 from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Initializer
 from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
+from sknn_scratch.outcomes import warn
 from sknn_scratch.schedules import SCHEDULES, Function, Schedule
 
 __all__ = [
     "SHARED_CONSTRAINTS",
     "check_estimator_parameters",
+    "defaults",
     "hidden_sizes",
     "make_activations",
     "make_initializers",
@@ -106,6 +108,12 @@ NEED_MINIBATCHES = {"dropout": 0, "input_noise": 0, "average": 1, "max_grad_norm
 IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
 
 
+@cache
+def defaults(cls: type) -> Mapping[str, Any]:
+    """Return the parameters of a class with their defaults; ``inspect`` takes longer than an epoch on a few rows."""
+    return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
+
+
 def schedule_acts(estimator: Any) -> bool:
     """Return whether ``learning_rate`` has an effect."""
     by_name = isinstance(estimator.learning_rate, str)
@@ -116,9 +124,7 @@ def ignored_parameters(estimator: Any) -> set[str]:
     """Return the names of the parameters that the solver does not use."""
     if estimator.solver == "lbfgs":
         return {*OF_STOCHASTIC_SOLVERS, *OF_OPTIMIZERS}
-    used = (
-        set(inspect.signature(OPTIMIZERS[estimator.solver]).parameters) if isinstance(estimator.solver, str) else set()
-    )
+    used = set(defaults(OPTIMIZERS[estimator.solver])) if isinstance(estimator.solver, str) else set()
     return {"max_fun", *OF_OPTIMIZERS} - used | (set() if schedule_acts(estimator) else {"learning_rate", "power_t"})
 
 
@@ -126,15 +132,14 @@ def check_estimator_parameters(estimator: Any, constraints: dict[str, Constraint
     """Raise for a parameter that is not allowed, and warn of those that the solver does not use."""
     values = {name: getattr(estimator, name) for name in constraints}
     check_parameters(type(estimator).__name__, values, constraints)
-    signature, ignored = inspect.signature(type(estimator)).parameters, ignored_parameters(estimator)
+    usual, ignored = defaults(type(estimator)), ignored_parameters(estimator)
     changed = [
         f"{name}={values[name]!r}"
         for name in constraints
-        if name in ignored and name in signature and values[name] != signature[name].default
+        if name in ignored and name in usual and values[name] != usual[name]
     ]
     if changed:
-        message = f"solver={estimator.solver!r} does not use {', '.join(changed)}."
-        warnings.warn(message, UserWarning, stacklevel=5)  # at the line that calls fit
+        warn(f"solver={estimator.solver!r} does not use {', '.join(changed)}.")
 
     if estimator.solver == "lbfgs":
         for name, off in NEED_MINIBATCHES.items():
@@ -170,8 +175,7 @@ def dropout_rates(estimator: Any, n_hidden: int) -> list[float]:
     given = estimator.dropout
     if not isinstance(given, list | tuple | np.ndarray):
         if given and not n_hidden:
-            message = f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features."
-            warnings.warn(message, UserWarning, stacklevel=8)
+            warn(f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features.")
         return [0.0] + [float(given)] * n_hidden
     if len(given) != n_hidden + 1:
         raise ValueError(
@@ -218,5 +222,5 @@ def make_schedule(estimator: Any) -> Schedule:
 
 def _build(component: type[Any], estimator: BaseEstimator) -> Any:
     """Make a component with those of its parameters that the estimator has too."""
-    names = component().get_params(deep=False).keys() & SHARED_CONSTRAINTS.keys()
+    names = defaults(component).keys() & SHARED_CONSTRAINTS.keys()
     return component(**{name: getattr(estimator, name) for name in names})

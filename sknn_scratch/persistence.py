@@ -32,9 +32,11 @@ STATE_KEY = "_sknn_scratch_state_version"
 def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
     """Give the estimator its attributes back if the block raises.
 
-    The block replaces attributes, it never changes them; the one exception is a RandomState given as ``random_state``.
+    The block replaces attributes instead of changing them, with two exceptions: a RandomState given as
+    ``random_state`` is drawn from, and lists may be appended to.
     """
     before = dict(vars(estimator))
+    lengths = [(value, len(value)) for value in before.values() if isinstance(value, list)]
     rng: Any = before.get("random_state")
     rng_state = rng.get_state() if isinstance(rng, np.random.RandomState) else None
     try:
@@ -42,6 +44,8 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)
+        for value, length in lengths:
+            del value[length:]
         if rng_state is not None:
             rng.set_state(rng_state)
         raise
@@ -75,7 +79,10 @@ class PersistenceMixin(BaseEstimator, ABC):
     _schedule: Any
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), STATE_KEY: STATE_VERSION}
+        state = {**super().__getstate__(), STATE_KEY: STATE_VERSION}
+        if "loss_curve_" in state:
+            state["loss_curve_"] = list(state["loss_curve_"])  # partial_fit appends to it; a copy has one of its own
+        return state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Take over a state of this version or an older one that suffices.
@@ -191,9 +198,8 @@ class PersistenceMixin(BaseEstimator, ABC):
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self._optimizer = self._schedule = None
-        early_stopping = bool(self.early_stopping) and self.solver != "lbfgs"
-        self._scored_by, self.engine_ = (early_stopping, self.scoring), "numpy"
-        self._keep_progress(Progress().next_run(early_stopping))
+        self._scored_by, self.engine_ = self._stops_by(), "numpy"
+        self._keep_progress(Progress().next_run(self._scored_by[0]))
 
     # What BaseMLP and its subclasses provide -------------------------------------------------------------------------
 
@@ -208,6 +214,10 @@ class PersistenceMixin(BaseEstimator, ABC):
     @abstractmethod
     def _make_loss(self) -> Loss:
         """Return the loss for the targets last learnt."""
+
+    @abstractmethod
+    def _stops_by(self) -> tuple[bool, Any]:
+        """Return whether there is early stopping, and how a validation set is scored."""
 
     @abstractmethod
     def _keep_layers(self, weights: list[NDArray], biases: list[NDArray], activations: list[Activation]) -> None:

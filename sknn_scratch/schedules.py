@@ -31,7 +31,15 @@ class Schedule(BaseEstimator):
     """The learning rate of the current epoch, in ``learning_rate``.
 
     A subclass says ``rate``; the training loop calls ``start`` and, after each epoch, ``epoch_ended``.
+
+    Attributes
+    ----------
+    has_planned_end : bool
+        Whether the rates are laid out over the ``N`` epochs. Then training goes through all of them, unless early
+        stopping ends it: a plateau does not, and to reach ``max_iter`` is no failure to converge.
     """
+
+    has_planned_end = False
 
     def start(self, learning_rate_init: float, max_iter: int) -> None:
         """Begin with the first of at most ``max_iter`` epochs."""
@@ -160,6 +168,8 @@ class Cosine(Schedule):
     Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017, arXiv:1608.03983.
     """
 
+    has_planned_end = True
+
     def __init__(self, warm_up: int = 0, n_cycles: int = 1, min_rate: float = 0.0):
         self.warm_up = warm_up
         self.n_cycles = n_cycles
@@ -190,6 +200,8 @@ class OneCycle(Schedule):
     Smith and Topin, "Super-convergence: very fast training of neural networks using large learning rates", 2018,
     arXiv:1708.07120.
     """
+
+    has_planned_end = True
 
     def __init__(self, rise: float = 0.3, start_factor: float = 25.0, end_factor: float = 1e4):
         self.rise = rise

@@ -26,10 +26,12 @@ __all__ = [
     "TrainingData",
     "TrainingState",
     "train_lbfgs",
+    "what_to_try",
 ]
 
 # How a training run can end.
 CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
+DIVERGED = "diverged"
 
 
 class Listener(Protocol):
@@ -77,8 +79,11 @@ class Progress:
     no_improvement_count: int = 0
 
     def next_run(self, early_stopping: bool, validated: bool = False) -> Progress:
-        """Return a copy to carry on with, its fields ready for a run of this kind; early stopping is validated too."""
-        run = replace(self, n_iter=0, loss_curve=list(self.loss_curve))
+        """Return one to carry on with, its fields ready for a run of this kind; early stopping is validated too.
+
+        It shares ``loss_curve``; the validation curves are copies.
+        """
+        run = replace(self, n_iter=0)
         if early_stopping:
             run.best_loss = None
         elif run.best_loss is None:
@@ -348,11 +353,17 @@ class MinibatchTraining:
         self._best_parameters = network.parameters.copy() if self._early_stopping else None
         self._recent_mean = _RecentMean(network, settings.average) if settings.average > 1 else None
         self._had_converged = False
+        self.divergence = ""
 
     @property
     def n_samples(self) -> int:
         """Number of samples, those included that are held out."""
         return self._data.X.shape[0]
+
+    @property
+    def has_planned_end(self) -> bool:
+        """Whether ``settings.max_iter`` epochs are the plan, not a limit: so says the schedule."""
+        return self._schedule.has_planned_end
 
     def run(self, validate: Callable[[], tuple[float, float]] | None = None, listener: Listener | None = None) -> str:
         """Train until the schedule, the listener or ``settings.max_iter`` ends it.
@@ -368,12 +379,15 @@ class MinibatchTraining:
         Returns
         -------
         outcome : str
-            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
+            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener), INTERRUPTED (by KeyboardInterrupt), or DIVERGED in
+            an epoch after the one to whose parameters early stopping goes back: when and how is in ``divergence``, and
+            the optimiser is of no further use.
 
         Raises
         ------
         ValueError
-            At the end of the epoch in which the loss or a parameter becomes infinite or NaN.
+            At the end of the epoch in which the loss or a parameter becomes infinite or NaN, if there is no epoch to go
+            back to.
         """
         outcome = CONVERGED if self._had_converged else MAX_ITER_REACHED
         data, settings = self._data, self._settings
@@ -385,7 +399,9 @@ class MinibatchTraining:
                 while outcome == MAX_ITER_REACHED and self.progress.n_iter < settings.max_iter:
                     if listener is not None:
                         listener.epoch_begins()
-                    self._train_epoch(validate)
+                    if not self._train_epoch(validate):
+                        outcome = DIVERGED
+                        break
                     converged = self._has_converged()
                     if listener is not None and listener.epoch_ended():
                         outcome = STOPPED
@@ -404,16 +420,20 @@ class MinibatchTraining:
         """Whether there were validation scores, and all were NaN, so that no epoch was the best."""
         return bool(self.progress.validation_scores) and self.progress.best_validation_score == -np.inf
 
-    def _train_epoch(self, validate: Callable[[], tuple[float, float]] | None) -> None:
-        """Train for an epoch and record what it reached."""
+    def _train_epoch(self, validate: Callable[[], tuple[float, float]] | None) -> bool:
+        """Train for an epoch and record what it reached; return False if it diverged, but an earlier one is kept."""
         network, progress, schedule, settings = self._network, self.progress, self._schedule, self._settings
         rate, max_grad_norm = schedule.learning_rate, settings.max_grad_norm
         if self._run_epoch is not None:
             loss = self._run_epoch(self._minibatches.next_order(), rate)
         else:
             loss = _train_epoch(network, self._minibatches, self._optimizer, rate, max_grad_norm)
-        vectors = [network.parameters, *self._optimizer.vectors]
-        _check_finite(loss, vectors, f"epoch {progress.n_iter + 1}", schedule.learning_rate_init)
+        not_finite = _what_is_not_finite(loss, [network.parameters, *self._optimizer.vectors])
+        if not_finite:
+            self.divergence = f"epoch {progress.n_iter + 1}: {not_finite}"
+            if self._best_parameters is None or progress.n_iter == 0 or self.no_score_counted:
+                raise ValueError(f"Training diverged in {self.divergence}. {what_to_try(schedule.learning_rate_init)}.")
+            return False
         if self._recent_mean is not None:
             self._recent_mean.epoch_ended()
             self._recent_mean.install()
@@ -429,12 +449,15 @@ class MinibatchTraining:
             print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
             if validation is not None:
                 print(f"Validation score: {validation[1]:f}")
+        return True
 
     def _has_converged(self) -> bool:
         """Return whether the schedule ends training at a plateau."""
         if self.progress.no_improvement_count <= self._settings.n_iter_no_change:
             return False
         stop, action = self._schedule.plateau_reached()
+        if self.has_planned_end and not self._early_stopping:
+            stop, action = False, "Going on to the planned end."
         if self._settings.verbose:
             print(_plateau_message(self._early_stopping, self._settings), action)
         if not stop:
@@ -515,15 +538,19 @@ def _is_finite(vector: NDArray) -> bool:
     return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
 
 
-def _check_finite(loss: float, vectors: list[NDArray], when: str, learning_rate_init: float | None = None) -> None:
-    """Raise ValueError, saying what to try, if the loss or a number in one of the vectors is infinite or NaN."""
-    if math.isfinite(loss) and all(map(_is_finite, vectors)):
-        return
-    what = "the parameters or moments are infinite or NaN" if math.isfinite(loss) else f"the loss is {loss}"
+def _what_is_not_finite(loss: float, vectors: list[NDArray]) -> str:
+    """Say what is infinite or NaN, the loss or a number in one of the vectors; nothing if all are finite."""
+    if not math.isfinite(loss):
+        return f"the loss is {loss}"
+    return "" if all(map(_is_finite, vectors)) else "the parameters or moments are infinite or NaN"
+
+
+def what_to_try(learning_rate_init: float | None = None) -> str:
+    """Return advice for training that diverges, with a solver that has a learning rate or one that has none."""
     advice = "Scale the features of X (and y, if it is numbers), for example with StandardScaler"
     if learning_rate_init is not None:
         advice += f", lower learning_rate_init (now {learning_rate_init:g}) or set max_grad_norm"
-    raise ValueError(f"Training diverged in {when}: {what}. {advice}.")
+    return advice
 
 
 def train_lbfgs(
@@ -614,7 +641,9 @@ def train_lbfgs(
         progress.loss_curve[-1] = progress.loss
         progress.best_loss = min(progress.loss_curve)
     progress.n_iter = result.nit
-    _check_finite(progress.loss, [network.parameters], f"iteration {progress.n_iter} of lbfgs")
+    not_finite = _what_is_not_finite(progress.loss, [network.parameters])
+    if not_finite:
+        raise ValueError(f"Training diverged in iteration {progress.n_iter} of lbfgs: {not_finite}. {what_to_try()}.")
     if stopped:
         return STOPPED, "stopped by a callback"
     return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

@@ -50,4 +50,11 @@ __all__ = [
     "SquaredError",
     "SquaredHinge",
     "TweedieDeviance",
+    "is_of_sklearn",
 ]
+
+
+def is_of_sklearn(loss: Loss) -> bool:
+    """Return whether it is a loss that scikit-learn's perceptrons have, too; each of several heads counts."""
+    parts = loss.losses if isinstance(loss, Heads) else [loss]
+    return all(type(part) in (LogLoss, PoissonDeviance, SquaredError) for part in parts)

@@ -6,12 +6,17 @@ import math
 from numbers import Real
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 
 from sknn_scratch.links import IdentityLink, Link
 
-__all__ = ["Loss", "half_squares", "is_number"]
+__all__ = ["Loss", "column_means", "half_squares", "is_number"]
+
+# Samples that tell well enough where the best constant is.
+_ENOUGH_SAMPLES = 1000
 
 
 class Loss(BaseEstimator):
@@ -74,6 +79,53 @@ class Loss(BaseEstimator):
         """Return the derivative of each sample's loss, of the shape of ``raw_output`` and with respect to it."""
         raise TypeError(f"{type(self).__name__} must define derivative(y, raw_output).")
 
+    def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
+        """Return the raw output that, if it is the same for every sample, has the least mean loss.
+
+        By a formula, ``constant``, if the class that says ``value`` has one; else by descent, and then it may fall a
+        little short.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples, n_targets)
+        sample_weight : ndarray of shape (n_samples,), default=None
+            Positive.
+
+        Returns
+        -------
+        raw_output : ndarray of shape (n_outputs,)
+        """
+        for cls in type(self).__mro__:
+            if "constant" in vars(cls) and cls is not Loss:
+                return self.constant(y, sample_weight)
+            if "value" in vars(cls):
+                break
+        return self._constant_by_descent(y, sample_weight)
+
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        """Return the best constant by a formula; parameters are as for ``best_constant``."""
+        return self._constant_by_descent(y, sample_weight)
+
+    def _constant_by_descent(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight
+        step = -(-len(y) // _ENOUGH_SAMPLES)
+        y, weights = y[::step], weights[::step]
+        relative_weight, n_outputs = weights / weights.sum(), self.n_raw_outputs(y.shape[1])
+        n_added = n_outputs if self.averages_outputs else 1
+
+        def mean_loss(constant: NDArray) -> tuple[float, NDArray]:
+            raw_output = np.tile(constant.astype(y.dtype), (len(y), 1))
+            gradient = relative_weight @ self.derivative(y, raw_output)
+            return float(relative_weight @ self.value(y, raw_output)), gradient.astype(np.float64) / n_added
+
+        starts = [np.zeros(n_outputs)]
+        if n_outputs == y.shape[1]:
+            starts += [column_means(y, weights), np.median(y, axis=0).astype(np.float64)]
+        with np.errstate(all="ignore"):
+            losses = np.array([mean_loss(start)[0] for start in starts])
+            start = starts[np.nan_to_num(losses, nan=np.inf).argmin()]
+            return minimize(mean_loss, start, method="L-BFGS-B", jac=True).x
+
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         """Raise ValueError unless a condition on a parameter holds."""
         if not holds:
@@ -90,3 +142,8 @@ def is_number(value: Any) -> bool:
 def half_squares(difference: NDArray) -> NDArray:
     """Return ``sum_k difference_k**2 / 2`` of each row."""
     return 0.5 * (difference * difference).sum(axis=1)
+
+
+def column_means(y: NDArray, sample_weight: ArrayLike | None) -> NDArray:
+    """Return the mean of each column, in float64."""
+    return np.average(y.astype(np.float64, copy=False), axis=0, weights=sample_weight)

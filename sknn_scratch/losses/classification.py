@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from sknn_scratch.links import Link, LogisticLink, SoftmaxLink
-from sknn_scratch.losses.base import Loss, half_squares, is_number
+from sknn_scratch.losses.base import Loss, column_means, half_squares, is_number
 
 __all__ = [
     "CLASSIFIER_LOSSES",
@@ -29,6 +29,11 @@ class _ProbabilityLoss(Loss):
     def start(self, multiclass: bool = False) -> None:
         self.multiclass = multiclass
         self.link = SoftmaxLink() if multiclass else LogisticLink()
+
+    def _raw_output_of(self, probability: NDArray) -> NDArray:
+        """Return a raw output that the link turns into these probabilities."""
+        p = np.clip(probability, np.finfo(np.float32).tiny, 1 - np.finfo(np.float64).eps)
+        return np.log(p) if self.multiclass else np.log(p) - np.log1p(-p)
 
 
 class _MarginLoss(Loss):
@@ -114,6 +119,10 @@ class LogLoss(_ProbabilityLoss):
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return self.link.inverse(raw_output) - (self._smoothed(y) if self.label_smoothing else y)
 
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        means = column_means(y, sample_weight)
+        return self._raw_output_of(self._smoothed(means[np.newaxis])[0] if self.label_smoothing else means)
+
     def _smoothed(self, y: NDArray) -> NDArray:
         n_classes = y.shape[1] if self.multiclass else 2
         return (1 - self.label_smoothing) * y + self.label_smoothing / n_classes
@@ -184,6 +193,9 @@ class BrierLoss(_ProbabilityLoss):
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         p = self.link.inverse(raw_output)
         return self.link.pull_back(p - y, p)
+
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        return self._raw_output_of(column_means(y, sample_weight))
 
 
 class Hinge(_MarginLoss):

@@ -37,6 +37,9 @@ class Heads(Loss):
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return np.hstack([loss.derivative(*columns) for loss, *columns in self._heads(y, raw_output)])
 
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        return np.concatenate([loss.best_constant(columns, sample_weight) for loss, columns in self._heads(y)])
+
     def _heads(self, *arrays: NDArray) -> Iterator[Any]:
         """Go through the losses, each with its own columns of the arrays."""
         stops = np.cumsum(self.widths)[:-1]

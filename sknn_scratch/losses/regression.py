@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from sknn_scratch.links import ExpLink, GaussianLink, IdentityLink, IncreasingLink
-from sknn_scratch.losses.base import Loss, half_squares, is_number
+from sknn_scratch.losses.base import Loss, column_means, half_squares, is_number
 
 __all__ = [
     "REGRESSOR_LOSSES",
@@ -45,6 +45,11 @@ class SquaredError(Loss):
         p = self.link.inverse(raw_output)
         return self.link.pull_back(p - y, p)
 
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        if isinstance(self.link, IdentityLink):
+            return column_means(y, sample_weight)
+        return self._constant_by_descent(y, sample_weight)
+
 
 class PoissonDeviance(Loss):
     """Half the Poisson deviance ``sum_k y_k log(y_k / p_k) - y_k + p_k`` with ``p = exp(z)``; derivative ``p - y``.
@@ -67,6 +72,9 @@ class PoissonDeviance(Loss):
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return np.exp(raw_output) - y
 
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        return _log_means(y, sample_weight)
+
 
 class AbsoluteError(Loss):
     """``sum_k |z_k - y_k|``, derivative ``sign(z - y)``: the prediction is the median, and outliers count little."""
@@ -76,6 +84,9 @@ class AbsoluteError(Loss):
 
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return np.sign(raw_output - y)
+
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        return _quantiles(y, sample_weight, [0.5])[:, 0]
 
 
 class Huber(Loss):
@@ -177,6 +188,13 @@ class Quantile(Loss):
             return slope
         return self.link.pull_back_by_slopes(slope, self.link.slopes(raw_output))
 
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        quantiles = _quantiles(y, sample_weight, self.quantiles)
+        if self.several:
+            steps = np.maximum(np.diff(quantiles), np.finfo(np.float32).tiny)
+            quantiles[:, 1:] = steps + np.log(-np.expm1(-steps))  # the inverse of log(1 + exp(z))
+        return quantiles.ravel()
+
     def _slope(self, excess: NDArray) -> NDArray:
         """Return the derivative with respect to the predictions, given by how much they exceed the target."""
         if not self.several:
@@ -233,6 +251,11 @@ class GaussianNLL(Loss):
         # The last factor is the derivative of the standard deviation with respect to its raw output.
         return np.hstack([standardised / std, (1 - standardised**2) / std * (std - self.min_std)])
 
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        mean = column_means(y, sample_weight)
+        std = np.sqrt(column_means((y - mean) ** 2, sample_weight))
+        return np.concatenate([mean, np.log(np.maximum(std - self.min_std, np.finfo(np.float32).tiny))])
+
     def _standardised(self, y: NDArray, raw_output: NDArray) -> tuple[NDArray, NDArray]:
         """Return ``(m - y) / s`` and ``s``."""
         prediction, n_targets = self.link.inverse(raw_output), y.shape[1]
@@ -260,6 +283,9 @@ class GammaDeviance(Loss):
 
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return 1 - y * np.exp(-raw_output)
+
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        return _log_means(y, sample_weight)
 
 
 class TweedieDeviance(Loss):
@@ -303,6 +329,9 @@ class TweedieDeviance(Loss):
         d = self.power
         return np.exp((2 - d) * raw_output) - y * np.exp((1 - d) * raw_output)
 
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        return _log_means(y, sample_weight)
+
 
 def _require_targets(y: NDArray, loss: str, *, positive: bool) -> None:
     """Raise ValueError for targets that are negative or, if they have to be positive, zero."""
@@ -310,6 +339,23 @@ def _require_targets(y: NDArray, loss: str, *, positive: bool) -> None:
     if smallest < 0 or (positive and smallest == 0):
         what = "must be positive" if positive else "must not be negative"
         raise ValueError(f"y {what} with loss={loss!r}, got a minimum of {smallest:g}.")
+
+
+def _log_means(y: NDArray, sample_weight: NDArray | None) -> NDArray:
+    """Return the logarithm of each column's mean, the best constant of a deviance with an exponential as its link."""
+    return np.log(np.maximum(column_means(y, sample_weight), np.finfo(np.float32).tiny))
+
+
+def _quantiles(y: NDArray, sample_weight: NDArray | None, q: Sequence[float]) -> NDArray:
+    """Return the quantiles of each column, of shape (n_columns, n_quantiles)."""
+    order = np.argsort(y, axis=0)
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    shares = np.cumsum(weights[order], axis=0, dtype=np.float64)
+    found = [
+        column[np.searchsorted(below, np.multiply(q, below[-1])).clip(max=len(y) - 1)]
+        for column, below in zip(np.take_along_axis(y, order, axis=0).T, shares.T, strict=True)
+    ]
+    return np.array(found, dtype=np.float64)
 
 
 REGRESSOR_LOSSES: dict[str, type[Loss]] = {

@@ -1,0 +1,228 @@
+"""How training ended and what there is to say about it; and warnings, which point at the caller's line.
+
+A network is judged by its mean loss on the training data, without the penalty, with nothing dropped and no noise added.
+It is compared with two marks: its own loss before training, and the loss of the best constant prediction. A network
+above both has diverged. One that is above the second only may just have been trained for a short time, which is no
+fault; but if training ended by itself, because nothing improved any more, the model is of no use.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from sknn_scratch.losses import Loss
+from sknn_scratch.network import Network, predict_raw
+from sknn_scratch.training import (
+    CONVERGED,
+    DIVERGED,
+    INTERRUPTED,
+    MAX_ITER_REACHED,
+    MinibatchTraining,
+    Progress,
+    TrainingData,
+    what_to_try,
+)
+
+__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches", "warn"]
+
+# What there is to say: a message and its category.
+Advice = tuple[str, type[Warning]]
+
+# Modules whose frames lie between the line that calls an estimator and the code that warns: ours, and the wrapper
+# around fit that scikit-learn's callbacks need.
+BETWEEN = ("sknn_scratch.", "sklearn.callback.")
+# Rows on which the network is judged before training, which costs a part of every fit, and after it.
+ROWS_BEFORE, ROWS_AFTER = 100, 10_000
+# Growth of the loss, as a share of what it was before training, that does not count as divergence.
+UNSTEADY = 0.01
+# A loss that is lower than a constant's by a smaller share is that of a constant, but for rounding.
+ROUNDING = 1e-6
+# In a stream of chunks each has a loss of its own: growth over that of the first that counts as divergence, and rows
+# that a chunk needs for its best constant to mean something.
+GROWTH_IN_STREAM, ROWS_IN_STREAM = 10, 20
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, pointing at the nearest line outside of this package, such as the one that calls ``fit``."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and f"{frame.f_globals.get('__name__')}.".startswith(BETWEEN):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+class Judge:
+    """Tells whether training has made a network better than it was, and better than a constant.
+
+    Parameters
+    ----------
+    network : Network
+        As it is before training; looked at again afterwards.
+    data : TrainingData
+        What it is trained on.
+    progress : Progress
+        Of its training, in all calls.
+    incremental : bool, default=False
+        Whether the data is but a chunk of a stream. From the second on, chunks are not worth the time to look at the
+        network before and after each; it is looked at if the loss has grown many times over.
+    """
+
+    def __init__(self, network: Network, data: TrainingData, progress: Progress, incremental: bool = False):
+        self._network, self._data, self._progress = network, data, progress
+        self._in_stream = incremental and bool(progress.loss_curve)
+        if not self._in_stream:
+            self._few = _some_rows(data, ROWS_BEFORE)
+            self._before = _mean_loss(network, data, self._few)
+
+    def advice(self, ended_by_itself: bool, learning_rate_init: float | None = None) -> list[Advice]:
+        """Return what there is to say about the trained network.
+
+        Parameters
+        ----------
+        ended_by_itself : bool
+            Whether training ended because nothing improved any more, or at a planned end.
+        learning_rate_init : float, default=None
+            The rate, of a solver that has one.
+        """
+        diverged = self._diverged()
+        if not (diverged or ended_by_itself):
+            return []
+        network, data = self._network, self._data
+        rows = _some_rows(data, ROWS_AFTER)
+        loss, of_constant = _mean_loss(network, data, rows), _loss_of_best_constant(network, data, rows)
+        if loss < of_constant - ROUNDING * abs(of_constant):
+            return []
+        if diverged:
+            return [(self._of_divergence(loss, of_constant, learning_rate_init), ConvergenceWarning)]
+        if (data.y[rows] == data.y[rows[0]]).all():
+            return []  # a constant is all that there is to learn
+        rate = "" if learning_rate_init is None else f" try another learning_rate_init (now {learning_rate_init:g}),"
+        message = (
+            f"The model is no better than a constant: its loss on the training data, without the penalty, is "
+            f"{loss:.3g}, that of the best constant prediction {of_constant:.3g}. Scale the features of X (and y, if "
+            f"it is numbers), for example with StandardScaler,{rate} or let training go on for longer, for example "
+            "with a smaller tol."
+        )
+        return [(message, ConvergenceWarning)]
+
+    def _diverged(self) -> bool:
+        if self._in_stream:
+            first, loss = self._progress.loss_curve[0], self._progress.loss_curve[-1]
+            return loss - first > (GROWTH_IN_STREAM - 1) * abs(first) and self._data.n_rows >= ROWS_IN_STREAM
+        before = self._before
+        # NaN, too, is a loss that has grown.
+        return not _mean_loss(self._network, self._data, self._few) <= before + UNSTEADY * abs(before)
+
+    def _of_divergence(self, loss: float, of_constant: float, learning_rate_init: float | None) -> str:
+        if self._in_stream:
+            # Without numbers, so that Python shows it for one call only.
+            what = "the loss has grown many times over, and a constant prediction would be better for this chunk"
+        else:
+            what = (
+                f"the loss on the training data, without the penalty, is {loss:.3g} and was {self._before:.3g} before "
+                f"training; that of the best constant prediction is {of_constant:.3g}"
+            )
+        return f"Training diverged: {what}. {what_to_try(learning_rate_init)}."
+
+
+def _some_rows(data: TrainingData, n_rows: int) -> NDArray:
+    """Return at most so many of the rows with a positive weight, at even distances."""
+    if data.sample_weight is not None:
+        rows = np.flatnonzero(data.sample_weight) if data.rows is None else data.rows[data.sample_weight[data.rows] > 0]
+    else:
+        rows = np.arange(data.n_rows) if data.rows is None else data.rows
+    return rows[:: -(-len(rows) // n_rows)]
+
+
+def _mean_loss(network: Network, data: TrainingData, rows: NDArray) -> float:
+    """Return the mean loss of a network for these rows, NaN if there is none."""
+    raw_output = predict_raw(data.X, network.weights, network.biases, network.activations, network.engine, rows)
+    return _mean(network.loss, data, rows, raw_output)
+
+
+def _loss_of_best_constant(network: Network, data: TrainingData, rows: NDArray) -> float:
+    """Return the mean loss for these rows if the same is predicted for each of them, the best that there is."""
+    y, weights = data.y[rows], None if data.sample_weight is None else data.sample_weight[rows]
+    constant = network.loss.best_constant(y, weights).astype(y.dtype)
+    return _mean(network.loss, data, rows, np.tile(constant, (len(rows), 1)))
+
+
+def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) -> float:
+    weights = None if data.sample_weight is None else data.sample_weight[rows]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return float(np.average(loss.value(data.y[rows], raw_output).astype(np.float64), weights=weights))
+
+
+# What can be said, once training has ended ---------------------------------------------------------------------------
+
+
+def after_minibatches(
+    estimator: Any, training: MinibatchTraining, outcome: str, judge: Judge, incremental: bool
+) -> list[Advice]:
+    """Return what there is to say after ``fit`` with minibatches or, ``incremental``, after ``partial_fit``."""
+    if outcome == INTERRUPTED:
+        return [interrupted()]
+    if incremental:  # one epoch, which neither converges nor fails to
+        return judge.advice(False, estimator.learning_rate_init)
+    if outcome == DIVERGED:
+        return [stopped_by_divergence(training, estimator.learning_rate_init)]
+    ran_to_its_end = outcome == MAX_ITER_REACHED and training.has_planned_end
+    advice = judge.advice(outcome == CONVERGED or ran_to_its_end, estimator.learning_rate_init)
+    if estimator.early_stopping and training.no_score_counted:
+        advice.append(no_score_counted(estimator.scoring))
+    if outcome == MAX_ITER_REACHED and not ran_to_its_end:
+        advice.append(max_iter_reached(estimator.max_iter))
+    return advice
+
+
+def after_lbfgs(estimator: Any, outcome: str, message: str, progress: Progress, judge: Judge) -> list[Advice]:
+    """Return what there is to say after ``fit`` with L-BFGS; ``message`` is scipy's."""
+    if outcome == INTERRUPTED:
+        return [interrupted()]
+    advice = judge.advice(outcome == CONVERGED)
+    if outcome == MAX_ITER_REACHED:
+        advice.append(lbfgs_failed(progress.n_iter, message, estimator.max_iter, estimator.max_fun))
+    return advice
+
+
+def interrupted() -> Advice:
+    """Training ended with Ctrl-C."""
+    return "Training interrupted by user.", UserWarning
+
+
+def max_iter_reached(max_iter: int) -> Advice:
+    """Training could have gone on."""
+    message = f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet."
+    return message, ConvergenceWarning
+
+
+def lbfgs_failed(n_iter: int, reason: str, max_iter: int, max_fun: int) -> Advice:
+    """L-BFGS gave up, or came to one of its limits."""
+    message = (
+        f"lbfgs failed to converge after {n_iter} iterations: {reason}. Scale the data, or increase max_iter (now "
+        f"{max_iter}) or max_fun (now {max_fun})."
+    )
+    return message, ConvergenceWarning
+
+
+def no_score_counted(scoring: Any) -> Advice:
+    """Early stopping could not choose an epoch."""
+    message = (
+        f"early_stopping had nothing to go by: every validation score was NaN (scoring={scoring!r}). The parameters are "
+        "those of the last epoch."
+    )
+    return message, UserWarning
+
+
+def stopped_by_divergence(training: MinibatchTraining, learning_rate_init: float) -> Advice:
+    """The loss became infinite or NaN, but there is an earlier epoch to go back to."""
+    message = (
+        f"Training diverged in {training.divergence}. The parameters are those of the epoch with the best validation "
+        f"score, {training.progress.best_validation_score:.3g}. {what_to_try(learning_rate_init)}."
+    )
+    return message, ConvergenceWarning

@@ -1,0 +1,450 @@
+"""What is said after training: models of no use say so, others do not, and every warning points at the caller."""
+
+import copy
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPRegressor
+from sklearn.preprocessing import scale
+from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
+
+from sknn_scratch import (
+    AbsoluteError,
+    LogLoss,
+    Loss,
+    MLPFromScratchClassifier,
+    MLPFromScratchRegressor,
+    Quantile,
+    outcomes,
+)
+from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads
+from sknn_scratch.schedules import SCHEDULES, Schedule
+
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def said_of_use(train):
+    """Train, and return what was said about the use of the model: not that training was too short."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train()
+    messages = [str(w.message) for w in caught]
+    return [m for m in messages if m.startswith(("Training diverged", "The model is no better"))]
+
+
+# Models of no use ----------------------------------------------------------------------------------------------------
+
+
+def raw_targets(factor=1.0):
+    rng = np.random.RandomState(0)
+    return factor * rng.randn(2000, 30), 180_000 + 80_000 * rng.randn(2000)
+
+
+USELESS = {
+    "the loss stays huge": (1, {"solver": "sgd"}),
+    "all units are dead, and the best epoch is a constant": (10, {"solver": "sgd", "early_stopping": True}),
+}
+
+
+@pytest.mark.parametrize("case", USELESS)
+def test_raw_targets(case):
+    factor, parameters = USELESS[case]
+    X, y = raw_targets(factor)
+    model = MLPFromScratchRegressor(hidden_layer_sizes=(64, 64), max_iter=300, random_state=0, **parameters)
+    with pytest.warns(ConvergenceWarning, match=r"no better than a constant: .* Scale the features of X \(and y"):
+        model.fit(X, y)
+    assert model.n_iter_ < 300
+    assert model.score(X, y) < 0
+
+
+@pytest.mark.parametrize("parameters", [{}, {"early_stopping": True}, {"solver": "lbfgs", "tol": 0.01}], ids=str)
+def test_targets_so_small_that_tol_ends_training_at_once(parameters):
+    X, y = make_task("regression")
+    with pytest.warns(ConvergenceWarning, match="no better than a constant"):
+        model = our_estimator("regression", **parameters).fit(X, 1e-4 * y)
+    assert model.score(X, 1e-4 * y) < 0
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_classifier_on_raw_features(early_stopping):
+    X, y = load_wine(return_X_y=True)
+    model = MLPFromScratchClassifier(
+        32, solver="sgd", learning_rate_init=0.1, random_state=0, early_stopping=early_stopping
+    )
+    with pytest.warns(ConvergenceWarning, match=r"no better than a constant|Training diverged"):
+        model.fit(100 * X, y)
+
+
+def test_divergence_that_stays_finite():
+    # scikit-learn's fit returns without a word: the loss grows to 1e96, all units die, and no epoch is an improvement.
+    X, y = load_diabetes(return_X_y=True)
+    model = MLPFromScratchRegressor(solver="sgd", learning_rate_init=10, random_state=0)
+    message = r"Training diverged: .* is .*e\+9\d and was 1\.54e\+04 before .* lower learning_rate_init \(now 10\)"
+    with pytest.warns(ConvergenceWarning, match=message):
+        model.fit(X, y)
+    assert not said_of_use(lambda: model.set_params(learning_rate_init=0.01).fit(X, y))
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 5])
+def test_divergence_of_few_epochs_is_told_beside_the_limit(max_iter):
+    X, y = make_task("regression")
+    model = our_estimator("regression", solver="sgd", learning_rate_init=3.0, max_iter=max_iter, batch_size=50)
+    with (
+        pytest.warns(ConvergenceWarning, match=r"Training diverged: .* \(now 3\)"),
+        pytest.warns(ConvergenceWarning, match=r"^Stochastic Optimizer: Maximum iterations .* hasn't converged yet\.$"),
+    ):
+        model.fit(X, y)
+
+
+def test_divergence_of_a_warm_start():
+    X, y = make_task("regression")
+    model = our_estimator("regression", solver="sgd", learning_rate_init=0.01, warm_start=True, max_iter=400)
+    assert not said_of_use(lambda: model.fit(X, y))
+    for _ in range(3):  # about the optimum
+        assert not said_of_use(lambda: model.set_params(max_iter=1).fit(X, y))
+    assert said_of_use(lambda: model.set_params(learning_rate_init=3.0, max_iter=2).fit(X, y))
+
+
+# Models that are all right -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 10, 150])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"solver": "sgd"},
+        {"solver": "lbfgs"},
+        {"early_stopping": True, "n_iter_no_change": 30},
+        {"dropout": 0.5},
+        {"alpha": 10.0},
+    ],
+    ids=str,
+)
+def test_healthy_fits_are_left_in_peace(parameters, max_iter):
+    for load in (load_iris, load_wine, load_breast_cancer, load_diabetes):
+        X, y = load(return_X_y=True)
+        cls, y = (MLPFromScratchRegressor, scale(y)) if load is load_diabetes else (MLPFromScratchClassifier, y)
+        model = cls(20, max_iter=max_iter, random_state=0, batch_size=32, **parameters)
+        assert not said_of_use(lambda model=model, X=X, y=y: model.fit(scale(X), y)), load.__name__
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_healthy_tasks(task, weighted):
+    X, y = make_task(task)
+    weight = np.random.RandomState(0).choice([0.0, 0.1, 3.0], len(X)) if weighted else None
+    for parameters in ({"max_iter": 1}, {"learning_rate_init": 0.02, "max_iter": 100}, {"solver": "lbfgs"}):
+        assert not said_of_use(lambda p=parameters: our_estimator(task, **p).fit(X, y, sample_weight=weight))
+
+
+@pytest.mark.parametrize("max_iter", [3, 300])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_where_a_constant_is_all_there_is_to_learn(solver, max_iter):
+    X, y = make_task("regression")
+    same = np.full_like(y, 3.0)
+    assert not said_of_use(lambda: our_estimator("regression", solver=solver, max_iter=max_iter).fit(X, same))
+    same = np.full(len(X), "a")
+    assert not said_of_use(lambda: our_estimator("binary", solver=solver, max_iter=max_iter).fit(X, same))
+
+
+def test_chunks_of_a_stream():
+    rng = np.random.RandomState(0)
+    for n_rows in (1, 5, 64):
+        model = MLPFromScratchRegressor(10, random_state=0)
+
+        def call(model=model, n_rows=n_rows):
+            X = rng.randn(n_rows, 6)
+            model.partial_fit(X, X[:, 0] + 0.5 * rng.randn(n_rows))
+
+        assert not any(said_of_use(call) for _ in range(60))
+    with pytest.warns(ConvergenceWarning, match=r"Training diverged: the loss has grown many times over, .*this chunk"):
+        model.set_params(learning_rate_init=100.0)
+        for _ in range(5):
+            call()
+
+
+@quiet
+def test_the_marks_cost_little_and_change_nothing(monkeypatch):
+    """At most a few rows are looked at before training, and some thousands after it if it ended by itself."""
+    rows, predict = [], outcomes.predict_raw
+
+    def count(X, weights, biases, activations, engine, which):
+        rows.append(len(which))
+        return predict(X, weights, biases, activations, engine, which)
+
+    monkeypatch.setattr(outcomes, "predict_raw", count)
+    X = np.random.RandomState(0).randn(30_000, 3)
+    model = MLPFromScratchRegressor(3, max_iter=2, batch_size=1000, random_state=0).fit(X, X[:, 0])
+    assert max(rows) <= 100
+    rows.clear()
+    watched = model.set_params(tol=1e9, n_iter_no_change=1).fit(X, X[:, 0]).coefs_[0]
+    assert sorted(rows) == [100, 100, 10_000]
+    monkeypatch.setattr(outcomes, "predict_raw", lambda X, *others: np.zeros((len(others[-1]), 1)))
+    assert_array_equal(model.fit(X, X[:, 0]).coefs_[0], watched)
+
+
+# The best constant ---------------------------------------------------------------------------------------------------
+
+
+class Quartic(Loss):
+    """A loss of one's own."""
+
+    def value(self, y, raw_output):
+        return ((raw_output - y) ** 4).sum(axis=1)
+
+    def derivative(self, y, raw_output):
+        return 4 * (raw_output - y) ** 3
+
+
+REGRESSION_LOSSES = [
+    *(cls() for cls in REGRESSOR_LOSSES.values()),
+    Quantile([0.2, 0.5, 0.9]),
+    Quartic(),
+]
+CLASSIFICATION_LOSSES = [*(cls() for cls in CLASSIFIER_LOSSES.values()), LogLoss(label_smoothing=0.2)]
+
+
+def losses_and_targets():
+    rng = np.random.RandomState(0)
+    for loss in REGRESSION_LOSSES:
+        loss.start()
+        yield loss, 5 + 3 * rng.gamma(2.0, size=(101, 2))
+    for multiclass in (False, True):
+        for loss in CLASSIFICATION_LOSSES:
+            loss = copy.deepcopy(loss)
+            loss.start(multiclass=multiclass)
+            classes = rng.choice(3, size=101, p=[0.2, 0.5, 0.3])
+            yield loss, np.eye(3)[classes] if multiclass else (rng.uniform(size=(101, 2)) < (0.2, 0.7)).astype(float)
+    log_losses = [LogLoss(), LogLoss()]
+    log_losses[0].start(multiclass=True)
+    yield Heads(log_losses, [3, 1]), np.c_[np.eye(3)[rng.choice(3, size=101)], rng.randint(2, size=101)].astype(float)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("loss", "y"), losses_and_targets(), ids=repr)
+def test_best_constant(loss, y, weighted):
+    """No other constant that a search finds is better."""
+    weight = np.random.RandomState(1).uniform(0.1, 3, len(y)) if weighted else None
+
+    def mean_loss(constant):
+        return np.average(loss.value(y, np.tile(constant, (len(y), 1))), weights=weight)
+
+    found = loss.best_constant(y, weight)
+    assert found.shape == (loss.n_raw_outputs(y.shape[1]),)
+    for start in (found, np.zeros_like(found)):
+        other = minimize(mean_loss, start, method="Nelder-Mead", options={"maxiter": 1500, "maxfev": 1500}).fun
+        assert mean_loss(found) <= other + 1e-5 * abs(other)
+    assert_allclose(mean_loss(loss.best_constant(y.astype(np.float32), weight)), mean_loss(found), rtol=1e-3)
+
+
+def test_a_formula_of_ones_own_has_a_best_constant_of_its_own():
+    class Pull(AbsoluteError):
+        def value(self, y, raw_output):
+            return ((raw_output - 7) ** 2).sum(axis=1)
+
+        def derivative(self, y, raw_output):
+            return 2 * (raw_output - 7)
+
+    assert_allclose(Pull().best_constant(np.zeros((20, 1))), 7, rtol=1e-4)
+
+
+# Early stopping that diverges ----------------------------------------------------------------------------------------
+
+
+def test_early_stopping_goes_back_to_the_best_epoch_before_divergence():
+    """As scikit-learn's does, which goes on with NaN for some epochs first."""
+    X, y = make_task("regression")
+    parameters = {"hidden_layer_sizes": (6, 5), "solver": "sgd", "learning_rate_init": 1.2, "activation": "identity"}
+    parameters |= {"early_stopping": True, "random_state": 7, "batch_size": 20, "max_iter": 300}
+    model = MLPFromScratchRegressor(**parameters)
+    with pytest.warns(ConvergenceWarning, match=r"diverged in epoch \d+: .* best validation score, .* \(now 1\.2\)"):
+        model.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = MLPRegressor(**parameters).fit(X, y)
+    assert_allclose(model.coefs_[0], theirs.coefs_[0], rtol=1e-9)
+    assert model.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+    assert len(model.loss_curve_) == len(model.validation_scores_) == model.n_iter_
+    assert np.isfinite(model.loss_curve_).all()
+    model.set_params(early_stopping=False, learning_rate_init=1e-9).partial_fit(X, y)  # with moments that are finite
+    assert_allclose(model.coefs_[0], theirs.coefs_[0], rtol=1e-3)
+
+
+def test_without_a_finite_epoch_divergence_is_an_error():
+    X, y = make_task("regression")
+    model = our_estimator("regression", solver="sgd", learning_rate_init=1e200, early_stopping=True)
+    with pytest.raises(ValueError, match="Training diverged in epoch 1"):
+        model.fit(X, y)
+    assert not hasattr(model, "coefs_")
+
+
+# Early stopping by the loss ------------------------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize("name", [*(("classifier", n) for n in CLASSIFIER_LOSSES), *(("regressor", n) for n in REGRESSOR_LOSSES)], ids=str)  # fmt: skip
+def test_losses_that_scikit_learn_lacks_are_stopped_by(name):
+    kind, loss = name
+    X, y = make_task("binary" if kind == "classifier" else "poisson")
+    y = y if kind == "classifier" else y + 1
+    model = our_estimator("binary" if kind == "classifier" else "regression", early_stopping=True, max_iter=5)
+    model.set_params(loss=loss).fit(X, y)
+    of_sklearn = loss == "log_loss" if kind == "classifier" else loss in ("squared_error", "poisson")
+    assert (model.validation_scores_ == [-loss for loss in model.validation_loss_curve_]) != of_sklearn
+    model.set_params(scoring="accuracy" if kind == "classifier" else "neg_max_error").fit(X, y)
+    assert model.validation_scores_ != [-loss for loss in model.validation_loss_curve_]
+
+
+@quiet
+def test_a_loss_of_ones_own_is_stopped_by():
+    class Own(LogLoss):
+        """Not scikit-learn's any more, though its child."""
+
+    for task, loss in (("regression", Quartic()), ("multiclass", Own())):
+        model = our_estimator(task, loss=loss, early_stopping=True, max_iter=5).fit(*make_task(task))
+        assert model.validation_scores_ == [-loss for loss in model.validation_loss_curve_]
+
+
+@quiet
+def test_several_targets_keep_accuracy():
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", early_stopping=True, max_iter=5).fit(X, np.c_[y, y == 10])
+    assert all(0 <= score <= 1 for score in model.validation_scores_)
+
+
+@quiet
+def test_scores_of_different_losses_are_not_compared():
+    X, y = make_task("regression")
+    model = our_estimator("regression", early_stopping=True, max_iter=5, warm_start=True, learning_rate_init=0.02)
+    assert model.fit(X, y).best_validation_score_ == max(model.validation_scores_)
+    model.set_params(loss="huber").fit(X, y)
+    assert model.best_validation_score_ == max(model.validation_scores_[5:]) < 0
+
+
+@quiet
+def test_intervals_of_gaussian_likelihood_cover_what_they_say():
+    rng = np.random.RandomState(0)
+    X = rng.randn(900, 60)
+    y = scale(X[:, 0] + 0.5 * X[:, 1] ** 2 + np.exp(0.5 * X[:, 2]) * 0.5 * rng.randn(900))
+    model = MLPFromScratchRegressor("gaussian_nll", early_stopping=True, n_iter_no_change=30, random_state=0)
+    mean, std = model.fit(X[:600], y[:600]).predict(X[600:], return_std=True)
+    assert 0.65 < np.mean(np.abs(y[600:] - mean) < 1.2816 * std) < 0.9
+
+
+# Schedules with a planned end ----------------------------------------------------------------------------------------
+
+
+class ToZero(Schedule):
+    """A schedule of one's own that has a planned end."""
+
+    has_planned_end = True
+
+    def rate(self, n_epochs, n_samples_seen):
+        return self.learning_rate_init * (1 - n_epochs / self.max_iter)
+
+
+@pytest.mark.parametrize("learning_rate", [*SCHEDULES, ToZero()], ids=str)
+@pytest.mark.parametrize("solver", ["sgd", "adamw"])
+def test_planned_schedules_run_to_their_end(solver, learning_rate, capsys):
+    X, y = make_task("binary")
+    planned = getattr(SCHEDULES.get(str(learning_rate), learning_rate), "has_planned_end", False)
+    assert planned == (str(learning_rate) in ("cosine", "one_cycle", "ToZero()"))
+    rate = {"learning_rate": learning_rate, "learning_rate_init": 0.02}
+    model = our_estimator("binary", solver=solver, max_iter=40, tol=10.0, n_iter_no_change=5, verbose=True, **rate)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    goes_on = planned or learning_rate == "adaptive"
+    assert model.n_iter_ == (40 if goes_on else 7)
+    assert [w.category for w in caught] == ([ConvergenceWarning] if learning_rate == "adaptive" else [])
+    assert ("Going on to the planned end." in capsys.readouterr().out) == planned
+    model.set_params(early_stopping=True, verbose=False)
+    assert not said_of_use(lambda: model.fit(X, y))
+    assert model.n_iter_ < 40 or learning_rate == "adaptive"
+
+
+def test_a_planned_end_too_early_for_any_use_is_told():
+    X, y = make_task("regression")
+    model = our_estimator("regression", learning_rate="cosine", learning_rate_init=1e-5, max_iter=5)
+    with pytest.warns(ConvergenceWarning, match="no better than a constant"):
+        model.fit(X, y)
+
+
+# Curves in partial_fit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_partial_fit_appends_to_the_curve_instead_of_copying_it(task):
+    X, y = make_task(task)
+    classes = {"classes": range(3) if task == "multilabel" else np.unique(y)} if task in CLASSIFICATION else {}
+    model = our_estimator(task).partial_fit(X, y, **classes).partial_fit(X, y)
+    curve, twins = model.loss_curve_, [copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    model.partial_fit(X, y)
+    assert model.loss_curve_ is curve
+    assert len(curve) == 3
+    for twin in twins:
+        assert twin.loss_curve_ == curve[:2]
+        assert twin.partial_fit(X, y).loss_curve_ == curve
+    assert len(curve) == 3
+
+
+def test_a_failed_partial_fit_takes_back_what_it_appended():
+    X, y = make_task("regression")
+    model = our_estimator("regression").partial_fit(X, y).partial_fit(X, y)
+    curve, values = model.loss_curve_, list(model.loss_curve_)
+
+    def fail(estimator):
+        assert len(estimator.loss_curve_) == 3
+        raise RuntimeError
+
+    model.set_callbacks(fail)
+    with pytest.raises(RuntimeError):
+        model.partial_fit(X, y)
+    assert model.loss_curve_ is curve
+    assert curve == values
+    assert len(model.set_callbacks().partial_fit(X, y).loss_curve_) == 3
+
+
+@quiet
+def test_fit_leaves_the_curve_of_the_fit_before_alone():
+    X, y = make_task("regression")
+    model = our_estimator("regression", max_iter=3, warm_start=True).fit(X, y)
+    curve = model.loss_curve_
+    model.fit(X, y)
+    assert len(curve) == 3
+    assert len(model.loss_curve_) == 6
+
+
+# Where warnings point ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_iter": 2},
+        {"solver": "lbfgs", "max_iter": 2},
+        {"solver": "lbfgs", "tol": 5},
+        {"batch_size": 1000, "max_iter": 2},
+        {"beta_1": 0.5, "solver": "sgd"},
+        {"dropout": 0.5, "hidden_layer_sizes": (), "max_iter": 2},
+        {"scoring": "r2", "max_iter": 2},
+        {"validation_fraction": 0.3, "max_iter": 2},
+        {"solver": "sgd", "learning_rate_init": 3.0, "max_iter": 2, "batch_size": 50},
+    ],
+    ids=str,
+)
+def test_warnings_point_at_the_callers_line(parameters):
+    X, y = make_task("regression")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        our_estimator("regression", **parameters).fit(X, y)
+    assert caught
+    assert {Path(warning.filename) for warning in caught} == {Path(__file__)}

@@ -23,6 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.activations import Activation
+from sknn_scratch.blas import row_major
 from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.constraints import Constraint
@@ -204,7 +205,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         X = check_samples(self, X, reset=not carry_on, dtype=self.coefs_[0].dtype if carry_on else FLOAT_DTYPES)
         encoded = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
         weights = check_sample_weight(sample_weight, X.shape[0])
-        return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental))
+        return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental)).in_fixed_order()
 
     def _check_validation_data(
         self, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, dtype: DTypeLike
@@ -225,7 +226,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             encoded = self._encode_targets(X_val, y_val, carry_on=True, incremental=True, classes=None)
         with naming("sample_weight_val"):
             weights = check_sample_weight(sample_weight_val, X_val.shape[0])
-        return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False))
+        return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False)).in_fixed_order()
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
         """Return the weights of the samples, multiplied by those of their classes where there are such."""
@@ -292,19 +293,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     def _choose_engine(
         self, network: Network, n_rows: int, carry_on: bool, incremental: bool, checkpoint: Checkpoint | None
     ) -> str:
-        """Give the network the engine for the job, and return its name.
-
-        What goes on, by ``partial_fit`` or from a checkpoint, goes on with the engine that it began with: rounding is
-        not the same in both.
-        """
-        name = self.engine
-        if name == "auto" and (checkpoint is not None or (incremental and carry_on)):
-            name = (self if checkpoint is None else checkpoint.estimator).engine_
+        """Give the network the engine for the job, and return its name."""
+        began_with = None
+        if checkpoint is not None or (incremental and carry_on):
+            began_with = (self if checkpoint is None else checkpoint.estimator).engine_
         batch_size = n_rows
         if self.solver != "lbfgs":
             batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
         n_steps = (1 if incremental else self.max_iter) * n_rows // batch_size
-        name, network.engine = choose_engine(name, n_steps, network, batch_size)
+        name, network.engine = choose_engine(self.engine, n_steps, network, batch_size, began_with)
         return name
 
     def _run_minibatches(
@@ -608,6 +605,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         encoded = self._encode_targets(X, y, carry_on=True, incremental=True, classes=None)
         self._loss.check_targets(encoded)
         weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X.shape[0]), incremental=False)
+        data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
         network = Network(
             [X.shape[1], *(layer.shape[1] for layer in self.coefs_)],
             self._hidden_activations,
@@ -618,7 +616,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             l1_ratio=self.l1_ratio,
         )
         network.set_layers(self.coefs_, self.intercepts_)
-        network.loss_and_gradient(X, encoded, weights)
+        network.loss_and_gradient(data.X, data.y, data.sample_weight)
         return network.weight_gradients, network.bias_gradients
 
     def __sklearn_tags__(self) -> Any:

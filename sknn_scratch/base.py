@@ -56,7 +56,7 @@ from sknn_scratch.training import (
     TrainingData,
     train_lbfgs,
 )
-from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, is_ready, naming
+from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, naming, ready_samples
 
 __all__ = ["BaseMLP"]
 
@@ -564,8 +564,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)  # raises; it takes longer than the prediction of one row
         model = self.coefs_, self.intercepts_, self._hidden_activations
-        if is_ready(self, X):
-            raw_output = predict_raw(X, *model, check_finite=not get_config()["assume_finite"])
+        samples = ready_samples(self, X)
+        if samples is not None:
+            raw_output = predict_raw(samples, *model, check_finite=not get_config()["assume_finite"])
             if raw_output is not None:
                 return raw_output
         return predict_raw(check_samples(self, X, reset=False), *model)

@@ -87,7 +87,7 @@ def _lift_limit() -> None:
 
 
 def _after_fork() -> None:
-    """Begin anew in a forked process: the block that holds BLAS there ends in the parent only, and so do the threads."""
+    """Begin anew in a forked process, which has no thread that lifts the limit, and none of the pool."""
     global _limited
     _limited = threading.Lock()
     _lift_limit()

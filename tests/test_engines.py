@@ -554,8 +554,10 @@ def test_with_numbas_compiler_switched_off():
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert result.stdout.strip() == "numpy"
-    assert result.stderr.strip().splitlines()[-1].startswith(
-        "ImportError: engine='numba' needs numba's compiler, which NUMBA_DISABLE_JIT=1 has switched off."
+    assert (
+        result.stderr.strip()
+        .splitlines()[-1]
+        .startswith("ImportError: engine='numba' needs numba's compiler, which NUMBA_DISABLE_JIT=1 has switched off.")
     )
 
 

@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.activations import Activation
+from sknn_scratch.blas import row_major
 from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.constraints import Constraint
@@ -54,7 +55,7 @@ from sknn_scratch.training import (
     TrainingData,
     train_lbfgs,
 )
-from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, is_ready, naming
+from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, naming, ready_samples
 
 __all__ = ["BaseMLP"]
 
@@ -191,7 +192,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         X = check_samples(self, X, reset=not carry_on, dtype=self.coefs_[0].dtype if carry_on else FLOAT_DTYPES)
         encoded = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
         weights = check_sample_weight(sample_weight, X.shape[0])
-        return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental))
+        return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental)).in_fixed_order()
 
     def _check_validation_data(
         self, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, dtype: DTypeLike
@@ -212,7 +213,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             encoded = self._encode_targets(X_val, y_val, carry_on=True, incremental=True, classes=None)
         with naming("sample_weight_val"):
             weights = check_sample_weight(sample_weight_val, X_val.shape[0])
-        return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False))
+        return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False)).in_fixed_order()
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
         """Return the weights of the samples, multiplied by those of their classes where there are such."""
@@ -279,19 +280,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     def _choose_engine(
         self, network: Network, n_rows: int, carry_on: bool, incremental: bool, checkpoint: Checkpoint | None
     ) -> str:
-        """Give the network the engine for the job, and return its name.
-
-        What goes on, by ``partial_fit`` or from a checkpoint, goes on with the engine that it began with: rounding is
-        not the same in both.
-        """
-        name = self.engine
-        if name == "auto" and (checkpoint is not None or (incremental and carry_on)):
-            name = (self if checkpoint is None else checkpoint.estimator).engine_
+        """Give the network the engine for the job, and return its name."""
+        began_with = None
+        if checkpoint is not None or (incremental and carry_on):
+            began_with = (self if checkpoint is None else checkpoint.estimator).engine_
         batch_size = n_rows
         if self.solver != "lbfgs":
             batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
         n_steps = (1 if incremental else self.max_iter) * n_rows // batch_size
-        name, network.engine = choose_engine(name, n_steps, network, batch_size)
+        name, network.engine = choose_engine(self.engine, n_steps, network, batch_size, began_with)
         return name
 
     def _run_minibatches(
@@ -528,8 +525,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)  # raises; it takes longer than the prediction of one row
         model = self.coefs_, self.intercepts_, self._hidden_activations
-        if is_ready(self, X):
-            raw_output = predict_raw(X, *model, check_finite=not get_config()["assume_finite"])
+        samples = ready_samples(self, X)
+        if samples is not None:
+            raw_output = predict_raw(samples, *model, check_finite=not get_config()["assume_finite"])
             if raw_output is not None:
                 return raw_output
         return predict_raw(check_samples(self, X, reset=False), *model)
@@ -569,6 +567,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         encoded = self._encode_targets(X, y, carry_on=True, incremental=True, classes=None)
         self._loss.check_targets(encoded)
         weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X.shape[0]), incremental=False)
+        data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
         network = Network(
             [X.shape[1], *(layer.shape[1] for layer in self.coefs_)],
             self._hidden_activations,
@@ -579,7 +578,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             l1_ratio=self.l1_ratio,
         )
         network.set_layers(self.coefs_, self.intercepts_)
-        network.loss_and_gradient(X, encoded, weights)
+        network.loss_and_gradient(data.X, data.y, data.sample_weight)
         return network.weight_gradients, network.bias_gradients
 
     def __sklearn_tags__(self) -> Any:

@@ -1,4 +1,4 @@
-"""Work on long vectors: two functions of BLAS, and blocks that fit the cache."""
+"""What BLAS is given: matrices in one memory order, and long vectors in blocks that fit the cache."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import daxpy, dscal, saxpy, sscal
 
-__all__ = ["BLOCK_SIZE", "in_blocks", "scal_and_axpy"]
+__all__ = ["BLOCK_SIZE", "in_blocks", "row_major", "scal_and_axpy"]
 
 BLOCK_SIZE = 8192
+
+
+def row_major(samples: Any) -> Any:
+    """Return an array of the same numbers in C order, the same array if it is in it; CSR matrices stay as they are.
+
+    BLAS has kernels of its own for each memory order, which round differently.
+    """
+    if not isinstance(samples, np.ndarray) or (samples.flags.c_contiguous and samples.flags.aligned):
+        return samples
+    return np.require(samples, requirements=["C", "A"])
 
 
 def scal_and_axpy(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]]:

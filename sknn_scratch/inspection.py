@@ -11,6 +11,7 @@ from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.activations import Activation
+from sknn_scratch.blas import row_major
 from sknn_scratch.engines import numpy_engine
 from sknn_scratch.links import Link
 from sknn_scratch.losses import Loss
@@ -45,7 +46,7 @@ def hidden_activations(
     dtype = np.result_type(X.dtype, weights[0].dtype)
     result = np.empty((X.shape[0], widths[-1]), dtype=dtype)
     for rows in _chunks(len(result), max(widths)):
-        a = X[rows]
+        a = row_major(X[rows])
         for l, width in enumerate(widths):
             z = np.empty((a.shape[0], width), dtype=dtype)
             numpy_engine.activate(a, weights[l], biases[l], activations[l], z, out=z)
@@ -93,7 +94,7 @@ def input_gradients(
     for rows in _chunks(len(gradients), max(widths)):
         z = [np.empty((rows.stop - rows.start, width), dtype=dtype) for width in widths]
         hidden = [np.empty_like(inputs) for inputs in z[:-1]]
-        pass_forward(numpy_engine, X[rows], weights, biases, activations, z, hidden)
+        pass_forward(numpy_engine, row_major(X[rows]), weights, biases, activations, z, hidden)
         if link is not None:
             link.inverse(z[-1], out=z[-1])
         for output in range(n_outputs):

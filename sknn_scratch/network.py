@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sknn_scratch.activations import Activation
+from sknn_scratch.blas import row_major
 from sknn_scratch.engines import numpy_engine
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
@@ -445,7 +446,7 @@ def predict_raw(
         if not hasattr(buffers, "hidden"):
             buffers.hidden = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
         stop = min(start + chunk, n_samples)
-        inputs = X[start:stop] if rows is None else X[rows[start:stop]]
+        inputs = row_major(X[start:stop] if rows is None else X[rows[start:stop]])
         hidden = [array[: stop - start] for array in buffers.hidden]
         z = [*hidden, raw_output[start:stop]]
         with np.errstate(over="ignore", invalid="ignore"):

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = [
     "MIN_SHARE",
@@ -42,6 +42,8 @@ MOST_HELPED, MIN_SHARE = 4, 32
 WORTH_THREADS = 2**28
 
 _limited = threading.Lock()
+# The libraries that are held to one thread, with the numbers of threads that they had.
+_before: list[tuple[LibController, int]] = []
 
 
 @cache
@@ -50,21 +52,46 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def _blas_libraries() -> list[LibController]:
+    """Return the BLAS libraries that threadpoolctl knows: none where NumPy has another, as Apple's Accelerate."""
+    return [library for library in _controller().lib_controllers if library.user_api == "blas"]
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread.
 
     The limit is the process's. One block at a time sets it, and lifts it again at its end; a block that overlaps, in
-    another thread or inside, leaves it alone.
+    another thread or inside, leaves it alone. A process that is forked meanwhile is not held to it.
     """
-    if not _limited.acquire(blocking=False):
+    lock = _limited
+    if not lock.acquire(blocking=False):
         yield
         return
     try:
-        with _controller().limit(limits=1, user_api="blas"):
-            yield
+        _before.extend((library, library.num_threads) for library in _blas_libraries())
+        for library, _ in _before:
+            library.set_num_threads(1)
+        yield
     finally:
-        _limited.release()
+        if lock is _limited:  # not so in a forked process, which has its threads back already
+            _lift_limit()
+        lock.release()
+
+
+def _lift_limit() -> None:
+    """Give the libraries back the numbers of threads that they had."""
+    while _before:
+        library, n_threads = _before.pop()
+        library.set_num_threads(n_threads)
+
+
+def _after_fork() -> None:
+    """Begin anew in a forked process, which has no thread that lifts the limit, and none of the pool."""
+    global _limited
+    _limited = threading.Lock()
+    _lift_limit()
+    _pool.cache_clear()
 
 
 @contextmanager
@@ -113,8 +140,8 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
 
 
 def blas_threads() -> int:
-    """Return how many threads BLAS may use."""
-    return min(library.num_threads for library in _controller().lib_controllers if library.user_api == "blas")
+    """Return how many threads BLAS may use; 1 where threadpoolctl knows no BLAS."""
+    return min((library.num_threads for library in _blas_libraries()), default=1)
 
 
 @cache
@@ -123,9 +150,8 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch")
 
 
-# A forked process has the pool, but not its threads.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:

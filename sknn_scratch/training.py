@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 
+from sknn_scratch.blas import row_major
 from sknn_scratch.network import Network
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
@@ -28,6 +29,9 @@ __all__ = [
     "train_lbfgs",
     "what_to_try",
 ]
+
+# Samples in another order than C are copied up to so many bytes; of more, each minibatch is gathered by itself.
+COPIED_AT_ONCE = 2**27
 
 # How a training run can end.
 CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
@@ -156,6 +160,19 @@ class TrainingData:
         """Number of rows that are trained on."""
         return self.X.shape[0] if self.rows is None else len(self.rows)
 
+    def in_fixed_order(self) -> TrainingData:
+        """Return the same samples, such that no result depends on the memory order in which they came.
+
+        Targets are in Fortran order and weights contiguous. So is ``X`` in C order if it is small; who computes with
+        the rows of a large one gathers them.
+        """
+        X, weight = self.X, self.sample_weight
+        if isinstance(X, np.ndarray) and (X.nbytes <= COPIED_AT_ONCE or not X.flags.aligned):
+            X = row_major(X)
+        if weight is not None:
+            weight = row_major(weight)
+        return replace(self, X=X, y=np.require(self.y, requirements=["F", "A"]), sample_weight=weight)
+
     def astype(self, dtype: DTypeLike) -> TrainingData:
         """Return the same samples in this dtype."""
         X, y, weight = (None if a is None else a.astype(dtype) for a in (self.X, self.y, self.sample_weight))
@@ -177,36 +194,41 @@ class MinibatchSettings:
 
 
 class _RowReader:
-    """Reads minibatches of rows from an array into a buffer that is made once.
+    """Reads minibatches of rows, in C order, from an array or CSR matrix.
 
-    ``take`` with ``out`` would first copy the whole of an array that is not C-contiguous. A Fortran-ordered one is read
-    through its transpose; other layouts and sparse matrices by indexing, which allocates.
+    Those of an array in C order are copied to a buffer that is made once. ``take`` would first copy the whole of any
+    other.
     """
 
-    def __init__(self, array: NDArray, batch_size: int):
-        self._array, self._axis = array, 0
+    def __init__(self, array: Any, batch_size: int):
+        self._array = array
         self._buffer: NDArray | None = None
-        if issparse(array):
-            return
-        if array.flags.c_contiguous:
+        if not issparse(array) and array.flags.c_contiguous:
             self._buffer = np.empty((batch_size, *array.shape[1:]), dtype=array.dtype)
-        elif array.flags.f_contiguous:
-            self._array, self._axis = array.T, 1
-            self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
+
+    def read(self, rows: NDArray | slice) -> Any:
+        if self._buffer is None or isinstance(rows, slice):
+            return row_major(self._array[rows])
+        out = self._buffer
+        if len(rows) < len(out):
+            out = out[: len(rows)]
+        return self._array.take(rows, 0, out, "clip")
+
+
+class _TargetReader:
+    """Reads minibatches of rows from an array in Fortran order, in which they stay, as the raw output has it, too."""
+
+    def __init__(self, array: NDArray, batch_size: int):
+        self._columns = array.T
+        self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
 
     def read(self, rows: NDArray | slice) -> NDArray:
-        if self._buffer is None:
-            return self._array[rows]
         if isinstance(rows, slice):
-            return self._array[rows] if self._axis == 0 else self._array[:, rows].T
+            return self._columns[:, rows].T
         out = self._buffer
-        if self._axis == 0:
-            if len(rows) < len(out):
-                out = out[: len(rows)]
-            return self._array.take(rows, 0, out, "clip")
         if len(rows) < out.shape[1]:
             out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
-        return self._array.take(rows, 1, out, "clip").T
+        return self._columns.take(rows, 1, out, "clip").T
 
 
 def _nothing(rows: NDArray | slice) -> None:
@@ -221,7 +243,7 @@ class _Minibatches:
 
     def __init__(self, data: TrainingData, batch_size: int, rng: np.random.RandomState | None):
         self._read_X = _RowReader(data.X, batch_size).read
-        self._read_y = _RowReader(data.y, batch_size).read
+        self._read_y = _TargetReader(data.y, batch_size).read
         self._read_weight: Callable[[NDArray | slice], NDArray | None] = _nothing
         if data.sample_weight is not None:
             self._read_weight = _RowReader(data.sample_weight, batch_size).read
@@ -600,13 +622,13 @@ def train_lbfgs(
     Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming 45,
     1989.
     """
-    latest_loss, stopped = np.inf, False
+    X, latest_loss, stopped = row_major(data.X), np.inf, False
     reached = network.parameters.astype(np.float64)
 
     def objective(parameters: NDArray) -> tuple[float, NDArray]:
         nonlocal latest_loss
         network.parameters[...] = parameters
-        latest_loss = network.loss_and_gradient(data.X, data.y, data.sample_weight)
+        latest_loss = network.loss_and_gradient(X, data.y, data.sample_weight)
         return latest_loss, network.gradient.astype(np.float64)
 
     def iteration_ended(parameters: NDArray) -> None:

@@ -18,7 +18,7 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples", "is_ready", "naming"]
+__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples", "naming", "ready_samples"]
 
 FLOAT_DTYPES = (np.float64, np.float32)
 _FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
@@ -94,20 +94,44 @@ def _has_only_numbers(column: Any) -> bool:
     return True
 
 
-def is_ready(estimator: Any, X: Any) -> bool:
-    """Return whether ``check_samples`` would return ``X`` as it is, if all its numbers are finite.
+def ready_samples(estimator: Any, X: Any) -> NDArray | None:
+    """Return what ``check_samples`` would return if all numbers in it are finite, or None, if it has to find out.
 
-    A quick yes for plain arrays, since the whole validation takes several times as long as the prediction of one row; a
-    no means that it has to find out.
+    Quick, since the whole validation takes several times as long as the prediction of one row: for plain arrays, lists
+    of rows, and data frames of NumPy's types that have the columns of the training samples.
     """
-    return (
-        type(X) is np.ndarray
-        and X.ndim == 2
-        and X.dtype in _FLOAT_DTYPES
-        and X.shape[1] == estimator.n_features_in_
-        and len(X) > 0
-        and not hasattr(estimator, "feature_names_in_")
-    )
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None and type(X) is np.ndarray:
+        samples, kept = X, _FLOAT_DTYPES
+    elif names is None and type(X) is list:
+        samples, kept = _list_to_array(X), {np.dtype(np.float64)}
+    elif names is not None and hasattr(X, "to_numpy"):
+        samples, kept = _frame_to_array(X, names), _FLOAT_DTYPES
+    else:
+        return None
+    if samples is None or samples.ndim != 2 or samples.shape[1] != estimator.n_features_in_ or len(samples) == 0:
+        return None
+    if samples.dtype in kept:
+        return samples
+    # Floats of other types may be too large.
+    return samples.astype(np.float64) if samples.dtype.kind in "biu" or samples.dtype in _FLOAT_DTYPES else None
+
+
+def _list_to_array(rows: list) -> NDArray | None:
+    """Return an array of any type, or None where the rows are not of one length."""
+    try:
+        return np.asarray(rows)
+    except (TypeError, ValueError):
+        return None
+
+
+def _frame_to_array(X: Any, names: NDArray) -> NDArray | None:
+    """Return an array of a data frame, or None if it has not these columns, each of a type that is NumPy's."""
+    try:
+        same = np.array_equal(X.columns, names) and all(isinstance(dtype, np.dtype) for dtype in X.dtypes)
+    except (AttributeError, TypeError, ValueError):  # a series, or a name that is missing
+        return None
+    return X.to_numpy() if same else None
 
 
 def _check_length(name: str, array: Any, n_samples: int) -> None:

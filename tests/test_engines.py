@@ -3,11 +3,13 @@
 import inspect
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -505,27 +507,66 @@ def test_ready_means_that_nothing_has_to_be_compiled(monkeypatch, missing):
     assert numba_engine.is_ready(SMALL_NETWORK, 10)
 
 
-def test_without_numba(monkeypatch):
+BROKEN = {
+    "not installed": (None, "ModuleNotFoundError: import of numba halted"),
+    "an empty folder": (ModuleType("numba"), "ImportError: cannot import name"),
+    "with a fault of its own": (SimpleNamespace(), "SystemError: initialization of _internal failed"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_without_a_numba_that_works(monkeypatch, broken):
+    numba, cause = BROKEN[broken]
     monkeypatch.delitem(sys.modules, choice.COMPILED, raising=False)
     monkeypatch.setattr(sknn_scratch.engines, "numba_engine", None, raising=False)
     for name in [name for name in sys.modules if name.startswith(("numba", "sknn_scratch.engines.numba"))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setitem(sys.modules, "numba", numba)
+    if broken == "with a fault of its own":
+        monkeypatch.setattr(choice, "import_module", fail_as_an_extension_does)
     X, y = make_task("binary")
     model = MLPFromScratchClassifier(engine="numba")
-    with pytest.raises(ImportError, match=r"engine='numba' needs numba.*pip install 'sknn-scratch\[fast\]'.*'auto'"):
+    with pytest.raises(ImportError, match="engine='numba' needs numba") as error_info:
         model.fit(X, y)
+    assert cause in str(error_info.value)
+    assert re.search(r"pip install 'sknn-scratch\[fast\]'.*'auto'", str(error_info.value))
     assert vars(model) == model.get_params()
-    assert choose_engine("auto", MANY, SMALL_NETWORK, 10) == ("numpy", numpy_engine)
+    for began_with in (None, "numba"):
+        assert choose_engine("auto", MANY, SMALL_NETWORK, 10, began_with) == ("numpy", numpy_engine)
     assert our_estimator("binary", max_iter=2).fit(X, y).engine_ == "numpy"
+
+
+def fail_as_an_extension_does(name):
+    raise SystemError("initialization of _internal failed without raising an exception")
+
+
+@needs_numba
+def test_with_numbas_compiler_switched_off():
+    """As it is where the coverage of compiled code is measured."""
+    script = (
+        "from sklearn.datasets import make_classification\n"
+        "from sknn_scratch import MLPFromScratchClassifier\n"
+        "X, y = make_classification(20_000, random_state=0)\n"
+        "model = MLPFromScratchClassifier(2, max_iter=10_000, tol=1e9, n_iter_no_change=1, random_state=0)\n"
+        "print(model.fit(X, y).engine_)\n"
+        "model.set_params(engine='numba').fit(X, y)"
+    )
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert result.stdout.strip() == "numpy"
+    assert (
+        result.stderr.strip()
+        .splitlines()[-1]
+        .startswith("ImportError: engine='numba' needs numba's compiler, which NUMBA_DISABLE_JIT=1 has switched off.")
+    )
 
 
 def test_partial_fit_goes_on_with_the_engine_it_began_with(monkeypatch):
     X, y = make_task("binary")
     asked = []
 
-    def choose(name, *args):
-        asked.append(name)
+    def choose(name, n_steps, network, batch_size, began_with):
+        asked.append((name, began_with))
         return "numpy", numpy_engine
 
     monkeypatch.setattr("sknn_scratch.base.choose_engine", choose)
@@ -534,7 +575,14 @@ def test_partial_fit_goes_on_with_the_engine_it_began_with(monkeypatch):
         model.partial_fit(X, y, classes=[10, 20])
     model.set_params(warm_start=True, max_iter=2).fit(X, y)
     model.set_params(engine="numba").partial_fit(X, y)
-    assert asked == ["auto", "numpy", "numpy", "auto", "numba"]
+    assert asked == [("auto", None), ("auto", "numpy"), ("auto", "numpy"), ("auto", None), ("numba", "numpy")]
+    assert choose_engine("auto", MANY, SMALL_NETWORK, 10, "numpy") == ("numpy", numpy_engine)
+
+
+@needs_numba
+def test_what_began_compiled_goes_on_so(monkeypatch):
+    monkeypatch.setattr(numba_engine, "is_ready", lambda network, batch_size: False)
+    assert choose_engine("auto", 1, SMALL_NETWORK, 10, "numba") == ("numba", numba_engine)
 
 
 @needs_numba

@@ -25,27 +25,29 @@ from sknn_scratch.blas import row_major
 from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.constraints import Constraint
-from sknn_scratch.engines.choice import choose_engine
+from sknn_scratch.engines import choose
+from sknn_scratch.engines.numpy.in_place import link_inverse
+from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.inspection import InspectionMixin
+from sknn_scratch.job import Job
 from sknn_scratch.losses import Loss, is_of_sklearn
-from sknn_scratch.network import Network, predict_raw
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches, warn
 from sknn_scratch.parameters import (
     SHARED_CONSTRAINTS,
     check_estimator_parameters,
     defaults,
+    dropout_rates,
     hidden_sizes,
     make_activations,
     make_initializers,
-    make_noise,
     make_optimizer,
     make_schedule,
 )
+from sknn_scratch.perceptron import Perceptron, layer_views, predict_raw
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.suggestions import did_you_mean
-from sknn_scratch.threads import threads_for
 from sknn_scratch.training import (
     DIVERGED,
     Listener,
@@ -219,7 +221,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Return the weights of the samples, multiplied by those of their classes where there are such."""
         return sample_weight
 
-    def _build_network(self, data: TrainingData, carry_on: bool, rng: np.random.RandomState) -> Network:
+    def _build_network(self, data: TrainingData, carry_on: bool, rng: np.random.RandomState) -> Perceptron:
         """Return the network for these samples, with initial parameters or those that were fitted before."""
         fitted_loss: Any = getattr(self, "_loss", None)
         self._loss = self._make_loss()
@@ -227,28 +229,37 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         n_outputs = self._loss.n_raw_outputs(data.y.shape[1])
         layer_units = [data.X.shape[1], *hidden_sizes(self), n_outputs]
         activations = make_activations(self, n_hidden=len(layer_units) - 2)
-        network = Network(
-            layer_units,
-            activations[:-1],
-            self._loss,
-            self.alpha,
-            data.X.dtype,
-            fit_intercept=self.fit_intercept,
-            l1_ratio=self.l1_ratio,
-        )
+        network = Perceptron(layer_units, activations[:-1], self._loss.link, data.X.dtype)
         if carry_on:
             self._check_same_outputs(fitted_loss)
             self._check_same_layers(layer_units)
-            network.set_layers(self.coefs_, self.intercepts_)
+            biases = self.intercepts_ if self.fit_intercept else [np.zeros_like(b) for b in self.intercepts_]
+            network.set_layers(self.coefs_, biases)
         else:
             of_weights, of_biases = (
                 make_initializers(given, activations) for given in (self.weight_init, self.bias_init)
             )
-            network.initialize(of_weights, of_biases, rng)
-        network.noise = make_noise(self, len(layer_units) - 2, rng, self.t_ if carry_on else 0)
+            network.initialize(of_weights, of_biases if self.fit_intercept else None, rng)
         if self.input_noise and not isinstance(data.X, np.ndarray):
             raise ValueError(f"input_noise={self.input_noise!r} is not for sparse X, which it would make dense.")
         return network
+
+    def _make_job(self, network: Perceptron, data: TrainingData, rng: np.random.RandomState, carry_on: bool) -> Job:
+        """Return what is to be trained, on all samples at once."""
+        job = Job(
+            network,
+            self._loss,
+            *(data.X, data.y, data.sample_weight, data.n_rows),
+            alpha=self.alpha,
+            l1_ratio=self.l1_ratio,
+            max_grad_norm=self.max_grad_norm,
+            fit_intercept=self.fit_intercept,
+            dropout=dropout_rates(self, len(network.activations)),
+            input_noise=self.input_noise,
+        )
+        if job.is_noisy:  # with one seed, other draws after t_ samples than before
+            job.seed = int(rng.randint(2**31)) * 2**31 + (self.t_ if carry_on else 0) % 2**31
+        return job
 
     def _train(
         self,
@@ -262,47 +273,49 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Build the network, train it, and make what it learnt the estimator's own."""
         rng = check_random_state(self.random_state)
         network = self._build_network(data, carry_on, rng)
-        self.engine_ = self._choose_engine(network, data.n_rows, carry_on, incremental, checkpoint)
+        job = self._make_job(network, data, rng, carry_on)
         self._keep_layers(network.weights, network.biases, network.activations)
         progress = self._make_progress(carry_on, incremental, validated=validation_data is not None)
         listener = _Listener(self, progress, events) if events.listened_to else None
         # Overflow shows in the loss or the parameters, which the trainers check.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             if self.solver == "lbfgs":
-                advice = self._run_lbfgs(network, data, progress, listener)
+                advice = self._run_lbfgs(job, data, progress, listener)
             else:
                 advice = self._run_minibatches(
-                    network, data, validation_data, progress, rng, incremental, listener, checkpoint
+                    job, data, validation_data, progress, rng, carry_on, incremental, listener, checkpoint
                 )
         self._keep_progress(progress)
         return advice
 
-    def _choose_engine(
-        self, network: Network, n_rows: int, carry_on: bool, incremental: bool, checkpoint: Checkpoint | None
-    ) -> str:
-        """Give the network the engine for the job, and return its name."""
-        began_with = None
-        if checkpoint is not None or (incremental and carry_on):
-            began_with = (self if checkpoint is None else checkpoint.estimator).engine_
-        batch_size = n_rows
-        if self.solver != "lbfgs":
-            batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
-        n_steps = (1 if incremental else self.max_iter) * n_rows // batch_size
-        name, network.engine = choose_engine(self.engine, n_steps, network, batch_size, began_with)
-        return name
+    def _choose_engine(self, job: Job, n_rows: int, carry_on: bool, incremental: bool, checkpoint: Any) -> str:
+        """Return the engine for the job.
+
+        What goes on, by ``partial_fit`` or from a checkpoint, goes on with the engine that it began with: rounding is
+        not the same in both.
+        """
+        name = self.engine
+        if name == "auto" and (checkpoint is not None or (incremental and carry_on)):
+            name = (self if checkpoint is None else checkpoint.estimator).engine_
+        n_epochs = 1 if incremental else self.max_iter
+        if self.early_stopping:  # which ends most fits long before
+            n_epochs = min(n_epochs, 2 * self.n_iter_no_change)
+        return choose(name, job, int(n_epochs * n_rows // job.batch_size))
 
     def _run_minibatches(
         self,
-        network: Network,
+        job: Job,
         data: TrainingData,
         validation_data: TrainingData | None,
         progress: Progress,
         rng: np.random.RandomState,
+        carry_on: bool,
         incremental: bool,
         listener: Listener | None,
         checkpoint: Checkpoint | None,
     ) -> list[Advice]:
-        optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
+        network = job.network
+        job.optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
         self._validation_rows = None
         if self.early_stopping and validation_data is None:
             if checkpoint is None:
@@ -311,44 +324,43 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 rows = checkpoint.state.order, checkpoint.validation_rows
                 data, validation_data = (replace(data, rows=part) for part in rows)
             self._validation_rows = validation_data.rows
-        self._optimizer, self._schedule = optimizer, schedule
+        job.batch_size = self._batch_size(data.n_rows)
+        self._optimizer, self._schedule = job.optimizer, schedule
         settings = MinibatchSettings(
-            batch_size=self._batch_size(data.n_rows),
             max_iter=1 if incremental else self.max_iter,
             shuffle=self.shuffle,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             verbose=self._prints_lines,
-            max_grad_norm=self.max_grad_norm,
             average=self.average,
         )
         validate = None if validation_data is None else self._make_validation(network, validation_data)
-        judge = Judge(network, data, progress, incremental)
-        with threads_for(network.largest_product(settings.batch_size)) as helpers, network.helped_by(*helpers):
-            self._training = MinibatchTraining(network, data, optimizer, schedule, progress, settings, rng)
-            if checkpoint is not None:
-                self._training.restore(checkpoint.state)
-            outcome = self._training.run(validate, listener)
+        judge = Judge(network, self._loss, data, progress, incremental)
+        self.engine_ = self._choose_engine(job, data.n_rows, carry_on, incremental, checkpoint)
+        self._training = MinibatchTraining(job, data, self.engine_, schedule, progress, settings, rng)
+        if checkpoint is not None:
+            self._training.restore(checkpoint.state)
+        outcome = self._training.run(validate, listener)
         if outcome == DIVERGED:
             self._optimizer = None
         advice = after_minibatches(self, self._training, outcome, judge, incremental)
         del self._training, self._validation_rows
         return advice
 
-    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:
+    def _run_lbfgs(self, job: Job, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:
         self._optimizer, self._schedule = None, None
-        judge = Judge(network, data, progress)
-        with threads_for(network.largest_product(data.n_rows)) as helpers, network.helped_by(*helpers):
-            outcome, message = train_lbfgs(
-                network,
-                data,
-                progress,
-                max_iter=self.max_iter,
-                max_fun=self.max_fun,
-                tol=self.tol,
-                verbose=self._prints_lines,
-                listener=listener,
-            )
+        judge = Judge(job.network, self._loss, data, progress)
+        self.engine_ = choose(self.engine, job, self.max_iter)
+        outcome, message = train_lbfgs(
+            job,
+            self.engine_,
+            progress,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            verbose=self._prints_lines,
+            listener=listener,
+        )
         return after_lbfgs(self, outcome, message, progress, judge)
 
     def _hold_out(self, data: TrainingData, rng: np.random.RandomState) -> tuple[TrainingData, TrainingData]:
@@ -375,28 +387,26 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 raise ValueError(f"sample_weight is zero for every sample of the {part} set ({described}).")
         return replace(data, rows=train_rows), replace(data, rows=validation_rows)
 
-    def _make_validation(self, network: Network, held_out: TrainingData) -> Callable[[], tuple[float, float]]:
+    def _make_validation(self, network: Perceptron, held_out: TrainingData) -> Callable[[], tuple[float, float]]:
         """Return a function that computes loss and score of the network's parameters on the validation set."""
         rows = slice(None) if held_out.rows is None else held_out.rows
         y = held_out.y[rows]
         weights = None if held_out.sample_weight is None else held_out.sample_weight[rows]
         if held_out.rows is None:
             with naming("y_val"):
-                network.loss.check_targets(y)
+                self._loss.check_targets(y)
         truth, scoring = self._decode_targets(y), self._stops_by()[1]
         scorer = None if scoring in (None, "loss") else self._make_scorer(held_out.X, rows, truth, weights)
 
         def validate() -> tuple[float, float]:
-            raw_output = predict_raw(
-                held_out.X, network.weights, network.biases, network.activations, network.engine, held_out.rows
-            )
-            loss = float(np.average(network.loss.value(y, raw_output), weights=weights))
+            raw_output = network.raw_output(held_out.X, held_out.rows)
+            loss = float(np.average(self._loss.value(y, raw_output), weights=weights))
             if scoring == "loss":
                 return loss, -loss
             if scorer is not None:
                 return loss, scorer()
-            network.loss.link.inverse(raw_output, out=raw_output)
-            return loss, self._score_prediction(truth, raw_output, weights)
+            prediction = link_inverse(self._loss.link, raw_output, out=raw_output)
+            return loss, self._score_prediction(truth, prediction, weights)
 
         return validate
 
@@ -450,10 +460,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             warn(f"batch_size={self.batch_size} is larger than the {n_rows} training samples and will be clipped.")
         return min(self.batch_size, n_rows)
 
-    def _start_optimizer(self, network: Network, incremental: bool) -> Optimizer:
+    def _start_optimizer(self, network: Perceptron, incremental: bool) -> Optimizer:
         """Return a new optimiser; in ``partial_fit``, one that carries on from the state of the last one."""
         optimizer = make_optimizer(self)
-        optimizer.start(network.parameters.size, network.parameters.dtype, network.n_weights)
+        optimizer.start(network.parameters.size, network.dtype, network.n_weights)
         previous: Any = getattr(self, "_optimizer", None)
         if incremental and type(previous) is type(optimizer):
             optimizer.resume(previous)
@@ -535,8 +545,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     def _link_inverse(self, raw_output: NDArray) -> NDArray:
         """Turn raw output into predictions, in place."""
         with np.errstate(over="ignore"):
-            self._loss.link.inverse(raw_output, out=raw_output)
-        return raw_output
+            return link_inverse(self._loss.link, raw_output, out=raw_output)
 
     def loss_gradient(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None
@@ -568,18 +577,21 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         self._loss.check_targets(encoded)
         weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X.shape[0]), incremental=False)
         data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
-        network = Network(
-            [X.shape[1], *(layer.shape[1] for layer in self.coefs_)],
-            self._hidden_activations,
-            self._loss,
-            self.alpha,
-            X.dtype,
-            fit_intercept=self.fit_intercept or any(biases.any() for biases in self.intercepts_),
-            l1_ratio=self.l1_ratio,
-        )
+        layer_units = [X.shape[1], *(layer.shape[1] for layer in self.coefs_)]
+        network = Perceptron(layer_units, self._hidden_activations, self._loss.link, X.dtype)
         network.set_layers(self.coefs_, self.intercepts_)
-        network.loss_and_gradient(data.X, data.y, data.sample_weight)
-        return network.weight_gradients, network.bias_gradients
+        run = NumpyRun(
+            Job(
+                network,
+                self._loss,
+                *(data.X, data.y, data.sample_weight, data.n_rows),
+                alpha=self.alpha,
+                l1_ratio=self.l1_ratio,
+                fit_intercept=self.fit_intercept or any(biases.any() for biases in self.intercepts_),
+            )
+        )
+        run.loss_and_gradient()
+        return layer_views(run.gradient, layer_units)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

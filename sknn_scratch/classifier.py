@@ -17,6 +17,7 @@ from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import ClassWeight, Component, Constraint
+from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.labels import LabelCoder, MultiOutputCoder, coder_from_description, describe_coder
 from sknn_scratch.links import Link
@@ -472,7 +473,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         for raw_output, link in self._heads(self._raw_output(X)):
             probability = _column_per_class(raw_output)
             with np.errstate(over="ignore"):
-                link.inverse(probability, out=probability)
+                link_inverse(link, probability, out=probability)
             result.append(np.maximum(probability, np.finfo(probability.dtype).tiny, out=probability))
         return self._one_or_all(result)
 

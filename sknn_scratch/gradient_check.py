@@ -10,18 +10,15 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from sknn_scratch.base import BaseMLP
-from sknn_scratch.network import Network
+from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.parameters import check_estimator_parameters
-from sknn_scratch.training import TrainingData
+from sknn_scratch.perceptron import Perceptron
 
 __all__ = ["central_differences", "check_gradients"]
 
 
 def central_differences(
-    network: Network,
-    X: Any,
-    y: NDArray,
-    sample_weight: NDArray | None = None,
+    run: NumpyRun,
     *,
     indices: NDArray | None = None,
     step: float = 1e-5,
@@ -30,11 +27,9 @@ def central_differences(
 
     Parameters
     ----------
-    network : Network
-        Of float64; its parameters are as before afterwards, its gradient is that of the last evaluation.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-    y : ndarray of shape (n_samples, n_outputs)
-    sample_weight : ndarray of shape (n_samples,), default=None
+    run : NumpyRun
+        Of a job in float64; the network's parameters are as before afterwards, the gradient is that of the last
+        evaluation.
     indices : ndarray of int, default=None
         Which parameters of the flat vector; all by default.
     step : float, default=1e-5
@@ -43,35 +38,29 @@ def central_differences(
     -------
     slopes : ndarray of shape (n_indices,)
     """
-    indices = np.arange(network.parameters.size) if indices is None else indices
+    parameters = run.job.network.parameters
+    indices = np.arange(parameters.size) if indices is None else indices
     slopes = np.empty(len(indices))
     for position, index in enumerate(indices):
-        parameter = network.parameters[index]
+        parameter = parameters[index]
         values = []
         for shifted in (parameter + step, parameter - step):
-            network.parameters[index] = shifted
-            values.append(_objective(network, X, y, sample_weight))
-        network.parameters[index] = parameter
+            parameters[index] = shifted
+            values.append(_objective(run))
+        parameters[index] = parameter
         slopes[position] = (values[0] - values[1]) / (2 * step)
     return slopes
 
 
-def _objective(network: Network, X: Any, y: NDArray, sample_weight: NDArray | None) -> float:
+def _objective(run: NumpyRun) -> float:
     """Return what is descended: where a loss reports the mean over the outputs, their sum instead."""
-    value = _evaluate(network, X, y, sample_weight)
-    if not network.loss.averages_outputs:
+    value, job = run.loss_and_gradient(), run.job
+    if not job.loss.averages_outputs:
         return value
-    alpha, network.alpha = network.alpha, 0.0
-    loss = _evaluate(network, X, y, sample_weight)
-    network.alpha = alpha
-    return loss * y.shape[1] + (value - loss)
-
-
-def _evaluate(network: Network, X: Any, y: NDArray, sample_weight: NDArray | None) -> float:
-    """Compute objective and gradient with the same random draws every time."""
-    if network.noise is not None:
-        network.noise.restart()
-    return network.loss_and_gradient(X, y, sample_weight)
+    alpha, job.alpha = job.alpha, 0.0
+    loss = run.loss_and_gradient()
+    job.alpha = alpha
+    return loss * job.y.shape[1] + (value - loss)
 
 
 def check_gradients(
@@ -132,16 +121,17 @@ def check_gradients(
     check_estimator_parameters(model, model._constraints)
     data = model._check_data(X, y, sample_weight, carry_on=False, incremental=False, classes=None).astype(np.float64)
     network = model._build_network(data, carry_on=False, rng=rng)
+    run = NumpyRun(model._make_job(network, data, rng, carry_on=False))
     indices = np.arange(network.parameters.size)
     if len(indices) > max_parameters:
         indices = np.sort(rng.choice(indices, max_parameters, replace=False))
-    _evaluate(network, data.X, data.y, data.sample_weight)
-    gradient = network.gradient[indices]
-    expected = central_differences(network, data.X, data.y, data.sample_weight, indices=indices, step=step)
+    run.loss_and_gradient()
+    gradient = run.gradient[indices]
+    expected = central_differences(run, indices=indices, step=step)
     scale = max(1.0, np.abs(expected).max())
     errors = np.abs(gradient - expected) / scale
     for position in np.flatnonzero(~(errors <= tolerance)):
-        closer = _closer_look(network, data, indices[position], gradient[position], step / 100, tolerance * scale)
+        closer = _closer_look(run, indices[position], gradient[position], step / 100, tolerance * scale)
         errors[position] = min(errors[position], closer / scale)
     worst = int(np.argmax(errors)) if np.isfinite(errors).all() else int(np.argmax(~np.isfinite(errors)))
     message = (
@@ -156,14 +146,15 @@ def check_gradients(
 
 
 def _closer_look(
-    network: Network, data: TrainingData, index: int, slope: float, step: float, tolerance: float
+    run: NumpyRun, index: int, slope: float, step: float, tolerance: float
 ) -> float:
     """Return the error of one component of the gradient, with a small step, and 0 at a kink."""
-    parameter, values = network.parameters[index], []
+    parameters, values = run.job.network.parameters, []
+    parameter = parameters[index]
     for shift in (-step, 0.0, step):
-        network.parameters[index] = parameter + shift
-        values.append(_objective(network, data.X, data.y, data.sample_weight))
-    network.parameters[index] = parameter
+        parameters[index] = parameter + shift
+        values.append(_objective(run))
+    parameters[index] = parameter
     left, right = (values[1] - values[0]) / step, (values[2] - values[1]) / step
     between = min(left, right) - tolerance <= slope <= max(left, right) + tolerance
     if abs(left - right) > tolerance and between:
@@ -171,7 +162,7 @@ def _closer_look(
     return abs(slope - (left + right) / 2)
 
 
-def _describe(network: Network, index: int) -> str:
+def _describe(network: Perceptron, index: int) -> str:
     """Return the layer and position of a parameter of the flat vector."""
     start = 0
     for name, arrays in (("coefs_", network.weights), ("intercepts_", network.biases)):

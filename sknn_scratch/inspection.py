@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.blas import row_major
-from sknn_scratch.engines import numpy_engine
+from sknn_scratch.engines.numpy.in_place import activate, affine, multiply_slope
 from sknn_scratch.links import Link
 from sknn_scratch.losses import Loss
-from sknn_scratch.network import CHUNK_SIZE, pass_forward
+from sknn_scratch.perceptron import CHUNK_SIZE
 from sknn_scratch.validation import check_samples
 
 __all__ = ["InspectionMixin", "hidden_activations", "input_gradients"]
@@ -49,8 +49,8 @@ def hidden_activations(
         a = row_major(X[rows])
         for l, width in enumerate(widths):
             z = np.empty((a.shape[0], width), dtype=dtype)
-            numpy_engine.activate(a, weights[l], biases[l], activations[l], z, out=z)
-            a = z
+            affine(a, weights[l], biases[l], out=z)
+            a = activate(activations[l], z, out=z)
         result[rows] = a
     return result
 
@@ -92,19 +92,22 @@ def input_gradients(
     gradients = np.empty((X.shape[0], n_outputs, n_features), dtype=dtype)
     widths = [w.shape[1] for w in weights]
     for rows in _chunks(len(gradients), max(widths)):
-        z = [np.empty((rows.stop - rows.start, width), dtype=dtype) for width in widths]
-        hidden = [np.empty_like(inputs) for inputs in z[:-1]]
-        pass_forward(numpy_engine, row_major(X[rows]), weights, biases, activations, z, hidden)
-        if link is not None:
-            link.inverse(z[-1], out=z[-1])
+        a, z, hidden = row_major(X[rows]), [], []
+        for l, width in enumerate(widths):
+            z.append(np.empty((a.shape[0], width), dtype=dtype))
+            affine(a, weights[l], biases[l], out=z[l])
+            if l < len(activations):
+                a = activate(activations[l], z[l], out=np.empty_like(z[l]))
+                hidden.append(a)
+        prediction = z[-1] if link is None else link.inverse(z[-1])
         for output in range(n_outputs):
             delta = np.zeros_like(z[-1])
             delta[:, output] = 1
             if link is not None:
-                link.multiply_derivative(delta, z[-1])
+                delta = link.pull_back(delta, prediction)
             for l in range(len(weights) - 1, 0, -1):
-                below, a = np.empty_like(hidden[l - 1]), hidden[l - 1].copy()
-                numpy_engine.hidden_delta(delta, weights[l], activations[l - 1], z[l - 1], a, out=below)
+                below = delta @ weights[l].T
+                multiply_slope(activations[l - 1], below, z[l - 1], hidden[l - 1], scratch=None)
                 delta = below
             gradients[rows, output] = delta @ weights[0].T
     return gradients

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.losses import Loss
@@ -70,3 +71,12 @@ class Job:
     def is_noisy(self) -> bool:
         """Whether something is dropped or added at random."""
         return any(self.dropout) or self.input_noise > 0
+
+    def count_steps(self, order: NDArray | None) -> int:
+        """Return how many minibatches of an epoch count: those with a sample whose weight is not zero."""
+        n_rows = self.X.shape[0] if order is None else len(order)
+        starts = np.arange(0, n_rows, self.batch_size)
+        if self.sample_weight is None:
+            return len(starts)
+        weights = self.sample_weight if order is None else self.sample_weight[order]
+        return int(np.count_nonzero(np.add.reduceat(weights, starts)))

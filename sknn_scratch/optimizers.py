@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from sknn_scratch.blas import BLOCK_SIZE
+
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Nadam", "Optimizer", "RMSprop"]
-
-# Parameters are moved in blocks of so many, which stay in the cache for all passes over them.
-BLOCK_SIZE = 8192
-
 
 class Optimizer(BaseEstimator):
     """A rule that moves the parameters against their gradient.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from sknn_scratch.losses import Loss
-from sknn_scratch.network import Network, predict_raw
+from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training import (
     CONVERGED,
     DIVERGED,
@@ -61,8 +61,9 @@ class Judge:
 
     Parameters
     ----------
-    network : Network
+    network : Perceptron
         As it is before training; looked at again afterwards.
+    loss : Loss
     data : TrainingData
         What it is trained on.
     progress : Progress
@@ -72,12 +73,14 @@ class Judge:
         network before and after each; it is looked at if the loss has grown many times over.
     """
 
-    def __init__(self, network: Network, data: TrainingData, progress: Progress, incremental: bool = False):
-        self._network, self._data, self._progress = network, data, progress
+    def __init__(
+        self, network: Perceptron, loss: Loss, data: TrainingData, progress: Progress, incremental: bool = False
+    ):
+        self._network, self._loss, self._data, self._progress = network, loss, data, progress
         self._in_stream = incremental and bool(progress.loss_curve)
         if not self._in_stream:
             self._few = _some_rows(data, ROWS_BEFORE)
-            self._before = _mean_loss(network, data, self._few)
+            self._before = _mean_loss(network, loss, data, self._few)
 
     def advice(self, ended_by_itself: bool, learning_rate_init: float | None = None) -> list[Advice]:
         """Return what there is to say about the trained network.
@@ -94,7 +97,8 @@ class Judge:
             return []
         network, data = self._network, self._data
         rows = _some_rows(data, ROWS_AFTER)
-        loss, of_constant = _mean_loss(network, data, rows), _loss_of_best_constant(network, data, rows)
+        loss = _mean_loss(network, self._loss, data, rows)
+        of_constant = _loss_of_best_constant(self._loss, data, rows)
         if loss < of_constant - ROUNDING * abs(of_constant):
             return []
         if diverged:
@@ -116,7 +120,7 @@ class Judge:
             return loss - first > (GROWTH_IN_STREAM - 1) * abs(first) and self._data.n_rows >= ROWS_IN_STREAM
         before = self._before
         # NaN, too, is a loss that has grown.
-        return not _mean_loss(self._network, self._data, self._few) <= before + UNSTEADY * abs(before)
+        return not _mean_loss(self._network, self._loss, self._data, self._few) <= before + UNSTEADY * abs(before)
 
     def _of_divergence(self, loss: float, of_constant: float, learning_rate_init: float | None) -> str:
         if self._in_stream:
@@ -139,17 +143,16 @@ def _some_rows(data: TrainingData, n_rows: int) -> NDArray:
     return rows[:: -(-len(rows) // n_rows)]
 
 
-def _mean_loss(network: Network, data: TrainingData, rows: NDArray) -> float:
+def _mean_loss(network: Perceptron, loss: Loss, data: TrainingData, rows: NDArray) -> float:
     """Return the mean loss of a network for these rows, NaN if there is none."""
-    raw_output = predict_raw(data.X, network.weights, network.biases, network.activations, network.engine, rows)
-    return _mean(network.loss, data, rows, raw_output)
+    return _mean(loss, data, rows, network.raw_output(data.X, rows))
 
 
-def _loss_of_best_constant(network: Network, data: TrainingData, rows: NDArray) -> float:
+def _loss_of_best_constant(loss: Loss, data: TrainingData, rows: NDArray) -> float:
     """Return the mean loss for these rows if the same is predicted for each of them, the best that there is."""
     y, weights = data.y[rows], None if data.sample_weight is None else data.sample_weight[rows]
-    constant = network.loss.best_constant(y, weights).astype(y.dtype)
-    return _mean(network.loss, data, rows, np.tile(constant, (len(rows), 1)))
+    constant = loss.best_constant(y, weights).astype(y.dtype)
+    return _mean(loss, data, rows, np.tile(constant, (len(rows), 1)))
 
 
 def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) -> float:

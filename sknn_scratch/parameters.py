@@ -25,7 +25,6 @@ from sknn_scratch.constraints import (
     check_parameters,
 )
 from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Initializer
-from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.outcomes import warn
 from sknn_scratch.schedules import SCHEDULES, Function, Schedule
@@ -34,10 +33,10 @@ __all__ = [
     "SHARED_CONSTRAINTS",
     "check_estimator_parameters",
     "defaults",
+    "dropout_rates",
     "hidden_sizes",
     "make_activations",
     "make_initializers",
-    "make_noise",
     "make_optimizer",
     "make_schedule",
 ]
@@ -183,14 +182,6 @@ def dropout_rates(estimator: Any, n_hidden: int) -> list[float]:
             f"{n_hidden + 1}: one for the input and one for each hidden layer."
         )
     return [float(rate) for rate in given]
-
-
-def make_noise(estimator: Any, n_hidden: int, rng: np.random.RandomState, t: int) -> TrainingNoise | None:
-    """Return what disturbs training, if anything does; with one seed, other draws after ``t`` samples than before."""
-    rates = dropout_rates(estimator, n_hidden)
-    if not (any(rates) or estimator.input_noise):
-        return None
-    return TrainingNoise(rates, estimator.input_noise, [rng.randint(2**31), t])
 
 
 def make_initializers(given: str | Initializer, activations: Sequence[Activation]) -> list[Initializer]:

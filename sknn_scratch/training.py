@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.optimize import minimize
-from scipy.sparse import issparse
 
 from sknn_scratch.blas import row_major
-from sknn_scratch.network import Network
+from sknn_scratch.engines import start
+from sknn_scratch.job import Job
 from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.schedules import Schedule
 
 __all__ = [
@@ -183,89 +184,34 @@ class TrainingData:
 class MinibatchSettings:
     """Settings of ``MinibatchTraining``, named as the estimators' parameters are."""
 
-    batch_size: int
     max_iter: int
     shuffle: bool
     tol: float
     n_iter_no_change: float
     verbose: bool
-    max_grad_norm: float | None = None
     average: int = 1
 
 
-class _RowReader:
-    """Reads minibatches of rows, in C order, from an array or CSR matrix.
+class _Order:
+    """The rows in the order of each epoch, which permutes that of the epoch before, as scikit-learn does.
 
-    Those of an array in C order are copied to a buffer that is made once. ``take`` would first copy the whole of any
-    other.
+    Attributes
+    ----------
+    rows : ndarray of int or None
+        None for all of them as they come.
     """
 
-    def __init__(self, array: Any, batch_size: int):
-        self._array = array
-        self._buffer: NDArray | None = None
-        if not issparse(array) and array.flags.c_contiguous:
-            self._buffer = np.empty((batch_size, *array.shape[1:]), dtype=array.dtype)
-
-    def read(self, rows: NDArray | slice) -> Any:
-        if self._buffer is None or isinstance(rows, slice):
-            return row_major(self._array[rows])
-        out = self._buffer
-        if len(rows) < len(out):
-            out = out[: len(rows)]
-        return self._array.take(rows, 0, out, "clip")
-
-
-class _TargetReader:
-    """Reads minibatches of rows from an array in Fortran order, in which they stay, as the raw output has it, too."""
-
-    def __init__(self, array: NDArray, batch_size: int):
-        self._columns = array.T
-        self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
-
-    def read(self, rows: NDArray | slice) -> NDArray:
-        if isinstance(rows, slice):
-            return self._columns[:, rows].T
-        out = self._buffer
-        if len(rows) < out.shape[1]:
-            out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
-        return self._columns.take(rows, 1, out, "clip").T
-
-
-def _nothing(rows: NDArray | slice) -> None:
-    """Read the weights of unweighted samples."""
-
-
-class _Minibatches:
-    """The minibatches of an epoch, drawn anew each time, as ``(X, y, sample_weight)``.
-
-    Each epoch permutes the order of the epoch before, as scikit-learn does.
-    """
-
-    def __init__(self, data: TrainingData, batch_size: int, rng: np.random.RandomState | None):
-        self._read_X = _RowReader(data.X, batch_size).read
-        self._read_y = _TargetReader(data.y, batch_size).read
-        self._read_weight: Callable[[NDArray | slice], NDArray | None] = _nothing
-        if data.sample_weight is not None:
-            self._read_weight = _RowReader(data.sample_weight, batch_size).read
-        self._n_rows, self._batch_size, self._rng = data.n_rows, batch_size, rng
-        self.order = data.rows
+    def __init__(self, data: TrainingData, rng: np.random.RandomState | None):
+        self._rng, self.rows = rng, data.rows
         if rng is not None and data.rows is None:
-            self.order = np.arange(data.n_rows)
+            self.rows = np.arange(data.n_rows)
 
-    def next_order(self) -> NDArray | None:
-        """Shuffle, and return the rows of an epoch in order; None for all of them as they come."""
+    def next(self) -> NDArray | None:
+        """Shuffle, if rows are to be shuffled, and return the rows of an epoch."""
         if self._rng is not None:
-            assert self.order is not None
-            self.order = self.order[self._rng.permutation(self._n_rows)]
-        return self.order
-
-    def epoch(self) -> Iterator[tuple[NDArray, NDArray, NDArray | None]]:
-        self.next_order()
-        for start in range(0, self._n_rows, self._batch_size):
-            rows: NDArray | slice = slice(start, start + self._batch_size)
-            if self.order is not None:
-                rows = self.order[rows]
-            yield self._read_X(rows), self._read_y(rows), self._read_weight(rows)
+            assert self.rows is not None
+            self.rows = self.rows[self._rng.permutation(len(self.rows))]
+        return self.rows
 
 
 @dataclass
@@ -282,8 +228,8 @@ class TrainingState:
         The rows in the order of the last epoch.
     rng_state : tuple
         Of the RandomState.
-    noise_state : dict or None
-        Of the generator of noise and dropout.
+    seed : int
+        Of dropout and noise.
     best_parameters : ndarray of shape (n_parameters,) or None
         Those of the epoch with the best validation score, with early stopping.
     recent : list of ndarray
@@ -296,7 +242,7 @@ class TrainingState:
     progress: Progress
     order: NDArray | None
     rng_state: Any
-    noise_state: Any
+    seed: int
     best_parameters: NDArray | None
     recent: list[NDArray]
 
@@ -311,7 +257,7 @@ class _RecentMean:
     and better generalization", UAI 2018, arXiv:1803.05407.
     """
 
-    def __init__(self, network: Network, n_epochs: int):
+    def __init__(self, network: Perceptron, n_epochs: int):
         self._network, self._recent = network, deque[NDArray](maxlen=n_epochs)
 
     def epoch_ended(self) -> None:
@@ -342,12 +288,13 @@ class MinibatchTraining:
 
     Parameters
     ----------
-    network : Network
-        Its parameters are changed in place. They end as those of the last epoch (the mean of the last epochs if
-        ``settings.average`` is more than 1) or, with early stopping, as those with the best validation score.
+    job : Job
+        Its network's parameters are changed in place. They end as those of the last epoch (the mean of the last epochs
+        if ``settings.average`` is more than 1) or, with early stopping, as those with the best validation score.
     data : TrainingData
-    optimizer : Optimizer
-        Started.
+        The samples of the job, and which of them are trained on.
+    engine : str
+        Does the job.
     schedule : Schedule
         Started.
     progress : Progress
@@ -359,21 +306,22 @@ class MinibatchTraining:
 
     def __init__(
         self,
-        network: Network,
+        job: Job,
         data: TrainingData,
-        optimizer: Optimizer,
+        engine: str,
         schedule: Schedule,
         progress: Progress,
         settings: MinibatchSettings,
         rng: np.random.RandomState,
     ):
-        self._network, self._data, self._settings, self._rng = network, data, settings, rng
-        self._optimizer, self._schedule, self.progress = optimizer, schedule, progress
-        self._minibatches = _Minibatches(data, settings.batch_size, rng if settings.shuffle else None)
-        self._run_epoch: Callable[[NDArray | None, float], float] | None = None
+        assert job.optimizer is not None
+        self._job, self._network, self._optimizer, self._engine = job, job.network, job.optimizer, engine
+        self._data, self._settings, self._rng = data, settings, rng
+        self._schedule, self.progress = schedule, progress
+        self._order = _Order(data, rng if settings.shuffle else None)
         self._early_stopping = progress.best_loss is None
-        self._best_parameters = network.parameters.copy() if self._early_stopping else None
-        self._recent_mean = _RecentMean(network, settings.average) if settings.average > 1 else None
+        self._best_parameters = job.network.parameters.copy() if self._early_stopping else None
+        self._recent_mean = _RecentMean(job.network, settings.average) if settings.average > 1 else None
         self._had_converged = False
         self.divergence = ""
 
@@ -412,16 +360,13 @@ class MinibatchTraining:
             back to.
         """
         outcome = CONVERGED if self._had_converged else MAX_ITER_REACHED
-        data, settings = self._data, self._settings
-        with self._network.engine.epoch_function(
-            *(self._network, self._optimizer, data.X, data.y, data.sample_weight),
-            *(settings.batch_size, settings.max_grad_norm),
-        ) as self._run_epoch:
+        settings = self._settings
+        with start(self._engine, self._job) as run:
             try:
                 while outcome == MAX_ITER_REACHED and self.progress.n_iter < settings.max_iter:
                     if listener is not None:
                         listener.epoch_begins()
-                    if not self._train_epoch(validate):
+                    if not self._train_epoch(run, validate):
                         outcome = DIVERGED
                         break
                     converged = self._has_converged()
@@ -442,14 +387,11 @@ class MinibatchTraining:
         """Whether there were validation scores, and all were NaN, so that no epoch was the best."""
         return bool(self.progress.validation_scores) and self.progress.best_validation_score == -np.inf
 
-    def _train_epoch(self, validate: Callable[[], tuple[float, float]] | None) -> bool:
+    def _train_epoch(self, run: Any, validate: Callable[[], tuple[float, float]] | None) -> bool:
         """Train for an epoch and record what it reached; return False if it diverged, but an earlier one is kept."""
         network, progress, schedule, settings = self._network, self.progress, self._schedule, self._settings
-        rate, max_grad_norm = schedule.learning_rate, settings.max_grad_norm
-        if self._run_epoch is not None:
-            loss = self._run_epoch(self._minibatches.next_order(), rate)
-        else:
-            loss = _train_epoch(network, self._minibatches, self._optimizer, rate, max_grad_norm)
+        order = self._order.next()
+        loss = run.epoch(order, np.full(self._job.count_steps(order), schedule.learning_rate))
         not_finite = _what_is_not_finite(loss, [network.parameters, *self._optimizer.vectors])
         if not_finite:
             self.divergence = f"epoch {progress.n_iter + 1}: {not_finite}"
@@ -494,9 +436,9 @@ class MinibatchTraining:
                 optimizer=self._optimizer,
                 schedule=self._schedule,
                 progress=self.progress,
-                order=self._minibatches.order,
+                order=self._order.rows,
                 rng_state=self._rng.get_state(),
-                noise_state=None if self._network.noise is None else self._network.noise.state,
+                seed=self._job.seed,
                 best_parameters=self._best_parameters,
                 recent=[] if self._recent_mean is None else self._recent_mean.parameters,
             )
@@ -508,46 +450,15 @@ class MinibatchTraining:
         self._optimizer.resume(state.optimizer)
         self._schedule.resume(state.schedule)
         vars(self.progress).update(vars(copy.deepcopy(state.progress)))
-        self._minibatches.order = state.order
+        self._order.rows = state.order
         self._rng.set_state(state.rng_state)
         # A plateau that does not end training sets the count to 0.
         self._had_converged = state.progress.no_improvement_count > self._settings.n_iter_no_change
-        if self._network.noise is not None:
-            self._network.noise.state = state.noise_state
+        self._job.seed = state.seed
         if self._best_parameters is not None:
             self._best_parameters[...] = state.best_parameters
         if self._recent_mean is not None:
             self._recent_mean.parameters = state.recent
-
-
-def _train_epoch(
-    network: Network,
-    minibatches: _Minibatches,
-    optimizer: Optimizer,
-    learning_rate: float,
-    max_grad_norm: float | None,
-) -> float:
-    """Make one pass over the data; return the mean of the minibatch losses, each taken before its update."""
-    total_loss, n_rows = 0.0, 0
-    for X, y, sample_weight in minibatches.epoch():
-        if sample_weight is not None and not sample_weight.any():
-            continue  # no sample of this minibatch counts
-        if max_grad_norm is None:
-            loss = network.step(X, y, sample_weight, optimizer, learning_rate)
-        else:
-            loss = network.loss_and_gradient(X, y, sample_weight)
-            _limit_norm(network.gradient, max_grad_norm)
-            optimizer.update(network.parameters, network.gradient, learning_rate)
-        total_loss += loss * X.shape[0]
-        n_rows += X.shape[0]
-    return total_loss / n_rows
-
-
-def _limit_norm(gradient: NDArray, max_norm: float) -> None:
-    """Shorten the gradient to Euclidean length ``max_norm`` if it is longer."""
-    norm = math.sqrt(np.dot(gradient, gradient))
-    if norm > max_norm:
-        np.multiply(gradient, max_norm / norm, out=gradient)
 
 
 def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
@@ -576,8 +487,8 @@ def what_to_try(learning_rate_init: float | None = None) -> str:
 
 
 def train_lbfgs(
-    network: Network,
-    data: TrainingData,
+    job: Job,
+    engine: str,
     progress: Progress,
     *,
     max_iter: int,
@@ -590,10 +501,10 @@ def train_lbfgs(
 
     Parameters
     ----------
-    network : Network
-        Its parameters are changed in place.
-    data : TrainingData
-        With ``rows`` None.
+    job : Job
+        Its network's parameters are changed in place.
+    engine : str
+        Does the job.
     progress : Progress
         From ``Progress.next_run(False)``; changed in place.
     max_iter, max_fun : int
@@ -622,14 +533,8 @@ def train_lbfgs(
     Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming 45,
     1989.
     """
-    X, latest_loss, stopped = row_major(data.X), np.inf, False
+    network, latest_loss, stopped = job.network, np.inf, False
     reached = network.parameters.astype(np.float64)
-
-    def objective(parameters: NDArray) -> tuple[float, NDArray]:
-        nonlocal latest_loss
-        network.parameters[...] = parameters
-        latest_loss = network.loss_and_gradient(X, data.y, data.sample_weight)
-        return latest_loss, network.gradient.astype(np.float64)
 
     def iteration_ended(parameters: NDArray) -> None:
         nonlocal stopped
@@ -644,18 +549,26 @@ def train_lbfgs(
                 stopped = True
                 raise StopIteration
 
-    try:
-        result = minimize(
-            objective,
-            reached.copy(),
-            method="L-BFGS-B",
-            jac=True,
-            callback=iteration_ended,
-            options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
-        )
-    except KeyboardInterrupt:
-        network.parameters[...] = reached
-        return INTERRUPTED, "interrupted"
+    with start(engine, job) as run:
+
+        def objective(parameters: NDArray) -> tuple[float, NDArray]:
+            nonlocal latest_loss
+            network.parameters[...] = parameters
+            latest_loss = run.loss_and_gradient()
+            return latest_loss, run.gradient.astype(np.float64)
+
+        try:
+            result = minimize(
+                objective,
+                reached.copy(),
+                method="L-BFGS-B",
+                jac=True,
+                callback=iteration_ended,
+                options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
+            )
+        except KeyboardInterrupt:
+            network.parameters[...] = reached
+            return INTERRUPTED, "interrupted"
     network.parameters[...] = result.x
     progress.loss = float(result.fun)
     if progress.loss_curve:

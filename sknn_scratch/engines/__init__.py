@@ -71,9 +71,9 @@ def choose(name: str, job: Job, n_steps: int) -> str:
         return "numpy"
     if name == "auto":
         saved = n_steps * (policy.SAVED_PER_STEP + policy.SAVED_PER_PARAMETER * job.network.parameters.size)
-        if saved < policy.WORTH_LOADING or _import_error() is not None:
+        if saved < policy.WORTH_LOADING or (saved < policy.COMPILE_SECONDS and not _is_on_disk(job)):
             return "numpy"
-        if saved < policy.COMPILE_SECONDS and not _is_on_disk(job):
+        if _import_error() is not None:
             return "numpy"
     elif _import_error() is not None:
         raise ImportError(

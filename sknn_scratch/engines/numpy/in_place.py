@@ -7,22 +7,20 @@ looked up by their exact type: a subclass may say something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import daxpy, dscal, saxpy, sscal
 from scipy.special import expit
 
 from sknn_scratch.activations import Activation, Identity, Logistic, ReLU, Tanh
+from sknn_scratch.blas import BLOCK_SIZE, in_blocks, scal_and_axpy
 from sknn_scratch.links import IdentityLink, Link, LogisticLink, SoftmaxLink
 from sknn_scratch.losses import Loss, LogLoss, SquaredError
 from sknn_scratch.optimizers import SGD, Adam, AdamW, Optimizer
 
 __all__ = ["activate", "add_penalty", "affine", "link_inverse", "loss_and_delta", "multiply_slope", "update"]
-
-BLOCK_SIZE = 8192
 
 
 def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
@@ -175,34 +173,14 @@ def _log_losses(multiclass: bool, y: NDArray, probability: NDArray) -> NDArray:
 # Penalty and optimisers -----------------------------------------------------------------------------------------------
 
 
-def _scal_and_axpy(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return two functions of BLAS for contiguous vectors of the dtype, in one pass and in place.
-
-    ``scal(c, x)`` is ``x *= c``, and ``axpy(x, y, a=c)`` is ``y += c * x``.
-    """
-    return (sscal, saxpy) if dtype == np.float32 else (dscal, daxpy)
-
-
-def _in_blocks(*vectors: NDArray) -> Iterable[Sequence[NDArray]]:
-    """Cut vectors of one length into blocks of ``BLOCK_SIZE`` numbers.
-
-    The several passes of an update then find a block in the cache, and no block is long enough for the BLAS of scipy
-    (scal, axpy) to wake a second set of threads beside those of NumPy's (dot).
-    """
-    size = vectors[0].size
-    if size <= BLOCK_SIZE:
-        return [vectors]
-    return ([vector[start : start + BLOCK_SIZE] for vector in vectors] for start in range(0, size, BLOCK_SIZE))
-
-
 def add_penalty(weights: NDArray, strength: float, l1_ratio: float, weight_gradient: NDArray) -> float:
     """Add the gradient of ``strength * (l1_ratio * sum(|w|) + (1 - l1_ratio) / 2 * sum(w**2))`` and return that value.
 
     Both arrays are 1-d. The absolute value's derivative at 0 is taken to be 0.
     """
-    _, axpy = _scal_and_axpy(weights.dtype)
+    _, axpy = scal_and_axpy(weights.dtype)
     absolute, squares = 0.0, 0.0
-    for w, g in _in_blocks(weights, weight_gradient):
+    for w, g in in_blocks(weights, weight_gradient):
         if l1_ratio < 1:
             axpy(w, g, a=strength * (1 - l1_ratio))
             squares += float(np.dot(w, w))
@@ -219,9 +197,9 @@ def update(
     if type(optimizer) is SGD:
         _update_sgd(optimizer, parameters, gradient, learning_rate)
     elif type(optimizer) in (Adam, AdamW):
-        scal, _ = _scal_and_axpy(parameters.dtype)
+        scal, _ = scal_and_axpy(parameters.dtype)
         if optimizer.decay_rate:
-            for (w,) in _in_blocks(parameters[: optimizer.n_weights]):
+            for (w,) in in_blocks(parameters[: optimizer.n_weights]):
                 scal(1 - learning_rate * optimizer.decay_rate, w)
         _update_adam(optimizer, parameters, gradient, *coefficients)
     else:
@@ -229,8 +207,8 @@ def update(
 
 
 def _update_sgd(optimizer: SGD, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
-    (scal, axpy), momentum = _scal_and_axpy(parameters.dtype), optimizer.momentum
-    for w, g, velocity in _in_blocks(parameters, gradient, optimizer.state[0]):
+    (scal, axpy), momentum = scal_and_axpy(parameters.dtype), optimizer.momentum
+    for w, g, velocity in in_blocks(parameters, gradient, optimizer.state[0]):
         scal(momentum, velocity)
         axpy(g, velocity, a=-learning_rate)
         if optimizer.nesterovs_momentum:
@@ -241,9 +219,9 @@ def _update_sgd(optimizer: SGD, parameters: NDArray, gradient: NDArray, learning
 
 
 def _update_adam(optimizer: Any, parameters: NDArray, gradient: NDArray, rate: float) -> None:
-    scal, axpy = _scal_and_axpy(parameters.dtype)
+    scal, axpy = scal_and_axpy(parameters.dtype)
     scratch = np.empty(min(parameters.size, BLOCK_SIZE), dtype=parameters.dtype)
-    for w, g, m, v in _in_blocks(parameters, gradient, *optimizer.state):
+    for w, g, m, v in in_blocks(parameters, gradient, *optimizer.state):
         step = scratch[: w.size]
         scal(optimizer.beta_1, m)
         axpy(g, m, a=1 - optimizer.beta_1)

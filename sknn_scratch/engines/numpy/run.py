@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+from sknn_scratch.blas import row_major
 from sknn_scratch.draws import INPUT_NOISE, bits, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
 from sknn_scratch.job import Job
@@ -221,20 +222,23 @@ class NumpyRun:
 
     Attributes
     ----------
+    job : Job
     gradient : ndarray of shape (n_parameters,)
     """
 
     def __init__(self, job: Job, pool: Executor | None = None, n_helpers: int = 0):
-        self._job, self._pool, self._n_helpers = job, pool, n_helpers
+        self.job, self._pool, self._n_helpers = job, pool, n_helpers
         self._parts = [_Part(job)]
         self.gradient = self._parts[0].gradient
         n_weights = job.network.n_weights
         self._penalised = job.network.parameters[:n_weights], self.gradient[:n_weights]
+        self._rows_of_X: Any = None
         self._uniform_weights: dict[int, NDArray] = {}
-        self._read_X, self._read_y = (RowReader(array, job.batch_size).read for array in (job.X, job.y))
+        self._read_X = _RowReader(job.X, job.batch_size).read
+        self._read_y = _TargetReader(job.y, job.batch_size).read
         self._read_weight: Callable[[NDArray | slice], NDArray | None] = _nothing
         if job.sample_weight is not None:
-            self._read_weight = RowReader(job.sample_weight, job.batch_size).read
+            self._read_weight = _RowReader(job.sample_weight, job.batch_size).read
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
         """Train for an epoch.
@@ -251,7 +255,7 @@ class NumpyRun:
         loss : float
             Mean of the minibatch losses, each before its update.
         """
-        job, optimizer = self._job, self._job.optimizer
+        job, optimizer = self.job, self.job.optimizer
         assert optimizer is not None
         n_rows = job.X.shape[0] if order is None else len(order)
         total_loss, n_counted, step = 0.0, 0, 0
@@ -275,14 +279,16 @@ class NumpyRun:
 
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples as one minibatch, and fill ``gradient``."""
-        return self._minibatch(self._job.X, self._job.y, self._job.sample_weight, 1)
+        if self._rows_of_X is None:
+            self._rows_of_X = row_major(self.job.X)
+        return self._minibatch(self._rows_of_X, self.job.y, self.job.sample_weight, 1)
 
     def close(self) -> None:
         """Do nothing: the threads belong to whoever made them."""
 
     def _minibatch(self, X: Any, y: NDArray, sample_weight: NDArray | None, step: int) -> float:
         """Return the objective for a minibatch, penalty included, and fill ``gradient``."""
-        n_rows, job = X.shape[0], self._job
+        n_rows, job = X.shape[0], self.job
         if sample_weight is None:
             total: float = n_rows
             relative_weight = self._uniform(n_rows)
@@ -302,14 +308,14 @@ class NumpyRun:
     def _uniform(self, n_rows: int) -> NDArray:
         """Return the relative weights of unweighted samples."""
         if n_rows not in self._uniform_weights:
-            self._uniform_weights[n_rows] = np.full(n_rows, 1 / n_rows, dtype=self._job.network.dtype)
+            self._uniform_weights[n_rows] = np.full(n_rows, 1 / n_rows, dtype=self.job.network.dtype)
         return self._uniform_weights[n_rows]
 
     def _share_out(self, X: Any, y: NDArray, relative_weight: NDArray, step: int, n_helpers: int) -> float:
         """Pass a minibatch forward and backward, each thread a part of its rows, and add up what comes out."""
         assert self._pool is not None
         while len(self._parts) <= n_helpers:
-            self._parts.append(_Part(self._job))
+            self._parts.append(_Part(self.job))
         stops = [X.shape[0] * k // (n_helpers + 1) for k in range(n_helpers + 2)]
 
         def work(part: _Part, start: int, stop: int) -> float:
@@ -326,10 +332,6 @@ class NumpyRun:
         return value
 
 
-def _nothing(rows: NDArray | slice) -> None:
-    """Read the weights of unweighted samples."""
-
-
 def _limit_norm(gradient: NDArray, max_norm: float) -> None:
     """Shorten the gradient to Euclidean length ``max_norm`` if it is longer."""
     norm = math.sqrt(np.dot(gradient, gradient))
@@ -337,35 +339,43 @@ def _limit_norm(gradient: NDArray, max_norm: float) -> None:
         np.multiply(gradient, max_norm / norm, out=gradient)
 
 
-class RowReader:
-    """Reads minibatches of rows from an array into a buffer that is made once.
+class _RowReader:
+    """Reads minibatches of rows, in C order, from an array or CSR matrix.
 
-    ``take`` with ``out`` would first copy the whole of an array that is not C-contiguous. A Fortran-ordered one is read
-    through its transpose; other layouts and sparse matrices by indexing, which allocates.
+    Those of an array in C order are copied to a buffer that is made once. ``take`` would first copy the whole of any
+    other.
     """
 
-    def __init__(self, array: NDArray, batch_size: int):
-        self._array, self._axis = array, 0
+    def __init__(self, array: Any, batch_size: int):
+        self._array = array
         self._buffer: NDArray | None = None
-        if issparse(array):
-            return
-        if array.flags.c_contiguous:
+        if not issparse(array) and array.flags.c_contiguous:
             self._buffer = np.empty((batch_size, *array.shape[1:]), dtype=array.dtype)
-        elif array.flags.f_contiguous:
-            self._array, self._axis = array.T, 1
-            self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
+
+    def read(self, rows: NDArray | slice) -> Any:
+        if self._buffer is None or isinstance(rows, slice):
+            return row_major(self._array[rows])
+        out = self._buffer
+        if len(rows) < len(out):
+            out = out[: len(rows)]
+        return self._array.take(rows, 0, out, "clip")
+
+
+class _TargetReader:
+    """Reads minibatches of rows from an array in Fortran order, in which they stay, as the raw output has it, too."""
+
+    def __init__(self, array: NDArray, batch_size: int):
+        self._columns = array.T
+        self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
 
     def read(self, rows: NDArray | slice) -> NDArray:
-        """Return some rows, which stay until the next call."""
-        if self._buffer is None:
-            return self._array[rows]
         if isinstance(rows, slice):
-            return self._array[rows] if self._axis == 0 else self._array[:, rows].T
+            return self._columns[:, rows].T
         out = self._buffer
-        if self._axis == 0:
-            if len(rows) < len(out):
-                out = out[: len(rows)]
-            return self._array.take(rows, 0, out, "clip")
         if len(rows) < out.shape[1]:
             out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
-        return self._array.take(rows, 1, out, "clip").T
+        return self._columns.take(rows, 1, out, "clip").T
+
+
+def _nothing(rows: NDArray | slice) -> None:
+    """Read the weights of unweighted samples."""

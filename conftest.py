@@ -2,4 +2,4 @@
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("numba") else ["sknn_scratch/engines/numba_*.py"]
+collect_ignore_glob = [] if find_spec("numba") else ["sknn_scratch/engines/compiled/*.py"]

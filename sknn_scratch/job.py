@@ -75,8 +75,7 @@ class Job:
     def count_steps(self, order: NDArray | None) -> int:
         """Return how many minibatches of an epoch count: those with a sample whose weight is not zero."""
         n_rows = self.X.shape[0] if order is None else len(order)
-        starts = np.arange(0, n_rows, self.batch_size)
         if self.sample_weight is None:
-            return len(starts)
+            return -(-n_rows // self.batch_size)
         weights = self.sample_weight if order is None else self.sample_weight[order]
-        return int(np.count_nonzero(np.add.reduceat(weights, starts)))
+        return int(np.count_nonzero(np.add.reduceat(weights, np.arange(0, n_rows, self.batch_size))))

@@ -98,16 +98,16 @@ class Optimizer(BaseEstimator):
         twin = copy.copy(self)  # as a rule may keep what it was asked last
         return len(twin.coefficients(np.ones(1), np.ones(1)))
 
-    def next_coefficients(self, learning_rates: NDArray) -> NDArray:
-        """Return the coefficients of the next steps, of shape (n_steps, n_coefficients), which are then counted."""
-        t = np.arange(self.n_updates + 1, self.n_updates + 1 + len(learning_rates), dtype=np.float64)
+    def next_coefficients(self, learning_rates: NDArray) -> tuple[NDArray, ...]:
+        """Return the ``coefficients`` of the next steps, which are then counted."""
+        t = np.arange(self.n_updates + 1.0, self.n_updates + 1.0 + len(learning_rates))
         self.n_updates += len(learning_rates)
-        return np.column_stack(self.coefficients(t, learning_rates))
+        return self.coefficients(t, learning_rates)
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
         """Change ``parameters`` in place by one step."""
-        coefficients = self.next_coefficients(np.array([learning_rate]))[0]
-        self.apply(parameters, gradient, learning_rate, [float(c) for c in coefficients])
+        coefficients = [float(c[0]) for c in self.next_coefficients(np.array([learning_rate]))]
+        self.apply(parameters, gradient, learning_rate, coefficients)
 
     def apply(self, parameters: NDArray, gradient: NDArray, learning_rate: float, coefficients: list[float]) -> None:
         """Change ``parameters`` in place by a step with these coefficients."""

@@ -149,16 +149,17 @@ def _expm1(x):
 @overload(tanh, jit_options={"error_model": "numpy"})
 def _tanh(x):
     real = x if x in _LAYOUT else types.float64
+    split, one = _split(real)
     kind = _LAYOUT[real][0]
-    two, zero, twenty = kind(2), kind(0), kind(20)
+    two, zero = kind(2), kind(0)
 
     def value(x):
         x = kind(x)
-        size = abs(x)
         # With exp(-2 |x|) - 1 there is no difference of numbers that are nearly the same.
-        e = expm1(choose(size > twenty, -two * twenty, -two * size))
-        y = -e / (e + two)
-        return choose(x < zero, -y, y)
+        p, power = split(-two * abs(x))
+        e = p * power + (power - one)
+        y = e / (e + two)
+        return choose(x > zero, -y, y)
 
     return value
 

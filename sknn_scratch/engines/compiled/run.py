@@ -63,7 +63,7 @@ class CompiledRun:
         layers, memory = self._layers_and_memory()
         phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
         told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
-        self._told = np.rec.array([(*phases, *told)], dtype=WORK)[0]
+        self._told = np.array([(*phases, *told)], dtype=WORK)[0]
         self._one = network.dtype.type(1)
         # Daemons, as otherwise a program could not end while a daemon of its own trains.
         self._followers = [
@@ -87,11 +87,11 @@ class CompiledRun:
         loss : float
             Mean of the minibatch losses, each before its update.
         """
-        optimizer, rule = self._job.optimizer, self._sources.optimizer
+        optimizer = self._job.optimizer
         assert optimizer is not None
-        assert rule is not None
         first, n_steps = optimizer.n_updates + 1, len(learning_rates)
-        self._coefficients[:n_steps, : rule.n_coefficients] = optimizer.next_coefficients(learning_rates)
+        for k, coefficient in enumerate(optimizer.next_coefficients(learning_rates)):
+            self._coefficients[:n_steps, k] = coefficient
         if optimizer.decay_rate:
             self._shrink[:n_steps] = 1 - learning_rates * optimizer.decay_rate
         return self._train(order, first)

@@ -260,7 +260,7 @@ class NumpyRun:
         n_rows = job.X.shape[0] if order is None else len(order)
         total_loss, n_counted, step = 0.0, 0, 0
         first = optimizer.n_updates + 1
-        coefficients = optimizer.next_coefficients(learning_rates).tolist()
+        coefficients = np.column_stack(optimizer.next_coefficients(learning_rates)).tolist()
         for start in range(0, n_rows, job.batch_size):
             rows: NDArray | slice = slice(start, start + job.batch_size)
             if order is not None:

@@ -138,7 +138,7 @@ class Trace:
 
     def node(self, operation: str, arguments: tuple[Expression, ...], value: Any, kind: int) -> Expression:
         """Return the expression for an operation."""
-        key = (operation, tuple(id(argument) for argument in arguments), type(value), value)
+        key = (operation, tuple(id(argument) for argument in arguments), type(value), value, kind)
         if key not in self._nodes:
             self._nodes[key] = Expression(self, operation, arguments, value, kind)
         return self._nodes[key]

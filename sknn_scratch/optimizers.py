@@ -23,7 +23,8 @@ class Optimizer(BaseEstimator):
     """A rule that moves the parameters against their gradient.
 
     An optimiser of your own is a subclass with ``vector_names`` and the formula ``move``; where a step needs numbers
-    that change from step to step, with ``coefficients``, too.
+    that change from step to step, with ``coefficients``, too. What no formula can say is written as ``update``, which
+    changes the parameters in place and runs with NumPy.
 
     Attributes
     ----------

@@ -10,6 +10,7 @@ from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import activations
 from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
+from sknn_scratch.engines.numpy.in_place import activate, multiply_slope
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 Z = np.array([[-800.0, -7.5, -3.0, -1.0, -0.25, 0.0, 0.3, 1.0, 2.0, 6.0, 40.0, 800.0]])
@@ -105,10 +106,12 @@ def test_an_activation_of_ones_own():
     X, y = make_task("regression")
     model = our_estimator("regression", activation=Sine(), solver="lbfgs", max_iter=50).fit(X, y)
     assert model.score(X, y) > 0.9
-    with pytest.raises(TypeError, match=r"Half must define derivative\(z\) or multiply_derivative, got neither"):
-        type("Half", (Activation,), {"value": lambda self, z: z})
-    with pytest.raises(TypeError, match=r"define value\(z\) or apply"):
-        type("Half", (Activation,), {"derivative": lambda self, z: z})
+    half = type("Half", (Activation,), {"value": lambda self, z: z})()
+    with pytest.raises(TypeError, match=r"Half must define derivative\(z\) or derivative_from_output\(a\)"):
+        our_estimator("regression", activation=half).fit(X, y)
+    half = type("Half", (Activation,), {"derivative": lambda self, z: z})()
+    with pytest.raises(TypeError, match=r"Half must define value\(z\)"):
+        our_estimator("regression", activation=half).fit(X, y)
 
 
 def test_classes_are_exported():
@@ -126,17 +129,21 @@ def test_what_a_subclass_says_counts():
             return np.full_like(z, 3)
 
     class Doubled(ACTIVATIONS["gelu"]):
-        def apply(self, z, out):
-            np.multiply(z, 2, out=out)
+        def value(self, z):
+            return 2 * z
+
+        def derivative_from_output(self, a):
+            return np.full_like(a, 2)
 
     z = np.random.RandomState(0).randn(4, 3)
-    out, delta = np.empty_like(z), np.ones_like(z)
-    Triple().apply(z, out)
-    Triple().multiply_derivative(delta, z, out.copy())
-    assert_array_equal(out, 3 * z)
-    assert_array_equal(delta, np.full_like(z, 3))
-    assert Triple.needs_input
-    assert_array_equal(Doubled().value(z), 2 * z)
+    for activation, factor in ((Triple(), 3), (Doubled(), 2)):
+        delta, a = np.ones_like(z), np.empty_like(z)
+        activate(activation, z, out=a)
+        multiply_slope(activation, delta, z, a, scratch=None)
+        assert_array_equal(a, factor * z)
+        assert_array_equal(delta, np.full_like(z, factor))
+    assert Triple().needs_input
+    assert not Doubled().needs_input
 
 
 def test_activations_are_the_models_own():

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tasks import CLASSIFICATION, REGRESSION, make_task, our_estimator
 
+from sknn_scratch.engines.numpy.in_place import loss_and_delta
 from sknn_scratch.gradient_check import check_gradients
 from sknn_scratch.links import LINKS, ExpLink, LogisticLink, SoftmaxLink
 from sknn_scratch.losses import (
@@ -37,7 +38,7 @@ LABELS = RNG.randint(4, size=30)
 
 
 def value(loss, y, raw, weight=None):
-    return np.average(loss.losses_and_gradient(y, raw.copy(), np.empty_like(raw)), weights=weight)
+    return np.average(loss.value(y, raw), weights=weight)
 
 
 def started(loss, multiclass=False):
@@ -46,9 +47,7 @@ def started(loss, multiclass=False):
 
 
 def prediction(loss, raw):
-    out = np.empty_like(raw)
-    loss.link.inverse(raw, out)
-    return out
+    return loss.link.inverse(raw)
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT])
@@ -83,9 +82,8 @@ def test_extreme_raw_output(name, multiclass, dtype):
     loss = started(CLASSIFIER_LOSSES[name](), multiclass)
     raw = np.array([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4]], dtype=dtype)
     y = np.array([[1, 0], [1, 0], [0, 1]], dtype=dtype)
-    gradient = np.empty_like(raw)
     with np.errstate(over="ignore"):
-        losses = loss.losses_and_gradient(y, raw, gradient)
+        losses, gradient = loss.value(y, raw), loss.derivative(y, raw)
     assert np.isfinite(losses).all()
     assert losses.shape == (3,)
     assert np.isfinite(gradient).all()
@@ -93,20 +91,15 @@ def test_extreme_raw_output(name, multiclass, dtype):
 
 
 def test_log_loss_clips_the_reported_value_only():
-    raw, gradient = np.array([[-50.0]]), np.empty((1, 1))
-    assert LogLoss().losses_and_gradient(np.ones((1, 1)), raw, gradient)[0] == pytest.approx(
-        -np.log(np.finfo(float).eps)
-    )
-    assert gradient[0, 0] == pytest.approx(-1)
-    sure = LogLoss().losses_and_gradient(np.ones((1, 1)), np.array([[50.0]]), gradient)[0]
-    assert sure == -np.log(1 - np.finfo(float).eps)
+    one, raw = np.ones((1, 1)), np.array([[-50.0]])
+    assert LogLoss().value(one, raw)[0] == pytest.approx(-np.log(np.finfo(float).eps))
+    assert LogLoss().derivative(one, raw)[0, 0] == pytest.approx(-1)
+    assert LogLoss().value(one, -raw)[0] == -np.log(1 - np.finfo(float).eps)
 
 
 @pytest.mark.parametrize("link", [ExpLink(), LogisticLink(), SoftmaxLink()])
 def test_log_inverse(link):
-    out = np.empty_like(RAW)
-    link.inverse(RAW, out)
-    assert_allclose(link.log_inverse(RAW), np.log(out), rtol=1e-12)
+    assert_allclose(link.log_inverse(RAW), np.log(link.inverse(RAW)), rtol=1e-12)
     if not isinstance(link, ExpLink):
         assert np.isfinite(link.log_inverse(np.array([[-1e4, 1e4]]))).all()
 
@@ -348,18 +341,6 @@ def test_what_a_subclass_says_counts():
         def derivative(self, y, raw_output):
             return 4 * (raw_output - y) ** 3
 
-    class Half(Huber):
-        def losses_and_gradient(self, y, raw_output, gradient):
-            gradient[...] = raw_output - y
-            return 0.5 * (gradient**2).sum(axis=1)
-
-    y, raw = RNG.randn(5, 2), RNG.randn(5, 2)
-    gradient = np.empty_like(raw)
-    assert_allclose(FourthPower().losses_and_gradient(y, raw, gradient), ((raw - y) ** 4).sum(axis=1))
-    assert_allclose(gradient, 4 * (raw - y) ** 3)
-    assert_allclose(Half(0.1).value(y, raw), 0.5 * ((raw - y) ** 2).sum(axis=1))
-    assert_allclose(Half(0.1).derivative(y, raw), raw - y)
-
     class Doubled(LogLoss):
         def value(self, y, raw_output):
             return 2 * super().value(y, raw_output)
@@ -367,11 +348,15 @@ def test_what_a_subclass_says_counts():
         def derivative(self, y, raw_output):
             return 2 * super().derivative(y, raw_output)
 
+    y, raw, weight = RNG.randn(5, 2), RNG.randn(5, 2), np.full(5, 0.2)
+    delta = np.empty_like(raw)
+    value = loss_and_delta(FourthPower(), y, raw.copy(), weight, out=delta)
+    assert value == pytest.approx(((raw - y) ** 4).sum(axis=1).mean())
+    assert_allclose(delta, 4 * (raw - y) ** 3 / 5)
     y = (y > 0).astype(float)
-    assert_allclose(Doubled().losses_and_gradient(y, raw, gradient), 2 * LogLoss().value(y, raw))
-    assert_allclose(gradient, 2 * LogLoss().derivative(y, raw))
-    with pytest.raises(TypeError, match="OneOnly must define value and derivative, or losses_and_gradient"):
-        type("OneOnly", (SquaredError,), {"value": FourthPower.value})
+    value = loss_and_delta(Doubled(), y, raw.copy(), weight, out=delta)
+    assert value == pytest.approx(2 * LogLoss().value(y, raw).mean())
+    assert_allclose(delta, 2 * LogLoss().derivative(y, raw) / 5)
 
 
 @pytest.mark.filterwarnings("ignore:The model is no better than a constant")  # tol=1 stops at once
@@ -432,8 +417,9 @@ def test_a_loss_of_ones_own(solver):
     model = our_estimator("binary", loss=Exponential(), solver=solver, alpha=1, max_iter=300, **rate).fit(X, y)
     assert model.score(X, y) > 0.8
     assert model.out_activation_ == "identity"
-    with pytest.raises(TypeError, match="Half must define value and derivative, or losses_and_gradient"):
-        type("Half", (Loss,), {"value": lambda self, y, z: z})
+    half = type("Half", (Loss,), {"value": lambda self, y, z: z.sum(axis=1)})()
+    with pytest.raises(TypeError, match=r"Half must define derivative\(y, raw_output\)"):
+        our_estimator("binary", loss=half, solver=solver).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -12,7 +12,8 @@ from sklearn.utils import get_tags
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import check_gradients
-from sknn_scratch.noise import TrainingNoise
+from sknn_scratch.draws import bits, normal
+from sknn_scratch.engines.numpy.run import NumpyRun, _Part
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -20,47 +21,35 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 # Statistics -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.77])
-def test_mask_drops_the_share_it_should_and_keeps_the_mean(rate, dtype):
-    noise, mask = TrainingNoise([0.0, rate], 0.0, [1]), np.empty((400, 250), dtype=dtype)
-    noise.draw_mask(1, out=mask)
-    dropped, n = mask == 0, mask.size
-    assert_allclose(mask[~dropped], 1 / (1 - rate), rtol=1e-6)
-    deviation = np.sqrt(rate * (1 - rate) / n)
-    assert abs(dropped.mean() - rate) < 4 * deviation
-    assert abs(mask.mean() - 1) < 4 * deviation / (1 - rate)
-    # Units are dropped independently of their neighbours, in the row and in the column.
-    for one, other in ((dropped[:, 1:], dropped[:, :-1]), (dropped[1:], dropped[:-1])):
-        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 4 / np.sqrt(n)
-    again = np.empty_like(mask)
-    noise.draw_mask(1, out=again)
-    assert (again != mask).any()
-    noise.restart()
-    noise.draw_mask(1, out=again)
-    assert_array_equal(again, mask)
+INDEX = np.arange(100_000, dtype=np.uint32).reshape(400, 250)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_input_noise_is_gaussian(dtype):
-    X = np.ones((400, 250), dtype=dtype)
-    noisy = TrainingNoise([0.0], 0.3, [1]).disturb(X)
-    assert noisy.dtype == dtype
-    assert (X == 1).all()
-    assert abs(noisy.mean() - 1) < 4 * 0.3 / np.sqrt(X.size)
-    assert noisy.std() == pytest.approx(0.3, rel=0.01)
-    assert np.mean(np.abs(noisy - 1) < 0.3) == pytest.approx(0.6827, abs=0.01)
+def test_draws_are_uniform_and_independent():
+    """Over the bits, along rows and columns, and between steps, layers and seeds."""
+    draws, n = bits(1, 1, 1, INDEX), INDEX.size
+    for bit in range(32):
+        assert abs(((draws >> np.uint32(bit)) & 1).mean() - 0.5) < 4.5 * 0.5 / np.sqrt(n)
+    counts = np.bincount(draws.ravel() >> np.uint32(24), minlength=256)
+    assert ((counts - n / 256) ** 2).sum() / (n / 256) < 255 + 5 * np.sqrt(2 * 255)
+    others = [(draws[:, 1:], draws[:, :-1]), (draws[1:], draws[:-1])]
+    others += [(draws, bits(*place, INDEX)) for place in ((2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 0))]
+    for one, other in others:
+        correlation = np.corrcoef(one.ravel().astype(float), other.ravel().astype(float))[0, 1]
+        assert abs(correlation) < 4.5 / np.sqrt(one.size)
 
 
-@pytest.mark.parametrize("matrix", [np.asarray, sparse.csr_matrix, sparse.csr_array])
-def test_features_are_dropped(matrix):
-    X = matrix(np.ones((300, 200)))
-    dropped = TrainingNoise([0.4], 0.0, [1]).disturb(X)
-    assert type(dropped) is type(X)
-    assert_array_equal(np.unique(np.asarray(X.sum(axis=1))), 200)
-    values = dropped if matrix is np.asarray else dropped.toarray()
-    assert_allclose(np.unique(values), [0, 1 / 0.6])
-    assert (values == 0).mean() == pytest.approx(0.4, abs=0.01)
+def test_draws_are_functions_of_where_and_when():
+    assert_array_equal(bits(7, 3, 1, INDEX)[100:], bits(7, 3, 1, INDEX[100:]))
+    assert bits(0, 0, 0, np.array([0, 1, 2], dtype=np.uint32)).dtype == np.uint32
+    assert bits(2**63 - 1, 10**9, 50, INDEX).shape == INDEX.shape
+
+
+def test_noise_is_gaussian():
+    noise = normal(3, 1, -1, INDEX)
+    assert abs(noise.mean()) < 4 / np.sqrt(noise.size)
+    assert noise.std() == pytest.approx(1, rel=0.01)
+    assert np.mean(np.abs(noise) < 1) == pytest.approx(0.6827, abs=0.01)
+    assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < 4 / np.sqrt(noise.size)
 
 
 # In training ----------------------------------------------------------------------------------------------------------
@@ -117,22 +106,29 @@ def test_a_rate_of_zero_changes_nothing():
 @pytest.mark.parametrize(("dropout", "expected"), [([0.1, 0.6, 0.3], (0.1, 0.6, 0.3)), (0.4, (0, 0.4, 0.4))], ids=str)
 def test_every_layer_has_its_own_rate(monkeypatch, dropout, expected):
     dropped = {0: [], 1: [], 2: []}
-    draw_mask = TrainingNoise.draw_mask
+    mask_of = _Part._mask_of
 
-    def spy(noise, layer, out):
-        draw_mask(noise, layer, out)
-        dropped[{8: 0, 20: 1, 30: 2}[out.shape[1]]].append((out == 0).mean())
+    def spy(part, index, step, layer, dtype):
+        mask = mask_of(part, index, step, layer, dtype)
+        dropped[layer].append((mask == 0).mean())
+        return mask
 
-    monkeypatch.setattr(TrainingNoise, "draw_mask", spy)
+    monkeypatch.setattr(_Part, "_mask_of", spy)
     X, y = make_task("binary")
-    our_estimator("binary", hidden_layer_sizes=(20, 30), dropout=dropout, max_iter=10).fit(X, y)
+    our_estimator("binary", hidden_layer_sizes=(20, 30), dropout=dropout, max_iter=10, engine="numpy").fit(X, y)
     for layer, rate in enumerate(expected):
         assert (np.mean(dropped[layer]) if dropped[layer] else 0) == pytest.approx(rate, abs=0.02)
 
 
-def test_features_stay_where_only_units_are_dropped():
-    X = np.ones((5, 4))
-    assert TrainingNoise([0.0, 0.5], 0.0, [1]).disturb(X) is X
+def test_a_feature_of_sparse_samples_is_dropped_where_it_is_of_dense_ones():
+    X, y = make_task("multiclass")
+    X = X * (X > 0)
+    models = [
+        our_estimator("multiclass", dropout=[0.4, 0.2, 0.0], max_iter=5, engine="numpy").fit(samples, y)
+        for samples in (X, sparse.csr_matrix(X), sparse.csr_array(X))
+    ]
+    for model in models[1:]:
+        assert_allclose(model.coefs_[0], models[0].coefs_[0], rtol=1e-9, atol=1e-12)
 
 
 def test_dropout_of_one_layer_only():
@@ -260,7 +256,7 @@ def test_an_interrupt_in_the_first_epoch(monkeypatch):
         raise KeyboardInterrupt
 
     X, y = make_task("regression")
-    monkeypatch.setattr("sknn_scratch.network.Network.backward", interrupt)
+    monkeypatch.setattr(NumpyRun, "epoch", interrupt)
     with pytest.warns(UserWarning, match="interrupted"):
         model = our_estimator("regression", average=3, engine="numpy").fit(X, y)
     assert np.isfinite(model.predict(X)).all()

@@ -13,11 +13,10 @@ from sklearn.model_selection import GridSearchCV
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor, training
-from sknn_scratch.network import Network, count_parameters
+from sknn_scratch.engines.numpy.run import NumpyRun, _Part
 from sknn_scratch.optimizers import OPTIMIZERS, SGD, RMSprop
 from sknn_scratch.parameters import make_schedule
 from sknn_scratch.schedules import SCHEDULES, Cosine, Step
-from sknn_scratch.training import _RowReader
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -43,7 +42,7 @@ def test_keyboard_interrupt_keeps_what_was_learnt(monkeypatch, solver, early_sto
         pytest.skip("lbfgs has no early stopping")
     X, y = make_task("binary")
     parameters = {"solver": solver, "early_stopping": early_stopping, "random_state": 0, "engine": "numpy"}
-    compute, calls = Network.backward, []
+    compute, calls = _Part.loss_and_gradient, []
 
     def interrupt(self, *args):
         calls.append(None)
@@ -51,7 +50,7 @@ def test_keyboard_interrupt_keeps_what_was_learnt(monkeypatch, solver, early_sto
             raise KeyboardInterrupt
         return compute(self, *args)
 
-    monkeypatch.setattr(Network, "backward", interrupt)
+    monkeypatch.setattr(_Part, "loss_and_gradient", interrupt)
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         model = MLPFromScratchClassifier(**parameters).fit(X, y)
     monkeypatch.undo()
@@ -66,7 +65,7 @@ def test_keyboard_interrupt_in_the_first_step(monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Network, "backward", interrupt)
+    monkeypatch.setattr(_Part, "loss_and_gradient", interrupt)
     X, y = make_task("binary")
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         model = MLPFromScratchClassifier(engine="numpy").fit(X, y)
@@ -261,33 +260,6 @@ def test_partial_fit_follows_changed_parameters():
     assert type(model._optimizer).__name__ == "Adam"
 
 
-# Reading rows --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rows", [np.array([3, 1, 4]), np.array([5, 0]), slice(2, 5), slice(4, 9)], ids=str)
-@pytest.mark.parametrize("layout", ["C", "F", "strided", "vector", "csr"])
-def test_row_reader(layout, rows):
-    table = np.arange(24.0).reshape(6, 4)
-    array = {
-        "C": table,
-        "F": np.asfortranarray(table),
-        "strided": np.repeat(table, 2, axis=1)[:, ::2],
-        "vector": table[:, 0].copy(),
-        "csr": sparse.csr_array(table),
-    }[layout]
-    reader = _RowReader(array, 3)
-    expected = array[rows].toarray() if layout == "csr" else array[rows]
-    for _ in range(2):
-        read = reader.read(rows)
-        assert_array_equal(read.toarray() if layout == "csr" else read, expected)
-
-
-def test_rows_are_read_into_one_buffer():
-    for order in "CF":
-        reader = _RowReader(np.asarray(np.arange(24.0).reshape(6, 4), order=order), 3)
-        assert np.shares_memory(reader.read(np.array([0, 1, 2])), reader.read(np.array([5])))
-
-
 # Memory --------------------------------------------------------------------------------------------------------------
 
 
@@ -312,7 +284,7 @@ def test_memory_of_a_large_network(solver, early_stopping, order, dtype):
     X = np.asarray(rng.randn(1000, 600), dtype=dtype, order=order)
     y = rng.randint(3, size=1000)
     model = MLPFromScratchClassifier(800, solver=solver, early_stopping=early_stopping, max_iter=2, batch_size=50)
-    vector = count_parameters([600, 800, 3]) * X.itemsize
+    vector = (600 * 800 + 800 * 3 + 800 + 3) * X.itemsize
     minibatch = 50 * (600 + 2 * 800 + 3 * 3) * X.itemsize
     targets = 1000 * 3 * X.itemsize
     assert peak_of_fit(model, X, y) < 6 * vector + minibatch + targets
@@ -401,13 +373,13 @@ def test_weight_decay_reaches_adamw():
 def test_schedules_move_the_rate(monkeypatch, solver, learning_rate):
     if solver == "adam" and learning_rate in ("adaptive", "constant", "invscaling"):
         pytest.skip("Adam ignores these, as in scikit-learn")
-    used, update = [], OPTIMIZERS[solver].update
+    used, epoch = [], NumpyRun.epoch
 
-    def record(self, parameters, gradient, rate):
-        used.append(rate)
-        update(self, parameters, gradient, rate)
+    def record(self, order, learning_rates):
+        used.extend(learning_rates)
+        return epoch(self, order, learning_rates)
 
-    monkeypatch.setattr(OPTIMIZERS[solver], "update", record)
+    monkeypatch.setattr(NumpyRun, "epoch", record)
     X, y = make_task("binary")
     rate = {"learning_rate": learning_rate, "learning_rate_init": 0.01}
     our_estimator("binary", solver=solver, max_iter=6, engine="numpy", **rate).fit(X, y)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from sknn_scratch.engines import policy
@@ -103,7 +104,7 @@ def start(name: str, job: Job) -> Iterator[Any]:
     from sknn_scratch.engines.compiled.run import CompiledRun
 
     n_parts = policy.parts(job.batch_size, job.network.n_weights, blas_threads())
-    with one_blas_thread() if n_parts > 1 or policy.is_small(job) else nullcontext():
+    with one_blas_thread():
         run = CompiledRun(job, n_parts)
         try:
             yield run
@@ -124,8 +125,10 @@ def _import_error() -> str | None:
     """Return why numba cannot be used, or None."""
     try:
         import numba
+
+        switched_off = numba.config.DISABLE_JIT
+        if not switched_off:
+            import_module("sknn_scratch.engines.compiled.run")
     except Exception as error:  # whatever a broken installation raises
         return f"{type(error).__name__}: {error}"
-    if numba.config.DISABLE_JIT:
-        return "NUMBA_DISABLE_JIT is set"
-    return None
+    return "NUMBA_DISABLE_JIT is set" if switched_off else None

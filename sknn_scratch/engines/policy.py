@@ -5,9 +5,7 @@ Multiplications count those of the matrix products in the forward pass. Measured
 
 from __future__ import annotations
 
-from typing import Any
-
-__all__ = ["is_small", "parts"]
+__all__ = ["parts"]
 
 # Which engine ---------------------------------------------------------------------------------------------------------
 
@@ -31,7 +29,3 @@ def parts(batch_size: int, n_weights: int, n_threads: int) -> int:
     """Return into how many parts the steps of a job are cut."""
     return max(1, min(n_threads, batch_size // ROWS_PER_PART, batch_size * n_weights // PER_PART))
 
-
-def is_small(job: Any) -> bool:
-    """Return whether BLAS is better held to one thread."""
-    return False

@@ -16,7 +16,7 @@ import numpy as np
 
 from sknn_scratch.engines.compiled.sources import Sources
 
-__all__ = ["GENERIC", "code_version", "folder", "is_complete", "is_kept", "module_name", "note_kept"]
+__all__ = ["GENERIC", "code_version", "folder", "forget", "is_complete", "is_kept", "module_name", "note_kept"]
 
 # The functions that every job needs, whatever its components.
 GENERIC = ("pass_rows", "move_parameters", "work")
@@ -69,6 +69,17 @@ def is_kept(name: str) -> bool:
     """Return whether the machine code of a function is on disk."""
     mark = _mark(name)
     return mark is not None and mark.exists()
+
+
+def forget(name: str) -> None:
+    """Remove the machine code of a function from disk, as it may be damaged."""
+    mark = _mark(name)
+    beside = Path(__file__).with_name("__pycache__")
+    places = [beside, *([mark.parent, mark.parent / "__pycache__", *mark.parent.parent.glob("*/")] if mark else [])]
+    with suppress(OSError):
+        for file in [mark, *(file for place in places for file in place.glob(f"*{name}*.nb[ic]"))]:
+            if file is not None:
+                file.unlink(missing_ok=True)
 
 
 def is_complete(sources: Sources, dtype: np.dtype) -> bool:

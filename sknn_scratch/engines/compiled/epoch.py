@@ -153,7 +153,7 @@ def _run_phase(kind, job, one):
 
 @_helper
 def _lead(job, one, first_row, last_row, batch_size, count):
-    n_phases = 3 if job.objective.max_norm > 0 and job.rule.kernel != 0 else 2
+    n_phases = 3 if job.objective.max_norm > 0 and count > 0 else 2
     total_loss, n_rows, step, place = 0.0, 0, 0, numbers(job.team.job, 1)
     for start in range(first_row, last_row, batch_size):
         n = min(batch_size, last_row - start)
@@ -188,7 +188,8 @@ def work(part, job, one, first_row, last_row, batch_size, count):
         From where to where in ``Data.order``.
     batch_size : int
     count : int
-        Number of the first step since training began, from which dropout and noise are drawn.
+        Number of the first step since training began, from which dropout and noise are drawn; 0 where only the gradient
+        is wanted.
 
     Returns
     -------

@@ -42,12 +42,20 @@ def _once(name: str, compile_: Callable[..., Any]) -> Any:
     with _compiling:
         if name not in _done:
             _announce(name)
-            try:
-                _done[name] = compile_(cache=True)
-                cache.note_kept(name)
-            except (RuntimeError, OSError):  # there is no folder to write to, or it is full
-                _done[name] = compile_(cache=False)
+            _done[name] = _compile(name, compile_)
         return _done[name]
+
+
+def _compile(name: str, compile_: Callable[..., Any]) -> Any:
+    for _ in range(2):
+        try:
+            function = compile_(cache=True)
+        except Exception:  # what is on disk cannot be read, or nothing can be written
+            cache.forget(name)
+        else:
+            cache.note_kept(name)
+            return function
+    return compile_(cache=False)
 
 
 def _announce(name: str) -> None:

@@ -98,7 +98,7 @@ class CompiledRun:
 
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples as one minibatch, and fill ``gradient``."""
-        return self._train(None, 1)
+        return self._train(None, 0)
 
     def close(self) -> None:
         """End the other threads."""

@@ -131,7 +131,7 @@ class Objective(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """The optimiser: its kernel (0: parameters do not move), its state, and what a step is given.
+    """The optimiser: its kernel, its state, and what a step is given; all 0 without one.
 
     ``coefficients`` has ``n_coefficients`` numbers for each step, ``shrink`` what the weights are multiplied by before
     it.

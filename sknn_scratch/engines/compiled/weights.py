@@ -142,7 +142,8 @@ def move_parameters(part, job, one):
     """Compute the gradient of this part's parameters, penalty included, and move them: one of the two, or both."""
     kind = numbers(job.team.job, 1)[KIND]
     compute = kind == GRADIENT
-    move = job.rule.kernel != 0 and (kind == UPDATE or job.objective.max_norm == 0)
+    moves = numbers(job.team.job, 1)[COUNT] > 0
+    move = moves and (kind == UPDATE or job.objective.max_norm == 0)
     layers, g = job.layers, numbers(job.memory.g, one)
     penalty, squares, scale = 0.0, 0.0, type(one)(numbers(job.team.numbers, 1.0)[SCALE])
     for i in range(2 * layers.n_layers):

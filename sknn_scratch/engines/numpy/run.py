@@ -281,7 +281,7 @@ class NumpyRun:
         """Return the objective over all samples as one minibatch, and fill ``gradient``."""
         if self._rows_of_X is None:
             self._rows_of_X = row_major(self.job.X)
-        return self._minibatch(self._rows_of_X, self.job.y, self.job.sample_weight, 1)
+        return self._minibatch(self._rows_of_X, self.job.y, self.job.sample_weight, 0)
 
     def close(self) -> None:
         """Do nothing: the threads belong to whoever made them."""

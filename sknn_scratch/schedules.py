@@ -1,4 +1,4 @@
-"""Learning-rate schedules: how the step size changes between epochs.
+"""Learning-rate schedules: how the step size changes from epoch to epoch, or from step to step.
 
 In the formulas ``r0`` is ``learning_rate_init``, ``k`` the number of epochs that have ended and ``N`` the most there
 can be, ``max_iter``.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 __all__ = [
@@ -37,9 +39,12 @@ class Schedule(BaseEstimator):
     has_planned_end : bool
         Whether the rates are laid out over the ``N`` epochs. Then training goes through all of them, unless early
         stopping ends it: a plateau does not, and to reach ``max_iter`` is no failure to converge.
+    by_step : bool
+        Whether the rate changes within an epoch, too: ``rate`` then takes fractions of epochs.
     """
 
     has_planned_end = False
+    by_step = False
 
     def start(self, learning_rate_init: float, max_iter: int) -> None:
         """Begin with the first of at most ``max_iter`` epochs."""
@@ -48,9 +53,15 @@ class Schedule(BaseEstimator):
         self.n_epochs = 0
         self.learning_rate = self.rate(0, 0)
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         """Return the rate of the epoch that follows ``n_epochs``, in which training saw this many samples."""
         raise NotImplementedError
+
+    def step_rates(self, n_steps: int) -> NDArray:
+        """Return the rate of each of ``n_steps`` steps of the current epoch."""
+        if not self.by_step:
+            return np.full(n_steps, self.learning_rate)
+        return np.array([self.rate(self.n_epochs + step / n_steps, 0) for step in range(n_steps)])
 
     def epoch_ended(self, n_samples_seen: int) -> None:
         """Set the rate of the next epoch; ``n_samples_seen`` counts the training rows of all epochs so far."""
@@ -154,6 +165,8 @@ class Exponential(Schedule):
 class Cosine(Schedule):
     """The rate falls along half a cosine, ``min_rate + (r0 - min_rate) * (1 + cos(pi * x)) / 2``, ``x`` from 0 to 1.
 
+    It changes with every step.
+
     Parameters
     ----------
     warm_up : int, default=0
@@ -169,13 +182,14 @@ class Cosine(Schedule):
     """
 
     has_planned_end = True
+    by_step = True
 
     def __init__(self, warm_up: int = 0, n_cycles: int = 1, min_rate: float = 0.0):
         self.warm_up = warm_up
         self.n_cycles = n_cycles
         self.min_rate = min_rate
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         if n_epochs < self.warm_up:
             return self.learning_rate_init * (n_epochs + 1) / (self.warm_up + 1)
         cycle = max(1.0, (self.max_iter - self.warm_up) / self.n_cycles)
@@ -185,6 +199,8 @@ class Cosine(Schedule):
 
 class OneCycle(Schedule):
     """The rate rises from ``r0 / start_factor`` to ``r0`` and falls to ``r0 / end_factor``, along half a cosine each.
+
+    It changes with every step.
 
     Parameters
     ----------
@@ -202,13 +218,14 @@ class OneCycle(Schedule):
     """
 
     has_planned_end = True
+    by_step = True
 
     def __init__(self, rise: float = 0.3, start_factor: float = 25.0, end_factor: float = 1e4):
         self.rise = rise
         self.start_factor = start_factor
         self.end_factor = end_factor
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         top, position = self.learning_rate_init, min(1.0, n_epochs / max(1, self.max_iter - 1))
         if position < self.rise:
             other, x = top / self.start_factor, 1 - position / self.rise

@@ -391,7 +391,7 @@ class MinibatchTraining:
         """Train for an epoch and record what it reached; return False if it diverged, but an earlier one is kept."""
         network, progress, schedule, settings = self._network, self.progress, self._schedule, self._settings
         order = self._order.next()
-        loss = run.epoch(order, np.full(self._job.count_steps(order), schedule.learning_rate))
+        loss = run.epoch(order, schedule.step_rates(self._job.count_steps(order)))
         not_finite = _what_is_not_finite(loss, [network.parameters, *self._optimizer.vectors])
         if not_finite:
             self.divergence = f"epoch {progress.n_iter + 1}: {not_finite}"

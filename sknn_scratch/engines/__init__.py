@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -21,7 +21,7 @@ from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.expressions import NoGraphError
 from sknn_scratch.job import Job
-from sknn_scratch.threads import blas_threads, one_blas_thread, threads_for
+from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, blas_threads, one_blas_thread, threads_for
 
 __all__ = ["choose", "missing", "start"]
 
@@ -104,7 +104,8 @@ def start(name: str, job: Job) -> Iterator[Any]:
     from sknn_scratch.engines.compiled.run import CompiledRun
 
     n_parts = policy.parts(job.batch_size, job.network.n_weights, blas_threads())
-    with one_blas_thread():
+    alone_anyway = job.network.largest_product(job.batch_size) <= SINGLE_THREADED_ANYWAY
+    with nullcontext() if alone_anyway else one_blas_thread():
         run = CompiledRun(job, n_parts)
         try:
             yield run

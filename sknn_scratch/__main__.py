@@ -1,0 +1,66 @@
+"""``python -m sknn_scratch compile``: make the compiled engine's code beforehand, for images and CI."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from sknn_scratch import engines
+from sknn_scratch.activations import ACTIVATIONS
+from sknn_scratch.job import Job
+from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss, SquaredError
+from sknn_scratch.optimizers import OPTIMIZERS, Adam
+from sknn_scratch.perceptron import Perceptron
+
+
+def _losses() -> Iterator[Loss]:
+    """Go through the losses of both estimators, those of classifiers for two classes and for several."""
+    for name, cls in [*CLASSIFIER_LOSSES.items(), *REGRESSOR_LOSSES.items()]:
+        for multiclass in (False, True) if CLASSIFIER_LOSSES.get(name) is cls else (False,):
+            loss = cls()
+            loss.start(multiclass)
+            yield loss
+
+
+def _jobs() -> Iterator[Job]:
+    """Go through jobs that have, together, all components in both dtypes."""
+    squared_error = SquaredError()
+    components = [(ACTIVATIONS["relu"], loss, Adam) for loss in _losses()]
+    components += [(activation, squared_error, Adam) for activation in ACTIVATIONS.values()]
+    components += [(ACTIVATIONS["relu"], squared_error, optimizer) for optimizer in OPTIMIZERS.values()]
+    for dtype in (np.float64, np.float32):
+        for make_activation, loss, make_optimizer in components:
+            network = Perceptron([2, 2, loss.n_raw_outputs(2)], [make_activation()], loss.link, dtype)
+            optimizer = make_optimizer()
+            optimizer.start(network.parameters.size, network.dtype, network.n_weights)
+            X, y = np.zeros((4, 2), dtype), np.ones((4, 2), dtype, order="F")
+            yield Job(network, loss, X, y, batch_size=4, optimizer=optimizer)
+
+
+def compile_all() -> int:
+    """Compile all components in both dtypes, with a bar on stderr; return how many jobs that took."""
+    jobs = list(_jobs())
+    for done, job in enumerate(jobs, 1):
+        if engines.choose("numba", job, 1) == "numba":
+            with engines.start("numba", job):
+                pass
+        filled = 40 * done // len(jobs)
+        print(f"\r[{'#' * filled}{' ' * (40 - filled)}] {done}/{len(jobs)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return len(jobs)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m sknn_scratch")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("compile", help="compile all activations, losses and solvers and keep the code on disk")
+    parser.parse_args(arguments)
+    compile_all()
+
+
+if __name__ == "__main__":
+    main()

@@ -36,7 +36,7 @@ LINE_STYLES = {"training loss": "-", "validation loss": "--", "validation score"
 # Between the axes and the legends, in inches.
 GAP = 0.1
 # Of the width, what legends outside must leave to the axes.
-LEAST_SHARE = 0.4
+LEAST_SHARE = 0.3
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def forward() -> str:
 def backward() -> str:
     """Draw the way of the deltas, from the top down, and the gradients that each gives."""
     drawing, floor, height = Drawing(), 190, N_SAMPLES * CELL
-    left, gradients = 20, 214
+    left, gradients = 16, 206
     drawing.unit(left + 15, 20, "C", RED, 14)
     drawing.arrow((left + 15, 36), (left + 15, 66), color=RED, width=2)
     drawing.write(left + 32, 54, "(1)", 14, "start")
@@ -212,7 +212,7 @@ def backward() -> str:
         drawing.matrix(gradients, top, k, m, f"dC / dW_{l}", "", GREEN)
         drawing.write(gradients + m * CELL + 12, y + 20, f"{k} x {m}", 11.5, "start")
         drawing.matrix(gradients, y + height + 13, 1, m, "", "", GREEN)
-        drawing.write(gradients + m * CELL + 12, y + height + 22, f"dC / db_{l}:  {m}", 14, "start")
+        drawing.write(gradients + m * CELL + 12, y + height + 22, f"dC / db_{l}: {m}", 14, "start")
         if l:
             drawing.arrow((center, y + height + 22), (center, y + floor - 26), color=RED, width=2)
             row = y + height + 70

@@ -28,7 +28,7 @@ from common import (
     ENGINES,
     busy_neighbour,
     conditions,
-    draw_ratios,
+    draw_dots,
     geometric_mean,
     in_turns,
     make_parser,
@@ -298,7 +298,7 @@ def main() -> None:
         dots = {name: values for name, values in ratios.items() if not name.endswith("products")}
         names = [row.name for row in rows]
         picture = options.output / "bench_fit.png"
-        draw_ratios(names, dots, "Training: time of others / ours", "ours, times as fast", picture)
+        draw_dots(names, dots, "Training: time of others / ours", "ours, times as fast", picture)
         write_results("bench_fit", "Time of a training step", text, options.output)
 
 

@@ -18,7 +18,7 @@ import warnings
 
 import numpy as np
 from bench_fit import Row, matrix_products
-from common import ENGINES, conditions, draw_ratios, make_parser, seconds, table, write_results
+from common import ENGINES, conditions, draw_dots, make_parser, seconds, table, write_results
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
@@ -110,7 +110,7 @@ def main() -> None:
     print(f"\n{text}")
     if options.output:
         picture = options.output / "bench_search.png"
-        draw_ratios(
+        draw_dots(
             list(DATA), dots, "Grid search: time of scikit-learn / ours", "times as fast as scikit-learn", picture
         )
         write_results("bench_search", "Time of a grid search", text, options.output)

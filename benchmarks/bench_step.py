@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
-from common import ENGINES, conditions, draw_ratios, make_parser, seconds, table, write_results
+from common import ENGINES, conditions, draw_dots, make_parser, seconds, table, write_results
 from threadpoolctl import threadpool_limits
 
 from sknn_scratch.activations import ReLU
@@ -161,7 +161,7 @@ def main() -> None:
     if options.output:
         groups = {group: [of_problem[group] for of_problem in dots.values()] for group in next(iter(dots.values()))}
         title = "A step / its matrix products on as many threads"
-        draw_ratios(list(PROBLEMS), groups, title, "times as long as the products", options.output / "bench_step.png")
+        draw_dots(list(PROBLEMS), groups, title, "times as long as the products", options.output / "bench_step.png")
         write_results("bench_step", "Where the time of a step goes", text, options.output)
 
 

@@ -102,8 +102,15 @@ def geometric_mean(values) -> float:
     return float(np.exp(np.mean(np.log([value for value in values if value is not None]))))
 
 
-def draw_ratios(names: list[str], groups: dict[str, list[float | None]], title: str, label: str, path: Path) -> None:
-    """Draw a row for each name with a dot for each group, on a logarithmic axis with a line at 1.
+def draw_dots(
+    names: list[str],
+    groups: dict[str, list[float | None]],
+    title: str,
+    label: str,
+    path: Path,
+    reference: float | None = 1,
+) -> None:
+    """Draw a row for each name with a dot for each group, on a logarithmic axis with a line at the reference.
 
     With a single group, its numbers stand beside the dots.
     """
@@ -114,18 +121,21 @@ def draw_ratios(names: list[str], groups: dict[str, list[float | None]], title: 
         return
     figure, ax = plt.subplots(figsize=(8, 1.5 + 0.32 * len(names)), layout="constrained")
     known = [value for values in groups.values() for value in values if value is not None]
-    low, high = min([*known, 1]), max([*known, 1])
+    in_view = known if reference is None else [*known, reference]
+    low, high = min(in_view), max(in_view)
     margin = (high / low) ** 0.08
     rows = np.arange(len(names))
-    heights = 0.1 * (np.arange(len(groups)) - (len(groups) - 1) / 2)  # equal ones do not cover each other
+    heights = 0.14 * (np.arange(len(groups)) - (len(groups) - 1) / 2)  # equal ones do not cover each other
     for (group, values), height, color, marker in zip(groups.items(), heights, LINE_COLORS, MARKERS, strict=False):
         numbers = np.array([np.nan if value is None else value for value in values])
         ax.plot(numbers, rows + height, marker, color=color, markersize=8, markeredgecolor="white", label=group)
         if len(groups) == 1:
             for row, number in enumerate(numbers):
-                ax.annotate(f"{number:.2f}", (number, row), (8, 0), textcoords="offset points", va="center", fontsize=9)
+                text = f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+                ax.annotate(text, (number, row), (8, 0), textcoords="offset points", va="center", fontsize=9)
             margin = (high / low) ** 0.12
-    ax.axvline(1, color="black", linewidth=1)
+    if reference is not None:
+        ax.axvline(reference, color="black", linewidth=1)
     ax.set(xscale="log", xlim=(low / margin, high * margin), ylim=(len(names) - 0.4, -0.6))
     plain_log_axis(ax.xaxis, low, high)
     ax.set(xlabel=f"{label} (logarithmic)", title=title, yticks=rows, yticklabels=names)

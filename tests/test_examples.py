@@ -137,7 +137,7 @@ def test_benchmark_pictures_can_be_read(tmp_path, largest):
     """Dots on a logarithmic axis with several plain numbers, which differ in colour and form; nothing is cut off."""
     names = ["a problem", "another one, with a long name, float32", "a third"]
     groups = {"scikit-learn / numpy": [0.9, 1.5, None], "scikit-learn / numba": [1.0, largest, 2.0]}
-    load("common", "benchmarks").draw_ratios(names, groups, "Title", "times as fast", tmp_path / "picture.png")
+    load("common", "benchmarks").draw_dots(names, groups, "Title", "times as fast", tmp_path / "picture.png")
     figure = plt.gcf()
     try:
         (ax,) = figure.axes

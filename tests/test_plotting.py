@@ -354,7 +354,7 @@ def test_names_of_features_and_classes_are_not_cut_off(layout, kind, n_features)
     model = MLPFromScratchClassifier(4, max_iter=2, random_state=0)
     model.fit(rng.rand(30, n_features), np.resize(["no", "a long name of a class with $ and $"], 30))
     names = [f"prefix__column_{k}_with_a_very_long_name_{k}" for k in range(n_features)]
-    figure, axes = plt.subplots(1, 2, figsize=(13, 6), layout=layout)
+    figure, axes = plt.subplots(1, 2, figsize=(15, 6), layout=layout)
     for ax in axes:
         display = NetworkDisplay.from_estimator(model, feature_names=names, kind=kind, ax=ax)
         shown = [text.get_text() for text in ax.findobj(Text) if text.get_visible()]
@@ -362,6 +362,16 @@ def test_names_of_features_and_classes_are_not_cut_off(layout, kind, n_features)
             assert f"prefix__col\N{HORIZONTAL ELLIPSIS}{names[k][-12:]}" in shown
         assert display.output_names == ["no"] if model.classes_[1] == "no" else [model.classes_[1]]
     assert_nothing_is_cut_off(figure)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_heat_maps_in_narrow_axes_leave_the_names_out(layout):
+    _, axes = plt.subplots(1, 3, figsize=(12, 4), layout=layout)
+    names = [f"a name, number {k}" for k in range(8)]
+    display = NetworkDisplay.from_estimator(fitted(), feature_names=names, kind="heatmap", ax=axes[1])
+    display.figure_.canvas.draw()
+    assert display.axes_[-1].bbox.x1 < display.colorbar_.ax.bbox.x0
+    assert "0" in ticks_in_view(display.axes_[0].yaxis).values()
 
 
 def test_heat_maps_name_features_and_outputs():
@@ -374,6 +384,7 @@ def test_heat_maps_name_features_and_outputs():
     assert ticks_in_view(display.bias_images_[-1].axes.xaxis) == {0: "10", 1: "20", 2: "30"}
     model = MLPFromScratchClassifier(3, max_iter=2).fit(np.tile(X, 5), y)
     display = NetworkDisplay.from_estimator(model, kind="heatmap")
+    assert display.axes_[0].get_ylabel() == "input: 40 features"
     assert all(label == f"{place:.0f}" for place, label in ticks_in_view(display.axes_[0].yaxis).items())
 
 

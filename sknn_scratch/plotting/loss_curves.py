@@ -290,9 +290,8 @@ class LossCurveDisplay:
         elif room - width < LEAST_SHARE * room:
             self._remove_legends()
             host = self.score_ax_ or ax  # so that no curve crosses it
-            labels = [*names, *(curve.get_label() for curve in curves)]
-            self.legends_ = [host.legend([*fits, *curves], labels, loc="best", fontsize="small")]
-            self.legends_[0].set_label(LEGEND)
+            labels = [*names, *(str(curve.get_label()) for curve in curves)]
+            self.legends_ = [_legend(host, [*fits, *curves], labels, loc="best")]
         elif not has_layout_engine(ax):
             _move_right_edge(ax, right - width * dpi)
 
@@ -312,18 +311,17 @@ class LossCurveDisplay:
 
         ax = self.ax_
         shift = ScaledTranslation(left, 0, self.figure_.dpi_scale_trans)
-        kwargs: Any = {"fontsize": "small", "borderaxespad": 0, "bbox_transform": ax.transAxes + shift}
-        of_curves = ax.legend(handles=curves, loc="lower left", bbox_to_anchor=(1, 0), **kwargs)
+        kwargs: Any = {"borderaxespad": 0, "bbox_transform": ax.transAxes + shift}
+        labels = [str(curve.get_label()) for curve in curves]
+        of_curves = _legend(ax, curves, labels, loc="lower left", bbox_to_anchor=(1, 0), **kwargs)
         self.legends_ = [of_curves]
         if fits:
             ax.add_artist(of_curves)
             height = _size(of_curves)[1]
             n_rows = int((inches(ax)[1] - height - GAP) / height * len(curves) - 0.5)
             n_columns = math.ceil(len(fits) / max(n_rows, 4))
-            of_fits = ax.legend(fits, names, loc="upper left", bbox_to_anchor=(1, 1), ncols=n_columns, **kwargs)
-            self.legends_.insert(0, of_fits)
-        for legend in self.legends_:
-            legend.set_label(LEGEND)
+            kwargs |= {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": n_columns}
+            self.legends_.insert(0, _legend(ax, fits, names, **kwargs))
 
     def _handles_of_fits(self) -> tuple[list[str], list[Any]]:
         """Return a name and a handle for each fit in the axes, and then for what the user has drawn there."""
@@ -352,12 +350,21 @@ class LossCurveDisplay:
         if any(curve.best_epoch is not None for _, curve in lines):
             best = "best epoch" if n_fits > 1 or self.name is not None else f"best epoch: {self.best_epoch[0]}"
             style[best] = {"linestyle": "", "marker": "o"}
-        return [Line2D([], [], color="0.4", label=what, **kwargs) for what, kwargs in style.items()]
+        return [Line2D([], [], color="0.5", label=what, **kwargs) for what, kwargs in style.items()]
 
 
 def _curves_in(ax: Axes) -> dict[Line2D, _Curve]:
     """Return the lines in the axes that displays have drawn."""
     return {line: _DRAWN[line] for line in ax.lines if line in _DRAWN}
+
+
+def _legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], **kwargs: Any) -> Legend:
+    """Return a legend of the axes, in which labels may also begin with an underscore."""
+    legend = ax.legend(handles, [f" {label}" for label in labels], fontsize="small", **kwargs)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)
+    legend.set_label(LEGEND)
+    return legend
 
 
 def _width_of_labels(ax: Axes) -> float:

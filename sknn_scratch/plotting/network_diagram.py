@@ -279,8 +279,12 @@ class NetworkDisplay:
         n, left, bottom = len(self.coefs), 0.55, 0.3 + text_size(self.ax_, self.layer_names)[1]
         room = 0.85 * (height - bottom) * POINTS / len(self.input_names)
         features, size = _names_that_fit(self.input_names, room)
-        left += text_size(self.ax_, features, size)[0]
-        each = max(width - left - (n - 1) * BETWEEN_MAPS, 0.5 * width) / n
+        between = (n - 1) * BETWEEN_MAPS
+        widest = text_size(self.ax_, features, size)[0]
+        if left + widest + between > 0.75 * width:
+            features, widest = [], 0.0
+        left += widest
+        each = max(width - left - between, 0.25 * width) / n
         outputs, _ = _names_that_fit(self.output_names, each * POINTS / len(self.output_names))
         widest = text_size(self.ax_, outputs)[0]
         rotation = 0 if len(outputs) * (widest + GAP) <= each else 90

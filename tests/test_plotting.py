@@ -225,6 +225,15 @@ def test_losses_on_a_logarithmic_axis_have_plain_numbers(largest, smallest):
     assert not any(label.get_text() for label in display.ax_.yaxis.get_minorticklabels())
 
 
+def test_the_scale_of_given_axes_stays():
+    ax = plt.figure(figsize=(8, 4)).add_subplot()
+    display = LossCurveDisplay.from_estimator(fitted(), ax=ax, yscale="log")
+    ax.axhline(-1)
+    assert display.plot(ax).ax_.get_yscale() == "log"
+    assert display.plot(ax, yscale="log").ax_.get_yscale() == "log"
+    assert display.plot(ax, yscale="linear").ax_.get_yscale() == "linear"
+
+
 def test_many_fits_have_many_colours():
     display = LossCurveDisplay(train_loss=[[1 / (k + 1), 1 / (k + 2)] for k in range(24)]).plot()
     assert len({tuple(np.round(line.get_color(), 4)) for line in display.lines_}) == 24
@@ -255,7 +264,7 @@ def test_loss_curve_errors():
         LossCurveDisplay(train_loss=[[1.0]], name=["a", "b"])
     with pytest.raises(ValueError, match="training loss has no epochs"):
         LossCurveDisplay(train_loss=[[]])
-    with pytest.raises(ValueError, match="yscale must be 'linear' or 'log', got 'symlog'"):
+    with pytest.raises(ValueError, match="yscale must be 'linear', 'log' or None, got 'symlog'"):
         LossCurveDisplay.from_estimator(fitted(), yscale="symlog")
     with pytest.raises(ValueError, match="needs positive losses, but the smallest is -1"):
         LossCurveDisplay(train_loss=[[1.0], [2.0]], validation_loss=[None, [-1.0]]).plot(yscale="log")
@@ -323,7 +332,7 @@ def test_network_as_heat_maps():
     assert [ax.get_xlabel() for ax in display.ax_.child_axes[1::2]] == [
         "hidden 1\n40 units\ntanh",
         "hidden 2\n3 units\ngelu",
-        "output\n3 units\nidentity",
+        "output\n2 units\nidentity",
     ]
     assert NetworkDisplay.from_estimator(model, kind="lines").edges_
     assert display.plot(kind="lines").edges_

@@ -125,7 +125,7 @@ class LossCurveDisplay:
         ax: Axes | None = None,
         mark_best: bool = True,
         line_kw: Mapping[str, Any] | None = None,
-        yscale: str = "linear",
+        yscale: str | None = None,
     ) -> Self:
         """Draw the curves of one fitted estimator or of several.
 
@@ -141,8 +141,8 @@ class LossCurveDisplay:
             Whether to mark the best epoch.
         line_kw : dict, default=None
             Passed to ``Axes.plot`` for every curve.
-        yscale : {'linear', 'log'}, default='linear'
-            Scale of the losses. With 'log' they must be positive.
+        yscale : {'linear', 'log'}, default=None
+            Scale of the losses, which with 'log' must be positive. By default that of the axes; new ones are linear.
 
         Returns
         -------
@@ -170,7 +170,7 @@ class LossCurveDisplay:
         *,
         mark_best: bool = True,
         line_kw: Mapping[str, Any] | None = None,
-        yscale: str = "linear",
+        yscale: str | None = None,
     ) -> Self:
         """Draw the curves.
 
@@ -182,8 +182,8 @@ class LossCurveDisplay:
             Whether to mark the best epoch.
         line_kw : dict, default=None
             Passed to ``Axes.plot`` for every curve.
-        yscale : {'linear', 'log'}, default='linear'
-            Scale of the losses. With 'log' they must be positive.
+        yscale : {'linear', 'log'}, default=None
+            Scale of the losses, which with 'log' must be positive. By default that of the axes; new ones are linear.
 
         Returns
         -------
@@ -206,16 +206,18 @@ class LossCurveDisplay:
         for fit in range(len(self.train_loss)):
             name = f"fit {n_before + fit + 1}" if self.name is None else self.name[fit]
             self._plot_fit(fit, name, mark_best, dict(line_kw or {}))
-        ax.set_yscale(yscale)
+        if yscale is not None:
+            ax.set_yscale(yscale)
         if yscale == "log":
-            losses = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
-            plain_log_axis(ax.yaxis, losses.min(), losses.max())
+            values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
+            values = values[values > 0]  # as matplotlib does with what else was drawn here
+            plain_log_axis(ax.yaxis, values.min(), values.max())
         self._add_legends(is_new)
         return self
 
-    def _check_scale(self, yscale: str) -> None:
-        if yscale not in ("linear", "log"):
-            raise ValueError(f"yscale must be 'linear' or 'log', got {yscale!r}.")
+    def _check_scale(self, yscale: str | None) -> None:
+        if yscale not in (None, "linear", "log"):
+            raise ValueError(f"yscale must be 'linear', 'log' or None, got {yscale!r}.")
         losses = [
             values for fit in range(len(self.train_loss)) for what, _, values in self._curves(fit) if "loss" in what
         ]

@@ -28,7 +28,7 @@ from common import (
     ENGINES,
     busy_neighbour,
     conditions,
-    draw_bars,
+    draw_dots,
     geometric_mean,
     in_turns,
     make_parser,
@@ -295,10 +295,10 @@ def main() -> None:
             text += f"\n- XOR in plain Python loops over the neurons: {t['plain loops']:.1f} microseconds a step"
     print(f"\n{text}")
     if options.output:
-        bars = {name: values for name, values in ratios.items() if not name.endswith("products")}
+        dots = {name: values for name, values in ratios.items() if not name.endswith("products")}
         names = [row.name for row in rows]
         picture = options.output / "bench_fit.png"
-        draw_bars(names, bars, "Training: time of others / ours", "times as fast", picture)
+        draw_dots(names, dots, "Training: time of others / ours", "ours, times as fast", picture)
         write_results("bench_fit", "Time of a training step", text, options.output)
 
 

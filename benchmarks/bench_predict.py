@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import numpy as np
-from common import busy_neighbour, conditions, draw_bars, geometric_mean, in_turns, make_parser, table, write_results
+from common import busy_neighbour, conditions, draw_dots, geometric_mean, in_turns, make_parser, table, write_results
 from sklearn import config_context
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -104,9 +104,9 @@ def main() -> None:
     text += f"\n- scikit-learn / ours: geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}"
     print(f"\n{text}")
     if options.output:
-        bars = {"scikit-learn / ours": ratios}
+        dots = {"scikit-learn / ours": ratios}
         picture = options.output / "bench_predict.png"
-        draw_bars(names, bars, "Prediction: time of scikit-learn / ours", "times as fast", picture)
+        draw_dots(names, dots, "Prediction: time of scikit-learn / ours", "times as fast as scikit-learn", picture)
         write_results("bench_predict", "Time of predictions", text, options.output)
 
 

@@ -13,12 +13,13 @@ import warnings
 from contextlib import nullcontext
 
 import numpy as np
-from common import conditions, in_turns, make_parser, table, write_results
+from common import MARKERS, conditions, in_turns, make_parser, table, write_results
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier
+from sknn_scratch.plotting.drawing import LINE_COLORS, plain_log_axis
 
 BASE = {"samples": 4000, "features": 50, "width": 100, "batch size": 200}
 SERIES = {
@@ -58,20 +59,24 @@ def draw(results: dict, path) -> None:
     """Draw time and memory against each of the four."""
     try:
         import matplotlib.pyplot as plt
+        from matplotlib.ticker import NullLocator
     except ImportError:
         print("Install matplotlib for a picture.")
         return
     figure, axes = plt.subplots(2, len(results), figsize=(3.2 * len(results), 6), layout="constrained", sharex="col")
     for column, (what, (x, measured)) in zip(axes.T, results.items(), strict=True):
         for ax, unit in zip(column, ("ms", "MiB"), strict=True):
-            for name in LIBRARIES:
-                ax.loglog(x, [m[name][unit] for m in measured], marker="o", label=name)
+            values = [m[name][unit] for m in measured for name in LIBRARIES]
+            for name, color, marker in zip(LIBRARIES, LINE_COLORS, MARKERS, strict=False):
+                ax.loglog(x, [m[name][unit] for m in measured], color=color, marker=marker, label=name)
+            plain_log_axis(ax.yaxis, min(values), max(values))
             ax.set_xticks(x, [f"{value:,}" for value in x], rotation=45)
-            ax.minorticks_off()
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.grid(alpha=0.4)
         column[1].set_xlabel(what)
     axes[0, 0].set_ylabel("milliseconds per epoch")
     axes[1, 0].set_ylabel("peak memory of fit, MiB")
-    axes[0, 0].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(path, dpi=150)
     print(f"The picture is in {path}.")
 

@@ -18,7 +18,7 @@ import warnings
 
 import numpy as np
 from bench_fit import Row, matrix_products
-from common import ENGINES, conditions, draw_bars, make_parser, seconds, table, write_results
+from common import ENGINES, conditions, draw_dots, make_parser, seconds, table, write_results
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
@@ -76,7 +76,7 @@ def main() -> None:
     epochs = 20 if options.quick else 200
     print(conditions(), flush=True)
     lines: list[list[str]] = []
-    bars: dict[str, list] = {f"{engine}, {when}": [] for engine in ENGINES for when in ("first", "warm")}
+    dots: dict[str, list] = {f"{engine}, {when}": [] for engine in ENGINES for when in ("first", "warm")}
     for name in DATA:
         best: dict = {}
         for _ in range(rounds):
@@ -97,7 +97,7 @@ def main() -> None:
             lines.append([f"{name}, {library}", *figures, f"{difference:.0e}"])
             if library in ENGINES:
                 for when, value in zip(("first", "warm"), ratios, strict=True):
-                    bars[f"{library}, {when}"].append(value)
+                    dots[f"{library}, {when}"].append(value)
         lines.append(
             [f"{name}, bare products", "", f"{products:.2f}", "", f"{theirs['times'][1] / products:.2f}", "", ""]
         )
@@ -110,7 +110,9 @@ def main() -> None:
     print(f"\n{text}")
     if options.output:
         picture = options.output / "bench_search.png"
-        draw_bars(list(DATA), bars, "Grid search: time of scikit-learn / ours", "times as fast", picture)
+        draw_dots(
+            list(DATA), dots, "Grid search: time of scikit-learn / ours", "times as fast as scikit-learn", picture
+        )
         write_results("bench_search", "Time of a grid search", text, options.output)
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
-from common import ENGINES, conditions, draw_bars, make_parser, seconds, table, write_results
+from common import ENGINES, conditions, draw_dots, make_parser, seconds, table, write_results
 from threadpoolctl import threadpool_limits
 
 from sknn_scratch.activations import ReLU
@@ -153,15 +153,15 @@ def main() -> None:
     options = make_parser(__doc__).parse_args()
     rounds = options.rounds or (3 if options.quick else 20)
     print(conditions(), flush=True)
-    text, bars = f"Microseconds, batches of {BATCH_SIZE}, Adam, the best of {rounds} rounds.", {}
+    text, dots = f"Microseconds, batches of {BATCH_SIZE}, Adam, the best of {rounds} rounds.", {}
     for name, (units, dtype) in PROBLEMS.items():
-        lines, bars[name] = measure(units, dtype, rounds)
+        lines, dots[name] = measure(units, dtype, rounds)
         text += f"\n\n{table([name, 'time', 'of it matrix products'], lines)}"
     print(f"\n{text}")
     if options.output:
-        groups = {group: [of_problem[group] for of_problem in bars.values()] for group in next(iter(bars.values()))}
+        groups = {group: [of_problem[group] for of_problem in dots.values()] for group in next(iter(dots.values()))}
         title = "A step / its matrix products on as many threads"
-        draw_bars(list(PROBLEMS), groups, title, "ratio", options.output / "bench_step.png")
+        draw_dots(list(PROBLEMS), groups, title, "times as long as the products", options.output / "bench_step.png")
         write_results("bench_step", "Where the time of a step goes", text, options.output)
 
 

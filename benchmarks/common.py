@@ -18,7 +18,10 @@ import scipy
 import sklearn
 from threadpoolctl import threadpool_info
 
+from sknn_scratch.plotting.drawing import LINE_COLORS, plain_log_axis
+
 HERE = Path(__file__).parent
+MARKERS = "osD^"
 ENGINES = ["numpy", "numba"] if find_spec("numba") else ["numpy"]
 
 
@@ -99,29 +102,49 @@ def geometric_mean(values) -> float:
     return float(np.exp(np.mean(np.log([value for value in values if value is not None]))))
 
 
-def draw_bars(names: list[str], groups: dict[str, list[float | None]], title: str, label: str, path: Path) -> None:
-    """Draw a group of bars for each name, with a line at 1."""
+def draw_dots(
+    names: list[str],
+    groups: dict[str, list[float | None]],
+    title: str,
+    label: str,
+    path: Path,
+    reference: float | None = 1,
+) -> None:
+    """Draw a row for each name with a dot for each group, on a logarithmic axis with a line at the reference.
+
+    With a single group, its numbers stand beside the dots.
+    """
     try:
         import matplotlib.pyplot as plt
     except ImportError:
         print("Install matplotlib for a picture.")
         return
-    figure, ax = plt.subplots(figsize=(8, 0.6 + 0.28 * len(names) * len(groups)), layout="constrained")
-    height, positions = 0.8 / len(groups), np.arange(len(names))
-    for k, (group, values) in enumerate(groups.items()):
-        numbers = [np.nan if value is None else value for value in values]
-        bars = ax.barh(positions + (k - (len(groups) - 1) / 2) * height, numbers, height, label=group)
-        ax.bar_label(bars, ["" if np.isnan(n) else f"{n:.3g}" for n in numbers], padding=2, fontsize=8)
-    ax.axvline(1, color="black", linewidth=0.8)
+    figure, ax = plt.subplots(figsize=(8, 1.5 + 0.32 * len(names)), layout="constrained")
     known = [value for values in groups.values() for value in values if value is not None]
-    ax.set(xlabel=label, title=title, yticks=positions, yticklabels=names)
-    if max(known) > 4 * min(known):
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter("")
-    ax.invert_yaxis()
-    ax.margins(x=0.12)
-    figure.legend(loc="outside lower center", ncols=len(groups))
+    in_view = known if reference is None else [*known, reference]
+    low, high = min(in_view), max(in_view)
+    margin = (high / low) ** 0.08
+    rows = np.arange(len(names))
+    heights = 0.14 * (np.arange(len(groups)) - (len(groups) - 1) / 2)  # equal ones do not cover each other
+    for (group, values), height, color, marker in zip(groups.items(), heights, LINE_COLORS, MARKERS, strict=False):
+        numbers = np.array([np.nan if value is None else value for value in values])
+        ax.plot(numbers, rows + height, marker, color=color, markersize=8, markeredgecolor="white", label=group)
+        if len(groups) == 1:
+            for row, number in enumerate(numbers):
+                text = f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+                ax.annotate(text, (number, row), (8, 0), textcoords="offset points", va="center", fontsize=9)
+            margin = (high / low) ** 0.12
+    if reference is not None:
+        ax.axvline(reference, color="black", linewidth=1)
+    ax.set(xscale="log", xlim=(low / margin, high * margin), ylim=(len(names) - 0.4, -0.6))
+    plain_log_axis(ax.xaxis, low, high)
+    ax.set(xlabel=f"{label} (logarithmic)", title=title, yticks=rows, yticklabels=names)
+    ax.grid(alpha=0.4)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "left", "right"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    if len(groups) > 1:
+        figure.legend(loc="outside lower center", ncols=len(groups), frameon=False)
     figure.savefig(path, dpi=150)
     print(f"The picture is in {path}.")
 

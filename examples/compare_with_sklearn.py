@@ -118,11 +118,12 @@ def draw(comparisons: dict[str, dict[str, Result]], path: Path) -> None:
     figure, axes = plt.subplots(1, len(comparisons), figsize=(4.2 * len(comparisons), 3.6), layout="constrained")
     for ax, (title, results) in zip(axes, comparisons.items(), strict=True):
         for (name, result), style in zip(results.items(), ("-", "--"), strict=True):
-            width = 4 if style == "-" else 1.5
-            colour = "tab:orange" if style == "-" else "black"
-            ax.plot(result.model.loss_curve_, style, label=name, linewidth=width, color=colour)
-        ax.set(title=title, xlabel="epoch", ylabel="training loss", yscale="log")
-        ax.grid(alpha=0.3, which="both")
+            width, colour = (5, "#E69F00") if style == "-" else (1.5, "black")
+            losses = result.model.loss_curve_
+            ax.plot(range(1, len(losses) + 1), losses, style, label=name, linewidth=width, color=colour)
+        ax.set(title=title, xlabel="epoch", ylabel="training loss", ylim=(0, 1.08 * max(losses)))
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
     axes[0].legend()
     figure.suptitle("Training loss of the winners of both grid searches")
     path.parent.mkdir(parents=True, exist_ok=True)

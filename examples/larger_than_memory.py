@@ -128,14 +128,15 @@ def draw(memory: list[float], accuracy: list[float], whole: float, rows_per_grou
     rows = np.arange(1, len(memory) + 1) * rows_per_group / 1e6
     n_scaler = len(memory) - len(accuracy)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    left.plot(rows, memory, label="peak while a chunk is worked on")
+    left.plot(rows, memory, color="#0072B2", label="peak while a chunk is worked on")
     left.axhline(whole, color="black", linestyle="--", label="all rows as arrays")
     left.axvspan(0, rows[n_scaler - 1], color="0.92", label="first pass: the scaler")
     left.set(xlabel="million rows read", ylabel="megabytes", ylim=(0, 1.6 * whole), title="Memory")
     left.legend(loc="upper right")
-    right.plot(rows[n_scaler:], accuracy, color="tab:orange")
+    right.plot(rows[n_scaler:], accuracy, color="#D55E00")
     right.axhline(0.95, color="black", linestyle="--", label="the best possible")
     right.set(xlabel="million rows read", ylabel="accuracy on unseen rows", title="What is learnt meanwhile")
+    right.set_xlim(left.get_xlim())
     right.legend(loc="lower right")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "larger_than_memory.png"

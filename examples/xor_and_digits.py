@@ -144,11 +144,13 @@ def draw(model: MLPFromScratchRegressor, folder: Path) -> None:
     grid = np.stack(np.meshgrid(side, side), axis=-1)
     surface = model.predict(grid.reshape(-1, 2)).reshape(grid.shape[:2])
     figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
-    image = ax.contourf(side, side, surface, levels=np.linspace(-0.25, 1.25, 16), cmap="RdBu_r", extend="both")
+    image = ax.contourf(side, side, surface, levels=np.linspace(-0.2, 1.2, 15), cmap="RdBu_r", extend="both")
     ax.contour(side, side, surface, levels=[0.5], colors="black")
-    ax.scatter(*X.T, c=y, cmap="RdBu_r", edgecolors="black", s=120, zorder=3)
+    for sample, truth in zip(X, y, strict=True):
+        ax.text(*sample, f"{truth:.0f}", ha="center", va="center", bbox={"boxstyle": "circle", "facecolor": "white"})
     ax.set(xlabel="first input", ylabel="second input", title="XOR: the output, and where it is 0.5")
-    figure.colorbar(image, label="output")
+    ax.set(xticks=[0, 1], yticks=[0, 1], aspect="equal")
+    figure.colorbar(image, label="output", ticks=[0, 0.5, 1])
     path = folder / "xor_and_digits.png"
     figure.savefig(path, dpi=150)
     print(f"The decision surface is in {path}.")

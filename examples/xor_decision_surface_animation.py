@@ -50,8 +50,8 @@ def draw_surface(ax: Any, model: MLPFromScratchClassifier) -> None:
 def draw_loss(ax: Any, curve: list[float], n_epochs: int) -> None:
     """Draw the loss of the epochs so far."""
     ax.clear()
-    ax.plot(curve, color="#0072B2")
-    ax.plot(len(curve) - 1, curve[-1], "o", color="#0072B2")
+    ax.plot(range(1, len(curve) + 1), curve, color="#0072B2")
+    ax.plot(len(curve), curve[-1], "o", color="#0072B2", clip_on=False)
     ax.set(
         title=f"epoch {len(curve)}", xlabel="epoch", ylabel="log-loss", xlim=(0, n_epochs), ylim=(0, 1.05 * max(curve))
     )

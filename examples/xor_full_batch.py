@@ -75,7 +75,7 @@ def draw(curve: list[float], folder: Path) -> None:
         print("\nInstall matplotlib for a picture of the loss.")
         return
     figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-    ax.plot(8 * np.array(curve))
+    ax.plot(8 * np.array(curve), color="#0072B2")
     ax.set(xlabel="iteration", ylabel="sum of squared errors", title="XOR, all samples at once, without biases")
     ax.grid(alpha=0.3)
     path = folder / "xor_full_batch.png"

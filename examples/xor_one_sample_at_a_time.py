@@ -107,10 +107,13 @@ def draw(curves: dict[str, list[float]], folder: Path) -> None:
         print("Install matplotlib for a picture of the curves.")
         return
     figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-    for label, curve in curves.items():
-        ax.plot(8 * np.array(curve), label=label)
+    for (label, curve), colour in zip(curves.items(), ("#0072B2", "#D55E00"), strict=True):
+        ax.plot(8 * np.array(curve), label=label, color=colour)
     ax.set(xlabel="epoch", ylabel="sum of squared errors", yscale="log", title="XOR, one sample at a time")
-    ax.grid(alpha=0.3, which="both")
+    ax.set_ylim(0.001, 2)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.grid(alpha=0.3)
     ax.legend()
     path = folder / "xor_one_sample_at_a_time.png"
     figure.savefig(path, dpi=150)

@@ -7,8 +7,10 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from PIL import Image, ImageSequence
 
 ROOT = Path(__file__).parent.parent
@@ -37,9 +39,9 @@ def test_comparison_finds_no_difference(tmp_path):
     assert max(differences) < 1e-9
 
 
-def load(name):
-    """Import an example."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+def load(name, folder="examples"):
+    """Import an example, or what the benchmarks share."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -128,6 +130,32 @@ def test_larger_than_memory_without_pyarrow(tmp_path):
 
 
 BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.mark.parametrize("largest", [1.05, 3, 48, 2000])
+def test_benchmark_pictures_can_be_read(tmp_path, largest):
+    """Dots on a logarithmic axis with several plain numbers, which differ in colour and form; nothing is cut off."""
+    names = ["a problem", "another one, with a long name, float32", "a third"]
+    groups = {"scikit-learn / numpy": [0.9, 1.5, None], "scikit-learn / numba": [1.0, largest, 2.0]}
+    load("common", "benchmarks").draw_dots(names, groups, "Title", "times as fast", tmp_path / "picture.png")
+    figure = plt.gcf()
+    try:
+        (ax,) = figure.axes
+        low, high = ax.get_xlim()
+        ticks = {x: label.get_text() for x, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)}
+        ticks = {x: text for x, text in ticks.items() if low <= x <= high}
+        assert 3 <= len(ticks) <= 12
+        assert all(float(text) == pytest.approx(x) for x, text in ticks.items())
+        dots = [line for line in ax.lines if line.get_label() in groups]
+        for line, values in zip(dots, groups.values(), strict=True):
+            assert_allclose(line.get_xdata(), np.array(values, dtype=float))
+        assert len({line.get_color() for line in dots}) == len({line.get_marker() for line in dots}) == 2
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert min(drawn.x0, drawn.y0) > -0.02
+        assert drawn.x1 < width + 0.02
+        assert drawn.y1 < height + 0.02
+    finally:
+        plt.close(figure)
 
 
 def test_bench_fit(tmp_path):

@@ -6,6 +6,8 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
@@ -32,9 +34,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def close_figures():
     yield
     # Drawing for real finds what only a renderer does, such as a label that cannot be laid out.
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
-    plt.close("all")
+    try:
+        for number in plt.get_fignums():
+            plt.figure(number).canvas.draw()
+    finally:
+        plt.close("all")
 
 
 def fitted(task="multiclass", **parameters):
@@ -42,8 +46,24 @@ def fitted(task="multiclass", **parameters):
     return our_estimator(task, **{"max_iter": 6, **parameters}).fit(X, y)
 
 
-def texts(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
+def texts(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def assert_nothing_is_cut_off(figure):
+    figure.canvas.draw()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(drawn.x0, drawn.y0) > -0.02
+    assert drawn.x1 < width + 0.02
+    assert drawn.y1 < height + 0.02
+
+
+def ticks_in_view(axis):
+    """Return the labels of an axis that are drawn, with their places."""
+    axis.get_figure().canvas.draw()
+    low, high = sorted(axis.get_view_interval())
+    ticks = [(float(tick.get_loc()), tick.label1.get_text()) for tick in axis.get_major_ticks()]
+    return {place: label for place, label in ticks if low <= place <= high and label}
 
 
 # Loss curves ----------------------------------------------------------------------------------------------------------
@@ -60,7 +80,9 @@ def test_loss_curve():
     assert display.score_ax_ is None
     assert display.figure_ is display.ax_.figure
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("epoch", "loss")
-    assert texts(display.ax_) == ["training loss (best: epoch 6)"]
+    (legend,) = display.legends_
+    assert texts(legend) == ["training loss", "best epoch: 6"]
+    assert line.get_label() == "fit 1: training loss"
 
 
 def test_loss_curve_with_validation():
@@ -78,11 +100,10 @@ def test_loss_curve_with_validation():
     assert display.best_epoch == [5]
     assert display.best_[0].axes is display.score_ax_
     assert_array_equal(display.best_[0].get_xydata(), [[5, 2.0]])
-    assert texts(display.score_ax_) == [
-        "mine: training loss",
-        "mine: validation loss",
-        "mine: validation score (best: epoch 5)",
-    ]
+    of_fits, of_curves = display.legends_
+    assert texts(of_fits) == ["mine (best: epoch 5)"]
+    assert texts(of_curves) == ["training loss", "validation loss", "validation score", "best epoch"]
+    assert [line.get_linestyle() for line in of_curves.get_lines()] == ["-", "--", ":", "None"]
     del model.validation_scores_
     assert LossCurveDisplay.from_estimator(model).best_epoch == [9]
     assert not LossCurveDisplay.from_estimator(model, mark_best=False).best_
@@ -90,7 +111,7 @@ def test_loss_curve_with_validation():
 
 @pytest.mark.parametrize("given", ["dict", "list", "one by one"])
 def test_loss_curves_overlaid(given):
-    """Each fit has a colour of its own, and all scores share one axis and one legend."""
+    """Each fit has a colour of its own, the styles are said once, and all scores share one axis."""
     fits = {
         "first": fitted(early_stopping=True),
         "second": fitted(random_state=1),
@@ -112,15 +133,112 @@ def test_loss_curves_overlaid(given):
     assert_array_equal(lines[-3].get_ydata(), fits["third"].loss_curve_)
     assert lines[-3].get_marker() == "."
     first, third = (int(np.argmax(fits[name].validation_scores_)) + 1 for name in ("first", "third"))
-    assert texts(display.score_ax_) == [
-        f"{names[0]}: training loss",
-        f"{names[0]}: validation loss",
-        f"{names[0]}: validation score (best: epoch {first})",
-        f"{names[1]}: training loss (best: epoch 6)",
-        f"{names[2]}: training loss",
-        f"{names[2]}: validation loss",
-        f"{names[2]}: validation score (best: epoch {third})",
+    of_fits, of_curves = display.legends_
+    assert texts(of_fits) == [
+        f"{names[0]} (best: epoch {first})",
+        f"{names[1]} (best: epoch 6)",
+        f"{names[2]} (best: epoch {third})",
     ]
+    assert [line.get_color() for line in of_fits.get_lines()] == list(LINE_COLORS[:3])
+    assert texts(of_curves) == ["training loss", "validation loss", "validation score", "best epoch"]
+    assert len({line.get_color() for line in of_curves.get_lines()}) == 1
+    assert sorted(map(id, ax.findobj(Legend))) == sorted(map(id, display.legends_)), "older legends are gone"
+
+
+def draw_losses(layout, **kwargs):
+    fits = {f"name {seed}": fitted(early_stopping=seed < 2, random_state=seed) for seed in range(3)}
+    figure = plt.figure(figsize=(13, 4), layout=layout)
+    for place in (1, 2):
+        ax = figure.add_subplot(1, 2, place)
+        right = ax.bbox.x1
+        display = LossCurveDisplay.from_estimator(fits, ax=ax, **kwargs)
+    return figure, display, right
+
+
+@pytest.mark.parametrize("layout", [None, "none", "constrained", "tight"])
+def test_legends_stand_outside_the_axes(layout):
+    figure, display, right = draw_losses(layout)
+    assert_nothing_is_cut_off(figure)
+    boxes = [legend.get_window_extent() for legend in display.legends_]
+    assert not boxes[0].overlaps(boxes[1])
+    for box in boxes:
+        assert not box.overlaps(display.ax_.bbox)
+        assert not box.overlaps(display.score_ax_.yaxis.get_tightbbox())
+    if layout in (None, "none"):
+        assert max(box.x1 for box in boxes) == pytest.approx(right), "the place that the axes had is not left"
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_narrow_axes_have_one_legend_inside(layout):
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout=layout)
+    fits = {name: fitted(early_stopping=True) for name in ("relu", "tanh")}
+    for ax in axes:
+        for _ in range(2):
+            display = LossCurveDisplay.from_estimator(fits, ax=ax)
+            (legend,) = display.legends_
+            assert ax.bbox.x0 < legend.get_window_extent().x0
+        assert len(texts(legend)) == 2 * 2 + 4
+    assert_nothing_is_cut_off(figure)
+    assert len(figure.findobj(Legend)) == 3
+
+
+def test_further_fits_find_the_same_place():
+    """With each call, axes and legends share the place that the axes had in the beginning."""
+    ax = plt.figure(figsize=(9, 4)).add_subplot()
+    right = ax.bbox.x1
+    for seed in range(3):
+        display = LossCurveDisplay.from_estimator(fitted(random_state=seed), ax=ax)
+        ends = [legend.get_window_extent().x1 for legend in display.legends_]
+        assert max(ends) == pytest.approx(right)
+        assert ax.bbox.x1 < right - 20
+    assert texts(display.legends_[0]) == [f"fit {k} (best: epoch 6)" for k in (1, 2, 3)]
+
+
+def test_what_the_user_has_drawn_is_in_the_legend():
+    ax = plt.figure().add_subplot()
+    ax.axhline(0.5, color="black", label="the loss to beat")
+    display = LossCurveDisplay.from_estimator(fitted(), ax=ax, name="_mine")
+    assert texts(display.legends_[0]) == ["_mine (best: epoch 6)", "the loss to beat"]
+    assert ax.get_xlabel() == "epoch"
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2, 7, 1000])
+@pytest.mark.parametrize("width", [2.4, 7])
+def test_epochs_are_whole_numbers(n_epochs, width):
+    ax = plt.figure(figsize=(width, 3), layout="constrained").add_subplot()
+    LossCurveDisplay(train_loss=[1 / np.arange(1, n_epochs + 1)]).plot(ax)
+    ticks = ticks_in_view(ax.xaxis)
+    assert ticks
+    for place, label in ticks.items():
+        assert int(label) == place
+
+
+@pytest.mark.parametrize(("largest", "smallest"), [(2, 1.6), (2, 0.9), (40, 3), (2, 1e-2), (10, 1e-7)])
+def test_losses_on_a_logarithmic_axis_have_plain_numbers(largest, smallest):
+    curve = np.geomspace(largest, smallest, 20)
+    display = LossCurveDisplay(train_loss=[curve]).plot(yscale="log")
+    assert display.ax_.get_yscale() == "log"
+    ticks = ticks_in_view(display.ax_.yaxis)
+    assert 2 <= len(ticks) <= 12
+    for place, label in ticks.items():
+        assert float(label) == pytest.approx(place)
+    assert not any(label.get_text() for label in display.ax_.yaxis.get_minorticklabels())
+
+
+def test_the_scale_of_given_axes_stays():
+    ax = plt.figure(figsize=(8, 4)).add_subplot()
+    display = LossCurveDisplay.from_estimator(fitted(), ax=ax, yscale="log")
+    ax.axhline(-1)
+    assert display.plot(ax).ax_.get_yscale() == "log"
+    assert display.plot(ax, yscale="log").ax_.get_yscale() == "log"
+    assert display.plot(ax, yscale="linear").ax_.get_yscale() == "linear"
+
+
+def test_many_fits_have_many_colours():
+    display = LossCurveDisplay(train_loss=[[1 / (k + 1), 1 / (k + 2)] for k in range(24)]).plot()
+    assert len({tuple(np.round(line.get_color(), 4)) for line in display.lines_}) == 24
+    assert_nothing_is_cut_off(display.figure_)
+    assert not display.legends_[0].get_window_extent().overlaps(display.legends_[1].get_window_extent())
 
 
 def test_scores_that_begin_later_end_with_the_losses():
@@ -146,6 +264,11 @@ def test_loss_curve_errors():
         LossCurveDisplay(train_loss=[[1.0]], name=["a", "b"])
     with pytest.raises(ValueError, match="training loss has no epochs"):
         LossCurveDisplay(train_loss=[[]])
+    with pytest.raises(ValueError, match="yscale must be 'linear', 'log' or None, got 'symlog'"):
+        LossCurveDisplay.from_estimator(fitted(), yscale="symlog")
+    with pytest.raises(ValueError, match="needs positive losses, but the smallest is -1"):
+        LossCurveDisplay(train_loss=[[1.0], [2.0]], validation_loss=[None, [-1.0]]).plot(yscale="log")
+    assert not plt.get_fignums()
 
 
 # Networks -------------------------------------------------------------------------------------------------------------
@@ -221,18 +344,67 @@ def test_network_as_heat_maps():
 def test_labels_do_not_overlap(n_hidden, kind):
     display = NetworkDisplay.from_estimator(fitted(hidden_layer_sizes=n_hidden), kind=kind)
     display.figure_.canvas.draw()
-    size = display.figure_.bbox
     written = [*display.ax_.texts, display.colorbar_.ax.yaxis.label]
     if kind == "lines":
         written += display.ax_.get_xticklabels()
     written += [ax.xaxis.label for ax in display.ax_.child_axes[1::2]]
     boxes = [text.get_window_extent() for text in written]
     for i, box in enumerate(boxes):
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= size.x1
-        assert box.y1 <= size.y1
         assert not any(box.overlaps(other) for other in boxes[i + 1 :]), written[i]
+    assert_nothing_is_cut_off(display.figure_)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+@pytest.mark.parametrize("kind", ["lines", "heatmap"])
+def test_names_of_features_and_classes_are_not_cut_off(layout, kind):
+    """In axes of the user, too, and however long a name is."""
+    rng, n_features = np.random.RandomState(0), 30
+    model = MLPFromScratchClassifier(4, max_iter=2, random_state=0)
+    model.fit(rng.rand(30, n_features), np.resize(["no", "yes", "a long name of a class with $ and $"], 30))
+    names = [f"prefix__column_{k}_with_a_very_long_name_{k}" for k in range(n_features)]
+    figure, axes = plt.subplots(1, 2, figsize=(20, 6), layout=layout)
+    slack = 3 if layout is None else 30  # a layout engine changes the axes later, and keeps what stands out in sight
+    for ax in axes:
+        NetworkDisplay.from_estimator(model, feature_names=names, kind=kind, ax=ax)
+        figure.canvas.draw()
+        boxes = {text.get_text(): text.get_window_extent() for text in ax.findobj(Text) if text.get_visible()}
+        for k in range(n_features):
+            box = boxes[f"prefix__col\N{HORIZONTAL ELLIPSIS}{names[k][-12:]}"]
+            assert box.x0 > ax.bbox.x0 - slack
+        assert boxes["a long name\N{HORIZONTAL ELLIPSIS}with $ and $"].x1 < ax.bbox.x1 + slack
+        assert boxes["output\n3 units\nsoftmax"].y0 > ax.bbox.y0 - slack
+    assert_nothing_is_cut_off(figure)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_heat_maps_in_narrow_axes_leave_the_names_out(layout):
+    _, axes = plt.subplots(1, 3, figsize=(12, 4), layout=layout)
+    names = [f"a name, number {k}" for k in range(8)]
+    display = NetworkDisplay.from_estimator(fitted(), feature_names=names, kind="heatmap", ax=axes[1])
+    display.figure_.canvas.draw()
+    assert display.axes_[-1].bbox.x1 < display.colorbar_.ax.bbox.x0
+    assert "0" in ticks_in_view(display.axes_[0].yaxis).values()
+
+
+def test_heat_maps_name_features_and_outputs():
+    X, y = make_task("multiclass")
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=[f"column {i}" for i in range(8)])
+    model = MLPFromScratchClassifier(3, max_iter=2).fit(frame, y)
+    display = NetworkDisplay.from_estimator(model, kind="heatmap")
+    assert list(ticks_in_view(display.axes_[0].yaxis).values()) == list(frame.columns)
+    assert ticks_in_view(display.bias_images_[-1].axes.xaxis) == {0: "10", 1: "20", 2: "30"}
+    model = MLPFromScratchClassifier(3, max_iter=2).fit(np.tile(X, 5), y)
+    display = NetworkDisplay.from_estimator(model, kind="heatmap")
+    assert display.axes_[0].get_ylabel() == "input: 40 features"
+    assert all(label == f"{place:.0f}" for place, label in ticks_in_view(display.axes_[0].yaxis).items())
+
+
+@pytest.mark.parametrize("display", [ActivationDisplay, WeightsDisplay])
+def test_other_displays_are_not_cut_off(display):
+    X, _ = make_task("multiclass")
+    kwargs = {"X": X} if display is ActivationDisplay else {"image_shape": (2, 4)}
+    assert_nothing_is_cut_off(display.from_estimator(fitted(), **kwargs).figure_)
 
 
 def test_network_names():

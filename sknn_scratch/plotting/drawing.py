@@ -7,7 +7,7 @@ weights go from blue (negative) through white to red.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,20 @@ __all__ = [
     "check_network",
     "count",
     "count_in_integers",
+    "has_layout_engine",
+    "inches",
+    "line_colors",
     "new_axes_unless_given",
+    "plain_log_axis",
+    "shorten",
+    "text_size",
     "weight_norm",
 ]
 
 LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 WEIGHT_COLORS = "RdBu_r"
+# Longer names of features and classes are shortened in pictures.
+LONGEST_NAME = 24
 
 
 def new_axes_unless_given(ax: Axes | None, figsize: tuple[float, float]) -> Any:
@@ -45,11 +53,69 @@ def new_axes_unless_given(ax: Axes | None, figsize: tuple[float, float]) -> Any:
     return plt.subplots(figsize=figsize, layout="constrained")[1]
 
 
-def count_in_integers(axis: Any, most_ticks: int = 9) -> None:
-    """Put ticks of an axis at integers only."""
+def line_colors(n: int) -> Sequence[Any]:
+    """Return colours for ``n`` lines: those of Okabe and Ito, or, for more lines than these, from dark to light."""
+    if n <= len(LINE_COLORS):
+        return LINE_COLORS
+    from matplotlib import colormaps
+
+    return list(colormaps["viridis"](np.linspace(0, 0.93, n)))
+
+
+def plain_log_axis(axis: Any, low: float, high: float) -> None:
+    """Put ticks with plain numbers on a logarithmic axis, as many as a reader needs between ``low`` and ``high``."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    if high < 4 * low:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    else:
+        decades = np.log10(high / low)
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def inches(ax: Axes) -> tuple[float, float]:
+    """Return width and height of axes."""
+    box, dpi = ax.get_window_extent(), ax.figure.dpi
+    return box.width / dpi, box.height / dpi
+
+
+def text_size(ax: Axes, texts: Sequence[str], fontsize: Any = None) -> tuple[float, float]:
+    """Return the largest width and the largest height of texts, in inches."""
+    text = ax.text(0, 0, "", fontsize=fontsize, parse_math=False)
+    sizes = [(0.0, 0.0)]
+    for string in texts:
+        text.set_text(string)
+        box = text.get_window_extent()
+        sizes.append((box.width, box.height))
+    text.remove()
+    width, height = np.max(sizes, axis=0) / ax.figure.dpi
+    return float(width), float(height)
+
+
+def shorten(name: Any) -> str:
+    """Return a name whose middle is left out if it is long: names of columns often begin alike and end alike."""
+    text = str(name)
+    if len(text) <= LONGEST_NAME:
+        return text
+    head = LONGEST_NAME // 2
+    return f"{text[: head - 1]}\N{HORIZONTAL ELLIPSIS}{text[head - LONGEST_NAME :]}"
+
+
+def has_layout_engine(ax: Axes) -> bool:
+    """Return whether matplotlib itself makes room for what is written around the axes."""
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
+    engine = ax.figure.get_layout_engine()
+    return engine is not None and not isinstance(engine, PlaceHolderLayoutEngine)
+
+
+def count_in_integers(axis: Any, most_ticks: int | Literal["auto"] = "auto") -> None:
+    """Put ticks of an axis at integers only, by default as many as there is room for."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(most_ticks, integer=True, min_n_ticks=1))
+    axis.set_major_locator(MaxNLocator(most_ticks, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def weight_norm(arrays: Sequence[NDArray], percentile: float = 100) -> Any:

@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sknn_scratch.plotting.drawing import LINE_COLORS, check_network, count_in_integers, new_axes_unless_given
+from sknn_scratch.plotting.drawing import (
+    check_network,
+    count_in_integers,
+    has_layout_engine,
+    inches,
+    line_colors,
+    new_axes_unless_given,
+    plain_log_axis,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
 __all__ = ["LossCurveDisplay"]
 
-# The axes of validation scores are known by this label when another fit is drawn into the same axes.
+# By these labels, what an earlier call has made is found when another fit is drawn into the same axes.
 SCORE_AXES = "validation score of LossCurveDisplay"
+LEGEND = "legend of LossCurveDisplay"
+LINE_STYLES = {"training loss": "-", "validation loss": "--", "validation score": ":"}
+# Between the axes and the legends, in inches.
+GAP = 0.1
+# Of the width, what legends outside must leave to the axes.
+LEAST_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """What a line shows."""
+
+    what: str
+    fit: str
+    best_epoch: int | None
+
+
+# The lines that displays have drawn, for those who draw further fits into the same axes.
+_DRAWN: WeakKeyDictionary[Line2D, _Curve] = WeakKeyDictionary()
 
 
 class LossCurveDisplay:
     """The loss of every epoch, of one fit or of several, with the validation curves where there are such.
 
-    Losses are on the left axis, training's as a solid line and validation's as a dashed one; validation scores are
-    dotted, on an axis at the right. A dot marks the best epoch.
+    Each fit has a colour. Losses are on the left axis, training's as a solid line and validation's as a dashed one;
+    validation scores are dotted, on an axis at the right. A dot marks the best epoch. Two legends at the right of the
+    axes say which colour is which fit, and which style is which curve; narrow axes have one inside.
 
     Parameters
     ----------
@@ -51,6 +83,8 @@ class LossCurveDisplay:
         The curves, in the order of the fits: training loss, validation loss, validation score.
     best_ : list of matplotlib Line2D
         The dots, one for each fit.
+    legends_ : list of matplotlib Legend
+        That of the fits, unless there is a single one without a name, and that of the curves; or one for both.
 
     Examples
     --------
@@ -59,8 +93,8 @@ class LossCurveDisplay:
     >>> X, y = load_iris(return_X_y=True)
     >>> fits = {a: MLPFromScratchClassifier(10, a, tol=0.01, random_state=0).fit(X, y) for a in ("relu", "tanh")}
     >>> display = LossCurveDisplay.from_estimator(fits)
-    >>> [line.get_label().partition(" (")[0] for line in display.lines_]
-    ['relu: training loss', 'tanh: training loss']
+    >>> [text.get_text().partition(" (")[0] for text in display.legends_[0].get_texts()]
+    ['relu', 'tanh']
     """
 
     def __init__(
@@ -91,6 +125,7 @@ class LossCurveDisplay:
         ax: Axes | None = None,
         mark_best: bool = True,
         line_kw: Mapping[str, Any] | None = None,
+        yscale: str | None = None,
     ) -> Self:
         """Draw the curves of one fitted estimator or of several.
 
@@ -106,6 +141,8 @@ class LossCurveDisplay:
             Whether to mark the best epoch.
         line_kw : dict, default=None
             Passed to ``Axes.plot`` for every curve.
+        yscale : {'linear', 'log'}, default=None
+            Scale of the losses, which with 'log' must be positive. By default that of the axes; new ones are linear.
 
         Returns
         -------
@@ -125,9 +162,16 @@ class LossCurveDisplay:
             validation_score=[getattr(fit, "validation_scores_", None) for fit in fits],
             name=[name] if isinstance(name, str) else name,
         )
-        return display.plot(ax, mark_best=mark_best, line_kw=line_kw)
+        return display.plot(ax, mark_best=mark_best, line_kw=line_kw, yscale=yscale)
 
-    def plot(self, ax: Axes | None = None, *, mark_best: bool = True, line_kw: Mapping[str, Any] | None = None) -> Self:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        mark_best: bool = True,
+        line_kw: Mapping[str, Any] | None = None,
+        yscale: str | None = None,
+    ) -> Self:
         """Draw the curves.
 
         Parameters
@@ -138,25 +182,48 @@ class LossCurveDisplay:
             Whether to mark the best epoch.
         line_kw : dict, default=None
             Passed to ``Axes.plot`` for every curve.
+        yscale : {'linear', 'log'}, default=None
+            Scale of the losses, which with 'log' must be positive. By default that of the axes; new ones are linear.
 
         Returns
         -------
         display : LossCurveDisplay
         """
-        self.ax_ = ax = new_axes_unless_given(ax, (6.4, 4.2))
+        self._check_scale(yscale)
+        is_new = ax is None
+        self.ax_ = ax = new_axes_unless_given(ax, (7.6, 4.2))
         self.figure_: Figure | SubFigure = ax.figure
-        if not ax.lines:
-            ax.set_prop_cycle(color=LINE_COLORS)
+        n_before = sum(curve.what == "training loss" for curve in _curves_in(ax).values())
+        if not n_before:
+            ax.set_prop_cycle(color=line_colors(len(self.train_loss)))
             ax.set(xlabel="epoch", ylabel="loss")
             count_in_integers(ax.xaxis)
             ax.grid(alpha=0.3)
         self.score_ax_ = self._score_axes(ax)
         self.lines_: list[Line2D] = []
         self.best_: list[Line2D] = []
+        self.legends_: list[Legend] = []
         for fit in range(len(self.train_loss)):
-            self._plot_fit(fit, mark_best, dict(line_kw or {}))
-        self._add_legend()
+            name = f"fit {n_before + fit + 1}" if self.name is None else self.name[fit]
+            self._plot_fit(fit, name, mark_best, dict(line_kw or {}))
+        if yscale is not None:
+            ax.set_yscale(yscale)
+        if yscale == "log":
+            values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
+            values = values[values > 0]  # as matplotlib does with what else was drawn here
+            plain_log_axis(ax.yaxis, values.min(), values.max())
+        self._add_legends(is_new)
         return self
+
+    def _check_scale(self, yscale: str | None) -> None:
+        if yscale not in (None, "linear", "log"):
+            raise ValueError(f"yscale must be 'linear', 'log' or None, got {yscale!r}.")
+        losses = [
+            values for fit in range(len(self.train_loss)) for what, _, values in self._curves(fit) if "loss" in what
+        ]
+        smallest = min(float(values.min()) for values in losses)
+        if yscale == "log" and smallest <= 0:
+            raise ValueError(f"yscale='log' needs positive losses, but the smallest is {smallest:g}.")
 
     def _curves(self, fit: int) -> list[tuple[str, NDArray, NDArray]]:
         """Return what each curve of a fit is called, its epochs and its values."""
@@ -186,43 +253,137 @@ class LossCurveDisplay:
         if all(score is None for score in self.validation_score):
             return None
         score_ax = ax.twinx()
-        score_ax.set(label=SCORE_AXES, ylabel="validation score (dotted)")
+        score_ax.set(label=SCORE_AXES, ylabel="validation score")
         return score_ax
 
-    def _plot_fit(self, fit: int, mark_best: bool, line_kw: dict[str, Any]) -> None:
-        prefix = ""
-        if self.name is not None:
-            prefix = f"{self.name[fit]}: "
-        elif len(self.train_loss) > 1:
-            prefix = f"fit {fit + 1}: "
-        curves = self._curves(fit)
-        for what, epochs, values in curves:
+    def _plot_fit(self, fit: int, name: str, mark_best: bool, line_kw: dict[str, Any]) -> None:
+        best = self.best_epoch[fit] if mark_best else None
+        for what, epochs, values in self._curves(fit):
             ax = self.score_ax_ if what == "validation score" else self.ax_
             assert ax is not None
             if what != "training loss":
                 line_kw = {"color": self.lines_[-1].get_color()} | line_kw
-            style = {"training loss": "-", "validation loss": "--", "validation score": ":"}[what]
             # A single epoch would be a line without length.
             marker = "." if len(values) == 1 else ""
-            kwargs = {"linestyle": style, "marker": marker, "label": prefix + what} | line_kw
+            kwargs = {"linestyle": LINE_STYLES[what], "marker": marker, "label": f"{name}: {what}"} | line_kw
             (line,) = ax.plot(epochs, values, **kwargs)
+            _DRAWN[line] = _Curve(what, name, best)
             self.lines_.append(line)
-        if mark_best:
-            best = self.best_epoch[fit]
-            line.set_label(f"{line.get_label()} (best: epoch {best})")
+        if best is not None:
             (dot,) = ax.plot(best, values[epochs == best], "o", color=line.get_color(), markeredgecolor="white")
             dot.set_label("_best epoch")
             self.best_.append(dot)
 
-    def _add_legend(self) -> None:
-        """Put one legend for both axes where falling losses and rising scores leave room."""
-        handles = self.ax_.get_legend_handles_labels()[0]
-        if self.score_ax_ is None:
-            self.ax_.legend(handles=handles, loc="upper right", fontsize="small")
-            return
-        handles += self.score_ax_.get_legend_handles_labels()[0]
-        # Each fit's score after its losses.
-        colors = [line.get_color() for line in handles]
-        handles.sort(key=lambda line: colors.index(line.get_color()))
-        # On the upper axes, so that no line crosses it.
-        self.score_ax_.legend(handles=handles, loc="center right", fontsize="small")
+    def _add_legends(self, is_new: bool) -> None:
+        """Say which colour is which fit, and which style is which curve: at the right of the axes if there is room."""
+        ax, dpi = self.ax_, self.figure_.dpi
+        right = self._remove_legends()
+        left = GAP + (0 if self.score_ax_ is None else _width_of_labels(self.score_ax_))
+        names, fits = self._handles_of_fits()
+        curves = self._handles_of_curves(len(names))
+        if len(fits) == 1 and self.name is None:
+            names, fits = [], []
+        self._legends_outside(left, names, fits, curves)
+        width = left + max(_size(legend)[0] for legend in self.legends_)
+        room = (right - ax.get_window_extent().x0) / dpi
+        if is_new:
+            figure: Any = self.figure_
+            figure.set_size_inches(max(7.6, 5.2 + width), figure.get_figheight())
+        elif room - width < LEAST_SHARE * room:
+            self._remove_legends()
+            host = self.score_ax_ or ax  # so that no curve crosses it
+            labels = [*names, *(str(curve.get_label()) for curve in curves)]
+            self.legends_ = [_legend(host, [*fits, *curves], labels, loc="best")]
+        elif not has_layout_engine(ax):
+            _move_right_edge(ax, right - width * dpi)
+
+    def _remove_legends(self) -> float:
+        """Remove those of an earlier call, and return where they, or the axes, ended at the right, in pixels."""
+        right = self.ax_.get_window_extent().x1
+        for ax in (self.ax_, self.score_ax_):
+            for artist in [] if ax is None else (*ax.artists, ax.get_legend()):
+                if artist is not None and artist.get_label() == LEGEND:
+                    right = max(right, artist.get_window_extent().x1)
+                    artist.remove()
+        return right
+
+    def _legends_outside(self, left: float, names: list[str], fits: list[Any], curves: list[Line2D]) -> None:
+        """Draw one legend or two, ``left`` inches from the axes."""
+        from matplotlib.transforms import ScaledTranslation
+
+        ax = self.ax_
+        shift = ScaledTranslation(left, 0, self.figure_.dpi_scale_trans)
+        kwargs: Any = {"borderaxespad": 0, "bbox_transform": ax.transAxes + shift}
+        labels = [str(curve.get_label()) for curve in curves]
+        of_curves = _legend(ax, curves, labels, loc="lower left", bbox_to_anchor=(1, 0), **kwargs)
+        self.legends_ = [of_curves]
+        if fits:
+            ax.add_artist(of_curves)
+            height = _size(of_curves)[1]
+            n_rows = int((inches(ax)[1] - height - GAP) / height * len(curves) - 0.5)
+            n_columns = math.ceil(len(fits) / max(n_rows, 4))
+            kwargs |= {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": n_columns}
+            self.legends_.insert(0, _legend(ax, fits, names, **kwargs))
+
+    def _handles_of_fits(self) -> tuple[list[str], list[Any]]:
+        """Return a name and a handle for each fit in the axes, and then for what the user has drawn there."""
+        from matplotlib.lines import Line2D
+
+        names, handles = [], []
+        for line, curve in _curves_in(self.ax_).items():
+            if curve.what == "training loss":
+                best = "" if curve.best_epoch is None else f" (best: epoch {curve.best_epoch})"
+                names.append(curve.fit + best)
+                handles.append(Line2D([], [], color=line.get_color(), linewidth=line.get_linewidth()))
+        for handle, label in zip(*self.ax_.get_legend_handles_labels(), strict=True):
+            if handle not in _DRAWN:
+                names.append(label)
+                handles.append(handle)
+        return names, handles
+
+    def _handles_of_curves(self, n_fits: int) -> list[Line2D]:
+        """Return a grey handle for each kind of curve in the axes, and for the dot that marks the best epoch."""
+        from matplotlib.lines import Line2D
+
+        lines = [*_curves_in(self.ax_).items(), *({} if self.score_ax_ is None else _curves_in(self.score_ax_)).items()]
+        style: dict[str, Any] = {
+            curve.what: {"linestyle": line.get_linestyle(), "marker": line.get_marker()} for line, curve in lines
+        }
+        if any(curve.best_epoch is not None for _, curve in lines):
+            best = "best epoch" if n_fits > 1 or self.name is not None else f"best epoch: {self.best_epoch[0]}"
+            style[best] = {"linestyle": "", "marker": "o"}
+        return [Line2D([], [], color="0.5", label=what, **kwargs) for what, kwargs in style.items()]
+
+
+def _curves_in(ax: Axes) -> dict[Line2D, _Curve]:
+    """Return the lines in the axes that displays have drawn."""
+    return {line: _DRAWN[line] for line in ax.lines if line in _DRAWN}
+
+
+def _legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], **kwargs: Any) -> Legend:
+    """Return a legend of the axes, in which labels may also begin with an underscore."""
+    legend = ax.legend(handles, [f" {label}" for label in labels], fontsize="small", **kwargs)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)
+    legend.set_label(LEGEND)
+    return legend
+
+
+def _width_of_labels(ax: Axes) -> float:
+    """Return how far the labels of an axis reach out of the axes at the right, in inches."""
+    box = ax.yaxis.get_tightbbox()
+    return 0.0 if box is None else (box.x1 - ax.get_window_extent().x1) / ax.figure.dpi
+
+
+def _move_right_edge(ax: Axes, x: float) -> None:
+    """Make axes, and their twin, end at ``x`` pixels, but leave something of them."""
+    box, figure = ax.get_position(original=True), ax.figure.bbox
+    width = max((x - figure.x0) / figure.width - box.x0, 0.3 * box.width)
+    ax.set_position((box.x0, box.y0, width, box.height))
+    ax.set_in_layout(True)  # set_position hides axes from a later tight_layout()
+
+
+def _size(legend: Legend) -> tuple[float, float]:
+    """Return width and height of a legend, in inches."""
+    box, dpi = legend.get_window_extent(), legend.axes.figure.dpi
+    return box.width / dpi, box.height / dpi

@@ -16,7 +16,10 @@ from sknn_scratch.plotting.drawing import (
     check_network,
     count,
     count_in_integers,
+    inches,
     new_axes_unless_given,
+    shorten,
+    text_size,
     weight_norm,
 )
 
@@ -30,15 +33,22 @@ __all__ = ["NetworkDisplay"]
 
 # Where kind="auto" draws lines: no layer has more units than this.
 MOST_UNITS_AS_LINES = 20
-# Layers with more units than this are drawn without the names of their units.
+# Layers with more units than this, or with less room for each, are drawn without the names of their units.
 MOST_NAMES = 30
+SMALLEST_FONT = 5  # points
+# Between a unit or a matrix and what is written beside it, in inches.
+GAP = 0.06
+# Between two heat maps, for the numbers of the rows, in inches.
+BETWEEN_MAPS = 0.45
+POINTS = 72  # to an inch
 
 
 class NetworkDisplay:
     """The layers of a network and their weights: lines between units, or for large networks heat maps.
 
     A heat map has a row for each feature or unit of the layer before and a column for each unit of its own layer, with
-    the biases below. In both, the colours reach as far as the weights; a bias beyond has the last colour.
+    the biases below. In both, the colours reach as far as the weights; a bias beyond has the last colour. Up to 30
+    features and output units are named, long names without their middle.
 
     Parameters
     ----------
@@ -167,24 +177,44 @@ class NetworkDisplay:
         if kind == "auto":
             widest = max(max(weights.shape) for weights in self.coefs)
             kind = "lines" if widest <= MOST_UNITS_AS_LINES else "heatmap"
-        n_layers = len(self.coefs)
-        width = max(5.0, 2.2 * n_layers + 1.8) if kind == "lines" else max(4.6, 3.3 * n_layers + 0.8)
-        self.ax_ = new_axes_unless_given(ax, (width, 4.4))
+        self.ax_ = new_axes_unless_given(ax, self._size_of_figure(kind))
         self.figure_: Figure | SubFigure = self.ax_.figure
         self.axes_: list[Axes] = []
         self.edges_: list[LineCollection] = []
         self.units_: list[PathCollection] = []
         self.images_: list[AxesImage] = []
         self.bias_images_: list[AxesImage] = []
-        drawn = self._plot_lines() if kind == "lines" else self._plot_heatmaps()
-        largest = max(float(np.abs(array).max()) for array in [*self.coefs, *self.intercepts])
-        extend = "both" if largest > drawn.norm.vmax else "neither"
-        self.colorbar_ = self.figure_.colorbar(drawn, ax=self.ax_, label="weight or bias", extend=extend)
+        # A bias as large as the targets would make all weights pale.
+        norm = weight_norm(self.coefs, percentile=100 if kind == "lines" else 99.5)
+        self.ax_.set(xticks=[], yticks=[])
+        self._draw_colorbar(norm)
+        if ax is None:
+            figure: Any = self.figure_
+            figure.draw_without_rendering()  # and the axes have their size
+        if kind == "lines":
+            self._plot_lines(norm)
+        else:
+            self._plot_heatmaps(norm)
         return self
 
-    def _plot_lines(self) -> Any:
+    def _size_of_figure(self, kind: str) -> tuple[float, float]:
+        """Return width and height with room for the names, in inches."""
+        n_layers = len(self.coefs)
+        width = max(5.0, 2.2 * n_layers + 1.8) if kind == "lines" else max(4.6, 3.3 * n_layers + 0.8)
+        named = [names for names in (self.input_names, self.output_names) if len(names) <= MOST_NAMES]
+        width += 0.06 * max((len(shorten(name)) for names in named for name in names), default=0)
+        return width, max([4.4, *(1.2 + 0.17 * len(names) for names in named)])
+
+    def _draw_colorbar(self, norm: Any) -> None:
+        from matplotlib.cm import ScalarMappable
+
+        largest = max(float(np.abs(array).max()) for array in [*self.coefs, *self.intercepts])
+        extend = "both" if largest > norm.vmax else "neither"
+        colors = ScalarMappable(norm, WEIGHT_COLORS)
+        self.colorbar_ = self.figure_.colorbar(colors, ax=self.ax_, label="weight or bias", extend=extend)
+
+    def _plot_lines(self, norm: Any) -> None:
         ax: Any = self.ax_
-        norm = weight_norm(self.coefs)  # a bias as large as the targets would make all lines pale
         sizes = [self.coefs[0].shape[0], *(weights.shape[1] for weights in self.coefs)]
         tallest = max(sizes)
         # Narrow layers are drawn apart, but not so far that a small network looks torn.
@@ -192,21 +222,28 @@ class NetworkDisplay:
         places = [
             np.column_stack([np.full(n, l), spacing[l] * ((n - 1) / 2 - np.arange(n))]) for l, n in enumerate(sizes)
         ]
-        points = ax.get_window_extent().height * 72 / self.figure_.dpi  # 72 to an inch
-        diameters = [float(np.clip(0.6 * points * step / (tallest + 1), 1.5, 24)) for step in spacing]
+        width, height = inches(ax)
+        foot = text_size(ax, self.layer_names)[1] + 2 * GAP
+        unit = (height - foot) / (tallest + 0.4)  # inches
+        diameters = [float(np.clip(0.6 * POINTS * unit * step, 1.5, 24)) for step in spacing]
         for weights, ends in zip(self.coefs, pairwise(places), strict=True):
             self._draw_edges(weights, *ends, thickest=0.15 * min(diameters), norm=norm)
         for l, (place, diameter) in enumerate(zip(places, diameters, strict=True)):
             color = {"c": self.intercepts[l - 1], "cmap": WEIGHT_COLORS, "norm": norm} if l else {"c": "white"}
             units = ax.scatter(*place.T, s=diameter**2, edgecolors="0.3", linewidths=diameter / 24, zorder=2, **color)
             self.units_.append(units)
-        self._draw_names(self.input_names, places[0], -diameters[0] / 2 - 4, "right")
-        self._draw_names(self.output_names, places[-1], diameters[-1] / 2 + 4, "left")
+        sides = []
+        for l, names, align in ((0, self.input_names, "right"), (-1, self.output_names, "left")):
+            half = diameters[l] / 2 / POINTS + GAP
+            written = self._draw_names(names, places[l], half, align, POINTS * unit * spacing[l])
+            sides.append(max(half + written, text_size(ax, [self.layer_names[l]])[0] / 2))
+        # All that is written stands within the axes, unless they are very narrow.
+        inch = (len(sizes) - 1) / max(width - sum(sides), 0.3 * width)  # in units of the horizontal axis
         ax.set_xticks(range(len(sizes)), self.layer_names)
-        ax.tick_params(length=0)
-        ax.set(yticks=[], xlim=(-0.5, len(sizes) - 0.5), ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.2))
+        ax.tick_params(length=0, pad=(GAP - foot) * POINTS)
+        bottom = -tallest / 2 - 0.2 - foot / unit
+        ax.set(yticks=[], xlim=(-sides[0] * inch, len(sizes) - 1 + sides[1] * inch), ylim=(bottom, tallest / 2 + 0.2))
         ax.spines[:].set_visible(False)
-        return self.edges_[0]
 
     def _draw_edges(self, weights: NDArray, left: NDArray, right: NDArray, *, thickest: float, norm: Any) -> None:
         """Draw a line for each weight, the largest on top."""
@@ -224,21 +261,38 @@ class NetworkDisplay:
         )
         self.edges_.append(self.ax_.add_collection(edges))
 
-    def _draw_names(self, names: Sequence[str], places: NDArray, shift: float, align: Any) -> None:
-        """Write the names of units beside them, ``shift`` points to the right."""
-        if len(names) <= MOST_NAMES:
-            for text, xy in zip(names, places, strict=True):
-                self.ax_.annotate(text, xy, (shift, 0), textcoords="offset points", va="center", ha=align)
+    def _draw_names(self, names: Sequence[str], places: NDArray, shift: float, align: Any, room: float) -> float:
+        """Write the names of units beside them, ``shift`` inches away; return their width, in inches.
 
-    def _plot_heatmaps(self) -> Any:
+        ``room`` is the distance of two units, in points.
+        """
+        names, fontsize = _names_that_fit(names, room)
+        offset = shift * POINTS * (-1 if align == "right" else 1)
+        for text, xy in zip(names, places, strict=False):  # or no names at all
+            kwargs: Any = {"textcoords": "offset points", "va": "center", "ha": align, "parse_math": False}
+            self.ax_.annotate(text, xy, (offset, 0), fontsize=fontsize, **kwargs)
+        return text_size(self.ax_, names, fontsize)[0]
+
+    def _plot_heatmaps(self, norm: Any) -> None:
         self.ax_.set_axis_off()
-        norm = weight_norm(self.coefs, percentile=99.5)
-        n, gap = len(self.coefs), 0.3
-        width = 1 / (n + gap * (n - 1))
+        width, height = inches(self.ax_)
+        n, left, bottom = len(self.coefs), 0.55, 0.3 + text_size(self.ax_, self.layer_names)[1]
+        room = 0.85 * (height - bottom) * POINTS / len(self.input_names)
+        features, size = _names_that_fit(self.input_names, room)
+        between = (n - 1) * BETWEEN_MAPS
+        widest = text_size(self.ax_, features, size)[0]
+        if left + widest + between > 0.75 * width:
+            features, widest = [], 0.0
+        left += widest
+        each = max(width - left - between, 0.25 * width) / n
+        outputs, _ = _names_that_fit(self.output_names, each * POINTS / len(self.output_names))
+        widest = text_size(self.ax_, outputs)[0]
+        rotation = 0 if len(outputs) * (widest + GAP) <= each else 90
+        bottom += widest if rotation else 0
         for l, (weights, biases) in enumerate(zip(self.coefs, self.intercepts, strict=True)):
-            left = l * width * (1 + gap)
-            upper = self.ax_.inset_axes((left, 0.1, width, 0.9))
-            lower = self.ax_.inset_axes((left, 0, width, 0.05), sharex=upper)
+            x, y, above = (left + l * (each + BETWEEN_MAPS)) / width, bottom / height, 1 - bottom / height
+            upper = self.ax_.inset_axes((x, y + 0.1 * above, each / width, 0.9 * above))
+            lower = self.ax_.inset_axes((x, y, each / width, 0.05 * above), sharex=upper)
             for ax, values, images in ((upper, weights, self.images_), (lower, biases[np.newaxis], self.bias_images_)):
                 kwargs: Any = {"cmap": WEIGHT_COLORS, "norm": norm, "aspect": "auto", "interpolation": "nearest"}
                 images.append(ax.imshow(values, **kwargs))
@@ -248,10 +302,22 @@ class NetworkDisplay:
             lower.set_xlabel(self.layer_names[l + 1])
             lower.set_yticks([])
             self.axes_.append(upper)
-            if l == 0:
-                upper.set_ylabel(self.layer_names[0].replace("\n", ": "))
-                lower.set_yticks([0], ["bias"])
-        return self.images_[0]
+        self.axes_[0].set_ylabel(self.layer_names[0].replace("\n", ": "))
+        self.bias_images_[0].axes.set_yticks([0], ["bias"])
+        if features:
+            self.axes_[0].set_yticks(range(len(features)), features, fontsize=size, parse_math=False)
+        if outputs:
+            last = self.bias_images_[-1].axes
+            last.set_xticks(range(len(outputs)), outputs, rotation=rotation, parse_math=False)
+
+
+def _names_that_fit(names: Sequence[str], room: float) -> tuple[list[str], float]:
+    """Return short forms of names, none if they cannot be read, and the font size, for lines ``room`` points apart."""
+    from matplotlib import rcParams
+
+    size = min(float(rcParams["font.size"]), 0.9 * room)
+    readable = len(names) <= MOST_NAMES and size >= SMALLEST_FONT
+    return [shorten(name) for name in names] if readable else [], size
 
 
 def _output_names(estimator: Any) -> list[str]:

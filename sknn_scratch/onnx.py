@@ -91,8 +91,9 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
         times as long as another activation, and 23 times the memory: onnxruntime lacks its error function).
     **parameters : object
         Passed on to ``skl2onnx.to_onnx``, such as ``options={"zipmap": False}`` for probabilities as an array instead
-        of a list of dicts, ``options={"raw_scores": True}`` for the raw output in the place of probabilities, or
-        ``options={"return_std": True}`` for standard deviations.
+        of a list of dicts, ``options={"raw_scores": True}`` for the raw output in the place of probabilities (of a
+        pipeline, ``options={id(pipeline[-1]): {"raw_scores": True}}``), or ``options={"return_std": True}`` for
+        standard deviations.
 
     Returns
     -------

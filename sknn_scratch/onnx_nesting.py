@@ -124,4 +124,3 @@ def _why_wrong(parent: Any, model: Any, raw: bool, is_double: bool, n_columns: i
         case StackingClassifier() if n_classes == 2 and _stack_method(parent, model) == "decision_function":
             return "for two classes skl2onnx lacks the decision_function of members; pass stack_method='predict_proba'."
     return None
-

@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Option zipmap is ignored:UserWarning"),
     pytest.mark.filterwarnings("ignore:'n_jobs' has no effect:FutureWarning"),
 ]
-SMALL = {"hidden_layer_sizes": (6,), "max_iter": 12, "learning_rate_init": 0.05, "random_state": 0}
+SMALL = {"hidden_layer_sizes": (6,), "max_iter": 6, "learning_rate_init": 0.05, "random_state": 0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,10 +49,9 @@ def onnxruntime():
 def run(onnxruntime):
     """Return a function that converts a model and runs the graph on samples."""
 
-    def convert_and_run(model, X, **options):
-        if hasattr(model, "classes_"):
-            options = {"zipmap": False, **options}
-        graph = to_onnx(model, X[:1], options={id(model): options} if options else None)
+    def convert_and_run(model, X, **parameters):
+        options = {id(model): {"zipmap": False}} if hasattr(model, "classes_") else None
+        graph = to_onnx(model, X[:1], **{"options": options, **parameters})
         session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
         return session.run(None, {session.get_inputs()[0].name: X})
 
@@ -134,7 +133,8 @@ def assert_same_classification(outputs, model, X, tolerance=1e-5):
     if expected is not None:
         assert outputs[1].shape == expected.shape
         assert_allclose(outputs[1], expected, rtol=tolerance, atol=tolerance)
-    assert_array_equal(outputs[0], model.predict(X))
+    labels = model.predict(X)
+    assert_array_equal(outputs[0].reshape(labels.shape), labels)
 
 
 CONVERTED = {
@@ -162,7 +162,6 @@ CONVERTED_BY_DECISION_FUNCTION = {
     "stack by decision_function": stack("decision_function"),
     "stack by decision_function in ours": stack("decision_function", ours(), passthrough=True),
 }
-DISTRUST_PROBABILITIES = {"calibrated", "calibrated once", "hard vote", "pipeline", "search"}
 
 
 @pytest.mark.parametrize("meta", CONVERTED)
@@ -174,11 +173,10 @@ def test_classifiers(task, meta, run):
         assert_same_classification(run(fitted, X), fitted, X)
 
 
-@pytest.mark.parametrize("member", [name for name in MEMBERS if " in a " in name])
+@pytest.mark.parametrize("member", ["ours in a pipeline", "ours in a search in a pipeline"])
 @pytest.mark.parametrize("meta", CONVERTED | CONVERTED_BY_DECISION_FUNCTION)
 def test_pipelines_and_searches_as_members(meta, member, run):
-    if meta in CONVERTED_BY_DECISION_FUNCTION and "scikit" in member:
-        pytest.skip("scikit-learn's perceptron has no decision_function, or too few digits of it")
+    """skl2onnx asks the pipeline for raw scores, and a search never."""
     X, y = data("three numbers")
     fitted = (CONVERTED | CONVERTED_BY_DECISION_FUNCTION)[meta](MEMBERS[member]()).fit(X, y)
     assert_same_classification(run(fitted, X), fitted, X)
@@ -208,12 +206,10 @@ def test_float64(meta, run):
 
 
 @pytest.mark.parametrize("outer", ["calibrated", "stack by decision_function", "one against one"])
-@pytest.mark.parametrize("inner", ["bag", "stack in a search", "one against the rest", "search", "calibrated"])
+@pytest.mark.parametrize("inner", ["bag", "stack in a search", "one against the rest"])
 def test_meta_estimators_in_meta_estimators(inner, outer, run):
     """The one inside is asked for raw scores, and hands the request on."""
     X, y = data("three numbers")
-    if (inner, outer) == ("calibrated", "stack by decision_function"):
-        pytest.skip("CalibratedClassifierCV has no decision_function")
     every = CONVERTED | CONVERTED_BY_DECISION_FUNCTION
     fitted = every[outer](every[inner](MEMBERS["ours in a search"]())).fit(X, y)
     assert_same_classification(run(fitted, X), fitted, X)
@@ -260,16 +256,17 @@ def test_multilabel(run):
 @pytest.mark.parametrize("task", [*TASKS, "labels", "targets"])
 def test_raw_scores(task, run):
     """By the option of that name, which linear classifiers of scikit-learn have, too."""
-    X, y = make_multilabel_classification(80, 6, n_classes=3, random_state=0) if task in {"labels", "targets"} else data(task)
+    X, y = (
+        make_multilabel_classification(80, 6, n_classes=3, random_state=0)
+        if task in {"labels", "targets"}
+        else data(task)
+    )
     y = np.column_stack([y.sum(axis=1) % 3, y[:, 0]]) if task == "targets" else y
     X = X.astype(np.float32)
-    model = ours()
-    for fitted in (
-        model.fit(X, y),
-        make_pipeline(StandardScaler(), model).fit(X, y),
-        search(model).fit(X, y),
-    ):
-        labels, scores = run(fitted, X, raw_scores=True)
+    model = ours().fit(X, y)
+    pipeline, grid = make_pipeline(StandardScaler(), ours()).fit(X, y), search(ours()).fit(X, y)
+    for fitted, last in (model, model), (pipeline, pipeline[-1]), (grid, grid):
+        labels, scores = run(fitted, X, options={id(last): {"raw_scores": True, "zipmap": False}})
         expected = fitted.decision_function(X)
         if task != "targets":
             scores, expected = [scores], [expected]
@@ -304,7 +301,7 @@ REGRESSIONS = {
     "bag": (lambda model: BaggingRegressor(model, 3, random_state=0), 1),
     "bag of features": (lambda model: BaggingRegressor(model, 3, max_features=3, random_state=0), 1),
     "boosting": (lambda model: AdaBoostRegressor(model, n_estimators=3, random_state=0), 1),
-    "consensus": (lambda model: RANSACRegressor(model, min_samples=40, random_state=0), 2),
+    "consensus": (lambda model: RANSACRegressor(model, min_samples=40, max_trials=2, random_state=0), 2),
     "several targets": (MultiOutputRegressor, 2),
     "search": (search, 2),
 }
@@ -334,20 +331,20 @@ REFUSED = {
         r"CalibratedClassifierCV cannot be converted to ONNX: .* has 'sigmoid', and this one has method='isotonic'",
     ),
     "no threshold": (
-        lambda model: TunedThresholdClassifierCV(model, cv=2),
+        lambda model: TunedThresholdClassifierCV(model, cv=2, thresholds=5),
         "two names",
-        r"TunedThresholdClassifierCV cannot .* leaves the threshold out. Convert its estimator_, .* best_threshold_, 0\.",
+        r"TunedThresholdClassifierCV cannot .* leaves the threshold out. Convert its esti.* best_threshold_, 0\.",
     ),
     "numbers instead of names": (
         OneVsOneClassifier,
         "four names",
-        r"OneVsOneClassifier cannot .* the classes must be 0, 1, 2 and so on, at least three; they are \['blue' 'green'",
+        r"OneVsOneClassifier cannot .* the classes must be 0, 1, 2 and so on, at least three; they are \['blue",
     ),
     "two classes": (OneVsOneClassifier, "two numbers", "they are \\[10 20\\]"),
     "two columns of one": (
         stack("decision_function"),
         "two names",
-        r"StackingClassifier cannot .* for two classes skl2onnx lacks the decision_function of members; pass stack_meth",
+        r"StackingClassifier cannot .* for two classes skl2onnx lacks the decision_function of members; pass stack_",
     ),
     "labels as features": (stack("predict"), "three numbers", r"skl2onnx lacks stack_method='predict'"),
     "the mean of probabilities": (
@@ -358,15 +355,15 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("member", [name for name in MEMBERS if name.startswith("ours") and "without" not in name])
+@pytest.mark.parametrize("member", ["ours", "ours in a search in a pipeline"])
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(case, member):
     make, task, message = REFUSED[case]
     X, y = data(task)
-    fitted = make(MEMBERS[member]()).fit(X, y)
-    for around in fitted, search(fitted).fit(X, y):
+    fitted = search(make(MEMBERS[member]())).fit(X, y)
+    for model in fitted.best_estimator_, fitted:
         with pytest.raises(NotImplementedError, match=message):
-            to_onnx(around, X[:1])
+            to_onnx(model, X[:1])
 
 
 @pytest.mark.parametrize(
@@ -407,5 +404,7 @@ def test_refused_regressors_of_several_columns(make):
     X, y = make_regression(80, 5, n_targets=2, random_state=0)
     model = regressor() if make is BaggingRegressor else regressor(loss=Quantile([0.1, 0.9]))
     for member in model, make_pipeline(StandardScaler(), model), search(model):
-        with pytest.raises(NotImplementedError, match=rf"{make.__name__} cannot .* takes the 2 columns of each member for"):
+        with pytest.raises(
+            NotImplementedError, match=rf"{make.__name__} cannot .* takes the 2 columns of each member for"
+        ):
             to_onnx(make(member).fit(X, y), X[:1].astype(np.float32))

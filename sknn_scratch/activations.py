@@ -64,17 +64,17 @@ class Activation(BaseEstimator):
                 setattr(cls, in_place, getattr(Activation, in_place))
             elif in_place in own and formula not in own:
                 setattr(cls, formula, getattr(Activation, formula))
-            if all(getattr(cls, name) is getattr(Activation, name) for name in (formula, in_place)):
-                raise TypeError(f"{cls.__name__} must define {formula}(z) or {in_place}, got neither.")
 
     def value(self, z: NDArray) -> NDArray:
         """Return ``f(z)``."""
+        self._require("value", "apply")
         a = np.empty_like(z)
         self.apply(z, a)
         return a
 
     def derivative(self, z: NDArray) -> NDArray:
         """Return ``f'(z)``."""
+        self._require("derivative", "multiply_derivative")
         slope = np.ones_like(z)
         self.multiply_derivative(slope, z, self.value(z))
         return slope
@@ -96,6 +96,15 @@ class Activation(BaseEstimator):
             Output of the activation. It is not needed again and may be used as scratch space.
         """
         np.multiply(delta, self.derivative(z), out=delta)
+
+    def _require(self, formula: str, in_place: str) -> None:
+        """Raise TypeError if the class has the other formula neither.
+
+        Not when the class is made: pickled by value, a class is made first, and gets its methods one by one.
+        """
+        cls = type(self)
+        if getattr(cls, in_place) is getattr(Activation, in_place):
+            raise TypeError(f"{cls.__name__} must define {formula}(z) or {in_place}, got neither.")
 
 
 # scikit-learn's -------------------------------------------------------------------------------------------------------

@@ -367,8 +367,9 @@ def test_what_a_subclass_says_counts():
     y = (y > 0).astype(float)
     assert_allclose(Doubled().losses_and_gradient(y, raw, gradient), 2 * LogLoss().value(y, raw))
     assert_allclose(gradient, 2 * LogLoss().derivative(y, raw))
+    one_only = type("OneOnly", (SquaredError,), {"value": FourthPower.value})()
     with pytest.raises(TypeError, match="OneOnly must define value and derivative, or losses_and_gradient"):
-        type("OneOnly", (SquaredError,), {"value": FourthPower.value})
+        one_only.losses_and_gradient(y, raw, gradient)
 
 
 def test_a_fitted_model_keeps_its_loss():
@@ -428,8 +429,9 @@ def test_a_loss_of_ones_own(solver):
     model = our_estimator("binary", loss=Exponential(), solver=solver, alpha=1, max_iter=300, **rate).fit(X, y)
     assert model.score(X, y) > 0.8
     assert model.out_activation_ == "identity"
+    half = type("Half", (Loss,), {"value": lambda self, y, z: z.sum(axis=1)})()
     with pytest.raises(TypeError, match="Half must define value and derivative, or losses_and_gradient"):
-        type("Half", (Loss,), {"value": lambda self, y, z: z})
+        our_estimator("binary", loss=half, solver=solver).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

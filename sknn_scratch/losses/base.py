@@ -46,9 +46,6 @@ class Loss(BaseEstimator):
                 setattr(cls, name, getattr(Loss, name))
         elif {"value", "derivative"} & own:
             cls.losses_and_gradient = Loss.losses_and_gradient  # type: ignore[method-assign]
-        in_one = cls.losses_and_gradient is not Loss.losses_and_gradient
-        if not in_one and (cls.value is Loss.value or cls.derivative is Loss.derivative):
-            raise TypeError(f"{cls.__name__} must define value and derivative, or losses_and_gradient.")
 
     def start(self, multiclass: bool = False) -> None:
         """Check the loss's parameters, and prepare for targets of this kind."""
@@ -80,7 +77,7 @@ class Loss(BaseEstimator):
 
     def _in_one(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         """``losses_and_gradient`` of the nearest class that writes it, for ``super().value`` in classes below it."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define value and derivative, or losses_and_gradient.")
 
     def losses_and_gradient(self, y: NDArray, raw_output: NDArray, gradient: NDArray) -> NDArray:
         """Compute the loss of each sample and its derivative with respect to the sample's raw output.
@@ -99,6 +96,10 @@ class Loss(BaseEstimator):
         -------
         losses : ndarray of shape (n_samples,)
         """
+        cls = type(self)
+        # Not when the class is made: pickled by value, a class is made first, and gets its methods one by one.
+        if cls.value is Loss.value or cls.derivative is Loss.derivative:
+            raise TypeError(f"{cls.__name__} must define value and derivative, or losses_and_gradient.")
         gradient[...] = self.derivative(y, raw_output)
         return self.value(y, raw_output)
 

@@ -31,11 +31,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
 from sknn_scratch.onnx import to_onnx
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:Option zipmap is ignored:UserWarning"),
-    pytest.mark.filterwarnings("ignore:'n_jobs' has no effect:FutureWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SMALL = {"hidden_layer_sizes": (6,), "max_iter": 6, "learning_rate_init": 0.05, "random_state": 0}
 
 

@@ -119,8 +119,8 @@ def _why_wrong(parent: Any, model: Any, raw: bool, is_double: bool, n_columns: i
             )
         case AdaBoostClassifier() if is_double:
             return "its graph has to be in float32; pass an X of that type."
-        case StackingClassifier() if _stack_method(parent, model) == "predict":
+        case StackingClassifier() if "predict" in parent.stack_method_:
             return "skl2onnx lacks stack_method='predict'."
-        case StackingClassifier() if n_classes == 2 and _stack_method(parent, model) == "decision_function":
+        case StackingClassifier() if n_classes == 2 and "decision_function" in parent.stack_method_:
             return "for two classes skl2onnx lacks the decision_function of members; pass stack_method='predict_proba'."
     return None

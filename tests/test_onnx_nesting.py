@@ -27,6 +27,7 @@ from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import LinearSVC
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
 from sknn_scratch.onnx import to_onnx
@@ -341,6 +342,11 @@ REFUSED = {
         stack("decision_function"),
         "two names",
         r"StackingClassifier cannot .* for two classes skl2onnx lacks the decision_function of members; pass stack_",
+    ),
+    "two columns beside one": (
+        lambda model: StackingClassifier([("m", model), ("l", LinearSVC())], final_estimator=ours(), cv=2),
+        "two names",
+        r"StackingClassifier cannot .* for two classes skl2onnx lacks the decision_function of members",
     ),
     "labels as features": (stack("predict"), "three numbers", r"skl2onnx lacks stack_method='predict'"),
     "the mean of probabilities": (

@@ -72,6 +72,7 @@ from sknn_scratch.schedules import (
     Schedule,
     Step,
 )
+from sknn_scratch.trusted_types import skops_types
 
 __all__ = [
     "ELU",
@@ -149,6 +150,7 @@ __all__ = [
     "Zeros",
     "check_gradients",
     "from_sklearn",
+    "skops_types",
     "to_sklearn",
 ]
 __version__ = "0.1.0"

@@ -41,6 +41,7 @@ from sknn_scratch.links import (
     SoftmaxLink,
     TanhLink,
 )
+from sknn_scratch.onnx_nesting import refuse_wrong_conversions, wants_raw_scores
 from sknn_scratch.regressor import MLPFromScratchRegressor
 
 __all__ = ["register_converters", "to_onnx"]
@@ -49,9 +50,11 @@ __all__ = ["register_converters", "to_onnx"]
 def register_converters() -> None:
     """Tell skl2onnx how to convert both estimators; from then on it does so also inside pipelines and searches.
 
-    The classifier has the options of scikit-learn's: ``zipmap``, ``output_class_labels``, and ``nocl`` for the numbers
-    of the classes in the place of their names. The regressor has ``return_std``, as scikit-learn's Gaussian processes:
-    a second output with the standard deviations that ``loss="gaussian_nll"`` learns.
+    The classifier has the options of scikit-learn's: ``zipmap``, ``output_class_labels``, ``nocl`` for the numbers of
+    the classes in the place of their names, and, as linear classifiers, ``raw_scores`` for the raw output in the place
+    of probabilities, which is set by itself where a meta-estimator goes by ``decision_function``. The regressor has
+    ``return_std``, as scikit-learn's Gaussian processes: a second output with the standard deviations that
+    ``loss="gaussian_nll"`` learns.
     """
     skl2onnx = _import_skl2onnx()
     skl2onnx.update_registered_converter(
@@ -59,7 +62,12 @@ def register_converters() -> None:
         "SknnScratchMLPClassifier",
         _set_classifier_outputs,
         _convert_classifier,
-        options={"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]},
+        options={
+            "zipmap": [True, False, "columns"],
+            "nocl": [True, False],
+            "output_class_labels": [False, True],
+            "raw_scores": [False, True],
+        },
     )
     skl2onnx.update_registered_converter(
         MLPFromScratchRegressor,
@@ -83,7 +91,9 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
         times as long as another activation, and 23 times the memory: onnxruntime lacks its error function).
     **parameters : object
         Passed on to ``skl2onnx.to_onnx``, such as ``options={"zipmap": False}`` for probabilities as an array instead
-        of a list of dicts, or ``options={"return_std": True}`` for standard deviations.
+        of a list of dicts, ``options={"raw_scores": True}`` for the raw output in the place of probabilities (of a
+        pipeline, ``options={id(pipeline[-1]): {"raw_scores": True}}``), or ``options={"return_std": True}`` for
+        standard deviations.
 
     Returns
     -------
@@ -100,7 +110,8 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     ImportError
         If skl2onnx is missing.
     NotImplementedError
-        For an activation or a link that is not of this package, and for dicts of several targets.
+        For an activation or a link that is not of this package, for dicts of several targets, and for what skl2onnx
+        would convert wrongly around the model, such as a ``TunedThresholdClassifierCV``, whose threshold it leaves out.
     ValueError
         If ``return_std`` and the loss learns no standard deviation.
     """
@@ -132,7 +143,8 @@ class _Graph:
         self.n_outputs = operator.raw_operator.n_outputs_
         self.types = onnx_proto.TensorProto
         given = guess_proto_type(operator.inputs[0].type)
-        self.float_type = self.types.DOUBLE if given == self.types.DOUBLE else self.types.FLOAT
+        self.is_double = given == self.types.DOUBLE
+        self.float_type = self.types.DOUBLE if self.is_double else self.types.FLOAT
 
     def __call__(
         self, operator: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: Any
@@ -310,11 +322,18 @@ def _set_regressor_outputs(operator: Any) -> None:
     if len(operator.outputs) == 2 and not gives_std:
         raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {model._loss!r}.")
     for output in operator.outputs:
-        output.type = _float_type(operator)([None, model.n_outputs_ // 2 if gives_std else model.n_outputs_])
+        output.type = _float_type(operator)([None, _n_predictions(model)])
+
+
+def _n_predictions(model: MLPFromScratchRegressor) -> int:
+    """Return how many columns of predictions there are, without the standard deviations."""
+    return model.n_outputs_ // 2 if isinstance(model._loss.link, GaussianLink) else model.n_outputs_
 
 
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
-    graph, link = _Graph(scope, operator, container), operator.raw_operator._loss.link
+    graph, model = _Graph(scope, operator, container), operator.raw_operator
+    link = model._loss.link
+    refuse_wrong_conversions(scope, container, model, graph.is_double, _n_predictions(model))
     prediction = _apply_link(graph, link, _raw_output(graph, operator))
     if isinstance(link, GaussianLink):
         half = graph.n_outputs // 2
@@ -351,23 +370,26 @@ def _set_classifier_outputs(operator: Any) -> None:
 
 def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     graph, model = _Graph(scope, operator, container), operator.raw_operator
-    raw_output = _raw_output(graph, operator)
+    refuse_wrong_conversions(scope, container, model, graph.is_double)
+    raw = wants_raw_scores(scope, container, model)
+    raw_output, link = _raw_output(graph, operator), IdentityLink() if raw else model._loss.link
     labels, scores = (output.full_name for output in operator.outputs)
     if model._coder.multilabel:
-        graph("Identity", _apply_link(graph, model._loss.link, raw_output), output=scores)
-        threshold = graph.constant(0.5 if model._loss.gives_probabilities else 0.0)
+        graph("Identity", _apply_link(graph, link, raw_output), output=scores)
+        threshold = graph.constant(0.5 if model._loss.gives_probabilities and not raw else 0.0)
         graph("Cast", graph("Greater", scores, threshold), output=labels, to=graph.types.INT64)
         return
     classes, is_text = _classes(scope, model)
     if not _has_several_targets(model):
-        label, score = _classify(graph, model._loss.link, raw_output, classes[0], is_text)
+        label, score = _classify(graph, link, raw_output, classes[0], is_text)
         graph("Reshape", label, graph.constant([-1], graph.types.INT64), output=labels)
         graph("Identity", score, output=scores)
         return
     each, stop = [], 0
-    for names, link, width in zip(classes, model._loss.link.links, model._loss.widths, strict=True):
+    for names, link_of_head, width in zip(classes, model._loss.link.links, model._loss.widths, strict=True):
         start, stop = stop, stop + width
-        each.append(_classify(graph, link, graph.columns(raw_output, start, stop), names, is_text))
+        head = graph.columns(raw_output, start, stop)
+        each.append(_classify(graph, link if raw else link_of_head, head, names, is_text))
     graph("Concat", *(label for label, _ in each), output=labels, axis=1)
     graph("SequenceConstruct", *(score for _, score in each), output=scores)
 

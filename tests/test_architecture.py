@@ -52,7 +52,8 @@ LAYERS = [
     {"base"},
     {"classifier", "gradient_check", "plotting.drawing", "regressor"},
     {f"plotting.{name}" for name in ("hidden_layers", "loss_curves", "network_diagram", "weight_images")},
-    {"conversion", "onnx", "plotting"},
+    {"conversion", "onnx_nesting", "plotting", "trusted_types"},
+    {"onnx"},
     {"__init__"},
 ]
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}

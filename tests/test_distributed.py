@@ -15,6 +15,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sknn_scratch import Activation
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -64,6 +66,28 @@ def assert_same_results(search, expected):
     assert search.best_params_ == expected.best_params_
     processes = {search.cv_results_[f"split{k}_test_process"][i] for k in range(3) for i in range(3)}
     assert os.getpid() not in processes
+
+
+def test_an_activation_of_ones_own(backend):
+    """A class that workers cannot import, as that of a script or a notebook."""
+
+    class Cube(Activation):
+        def value(self, z):
+            return z + 0.01 * z**3
+
+        def derivative(self, z):
+            return 1 + 0.03 * z**2
+
+    X, y = load("wine")
+    model = make_pipeline(StandardScaler(), classifier(activation=Cube()))
+    grid = {"mlpfromscratchclassifier__alpha": [1e-4, 1.0, 300.0]}
+    search, expected = (
+        GridSearchCV(model, grid, cv=3, error_score="raise", scoring=score_and_process(), refit="score")
+        for _ in range(2)
+    )
+    with joblib.parallel_config(backend=backend, n_jobs=2):
+        search.fit(X, y)
+    assert_same_results(search, expected.fit(X, y))
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

@@ -1,7 +1,10 @@
 """Files of weights, pickles of other versions, and skops."""
 
+import json
 import pickle
+import re
 import zipfile
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -12,8 +15,24 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import GaussianNLL, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
+from sknn_scratch import (
+    Activation,
+    EarlyStopping,
+    GaussianNLL,
+    LeakyReLU,
+    MLPFromScratchClassifier,
+    MLPFromScratchRegressor,
+    ModelCheckpoint,
+    Quantile,
+    skops_types,
+)
+from sknn_scratch.activations import ACTIVATIONS
+from sknn_scratch.initializers import INITIALIZERS
+from sknn_scratch.links import LINKS
+from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sknn_scratch.optimizers import OPTIMIZERS
 from sknn_scratch.persistence import STATE_KEY, STATE_VERSION
+from sknn_scratch.schedules import SCHEDULES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -300,11 +319,21 @@ def test_the_version_is_only_in_the_pickle():
 # skops ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def io():
+    return pytest.importorskip("skops.io", reason="needs skops")
+
+
+@pytest.fixture
+def untrusted(io):
+    """Return the error about types that are not trusted."""
+    return io.exceptions.UntrustedTypesFoundException
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs", "nadam"])
 @pytest.mark.parametrize("task", TASKS)
-def test_skops(task, solver, tmp_path):
-    """Only types of this package have to be trusted, and the model learns on as the original does."""
-    io = pytest.importorskip("skops.io", reason="needs skops")
+def test_skops(task, solver, tmp_path, io):
+    """Only the types that we name have to be trusted, and the model learns on as the original does."""
     X, y = make_task(task)
     given = ["tanh", LeakyReLU(0.2)]
     model = our_estimator(
@@ -312,12 +341,101 @@ def test_skops(task, solver, tmp_path):
     ).fit(X, y)
     path = tmp_path / "model.skops"
     io.dump(model, path)
-    untrusted = io.get_untrusted_types(file=path)
-    assert untrusted
-    assert all(name.startswith("sknn_scratch.") for name in untrusted)
-    twin = io.load(path, trusted=untrusted)
+    assert io.get_untrusted_types(file=path)
+    twin = io.load(path, trusted=skops_types())
     assert_array_equal(twin.predict(X), model.predict(X))
     if solver == "lbfgs":
         return
     assert_array_equal(twin.partial_fit(X, y).coefs_[0], model.partial_fit(X, y).coefs_[0])
-    assert not np.array_equal(twin.coefs_[0], io.load(path, trusted=untrusted).coefs_[0])
+    assert not np.array_equal(twin.coefs_[0], io.load(path, trusted=skops_types()).coefs_[0])
+
+
+def every_model():
+    """Yield a fitted model with each registered component, of each kind of target, and with callbacks."""
+    for parameter, registry, task in (
+        ("activation", ACTIVATIONS, "regression"),
+        ("loss", CLASSIFIER_LOSSES, "binary"),
+        ("loss", REGRESSOR_LOSSES, "poisson"),
+        ("solver", OPTIMIZERS, "regression"),
+        ("learning_rate", SCHEDULES, "regression"),
+        ("weight_init", INITIALIZERS, "regression"),
+        ("output_activation", LINKS, "regression"),
+    ):
+        X, y = make_task(task)
+        for name, cls in registry.items():
+            loss = {"loss": "squared_error"} if parameter == "output_activation" else {}
+            value = name if loss else cls()
+            shift = 1 if task == "poisson" else 0
+            parameters = {parameter: value, **loss}
+            yield our_estimator("regression" if shift else task, max_iter=1, **parameters).fit(X, y + shift)
+    X, y = make_task("multiclass")
+    yield our_estimator("multiclass", max_iter=1).fit(X, np.column_stack([y, y > 10]))
+    X, y = make_task("regression")
+    yield our_estimator("regression", loss=Quantile([0.1, 0.9]), max_iter=1).fit(X, y)
+    yield our_estimator("regression", learning_rate=np.exp, max_iter=1).fit(X, y)
+    yield our_estimator("regression", max_iter=2).set_callbacks(EarlyStopping("loss", restore_best=True)).fit(X, y)
+    yield our_estimator("regression", max_iter=2).set_callbacks(np.isnan)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_skops_types_are_all_that_models_hold(io):
+    held = set()
+    for model in every_model():
+        data = io.dumps(model)
+        held.update(io.get_untrusted_types(data=data))
+        io.loads(data, trusted=skops_types())
+    assert skops_types() == sorted(held)
+
+
+def with_another_type(data, module, name, loader=None):
+    """Return a file whose first hidden activation is of another type, or is a function."""
+    source, target = zipfile.ZipFile(BytesIO(data)), BytesIO()
+    with zipfile.ZipFile(target, "w") as changed:
+        for entry in source.namelist():
+            content = source.read(entry)
+            if entry == "schema.json":
+                schema = json.loads(content)
+                node = schema["content"]["content"]["_hidden_activations"]["content"][0]
+                node.update({"__module__": module, "__class__": name, "__loader__": loader or node["__loader__"]})
+                content = json.dumps(schema)
+            changed.writestr(entry, content)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("loader", [None, "FunctionNode", "TypeNode"])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("sknn_scratch.whole_file.os", "system"),
+        ("sknn_scratch.whole_file", "os"),
+        ("sknn_scratch.whole_file", "os.system"),
+        ("sknn_scratch.callbacks", "ModelCheckpoint"),
+        ("sknn_scratch.activations", "ReLU.apply"),
+        ("os", "system"),
+    ],
+)
+def test_skops_types_let_nothing_else_in(module, name, loader, io, untrusted):
+    X, y = make_task("regression")
+    data = io.dumps(our_estimator("regression", max_iter=1).fit(X, y))
+    crafted = with_another_type(data, module, name, loader)
+    assert f"{module}.{name}" in io.get_untrusted_types(data=crafted)
+    with pytest.raises(untrusted, match=re.escape(f"{module}.{name}")):
+        io.loads(crafted, trusted=skops_types())
+
+
+def test_skops_types_leave_out_what_writes_files_and_what_is_not_ours(tmp_path, io, untrusted):
+    class Sine(Activation):
+        def value(self, z):
+            return np.sin(z)
+
+        def derivative(self, z):
+            return np.cos(z)
+
+    X, y = make_task("regression")
+    for model in (
+        our_estimator("regression", max_iter=1).set_callbacks(ModelCheckpoint(str(tmp_path / "file"))),
+        our_estimator("regression", max_iter=1, activation=Sine()).fit(X, y),
+        our_estimator("regression", max_iter=1, learning_rate=lambda epoch: 0.1),
+    ):
+        with pytest.raises(untrusted):
+            io.loads(io.dumps(model), trusted=skops_types())

@@ -43,12 +43,22 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.losses import Loss
 from sknn_scratch.noise import TrainingNoise
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.threads import MIN_SHARE, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS, for_each_in_threads
+from sknn_scratch.threads import (
+    MIN_SHARE,
+    SINGLE_THREADED_ANYWAY,
+    SMALL,
+    for_each_in_threads,
+    threads_worth,
+)
 
 __all__ = ["CHUNK_SIZE", "Network", "count_parameters", "layer_views", "pass_forward", "predict_raw"]
 
-# Prediction works through the rows in chunks whose widest layer has about this many numbers, to stay in the cache.
-CHUNK_SIZE = 2**17
+# Prediction works through the rows in chunks whose widest layer has about this many numbers, to stay in the cache, but
+# in no smaller ones than pay for preparing the weights.
+CHUNK_SIZE, MIN_CHUNK = 2**17, 256
+# BLAS prepares the weights of a product, which takes as long as to multiply so many rows by them. To read them takes a
+# single row as long as so many.
+ROWS_TO_PREPARE, ROWS_TO_READ = 24, 8
 # Work of a step, in multiplications of the forward pass, up to which plain compiled loops beat calls of NumPy. A loop
 # costs as much as three, a transcendental function as ten.
 SMALL_STEP = 2**14
@@ -117,7 +127,7 @@ def _fortran_rows(array: NDArray, n: int) -> NDArray:
 
 
 def pass_forward(
-    engine: ModuleType,
+    engine: ModuleType | _ByColumns,
     X: Any,
     weights: Sequence[NDArray],
     biases: Sequence[NDArray],
@@ -400,12 +410,42 @@ class Network:
         return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], ones)
 
 
+class _ByColumns:
+    """An engine for predicting few rows with wide layers: threads share out the columns of each product."""
+
+    def affine(self, inputs: NDArray, weights: NDArray, biases: NDArray, out: NDArray) -> None:
+        """``out = inputs @ weights + biases``."""
+        work = _work(len(inputs), weights)
+        n_parts = threads_worth(work)
+        stops = [out.shape[1] * k // n_parts for k in range(n_parts + 1)]
+
+        def multiply(columns: slice) -> None:
+            with np.errstate(over="ignore", invalid="ignore"):  # known to this thread only
+                out[:, columns] = inputs @ weights[:, columns]
+
+        for_each_in_threads(multiply, [slice(*pair) for pair in pairwise(stops)], work)
+        np.add(out, biases, out=out)
+
+    def activate(
+        self, inputs: NDArray, weights: NDArray, biases: NDArray, activation: Activation, z: NDArray, out: NDArray
+    ) -> None:
+        """``z = inputs @ weights + biases`` and ``out = f(z)``."""
+        self.affine(inputs, weights, biases, out=z)
+        activation.apply(z, out)
+
+
+def _work(n_rows: int, *layers: NDArray) -> int:
+    """Return the work of multiplying rows by the weights of layers, in multiplications of float64."""
+    extra = ROWS_TO_READ if n_rows == 1 else ROWS_TO_PREPARE
+    return (n_rows + extra) * sum(weights.nbytes for weights in layers) // 8
+
+
 def predict_raw(
     X: Any,
     weights: Sequence[NDArray],
     biases: Sequence[NDArray],
     activations: Sequence[Activation],
-    engine: ModuleType = numpy_engine,
+    engine: ModuleType | _ByColumns = numpy_engine,
     rows: NDArray | None = None,
     check_finite: bool = False,
 ) -> Any:
@@ -434,10 +474,15 @@ def predict_raw(
     widths = [layer.shape[1] for layer in weights]
     dtype = np.result_type(X.dtype, weights[0].dtype)
     raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
-    n_multiplications = n_samples * sum(layer.size for layer in weights)
-    # A few chunks at least where there is work for several threads, else as many rows as stay in the cache.
-    most = (n_samples + 1) // 2 if n_multiplications >= WORTH_THREADS else n_samples
-    chunk = max(1, min(most, CHUNK_SIZE // max(widths)))
+    work = _work(n_samples, *weights)
+    n_threads = threads_worth(work)
+    n_parts = max(1, min(n_threads, n_samples // MIN_SHARE))
+    by_columns = n_parts == 1 < n_threads and isinstance(X, np.ndarray)
+    if by_columns:
+        engine = _ByColumns()
+    most = max(MIN_CHUNK, CHUNK_SIZE // max(widths))
+    n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # as many for each thread
+    chunk = math.ceil(n_samples / n_chunks)
 
     finite, buffers = True, threading.local()
 
@@ -454,8 +499,10 @@ def predict_raw(
                 finite = False
             pass_forward(engine, inputs, weights, biases, activations, z, hidden)
 
-    if n_samples <= chunk and n_samples * max(layer.size for layer in weights) <= SINGLE_THREADED_ANYWAY:
-        predict_chunk(0)
+    starts = range(0, n_samples, chunk)
+    if by_columns or (len(starts) == 1 and n_samples * max(layer.size for layer in weights) <= SINGLE_THREADED_ANYWAY):
+        for start in starts:
+            predict_chunk(start)
     else:
-        for_each_in_threads(predict_chunk, range(0, n_samples, chunk), n_multiplications)
+        for_each_in_threads(predict_chunk, starts, work)
     return raw_output if finite else None

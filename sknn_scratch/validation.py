@@ -29,7 +29,7 @@ def naming(array_name: str) -> Iterator[None]:
     """Put the array's name before any error message that lacks it."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         if re.search(rf"\b{array_name}\b", str(error)):
             raise
         error_type = TypeError if isinstance(error, TypeError) else ValueError

@@ -19,7 +19,7 @@ from sknn_scratch.network import Network, count_parameters
 from sknn_scratch.optimizers import OPTIMIZERS, SGD, RMSprop
 from sknn_scratch.parameters import make_schedule
 from sknn_scratch.schedules import SCHEDULES, Cosine, Step
-from sknn_scratch.training import _RowReader
+from sknn_scratch.training import _RowReader, _TargetReader
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -294,12 +294,21 @@ def test_row_reader(layout, rows):
     expected = array[rows].toarray() if layout == "csr" else array[rows]
     for _ in range(2):
         read = reader.read(rows)
+        assert layout == "csr" or read.flags.c_contiguous
         assert_array_equal(read.toarray() if layout == "csr" else read, expected)
 
 
+@pytest.mark.parametrize("rows", [np.array([3, 1, 4]), np.array([5, 0]), slice(2, 5), slice(4, 9)], ids=str)
+def test_target_reader(rows):
+    table = np.asfortranarray(np.arange(24.0).reshape(6, 4))
+    reader = _TargetReader(table, 3)
+    for _ in range(2):
+        assert_array_equal(reader.read(rows), table[rows])
+
+
 def test_rows_are_read_into_one_buffer():
-    for order in "CF":
-        reader = _RowReader(np.asarray(np.arange(24.0).reshape(6, 4), order=order), 3)
+    table = np.arange(24.0).reshape(6, 4)
+    for reader in (_RowReader(table, 3), _TargetReader(np.asfortranarray(table), 3)):
         assert np.shares_memory(reader.read(np.array([0, 1, 2])), reader.read(np.array([5])))
 
 

@@ -42,8 +42,8 @@ def seconds(function: Callable) -> float:
 def in_turns(contenders: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
     """Call each contender once a round, one after the other, so that a slow moment of the machine hits them all.
 
-    The pause lets the threads of the one before fall asleep: those of BLAS spin for a tenth of a second after a product,
-    and take the core that threads of the next one would be given.
+    The pause lets the threads of the one before fall asleep: those of BLAS spin for a tenth of a second, and take the
+    core that threads of the next one would be given.
     """
     times: dict = {name: [] for name in contenders}
     for _ in range(rounds):

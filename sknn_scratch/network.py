@@ -482,7 +482,7 @@ def predict_raw(
         engine = _ByColumns()
     most = max(MIN_CHUNK, CHUNK_SIZE // max(widths))
     n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # as many for each thread
-    chunk = math.ceil(n_samples / n_chunks)
+    chunk = math.ceil(n_samples / max(1, n_chunks)) or 1
 
     finite, buffers = True, threading.local()
 

@@ -88,14 +88,11 @@ def learnt(model, task, X, y, weight):
     return results
 
 
-@pytest.mark.parametrize("copied", [True, False], ids=["copied at once", "gathered by minibatch"])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("task", ["multiclass", "multioutput"])
-def test_memory_order_changes_nothing(monkeypatch, task, way, engine, copied):
+def test_memory_order_changes_nothing(monkeypatch, task, way, engine):
     """To the last bit, whichever kernels BLAS takes."""
-    if not copied:
-        monkeypatch.setattr("sknn_scratch.training.COPIED_AT_ONCE", 0)
     monkeypatch.setattr("sknn_scratch.network.MIN_CHUNK", 50)
     monkeypatch.setattr("sknn_scratch.network.CHUNK_SIZE", 100)
     orders = note_orders(monkeypatch)

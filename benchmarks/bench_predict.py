@@ -1,6 +1,6 @@
 """Time of predictions, of one row and of many: ours, scikit-learn's and the bare matrix products.
 
-python benchmarks/bench_predict.py                        a minute
+python benchmarks/bench_predict.py                        two minutes
 python benchmarks/bench_predict.py --quick                seconds
 python benchmarks/bench_predict.py --output benchmarks    writes RESULTS.md and a picture
 """
@@ -9,6 +9,8 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 from common import busy_neighbour, conditions, draw_dots, geometric_mean, in_turns, make_parser, table, write_results
@@ -29,6 +31,17 @@ PROBLEMS = {
     "breast cancer 30-100-1, predict_proba": (load_breast_cancer, (100,), "predict_proba"),
     "diabetes 10-100-1, predict": (load_diabetes, (100,), "predict"),
 }
+CLASSIFIERS = MLPFromScratchClassifier, MLPClassifier
+# What a row may come as, from a float array.
+FORMS: dict[str, Callable] = {
+    "list": lambda row: row.tolist(),
+    "whole numbers": lambda row: row.astype(int),
+    "float32": lambda row: row.astype(np.float32),
+}
+if find_spec("pandas"):
+    from pandas import DataFrame
+
+    FORMS["data frame"] = lambda row: DataFrame(row).add_prefix("feature ")
 
 
 def repeated(function: Callable, n: int) -> Callable:
@@ -55,7 +68,7 @@ def measure(load: Callable, hidden: tuple, method: str, n_rows: int, rounds: int
     X, y = load(return_X_y=True)
     X = scale(X)
     classify = load is not load_diabetes
-    pair = (MLPFromScratchClassifier, MLPClassifier) if classify else (MLPFromScratchRegressor, MLPRegressor)
+    pair = CLASSIFIERS if classify else (MLPFromScratchRegressor, MLPRegressor)
     ours, theirs = (
         cls(hidden, max_iter=2, random_state=0) if classify else cls(hidden_layer_sizes=hidden, max_iter=2)
         for cls in pair
@@ -81,6 +94,22 @@ def measure(load: Callable, hidden: tuple, method: str, n_rows: int, rounds: int
     return best | {"memory": memory, "busy": busy / best["ours"]}
 
 
+def measure_forms(rounds: int) -> list[tuple[str, float, float]]:
+    """Return best times in microseconds, of ours and of scikit-learn's, for one row of digits in each form."""
+    X, y = load_digits(return_X_y=True)
+    X, best = scale(X), []
+    for form, change in FORMS.items():
+        samples = change(X) if form == "data frame" else X
+        ours, theirs = (cls((100,), max_iter=2, random_state=0).fit(samples, y) for cls in CLASSIFIERS)
+        row = change(X[:1])
+        for method in ("predict", "predict_proba"):
+            calls = {name: getattr(model, method) for name, model in (("ours", ours), ("theirs", theirs))}
+            contenders = {name: repeated(partial(call, row), 500) for name, call in calls.items()}
+            times = in_turns(contenders, rounds)
+            best.append((f"{method}, {form}", *(min(times[name]) / 500 * 1e6 for name in ("ours", "theirs"))))
+    return best
+
+
 def main() -> None:
     """Print the table."""
     options = make_parser(__doc__).parse_args()
@@ -98,9 +127,15 @@ def main() -> None:
                 mib = [f"{t['memory'][key]:.1f}" for key in ("ours", "scikit-learn")]
                 lines.append([names[-1], *micros, f"{ratios[-1]:.2f}", f"{t['busy']:.2f}", *mib])
                 print(f"... {names[-1]}: {ratios[-1]:.2f}", flush=True)
+        forms = measure_forms(rounds)
     columns = ["problem", "ours", "ours, assume_finite", "scikit-learn", "bare products", "scikit-learn / ours"]
     columns += ["busy / quiet", "ours, MiB", "scikit-learn, MiB"]
     text = f"Microseconds, best of {rounds} interleaved rounds; peak memory of a call.\n\n{table(columns, lines)}\n"
+    rows = [[name, f"{ours:.1f}", f"{theirs:.1f}", f"{theirs / ours:.2f}"] for name, ours, theirs in forms]
+    columns = ["one row, digits 64-100-10", "ours", "scikit-learn", "scikit-learn / ours"]
+    text += f"\n{table(columns, rows)}\n"
+    names += [f"one row, {name}" for name, _, _ in forms]
+    ratios += [theirs / ours for _, ours, theirs in forms]
     text += f"\n- scikit-learn / ours: geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}"
     print(f"\n{text}")
     if options.output:

@@ -228,7 +228,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     Notes
     -----
     The network and its gradient are in ``sknn_scratch/network.py``. Rows of a CSC matrix are read from a CSR copy, made
-    once; dense samples that are float32 or float64 are not copied.
+    once; dense samples that are float32 or float64 are not copied (for 'lbfgs', if they are in C order). Results do
+    not depend on the memory order.
 
     A parameter that the solver does not use and that is not at its default causes a warning.
 
@@ -362,7 +363,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training samples. float32 and float64 are kept and not copied; other types become float64.
+            Training samples. float32 and float64 are kept and not copied; other types become float64, and for 'lbfgs'
+            another memory order becomes C order.
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             Class labels, or for multilabel targets a matrix of 0 and 1. With several targets, labels in a column each.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -16,12 +16,16 @@ from sknn_scratch.blas import row_major
 from sknn_scratch.engines.numpy.in_place import activate, affine
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import IdentityLink, Link
-from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, WORTH_THREADS, for_each_in_threads
+from sknn_scratch.threads import MIN_SHARE, SINGLE_THREADED_ANYWAY, for_each_in_threads, threads_worth
 
 __all__ = ["CHUNK_SIZE", "Perceptron", "layer_views", "predict_raw"]
 
-# Prediction works through the rows in chunks whose widest layer has about this many numbers, to stay in the cache.
-CHUNK_SIZE = 2**17
+# Prediction works through the rows in chunks whose widest layer has about this many numbers, to stay in the cache, but
+# in no smaller ones than pay for preparing the weights.
+CHUNK_SIZE, MIN_CHUNK = 2**17, 256
+# BLAS prepares the weights of a product, which takes as long as to multiply so many rows by them. To read them takes a
+# single row as long as so many.
+ROWS_TO_PREPARE, ROWS_TO_READ = 24, 8
 
 
 def layer_views(vector: NDArray, layer_units: Sequence[int]) -> tuple[list[NDArray], list[NDArray]]:
@@ -127,6 +131,26 @@ class Perceptron:
         return predict_raw(X, self.weights, self.biases, self.activations, rows, check_finite)
 
 
+def _work(n_rows: int, *layers: NDArray) -> int:
+    """Return the work of multiplying rows by the weights of layers, in multiplications of float64."""
+    extra = ROWS_TO_READ if n_rows == 1 else ROWS_TO_PREPARE
+    return (n_rows + extra) * sum(weights.nbytes for weights in layers) // 8
+
+
+def _affine_by_columns(inputs: NDArray, weights: NDArray, biases: NDArray, out: NDArray) -> None:
+    """``out = inputs @ weights + biases``, of which threads share out the columns."""
+    work = _work(len(inputs), weights)
+    n_parts = threads_worth(work)
+    stops = [out.shape[1] * k // n_parts for k in range(n_parts + 1)]
+
+    def multiply(columns: slice) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # known to this thread only
+            out[:, columns] = inputs @ weights[:, columns]
+
+    for_each_in_threads(multiply, [slice(*pair) for pair in pairwise(stops)], work)
+    np.add(out, biases, out=out)
+
+
 def predict_raw(
     X: Any,
     weights: Sequence[NDArray],
@@ -140,10 +164,15 @@ def predict_raw(
     widths = [layer.shape[1] for layer in weights]
     dtype = np.result_type(X.dtype, weights[0].dtype)
     raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
-    n_multiplications = n_samples * sum(layer.size for layer in weights)
-    # A few chunks at least where there is work for several threads, else as many rows as stay in the cache.
-    most = (n_samples + 1) // 2 if n_multiplications >= WORTH_THREADS else n_samples
-    chunk = max(1, min(most, CHUNK_SIZE // max(widths)))
+    work = _work(n_samples, *weights)
+    n_threads = threads_worth(work)
+    n_parts = max(1, min(n_threads, n_samples // MIN_SHARE))
+    # Few rows of wide layers.
+    by_columns = n_parts == 1 < n_threads and isinstance(X, np.ndarray)
+    multiply = _affine_by_columns if by_columns else affine
+    most = max(MIN_CHUNK, CHUNK_SIZE // max(widths))
+    n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # as many for each thread
+    chunk = math.ceil(n_samples / max(1, n_chunks)) or 1
 
     finite, buffers = True, threading.local()
 
@@ -152,18 +181,20 @@ def predict_raw(
         if not hasattr(buffers, "hidden"):
             buffers.hidden = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
         stop = min(start + chunk, n_samples)
-        a = X[start:stop] if rows is None else X[rows[start:stop]]
+        a = row_major(X[start:stop] if rows is None else X[rows[start:stop]])
         with np.errstate(over="ignore", invalid="ignore"):
             if check_finite and not math.isfinite(np.add.reduce(a, axis=None)):
                 finite = False
             for l, activation in enumerate(activations):
                 z = buffers.hidden[l][: stop - start]
-                affine(a, weights[l], biases[l], out=z)
+                multiply(a, weights[l], biases[l], out=z)
                 a = activate(activation, z, z)
-            affine(a, weights[-1], biases[-1], out=raw_output[start:stop])
+            multiply(a, weights[-1], biases[-1], out=raw_output[start:stop])
 
-    if n_samples <= chunk and n_samples * max(layer.size for layer in weights) <= SINGLE_THREADED_ANYWAY:
-        predict_chunk(0)
+    starts = range(0, n_samples, chunk)
+    if by_columns or (len(starts) == 1 and n_samples * max(layer.size for layer in weights) <= SINGLE_THREADED_ANYWAY):
+        for start in starts:
+            predict_chunk(start)
     else:
-        for_each_in_threads(predict_chunk, range(0, n_samples, chunk), n_multiplications)
+        for_each_in_threads(predict_chunk, starts, work)
     return raw_output if finite else None

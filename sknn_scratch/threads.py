@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
-from threadpoolctl import LibController, ThreadpoolController
+from threadpoolctl import ThreadpoolController
 
 __all__ = [
     "MIN_SHARE",
@@ -26,6 +26,7 @@ __all__ = [
     "for_each_in_threads",
     "one_blas_thread_if_small",
     "threads_for",
+    "threads_worth",
 ]
 
 # In multiplications. OpenBLAS does products below the first on one thread anyway. Up to the second, measured on two
@@ -37,24 +38,19 @@ SMALL = 2**23
 WORTH_HELP = 2**17
 # With more threads, or fewer rows of a minibatch for each, its products would become inefficient.
 MOST_HELPED, MIN_SHARE = 4, 32
-# Predictions wake other threads from here on, ten milliseconds of work. Until then, measured on two cores, the system
-# has often not moved a thread that has been woken to another core.
-WORTH_THREADS = 2**28
+# Predictions wake other threads from here on, half a millisecond of work. BLAS's own would take off as much, but cost
+# a hundred times that where a neighbour keeps a core busy.
+WORTH_THREADS = 2**23
 
 _limited = threading.Lock()
-# The libraries that are held to one thread, with the numbers of threads that they had.
-_before: list[tuple[LibController, int]] = []
+# What holds BLAS to one thread, while something does.
+_limits: list[Any] = []
 
 
 @cache
 def _controller() -> ThreadpoolController:
     """Find the loaded libraries; it takes milliseconds, so once."""
     return ThreadpoolController()
-
-
-def _blas_libraries() -> list[LibController]:
-    """Return the BLAS libraries that threadpoolctl knows: none where NumPy has another, as Apple's Accelerate."""
-    return [library for library in _controller().lib_controllers if library.user_api == "blas"]
 
 
 @contextmanager
@@ -69,28 +65,22 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     try:
-        _before.extend((library, library.num_threads) for library in _blas_libraries())
-        for library, _ in _before:
-            library.set_num_threads(1)
-        yield
+        with _controller().limit(limits=1, user_api="blas") as limit:
+            _limits.append(limit)
+            try:
+                yield
+            finally:
+                _limits.clear()
     finally:
-        if lock is _limited:  # not so in a forked process, which has its threads back already
-            _lift_limit()
         lock.release()
-
-
-def _lift_limit() -> None:
-    """Give the libraries back the numbers of threads that they had."""
-    while _before:
-        library, n_threads = _before.pop()
-        library.set_num_threads(n_threads)
 
 
 def _after_fork() -> None:
     """Begin anew in a forked process, which has no thread that lifts the limit, and none of the pool."""
     global _limited
     _limited = threading.Lock()
-    _lift_limit()
+    while _limits:
+        _limits.pop().__exit__(None, None, None)
     _pool.cache_clear()
 
 
@@ -140,8 +130,16 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
 
 
 def blas_threads() -> int:
-    """Return how many threads BLAS may use; 1 where threadpoolctl knows no BLAS."""
-    return min((library.num_threads for library in _blas_libraries()), default=1)
+    """Return how many threads BLAS may use: 1 where threadpoolctl knows none, as where NumPy has Apple's Accelerate."""
+    libraries = _controller().lib_controllers
+    return min((library.num_threads for library in libraries if library.user_api == "blas"), default=1)
+
+
+def threads_worth(n_multiplications: int) -> int:
+    """Return how many threads are worth waking for so many multiplications of float64, of those that BLAS may use."""
+    if n_multiplications < WORTH_THREADS:
+        return 1
+    return min(blas_threads(), 2 * n_multiplications // WORTH_THREADS)
 
 
 @cache
@@ -155,7 +153,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:
-    """Call a function for each item, in as many threads as BLAS may use if there is enough to do for them.
+    """Call a function for each item, in as many threads as BLAS may use and there is enough to do for.
 
     BLAS is held to one thread all the while: the threads wait for each other but once, at the end, and share the work
     around the products too. Each takes the next item when it is done with one, and those that have not come by the end
@@ -167,9 +165,10 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
         Releases Python's lock most of the time, as NumPy does.
     items : sequence
     n_multiplications : int
-        In the matrix products of all calls together.
+        In the matrix products of all calls together, in float64; in float32, two count as one.
     """
-    n_threads = min(len(items), blas_threads()) if n_multiplications >= WORTH_THREADS else 1
+    n_helpers = min(len(items), threads_worth(n_multiplications)) - 1
+    pool = _pool(blas_threads() - 1) if n_helpers > 0 else None
     remaining = deque(items)
 
     def work() -> None:
@@ -183,8 +182,8 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
     with one_blas_thread():
         others: list[Future[None]] = []
         with suppress(RuntimeError):  # no more threads are to be had: the system's, or as the program ends
-            while len(others) < n_threads - 1:
-                others.append(_pool(n_threads - 1).submit(work))
+            while pool is not None and len(others) < n_helpers:
+                others.append(pool.submit(work))
         try:
             work()
         finally:

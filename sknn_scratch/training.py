@@ -31,9 +31,6 @@ __all__ = [
     "what_to_try",
 ]
 
-# Samples in another order than C are copied up to so many bytes; of more, each minibatch is gathered by itself.
-COPIED_AT_ONCE = 2**27
-
 # How a training run can end.
 CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
 DIVERGED = "diverged"
@@ -164,11 +161,11 @@ class TrainingData:
     def in_fixed_order(self) -> TrainingData:
         """Return the same samples, such that no result depends on the memory order in which they came.
 
-        Targets are in Fortran order and weights contiguous. So is ``X`` in C order if it is small; who computes with
-        the rows of a large one gathers them.
+        Targets are in Fortran order and weights contiguous. ``X`` is not copied (unless its numbers are not aligned, as
+        BLAS needs them): who computes with its rows gathers them.
         """
         X, weight = self.X, self.sample_weight
-        if isinstance(X, np.ndarray) and (X.nbytes <= COPIED_AT_ONCE or not X.flags.aligned):
+        if isinstance(X, np.ndarray) and not X.flags.aligned:
             X = row_major(X)
         if weight is not None:
             weight = row_major(weight)

@@ -29,7 +29,7 @@ def naming(array_name: str) -> Iterator[None]:
     """Put the array's name before any error message that lacks it."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         if re.search(rf"\b{array_name}\b", str(error)):
             raise
         error_type = TypeError if isinstance(error, TypeError) else ValueError
@@ -101,6 +101,7 @@ def ready_samples(estimator: Any, X: Any) -> NDArray | None:
     of rows, and data frames of NumPy's types that have the columns of the training samples.
     """
     names = getattr(estimator, "feature_names_in_", None)
+    samples: NDArray | None
     if names is None and type(X) is np.ndarray:
         samples, kept = X, _FLOAT_DTYPES
     elif names is None and type(X) is list:

@@ -1,6 +1,7 @@
 """Kinds of arrays that can be fitted: containers, dtypes, memory layouts."""
 
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
+from sknn_scratch.network import pass_forward
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+ENGINES = ["numpy", "numba"] if find_spec("numba") else ["numpy"]
 
 
 def fitted(task, X, y, **parameters):
@@ -24,31 +31,100 @@ def assert_same_fit(first, second, rtol=1e-10):
         assert_allclose(a, b, rtol=rtol, atol=1e-12)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize(
-    "parameters", [{"solver": "adam"}, {"solver": "adam", "early_stopping": True}, {"solver": "lbfgs"}], ids=str
-)
-@pytest.mark.parametrize("layout", ["fortran", "strided", "reversed", "readonly", "memmap", "list"])
-def test_memory_layout(layout, parameters, shuffle, tmp_path):
+# Memory order ---------------------------------------------------------------------------------------------------------
+
+
+def unaligned(array):
+    """Return a copy whose numbers begin one byte after a multiple of their size."""
+    memory = np.zeros(array.nbytes + 1, dtype=np.uint8)
+    copy = memory[1:].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    assert not copy.flags.aligned
+    return copy
+
+
+def read_only(array):
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy
+
+
+LAYOUTS = {
+    "Fortran": np.asfortranarray,
+    "strided": lambda array: (
+        np.repeat(np.repeat(array, 2, axis=0), 2, axis=-1)[::2, ..., ::2]
+        if array.ndim == 2
+        else np.repeat(array, 2)[::2]
+    ),
+    "part of a wider one": lambda array: np.hstack([array, array])[:, : array.shape[1]] if array.ndim == 2 else array,
+    "reversed": lambda array: array[::-1].copy()[::-1],
+    "unaligned": unaligned,
+    "read-only": read_only,
+    "list": lambda array: array.tolist(),
+    "pandas": lambda array: pd.DataFrame(array).add_prefix("x") if array.ndim == 2 else pd.Series(array),
+    "polars": lambda array: pl.DataFrame(array) if array.ndim == 2 else pl.Series(array),
+}
+WAYS = {
+    "adam": {},
+    "sgd, rows in order": {"solver": "sgd", "shuffle": False},
+    "early stopping": {"early_stopping": True},
+    "lbfgs": {"solver": "lbfgs", "batch_size": "auto"},
+    "single steps": {"dropout": 0.2, "input_noise": 0.1},
+    "wide": {"hidden_layer_sizes": (70, 90)},
+}
+
+
+def learnt(model, task, X, y, weight):
+    """Return all that a model learns from samples and says about them, if possible with a validation set and chunks."""
+    model, steps = clone(model), model.solver != "lbfgs" and not model.early_stopping
+    model.fit(X, y, weight, **({"X_val": X, "y_val": y, "sample_weight_val": weight} if steps else {}))
+    results = [*model.coefs_, *model.intercepts_, model.validation_scores_, model.loss_curve_]
+    if steps:
+        model.partial_fit(X, y, weight).partial_fit(X, y)
+    results += [*model.coefs_, *model.intercepts_, model.hidden_activations(X), model.input_gradients(X)]
+    results += [model.predict(X), *(array for layers in model.loss_gradient(X, y, weight) for array in layers)]
+    if task == "multiclass":
+        results += [model.predict_proba(X), model.decision_function(X)]
+    return results
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("task", ["multiclass", "multioutput"])
+def test_memory_order_changes_nothing(monkeypatch, task, way, engine):
+    """To the last bit, whichever kernels BLAS takes."""
+    monkeypatch.setattr("sknn_scratch.network.MIN_CHUNK", 50)
+    monkeypatch.setattr("sknn_scratch.network.CHUNK_SIZE", 100)
+    orders = note_orders(monkeypatch)
+    X, y = make_task(task)
+    weight = np.random.RandomState(0).rand(len(X)) + 0.1
+    model = our_estimator(task, **{"max_iter": 3, "batch_size": 40, "engine": engine, **WAYS[way]})
+    expected = learnt(model, task, X, y, weight)
+    for layout, change in LAYOUTS.items():
+        for actual, desired in zip(learnt(model, task, *map(change, (X, y, weight))), expected, strict=True):
+            assert_array_equal(actual, desired, layout)
+    assert orders == {True}
+
+
+def note_orders(monkeypatch):
+    """Note whether the samples that are passed forward are in C order, which these kernels of BLAS may not tell."""
+    orders = set()
+
+    def note(engine, X, *others):
+        orders.add(X.flags.c_contiguous and X.flags.aligned)
+        return pass_forward(engine, X, *others)
+
+    monkeypatch.setattr("sknn_scratch.network.pass_forward", note)
+    return orders
+
+
+def test_memory_mapped_samples(tmp_path):
     X, y = make_task("multiclass")
-    if parameters["solver"] == "lbfgs":
-        parameters = parameters | {"batch_size": "auto"}
-        shuffle = True
-    expected = fitted("multiclass", X, y, shuffle=shuffle, **parameters)
-    if layout == "memmap":
-        path = tmp_path / "X.npy"
-        np.save(path, X)
-    given = {
-        "fortran": lambda: np.asfortranarray(X),
-        "strided": lambda: np.repeat(np.repeat(X, 2, axis=0), 2, axis=1)[::2, ::2],
-        "reversed": lambda: X[::-1, ::-1].copy()[::-1, ::-1],
-        "readonly": lambda: X,
-        "memmap": lambda: np.load(path, mmap_mode="r"),
-        "list": lambda: X.tolist(),
-    }[layout]()
-    model = fitted("multiclass", given, y.tolist() if layout == "list" else y, shuffle=shuffle, **parameters)
-    assert_same_fit(model, expected, rtol=1e-6 if parameters["solver"] == "lbfgs" else 1e-10)
-    assert_allclose(model.predict_proba(given), expected.predict_proba(X), rtol=1e-6)
+    np.save(tmp_path / "X.npy", np.asfortranarray(X))
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    model, expected = fitted("multiclass", mapped, y), fitted("multiclass", X, y)
+    assert_array_equal(model.coefs_[0], expected.coefs_[0])
+    assert_array_equal(model.predict_proba(mapped), expected.predict_proba(X))
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
@@ -160,9 +236,139 @@ def test_predictions_in_chunks(monkeypatch, task):
     X, y = make_task(task)
     model = fitted(task, X, y)
     expected = model.predict_proba(X)
+    monkeypatch.setattr("sknn_scratch.network.MIN_CHUNK", 16)
     monkeypatch.setattr("sknn_scratch.network.CHUNK_SIZE", 100)
     assert_allclose(model.predict_proba(X), expected, rtol=1e-12)
     assert_allclose(model.predict_proba(X[:1]), expected[:1], rtol=1e-12)
+
+
+# One row --------------------------------------------------------------------------------------------------------------
+
+ROW = [[0.5, -1.0, 2.0, 0.25, 3.0, -0.5, 0.0, 1.0]]
+ROWS = {
+    "list": ROW,
+    "list of whole numbers": [[1, 2, 3, 4, 5, 6, 7, 8]],
+    "list of truth values": [[True, False] * 4],
+    "list of an array": [np.array(ROW[0], dtype=np.float32)],
+    "tuple": (tuple(ROW[0]),),
+    "whole numbers": np.arange(8)[np.newaxis],
+    "small whole numbers": np.arange(8, dtype=np.uint8)[np.newaxis],
+    "truth values": np.array([[True, False] * 4]),
+    "float32": np.array(ROW, dtype=np.float32),
+    "float16": np.array(ROW, dtype=np.float16),
+    "other byte order": np.array(ROW, dtype=">f8"),
+    "texts of numbers": [[str(number) for number in ROW[0]]],
+    "Python objects": np.array(ROW, dtype=object),
+}
+WRONG = {
+    "no rows": [],
+    "empty rows": [[]],
+    "one dimension": ROW[0],
+    "three dimensions": [ROW],
+    "too few columns": [ROW[0][:-1]],
+    "too few columns of whole numbers": np.arange(7)[np.newaxis],
+    "rows of two lengths": [ROW[0], ROW[0][:-1]],
+    "NaN": [[float("nan")] * 8],
+    "infinity": [[float("inf")] * 8],
+    "complex": [[1j] * 8],
+    "None": [[None] * 8],
+    "words": [["a"] * 8],
+    "too large": [[10**400] * 8],
+}
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Return scikit-learn's and our model, of an array, and ours of a frame."""
+    X, y = make_task("multiclass")
+    frame = pd.DataFrame(X).add_prefix("x")
+    theirs = MLPClassifier((6, 5), max_iter=4, random_state=7).fit(X, y)
+    return theirs, fitted("multiclass", X, y, batch_size="auto"), fitted("multiclass", frame, y)
+
+
+@pytest.mark.parametrize("form", ROWS)
+def test_a_row_in_any_form(models, form):
+    theirs, ours, _ = models
+    for method in ("predict", "predict_proba", "decision_function"):
+        result = getattr(ours, method)(ROWS[form])
+        assert_array_equal(result, getattr(ours, method)(np.asarray(ROWS[form]).astype(float)))
+        if hasattr(theirs, method) and form != "texts of numbers":  # which theirs does not take
+            assert_allclose(result, getattr(theirs, method)(ROWS[form]), rtol=1e-9)
+
+
+def outcome(predict, X):
+    """Return what comes out, an error or an array, and the warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result = predict(X)
+        except (OverflowError, TypeError, ValueError) as error:
+            result = type(error), str(error)
+    return str(result), [str(warning.message) for warning in caught]
+
+
+def assert_same_without_shortcut(monkeypatch, model, X):
+    quick = outcome(model.predict_proba, X)
+    with monkeypatch.context() as patch:
+        patch.setattr("sknn_scratch.base.ready_samples", lambda estimator, X: None)
+        assert outcome(model.predict_proba, X) == quick
+    return quick
+
+
+@pytest.mark.parametrize("form", WRONG)
+def test_a_wrong_row_in_any_form(monkeypatch, models, form):
+    (result, _) = assert_same_without_shortcut(monkeypatch, models[1], WRONG[form])
+    assert "Error" in result
+    assert "X" in result
+
+
+FRAMES = {
+    "as it was": lambda frame: frame,
+    "whole numbers": lambda frame: frame.astype(int),
+    "mixed": lambda frame: frame.astype({"x0": "float32", "x1": "int8", "x2": "uint16"}),
+    "float32": lambda frame: frame.astype("float32"),
+    "with truth values": lambda frame: frame.astype({"x0": bool}),
+    "pandas' own types": lambda frame: frame.astype("Float64"),
+    "sparse": lambda frame: frame.astype(pd.SparseDtype(float, 0.0)),
+}
+
+
+@pytest.mark.parametrize("form", FRAMES)
+def test_a_frame_of_a_row(models, form):
+    frame = FRAMES[form](pd.DataFrame(ROW).add_prefix("x"))
+    expected = models[2].predict_proba(pd.DataFrame(frame.astype(float).to_numpy()).add_prefix("x"))
+    assert_allclose(models[2].predict_proba(frame), expected, rtol=1e-6)
+
+
+def test_frames_with_other_columns(monkeypatch, models):
+    _, unnamed, named = models
+    frame = pd.DataFrame(ROW).add_prefix("x")
+    for wrong, message in (
+        (frame[frame.columns[::-1]], "feature names should match"),
+        (frame.add_prefix("a"), "feature names should match"),
+        (frame.drop(columns="x3"), "feature names should match"),
+        (frame.set_axis([pd.NA, *frame.columns[1:]], axis=1), "eature names"),
+        (frame.set_axis([None, *frame.columns[1:]], axis=1), "eature names"),
+        (frame.set_axis(range(8), axis=1), "feature names"),
+        (frame * np.nan, "NaN"),
+        (frame["x0"], "2-dimensional"),
+        (ROW, "does not have valid feature names"),
+        (np.array(ROW), "does not have valid feature names"),
+        (np.arange(8)[np.newaxis], "does not have valid feature names"),
+    ):
+        result, caught = assert_same_without_shortcut(monkeypatch, named, wrong)
+        assert message in result or message in caught[0]
+    _, caught = assert_same_without_shortcut(monkeypatch, unnamed, frame)
+    assert "X has feature names" in caught[0]
+
+
+def test_a_row_is_not_validated_slowly(models, monkeypatch):
+    """The whole validation takes several times as long as the prediction."""
+    monkeypatch.setattr("sknn_scratch.base.check_samples", None)
+    for form in ("list", "list of whole numbers", "list of truth values", "whole numbers", "truth values", "float32"):
+        models[1].predict(ROWS[form])
+    for form in ("as it was", "whole numbers", "mixed", "float32"):
+        models[2].predict(FRAMES[form](pd.DataFrame(ROW).add_prefix("x")))
 
 
 def test_predict_log_proba_is_finite_and_precise():

@@ -1,12 +1,14 @@
 """The limit of BLAS threads during fit."""
 
 import ctypes
+import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +18,7 @@ from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from tasks import make_task, our_estimator
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier
 from sknn_scratch.losses import Quantile
@@ -26,7 +28,9 @@ from sknn_scratch.threads import (
     SMALL,
     WORTH_THREADS,
     for_each_in_threads,
+    one_blas_thread,
     one_blas_thread_if_small,
+    threads_worth,
 )
 
 try:
@@ -121,6 +125,70 @@ def test_fit(monkeypatch, width, limited, solver):
     assert blas_threads() == before
 
 
+def test_no_blas_is_known(monkeypatch):
+    """As on a Mac, where NumPy has Apple's Accelerate."""
+    others = ThreadpoolController().select(user_api="openmp")
+    monkeypatch.setattr("sknn_scratch.threads._controller", lambda: others)
+    X, y = make_task("multiclass")
+    X, y = np.tile(X, (10, 1)), np.tile(y, 10)
+    for solver in ("adam", "lbfgs"):
+        model = our_estimator("multiclass", hidden_layer_sizes=(300, 300), max_iter=1, solver=solver)
+        with pytest.warns(ConvergenceWarning):
+            model.fit(X, y)
+        assert model.predict(X).shape == y.shape
+    assert threads_worth(2**40) == 1
+
+
+def in_fork(function):
+    """Return what a function returns in a forked process, as text."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of forks beside threads
+        process = os.fork()
+    if process == 0:
+        try:
+            os.write(writing, str(function()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        result = pipe.read()
+    os.waitpid(process, 0)
+    return result
+
+
+def limited_and_lifted():
+    """Return the numbers of threads, and those within and after a block."""
+    before = blas_threads()
+    with one_blas_thread():
+        within = blas_threads()
+    return set(before), set(within), set(blas_threads())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.parametrize("in_another_thread", [True, False])
+def test_a_forked_process_has_its_threads_back(in_another_thread):
+    """Whether it is forked by the thread that holds BLAS to one, or by another."""
+    with one_blas_thread():
+        if in_another_thread:
+            with ThreadPoolExecutor(1) as pool:
+                seen = pool.submit(in_fork, limited_and_lifted).result()
+        else:
+            seen = in_fork(limited_and_lifted)
+        assert set(blas_threads()) == {1}
+    assert seen == "({2}, {1}, {2})"
+    assert set(blas_threads()) == {2}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_process_forked_inside_a_block_can_leave_it():
+    with ExitStack() as block:
+        block.enter_context(one_blas_thread())
+        assert in_fork(lambda: (block.close(), limited_and_lifted())) == "(None, ({2}, {1}, {2}))"
+        assert set(blas_threads()) == {1}
+    assert set(blas_threads()) == {2}
+
+
 # Prediction -----------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +255,44 @@ def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
     assert_allclose(method(make(many)), np.concatenate([method(X)] * 40), rtol=1e-12)
     with np.errstate(over="raise", invalid="raise"):
         model.predict(make(1e200 * many))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_rows", [1, 7, 50])
+def test_columns_of_wide_layers_are_shared_out(monkeypatch, n_rows, dtype):
+    """Where there are too few rows for each thread."""
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), activation="gelu", solver="lbfgs", max_iter=3)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X.astype(dtype), y)
+    expected = model.predict_proba(X[:n_rows].astype(dtype))
+    threads, barrier = set(), threading.Barrier(2)
+
+    def together(function, items, work):
+        """Have two parts done by two threads, however busy the machine is."""
+
+        def one(item):
+            if len(items) == 2:
+                barrier.wait(20)
+            threads.add(threading.get_ident())
+            function(item)
+
+        return for_each_in_threads(one, items, work)
+
+    monkeypatch.setattr("sknn_scratch.threads.WORTH_THREADS", 2**16)
+    monkeypatch.setattr("sknn_scratch.network.for_each_in_threads", together)
+    tolerance = {np.float64: 1e-12, np.float32: 1e-5}[dtype]
+    assert_allclose(model.predict_proba(X[:n_rows].astype(dtype)), expected, rtol=tolerance)
+    assert len(threads) == 2
+    with np.errstate(over="raise", invalid="raise"):
+        model.predict(1e30 * X[:n_rows].astype(dtype))
+
+
+def test_threads_follow_the_work():
+    with threadpool_limits(2, user_api="blas"):
+        assert [threads_worth(work) for work in (0, WORTH_THREADS - 1, WORTH_THREADS, 2**40)] == [1, 1, 2, 2]
+    with threadpool_limits(1, user_api="blas"):
+        assert threads_worth(2**40) == 1
 
 
 # Training of large networks -------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_sam
 
 __all__ = ["BaseMLP"]
 
+
 class _Listener:
     """Shows an estimator's progress on the estimator before others are told."""
 
@@ -338,7 +339,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         del self._training, self._validation_rows
         return advice
 
-    def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:
+    def _run_lbfgs(
+        self, network: Network, data: TrainingData, progress: Progress, listener: Listener | None
+    ) -> list[Advice]:
         self._optimizer, self._schedule = None, None
         judge = Judge(network, data, progress)
         with threads_for(network.largest_product(data.n_rows)) as helpers, network.helped_by(*helpers):
@@ -403,9 +406,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
         return validate
 
-    def _make_scorer(
-        self, X: Any, rows: NDArray | slice, truth: Any, weights: NDArray | None
-    ) -> Callable[[], float]:
+    def _make_scorer(self, X: Any, rows: NDArray | slice, truth: Any, weights: NDArray | None) -> Callable[[], float]:
         """Return what the scorer that is ``scoring`` says about the validation set."""
         # Has the same coefs_, the network's own, but no names of features, which X lacks by now.
         model = copy.copy(self)

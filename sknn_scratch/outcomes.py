@@ -191,18 +191,20 @@ def after_lbfgs(estimator: Any, outcome: str, message: str, progress: Progress, 
 
 
 def interrupted() -> Advice:
-    """Training ended with Ctrl-C."""
+    """Return what there is to say after Ctrl-C."""
     return "Training interrupted by user.", UserWarning
 
 
 def max_iter_reached(max_iter: int) -> Advice:
-    """Training could have gone on."""
-    message = f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet."
+    """Return, in scikit-learn's words, what there is to say where training could have gone on."""
+    message = (
+        f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet."
+    )
     return message, ConvergenceWarning
 
 
 def lbfgs_failed(n_iter: int, reason: str, max_iter: int, max_fun: int) -> Advice:
-    """L-BFGS gave up, or came to one of its limits."""
+    """Return what there is to say where L-BFGS gave up, or came to one of its limits."""
     message = (
         f"lbfgs failed to converge after {n_iter} iterations: {reason}. Scale the data, or increase max_iter (now "
         f"{max_iter}) or max_fun (now {max_fun})."
@@ -211,16 +213,16 @@ def lbfgs_failed(n_iter: int, reason: str, max_iter: int, max_fun: int) -> Advic
 
 
 def no_score_counted(scoring: Any) -> Advice:
-    """Early stopping could not choose an epoch."""
+    """Return what there is to say where early stopping could not choose an epoch."""
     message = (
-        f"early_stopping had nothing to go by: every validation score was NaN (scoring={scoring!r}). The parameters are "
-        "those of the last epoch."
+        f"early_stopping had nothing to go by: every validation score was NaN (scoring={scoring!r}). The parameters "
+        "are those of the last epoch."
     )
     return message, UserWarning
 
 
 def stopped_by_divergence(training: MinibatchTraining, learning_rate_init: float) -> Advice:
-    """The loss became infinite or NaN, but there is an earlier epoch to go back to."""
+    """Return what there is to say where training diverged, but early stopping has an epoch to go back to."""
     message = (
         f"Training diverged in {training.divergence}. The parameters are those of the epoch with the best validation "
         f"score, {training.progress.best_validation_score:.3g}. {what_to_try(learning_rate_init)}."

@@ -132,16 +132,16 @@ class Judge:
 
 def _some_rows(data: TrainingData, n_rows: int) -> NDArray:
     """Return at most so many of the rows with a positive weight, at even distances."""
+    rows = np.arange(data.n_rows) if data.rows is None else data.rows
     if data.sample_weight is not None:
-        rows = np.flatnonzero(data.sample_weight) if data.rows is None else data.rows[data.sample_weight[data.rows] > 0]
-    else:
-        rows = np.arange(data.n_rows) if data.rows is None else data.rows
+        rows = rows[data.sample_weight[rows] > 0]
     return rows[:: -(-len(rows) // n_rows)]
 
 
 def _mean_loss(network: Network, data: TrainingData, rows: NDArray) -> float:
     """Return the mean loss of a network for these rows, NaN if there is none."""
-    raw_output = predict_raw(data.X, network.weights, network.biases, network.activations, network.engine, rows)
+    # With NumPy whatever the engine: to compile functions for this would take longer than many a fit.
+    raw_output = predict_raw(data.X, network.weights, network.biases, network.activations, rows=rows)
     return _mean(network.loss, data, rows, raw_output)
 
 

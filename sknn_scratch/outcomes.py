@@ -9,6 +9,7 @@ fault; but if training ended by itself, because nothing improved any more, the m
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from typing import Any
 
@@ -37,8 +38,9 @@ Advice = tuple[str, type[Warning]]
 # Modules whose frames lie between the line that calls an estimator and the code that warns: ours, and the wrapper
 # around fit that scikit-learn's callbacks need.
 BETWEEN = ("sknn_scratch.", "sklearn.callback.")
-# Rows on which the network is judged before training, which costs a part of every fit, and after it.
-ROWS_BEFORE, ROWS_AFTER = 100, 10_000
+# Rows on which the network is judged before training, which costs a part of every fit, and after it; there no more than
+# have so many outputs together, for the sake of memory.
+ROWS_BEFORE, ROWS_AFTER, NUMBERS_AFTER = 100, 10_000, 200_000
 # Growth of the loss, as a share of what it was before training, that does not count as divergence.
 UNSTEADY = 0.01
 # A loss that is lower than a constant's by a smaller share is that of a constant, but for rounding.
@@ -93,9 +95,9 @@ class Judge:
         if not (diverged or ended_by_itself):
             return []
         network, data = self._network, self._data
-        rows = _some_rows(data, ROWS_AFTER)
+        rows = _some_rows(data, max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // network.layer_units[-1])))
         loss, of_constant = _mean_loss(network, data, rows), _loss_of_best_constant(network, data, rows)
-        if loss < of_constant - ROUNDING * abs(of_constant):
+        if np.isnan(of_constant) or loss < of_constant * (1 - math.copysign(ROUNDING, of_constant)):
             return []
         if diverged:
             return [(self._of_divergence(loss, of_constant, learning_rate_init), ConvergenceWarning)]

@@ -256,6 +256,17 @@ def test_a_formula_of_ones_own_has_a_best_constant_of_its_own():
     assert_allclose(PulledError().best_constant(np.zeros((20, 1))), 7, rtol=1e-4)
 
 
+@quiet
+def test_a_loss_that_knows_no_constants_is_left_in_peace():
+    class Picky(Quartic):
+        def value(self, y, raw_output):
+            losses = super().value(y, raw_output)
+            return losses if np.ptp(raw_output) else np.full(len(y), np.nan)
+
+    X, y = make_task("regression")
+    assert not said_of_use(lambda: our_estimator("regression", loss=Picky(), tol=100.0).fit(X, y))
+
+
 # Early stopping that diverges ----------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 A network is judged by its mean loss on the training data, without the penalty, with nothing dropped and no noise added.
 It is compared with two marks: its own loss before training, and the loss of the best constant prediction. A network
 above both has diverged. One that is above the second only may just have been trained for a short time, which is no
-fault; but if training ended by itself, because nothing improved any more, the model is of no use.
+fault; but if nothing improved any more when training ended, the model is of no use.
 """
 
 from __future__ import annotations
@@ -81,18 +81,18 @@ class Judge:
             self._few = _some_rows(data, ROWS_BEFORE)
             self._before = _mean_loss(network, data, self._few)
 
-    def advice(self, ended_by_itself: bool, learning_rate_init: float | None = None) -> list[Advice]:
+    def advice(self, nothing_improved: bool, learning_rate_init: float | None = None) -> list[Advice]:
         """Return what there is to say about the trained network.
 
         Parameters
         ----------
-        ended_by_itself : bool
-            Whether training ended because nothing improved any more, or at a planned end.
+        nothing_improved : bool
+            Whether training ended because nothing improved any more, or at a planned end after such a plateau.
         learning_rate_init : float, default=None
             The rate, of a solver that has one.
         """
         diverged = self._diverged()
-        if not (diverged or ended_by_itself):
+        if not (diverged or nothing_improved):
             return []
         network, data = self._network, self._data
         rows = _some_rows(data, max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // network.layer_units[-1])))
@@ -174,7 +174,8 @@ def after_minibatches(
     if outcome == DIVERGED:
         return [stopped_by_divergence(training, estimator.learning_rate_init)]
     ran_to_its_end = outcome == MAX_ITER_REACHED and training.has_planned_end
-    advice = judge.advice(outcome == CONVERGED or ran_to_its_end, estimator.learning_rate_init)
+    nothing_improved = outcome == CONVERGED or (ran_to_its_end and training.passed_plateau)
+    advice = judge.advice(nothing_improved, estimator.learning_rate_init)
     if estimator.early_stopping and training.no_score_counted:
         advice.append(no_score_counted(estimator.scoring))
     if outcome == MAX_ITER_REACHED and not ran_to_its_end:

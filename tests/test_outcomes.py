@@ -392,11 +392,15 @@ def test_planned_schedules_run_to_their_end(solver, learning_rate, capsys):
         assert model.n_iter_ == 7
 
 
-def test_a_planned_end_too_early_for_any_use_is_told():
+@pytest.mark.parametrize("learning_rate", [name for name, schedule in SCHEDULES.items() if schedule.has_planned_end])
+def test_a_planned_end_of_no_use_is_told_but_not_one_that_is_merely_early(learning_rate):
     X, y = make_task("regression")
-    model = our_estimator("regression", learning_rate="cosine", learning_rate_init=1e-5, max_iter=5)
-    with pytest.warns(ConvergenceWarning, match="no better than a constant"):
-        model.fit(X, y)
+    for max_iter in (1, 3, 10):
+        our_estimator("regression", learning_rate=learning_rate, max_iter=max_iter).fit(X, y)
+    model = our_estimator("regression", solver="sgd", learning_rate=learning_rate, max_iter=60)
+    with pytest.warns(ConvergenceWarning, match=r"no better than a constant|Training diverged"):
+        model.fit(*raw_targets())
+    assert model.n_iter_ == 60
 
 
 # Curves in partial_fit -----------------------------------------------------------------------------------------------

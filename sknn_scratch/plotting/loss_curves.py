@@ -57,7 +57,10 @@ class LossCurveDisplay:
     >>> from sklearn.datasets import load_iris
     >>> from sknn_scratch import LossCurveDisplay, MLPFromScratchClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> fits = {a: MLPFromScratchClassifier(10, a, tol=0.01, random_state=0).fit(X, y) for a in ("relu", "tanh")}
+    >>> fits = {
+    ...     a: MLPFromScratchClassifier(10, a, learning_rate_init=0.02, tol=0.01, random_state=0).fit(X, y)
+    ...     for a in ("relu", "tanh")
+    ... }
     >>> display = LossCurveDisplay.from_estimator(fits)
     >>> [line.get_label().partition(" (")[0] for line in display.lines_]
     ['relu: training loss', 'tanh: training loss']

@@ -61,6 +61,7 @@ from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_sam
 
 __all__ = ["BaseMLP"]
 
+
 class _Listener:
     """Shows an estimator's progress on the estimator before others are told."""
 
@@ -410,9 +411,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
         return validate
 
-    def _make_scorer(
-        self, X: Any, rows: NDArray | slice, truth: Any, weights: NDArray | None
-    ) -> Callable[[], float]:
+    def _make_scorer(self, X: Any, rows: NDArray | slice, truth: Any, weights: NDArray | None) -> Callable[[], float]:
         """Return what the scorer that is ``scoring`` says about the validation set."""
         # Has the same coefs_, the network's own, but no names of features, which X lacks by now.
         model = copy.copy(self)

@@ -94,7 +94,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
         and there are 'cosine', 'exponential', 'one_cycle' and 'step', for every solver but 'lbfgs', whose formulas are
         in ``sknn_scratch.schedules``. An object, such as ``Cosine(warm_up=5)`` from there, brings its own parameters; a
-        function takes the number of epochs that have ended and returns the rate of the next.
+        function takes the number of epochs that have ended and returns the rate of the next. 'cosine' and 'one_cycle'
+        plan for ``max_iter`` epochs, and training goes through all of them: only ``early_stopping`` ends it before.
     learning_rate_init : float, default=0.001
         Initial learning rate, greater than 0. Not used by 'lbfgs'.
     power_t : float, default=0.5
@@ -108,7 +109,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         every call; with the same int, scikit-learn's estimator finds the same coefficients.
     tol : float, default=0.0001
         Smallest improvement of the loss or validation score that counts, at least 0; for 'lbfgs', the largest gradient
-        component at which to stop.
+        component at which to stop. Does not end a ``learning_rate`` that has a planned end.
     verbose : bool, int or 'bar', default=False
         Whether to print the loss of each epoch or iteration; 'bar' shows one progress bar instead.
     warm_start : bool, default=False
@@ -118,9 +119,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     nesterovs_momentum : bool, default=True
         Whether 'sgd' uses Nesterov's momentum instead of the classical one.
     early_stopping : bool, default=False
-        Whether to hold out ``validation_fraction`` of the samples (or take ``X_val``), stop when their score (accuracy)
-        no longer improves, and keep the parameters of the best epoch. The split is stratified for two classes. Not used
-        by 'lbfgs'.
+        Whether to hold out ``validation_fraction`` of the samples (or take ``X_val``), stop when their score, see
+        ``scoring``, no longer improves, and keep the parameters of the best epoch. The split is stratified for two
+        classes. Not used by 'lbfgs'.
     validation_fraction : float, default=0.1
         Share of the samples held out with ``early_stopping``, in [0, 1).
     beta_1, beta_2 : float, default=0.9, 0.999
@@ -174,8 +175,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         The fitted parameters are the mean of those at the end of each of the last ``average`` epochs [6]_, at least 1.
         Validation scores are those of such means. Not for 'lbfgs' and ``partial_fit``.
     scoring : str, callable or None, default=None
-        How a validation set is scored: None for accuracy, 'loss' for the negative loss, the name of a scikit-learn
-        scorer, or a function ``scorer(estimator, X, y)``; the larger the better.
+        How a validation set is scored: 'loss' for the negative loss, the name of a scikit-learn scorer, or a function
+        ``scorer(estimator, X, y)``; the larger the better. None is accuracy, as in scikit-learn, with the loss that it
+        has, 'log_loss'; with any other, also one of your own, None is 'loss'.
     engine : {'auto', 'numba', 'numpy'}, default='auto'
         What does the arithmetic: NumPy, or code compiled by numba, which is faster; the results differ by rounding.
         'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
@@ -193,7 +195,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Objective of the last epoch: mean over its minibatches, each before its update, penalty included. None if
         training was interrupted before the end of the first epoch.
     loss_curve_ : list of float
-        ``loss_`` after each epoch or iteration.
+        ``loss_`` after each epoch or iteration. ``partial_fit`` appends to it.
     best_loss_ : float or None
         Smallest ``loss_`` of the epochs without ``early_stopping``; None with it.
     validation_scores_ : list of float or None
@@ -232,6 +234,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     not depend on the memory order.
 
     A parameter that the solver does not use and that is not at its default causes a warning.
+
+    A ``ConvergenceWarning`` says that training was too short, as in scikit-learn; that it has diverged; or that it has
+    ended, because nothing improved any more, with a model that is no better on the training data than a constant.
 
     References
     ----------
@@ -385,7 +390,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
+            If a parameter or array cannot be used, or if the loss becomes infinite or NaN (with ``early_stopping`` a
+            ConvergenceWarning, if there is a best epoch to go back to). The estimator stays as it was.
         """
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
 

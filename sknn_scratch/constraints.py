@@ -254,7 +254,7 @@ class RandomState(Constraint):
         if isinstance(value, bool):
             return False
         if isinstance(value, Integral):  # to make the generator takes longer than the rest of the checks
-            return bool(0 <= value < 2**32)
+            return 0 <= int(value) < 2**32
         try:
             check_random_state(value)
         except (TypeError, ValueError):

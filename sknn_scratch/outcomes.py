@@ -3,12 +3,13 @@
 A network is judged by its mean loss on the training data, without the penalty, with nothing dropped and no noise added.
 It is compared with two marks: its own loss before training, and the loss of the best constant prediction. A network
 above both has diverged. One that is above the second only may just have been trained for a short time, which is no
-fault; but if training ended by itself, because nothing improved any more, the model is of no use.
+fault; but if nothing improved any more when training ended, the model is of no use.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from typing import Any
 
@@ -37,8 +38,9 @@ Advice = tuple[str, type[Warning]]
 # Modules whose frames lie between the line that calls an estimator and the code that warns: ours, and the wrapper
 # around fit that scikit-learn's callbacks need.
 BETWEEN = ("sknn_scratch.", "sklearn.callback.")
-# Rows on which the network is judged before training, which costs a part of every fit, and after it.
-ROWS_BEFORE, ROWS_AFTER = 100, 10_000
+# Rows on which the network is judged before training, which costs a part of every fit, and after it; there no more than
+# have so many outputs together, for the sake of memory.
+ROWS_BEFORE, ROWS_AFTER, NUMBERS_AFTER = 100, 10_000, 200_000
 # Growth of the loss, as a share of what it was before training, that does not count as divergence.
 UNSTEADY = 0.01
 # A loss that is lower than a constant's by a smaller share is that of a constant, but for rounding.
@@ -82,24 +84,24 @@ class Judge:
             self._few = _some_rows(data, ROWS_BEFORE)
             self._before = _mean_loss(network, loss, data, self._few)
 
-    def advice(self, ended_by_itself: bool, learning_rate_init: float | None = None) -> list[Advice]:
+    def advice(self, nothing_improved: bool, learning_rate_init: float | None = None) -> list[Advice]:
         """Return what there is to say about the trained network.
 
         Parameters
         ----------
-        ended_by_itself : bool
-            Whether training ended because nothing improved any more, or at a planned end.
+        nothing_improved : bool
+            Whether training ended because nothing improved any more, or at a planned end after such a plateau.
         learning_rate_init : float, default=None
             The rate, of a solver that has one.
         """
         diverged = self._diverged()
-        if not (diverged or ended_by_itself):
+        if not (diverged or nothing_improved):
             return []
         network, data = self._network, self._data
-        rows = _some_rows(data, ROWS_AFTER)
+        rows = _some_rows(data, max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // network.layer_units[-1])))
         loss = _mean_loss(network, self._loss, data, rows)
         of_constant = _loss_of_best_constant(self._loss, data, rows)
-        if loss < of_constant - ROUNDING * abs(of_constant):
+        if np.isnan(of_constant) or loss < of_constant * (1 - math.copysign(ROUNDING, of_constant)):
             return []
         if diverged:
             return [(self._of_divergence(loss, of_constant, learning_rate_init), ConvergenceWarning)]
@@ -136,10 +138,9 @@ class Judge:
 
 def _some_rows(data: TrainingData, n_rows: int) -> NDArray:
     """Return at most so many of the rows with a positive weight, at even distances."""
+    rows = np.arange(data.n_rows) if data.rows is None else data.rows
     if data.sample_weight is not None:
-        rows = np.flatnonzero(data.sample_weight) if data.rows is None else data.rows[data.sample_weight[data.rows] > 0]
-    else:
-        rows = np.arange(data.n_rows) if data.rows is None else data.rows
+        rows = rows[data.sample_weight[rows] > 0]
     return rows[:: -(-len(rows) // n_rows)]
 
 
@@ -175,7 +176,8 @@ def after_minibatches(
     if outcome == DIVERGED:
         return [stopped_by_divergence(training, estimator.learning_rate_init)]
     ran_to_its_end = outcome == MAX_ITER_REACHED and training.has_planned_end
-    advice = judge.advice(outcome == CONVERGED or ran_to_its_end, estimator.learning_rate_init)
+    nothing_improved = outcome == CONVERGED or (ran_to_its_end and training.passed_plateau)
+    advice = judge.advice(nothing_improved, estimator.learning_rate_init)
     if estimator.early_stopping and training.no_score_counted:
         advice.append(no_score_counted(estimator.scoring))
     if outcome == MAX_ITER_REACHED and not ran_to_its_end:
@@ -194,18 +196,20 @@ def after_lbfgs(estimator: Any, outcome: str, message: str, progress: Progress, 
 
 
 def interrupted() -> Advice:
-    """Training ended with Ctrl-C."""
+    """Return what there is to say after Ctrl-C."""
     return "Training interrupted by user.", UserWarning
 
 
 def max_iter_reached(max_iter: int) -> Advice:
-    """Training could have gone on."""
-    message = f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet."
+    """Return, in scikit-learn's words, what there is to say where training could have gone on."""
+    message = (
+        f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet."
+    )
     return message, ConvergenceWarning
 
 
 def lbfgs_failed(n_iter: int, reason: str, max_iter: int, max_fun: int) -> Advice:
-    """L-BFGS gave up, or came to one of its limits."""
+    """Return what there is to say where L-BFGS gave up, or came to one of its limits."""
     message = (
         f"lbfgs failed to converge after {n_iter} iterations: {reason}. Scale the data, or increase max_iter (now "
         f"{max_iter}) or max_fun (now {max_fun})."
@@ -214,16 +218,16 @@ def lbfgs_failed(n_iter: int, reason: str, max_iter: int, max_fun: int) -> Advic
 
 
 def no_score_counted(scoring: Any) -> Advice:
-    """Early stopping could not choose an epoch."""
+    """Return what there is to say where early stopping could not choose an epoch."""
     message = (
-        f"early_stopping had nothing to go by: every validation score was NaN (scoring={scoring!r}). The parameters are "
-        "those of the last epoch."
+        f"early_stopping had nothing to go by: every validation score was NaN (scoring={scoring!r}). The parameters "
+        "are those of the last epoch."
     )
     return message, UserWarning
 
 
 def stopped_by_divergence(training: MinibatchTraining, learning_rate_init: float) -> Advice:
-    """The loss became infinite or NaN, but there is an earlier epoch to go back to."""
+    """Return what there is to say where training diverged, but early stopping has an epoch to go back to."""
     message = (
         f"Training diverged in {training.divergence}. The parameters are those of the epoch with the best validation "
         f"score, {training.progress.best_validation_score:.3g}. {what_to_try(learning_rate_init)}."

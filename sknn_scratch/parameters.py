@@ -107,9 +107,13 @@ NEED_MINIBATCHES = {"dropout": 0, "input_noise": 0, "average": 1, "max_grad_norm
 IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
 
 
-@cache
-def defaults(cls: type) -> Mapping[str, Any]:
-    """Return the parameters of a class with their defaults; ``inspect`` takes longer than an epoch on a few rows."""
+def defaults(cls: Any) -> Mapping[str, Any]:
+    """Return the parameters of a class with their defaults."""
+    return _defaults(cls)
+
+
+@cache  # inspect takes longer than an epoch on a few rows
+def _defaults(cls: Any) -> Mapping[str, Any]:
     return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
 
 

@@ -321,6 +321,7 @@ class MinibatchTraining:
         self._recent_mean = _RecentMean(job.network, settings.average) if settings.average > 1 else None
         self._had_converged = False
         self.divergence = ""
+        self.passed_plateau = False
 
     @property
     def n_samples(self) -> int:
@@ -419,6 +420,7 @@ class MinibatchTraining:
         stop, action = self._schedule.plateau_reached()
         if self.has_planned_end and not self._early_stopping:
             stop, action = False, "Going on to the planned end."
+            self.passed_plateau = True
         if self._settings.verbose:
             print(_plateau_message(self._early_stopping, self._settings), action)
         if not stop:

@@ -176,7 +176,8 @@ def test_early_stopping_needs_its_curve():
     with pytest.raises(ValueError, match=r"EarlyStopping\(monitor='validation_loss'\) needs a validation set"):
         model.fit(X, y)
     assert not hasattr(model, "coefs_")
-    assert model.set_params(early_stopping=True, max_iter=50).fit(X, y).n_iter_ <= 50
+    model.set_params(early_stopping=True, max_iter=50, learning_rate_init=0.02)
+    assert model.fit(X, y).n_iter_ <= 50
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_warm_start_with_other_layers(task):
     elif task == "binary":
         with pytest.raises(ValueError, match="warm_start can only be used where y has the same classes"):
             model.fit(X, np.full(150, 10))
-        with pytest.raises(ValueError, match=r"warm_start can only .* same classes as before, \[10 20\]; it has \[30\]"):
+        with pytest.raises(ValueError, match=r"warm_start can only .* same classes as before.*; it has \[30\]"):
             model.fit(X, np.where(y == 10, 30, y))
         with pytest.raises(ValueError, match=r"y has classes \[30\] that are not in classes_"):
             model.partial_fit(X, np.where(y == 10, 30, y))

@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 
@@ -144,6 +144,6 @@ def half_squares(difference: NDArray) -> NDArray:
     return 0.5 * (difference * difference).sum(axis=1)
 
 
-def column_means(y: NDArray, sample_weight: ArrayLike | None) -> NDArray:
+def column_means(y: NDArray, sample_weight: NDArray | None) -> NDArray:
     """Return the mean of each column, in float64."""
     return np.average(y.astype(np.float64, copy=False), axis=0, weights=sample_weight)

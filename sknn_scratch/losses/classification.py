@@ -215,6 +215,11 @@ class Hinge(_MarginLoss):
     def slope(self, margin: NDArray) -> NDArray:
         return -(margin < 1).astype(margin.dtype)
 
+    def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
+        if self.multiclass:
+            return super().best_constant(y, sample_weight)
+        return np.where(column_means(y, sample_weight) > 0.5, 1.0, -1.0)
+
 
 class SquaredHinge(_MarginLoss):
     """``max(0, 1 - m)**2`` of the margins ``m``, derivative ``-2 max(0, 1 - m)``: see Hinge."""

@@ -91,7 +91,10 @@ class LossCurveDisplay:
     >>> from sklearn.datasets import load_iris
     >>> from sknn_scratch import LossCurveDisplay, MLPFromScratchClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> fits = {a: MLPFromScratchClassifier(10, a, tol=0.01, random_state=0).fit(X, y) for a in ("relu", "tanh")}
+    >>> fits = {
+    ...     a: MLPFromScratchClassifier(10, a, learning_rate_init=0.02, tol=0.01, random_state=0).fit(X, y)
+    ...     for a in ("relu", "tanh")
+    ... }
     >>> display = LossCurveDisplay.from_estimator(fits)
     >>> [text.get_text().partition(" (")[0] for text in display.legends_[0].get_texts()]
     ['relu', 'tanh']

@@ -82,7 +82,7 @@ class NetworkDisplay:
     >>> from sklearn.datasets import load_iris
     >>> from sknn_scratch import MLPFromScratchClassifier, NetworkDisplay
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> network = MLPFromScratchClassifier((6, 4), "tanh", tol=0.01, random_state=0).fit(X, y)
+    >>> network = MLPFromScratchClassifier((6, 4), "tanh", learning_rate_init=0.02, tol=0.01, random_state=0).fit(X, y)
     >>> display = NetworkDisplay.from_estimator(network)
     >>> display.output_names
     ['0', '1', '2']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
 import warnings
 from abc import abstractmethod
@@ -40,6 +41,7 @@ from sknn_scratch.parameters import (
     make_noise,
     make_optimizer,
     make_schedule,
+    python_parameters,
 )
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.schedules import Schedule
@@ -203,7 +205,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Validate and encode what was given to ``fit`` or ``partial_fit``."""
         X = check_samples(self, X, reset=not carry_on, dtype=self.coefs_[0].dtype if carry_on else FLOAT_DTYPES)
         encoded = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
-        weights = check_sample_weight(sample_weight, X.shape[0])
+        weights = check_sample_weight(sample_weight, X)
         return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental))
 
     def _check_validation_data(
@@ -224,7 +226,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         with naming("y_val"):
             encoded = self._encode_targets(X_val, y_val, carry_on=True, incremental=True, classes=None)
         with naming("sample_weight_val"):
-            weights = check_sample_weight(sample_weight_val, X_val.shape[0])
+            weights = check_sample_weight(sample_weight_val, X_val)
         return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False))
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
@@ -238,15 +240,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         self._loss.check_targets(data.y)
         n_outputs = self._loss.n_raw_outputs(data.y.shape[1])
         layer_units = [data.X.shape[1], *hidden_sizes(self), n_outputs]
-        activations = make_activations(self, n_hidden=len(layer_units) - 2)
+        activations, parameters = make_activations(self, n_hidden=len(layer_units) - 2), self._python_parameters
         network = Network(
             layer_units,
             activations[:-1],
             self._loss,
-            self.alpha,
+            parameters.alpha,
             data.X.dtype,
-            fit_intercept=self.fit_intercept,
-            l1_ratio=self.l1_ratio,
+            fit_intercept=parameters.fit_intercept,
+            l1_ratio=parameters.l1_ratio,
         )
         if carry_on:
             self._check_same_outputs(fitted_loss)
@@ -257,7 +259,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 make_initializers(given, activations) for given in (self.weight_init, self.bias_init)
             )
             network.initialize(of_weights, of_biases, rng)
-        network.noise = make_noise(self, len(layer_units) - 2, rng, self.t_ if carry_on else 0)
+        network.noise = make_noise(parameters, len(layer_units) - 2, rng, self.t_ if carry_on else 0)
         if self.input_noise and not isinstance(data.X, np.ndarray):
             raise ValueError(f"input_noise={self.input_noise!r} is not for sparse X, which it would make dense.")
         return network
@@ -297,13 +299,13 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         What goes on, by ``partial_fit`` or from a checkpoint, goes on with the engine that it began with: rounding is
         not the same in both.
         """
-        name = self.engine
+        name, parameters = self.engine, self._python_parameters
         if name == "auto" and (checkpoint is not None or (incremental and carry_on)):
             name = (self if checkpoint is None else checkpoint.estimator).engine_
         batch_size = n_rows
         if self.solver != "lbfgs":
-            batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
-        n_steps = (1 if incremental else self.max_iter) * n_rows // batch_size
+            batch_size = min(200 if parameters.batch_size == "auto" else parameters.batch_size, n_rows)
+        n_steps = (1 if incremental else parameters.max_iter) * n_rows // batch_size
         name, network.engine = choose_engine(name, n_steps, network, batch_size)
         return name
 
@@ -319,6 +321,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         checkpoint: Checkpoint | None,
     ) -> Advice:
         optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
+        parameters = self._python_parameters
         self._validation_rows = None
         if self.early_stopping and validation_data is None:
             if checkpoint is None:
@@ -330,13 +333,13 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         self._optimizer, self._schedule = optimizer, schedule
         settings = MinibatchSettings(
             batch_size=self._batch_size(data.n_rows),
-            max_iter=1 if incremental else self.max_iter,
-            shuffle=self.shuffle,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
+            max_iter=1 if incremental else parameters.max_iter,
+            shuffle=parameters.shuffle,
+            tol=parameters.tol,
+            n_iter_no_change=parameters.n_iter_no_change,
             verbose=self._prints_lines,
-            max_grad_norm=self.max_grad_norm,
-            average=self.average,
+            max_grad_norm=parameters.max_grad_norm,
+            average=parameters.average,
         )
         validate = None if validation_data is None else self._make_validation(network, validation_data)
         with threads_for(network.largest_product(settings.batch_size)) as helpers, network.helped_by(*helpers):
@@ -371,14 +374,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def _run_lbfgs(self, network: Network, data: TrainingData, progress: Progress, listener: Listener | None) -> Advice:
         self._optimizer, self._schedule = None, None
+        parameters = self._python_parameters
         with threads_for(network.largest_product(data.n_rows)) as helpers, network.helped_by(*helpers):
             outcome, message = train_lbfgs(
                 network,
                 data,
                 progress,
-                max_iter=self.max_iter,
-                max_fun=self.max_fun,
-                tol=self.tol,
+                max_iter=parameters.max_iter,
+                max_fun=parameters.max_fun,
+                tol=parameters.tol,
                 verbose=self._prints_lines,
                 listener=listener,
             )
@@ -399,7 +403,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         try:
             train_rows, validation_rows = train_test_split(
                 np.arange(n_samples),
-                test_size=self.validation_fraction,
+                # As scikit-learn counts, also for a float32, with which 0.2 * 100 is 20 and not a little more.
+                test_size=math.ceil(self.validation_fraction * n_samples),
                 random_state=rng,
                 stratify=self._stratify(data.y),
             )
@@ -468,6 +473,11 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     # Building the parts ----------------------------------------------------------------------------------------------
 
+    @property
+    def _python_parameters(self) -> Any:
+        """The parameters that parts are made of."""
+        return python_parameters(self, self._constraints)
+
     def _check_same_layers(self, layer_units: list[int]) -> None:
         fitted = [self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_)]
         if layer_units == fitted:
@@ -487,19 +497,20 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             )
 
     def _batch_size(self, n_rows: int) -> int:
-        if self.batch_size == "auto":
+        batch_size = self._python_parameters.batch_size
+        if batch_size == "auto":
             return min(200, n_rows)
-        if self.batch_size > n_rows:
+        if batch_size > n_rows:
             warnings.warn(
-                f"batch_size={self.batch_size} is larger than the {n_rows} training samples and will be clipped.",
+                f"batch_size={batch_size} is larger than the {n_rows} training samples and will be clipped.",
                 UserWarning,
                 stacklevel=7,
             )
-        return min(self.batch_size, n_rows)
+        return min(batch_size, n_rows)
 
     def _start_optimizer(self, network: Network, incremental: bool) -> Optimizer:
         """Return a new optimiser; in ``partial_fit``, one that carries on from the state of the last one."""
-        optimizer = make_optimizer(self)
+        optimizer = make_optimizer(self._python_parameters)
         optimizer.start(network.parameters.size, network.parameters.dtype, network.n_weights)
         previous: Any = getattr(self, "_optimizer", None)
         if incremental and type(previous) is type(optimizer):
@@ -508,7 +519,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def _start_schedule(self, incremental: bool) -> Schedule:
         """Return a new schedule; in ``partial_fit``, one that carries on from the last one unless it was changed."""
-        schedule = make_schedule(self)
+        schedule = make_schedule(self._python_parameters)
         previous: Any = getattr(self, "_schedule", None)
         unchanged = (
             type(previous) is type(schedule)
@@ -607,15 +618,16 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         X = check_samples(self, X, reset=False, dtype=self.coefs_[0].dtype)
         encoded = self._encode_targets(X, y, carry_on=True, incremental=True, classes=None)
         self._loss.check_targets(encoded)
-        weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X.shape[0]), incremental=False)
+        parameters = self._python_parameters
+        weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X), incremental=False)
         network = Network(
             [X.shape[1], *(layer.shape[1] for layer in self.coefs_)],
             self._hidden_activations,
             self._loss,
-            self.alpha,
+            parameters.alpha,
             X.dtype,
-            fit_intercept=self.fit_intercept or any(biases.any() for biases in self.intercepts_),
-            l1_ratio=self.l1_ratio,
+            fit_intercept=parameters.fit_intercept or any(biases.any() for biases in self.intercepts_),
+            l1_ratio=parameters.l1_ratio,
         )
         network.set_layers(self.coefs_, self.intercepts_)
         network.loss_and_gradient(X, encoded, weights)

@@ -225,9 +225,9 @@ COMPUTED_WITH = {"batch_size", "beta_1", "beta_2", "power_t"}
 )
 def test_scikit_learn_does_the_same(name, task):
     X, y = make_task(task)
-    parameters = {"max_iter": 12} | (
-        {"solver": "lbfgs"} if name == "max_fun" else {"batch_size": 40} | where_it_acts(name)
-    )
+    acts = {"solver": "lbfgs"} if name == "max_fun" else {"batch_size": 40} | where_it_acts(name)
+    # With beta_2=0, steps are divided by gradients as small as rounding.
+    parameters = {"max_iter": 2 if name == "beta_2" else 12} | acts
     whole = SHARED_CONSTRAINTS[name].kind is Integral
     for given in numbers(name, whole):
         ours, theirs = estimator_pair(task, **parameters | {name: given})
@@ -247,7 +247,7 @@ def test_validation_fraction_holds_out_as_many_as_in_scikit_learn(fraction, n_sa
 @pytest.mark.parametrize("value", [10**400, np.float32(np.nan), np.float32(np.inf), np.int8(-1), np.bool_(True), True])
 def test_numbers_that_are_not_allowed(value):
     for Estimator in (MLPFromScratchClassifier, MLPFromScratchRegressor):
-        with pytest.raises(ValueError, match="The parameter 'alpha' of .* must be a number in"):
+        with pytest.raises(ValueError, match=r"The parameter 'alpha' of .* must be a number in"):
             Estimator(alpha=value).fit([[0.0], [1.0]], [0, 1])
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csc_matrix, csr_array, csr_matrix
+from scipy.sparse import csc_matrix, csr_array, csr_matrix, issparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
@@ -41,7 +41,10 @@ def assert_same_model(ours, theirs, X, tolerance):
     if hasattr(theirs, "classes_"):
         assert_array_equal(ours.classes_, theirs.classes_)
         assert ours.classes_.dtype == theirs.classes_.dtype
-        assert_array_equal(ours.predict(X), theirs.predict(X))
+        labels, their_labels = ours.predict(X), theirs.predict(X)
+        if issparse(their_labels):
+            labels, their_labels = labels.toarray(), their_labels.toarray()
+        assert_array_equal(labels, their_labels)
         assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=10 * tolerance)
     else:
         assert_close(ours.predict(X), theirs.predict(X), 10 * tolerance)

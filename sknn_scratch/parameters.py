@@ -194,8 +194,8 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
 
 def dropout_rates(parameters: Any, n_hidden: int) -> list[float]:
     """Return one for the input and one for each hidden layer; a single number is that of the hidden layers."""
-    given = parameters.dropout
-    if not isinstance(given, list | tuple | np.ndarray):
+    given = parameters.dropout.tolist() if isinstance(parameters.dropout, np.ndarray) else parameters.dropout
+    if not isinstance(given, list | tuple):
         if given and not n_hidden:
             message = f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features."
             warnings.warn(message, UserWarning, stacklevel=8)

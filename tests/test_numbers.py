@@ -167,6 +167,7 @@ def test_truth_values_of_numpy(name, value, way, capsys):
         ({"random_state": np.int8(7)}, {"random_state": 7}),
         ({"random_state": np.uint32(2**32 - 1)}, {"random_state": 2**32 - 1}),
         ({"dropout": np.float32(0.25)}, {"dropout": 0.25}),
+        ({"dropout": np.array(0.25)}, {"dropout": 0.25}),
         ({"dropout": 0}, {"dropout": 0.0}),
         ({"dropout": [0, np.int8(0), np.float32(0.25)]}, {"dropout": [0.0, 0.0, 0.25]}),
         ({"dropout": np.array([0, 0.25, 0.5], dtype=np.float32)}, {"dropout": [0.0, 0.25, 0.5]}),

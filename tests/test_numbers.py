@@ -279,6 +279,21 @@ def test_weights_are_loaded_whatever_the_type_of_a_number(slopes, tmp_path):
     assert_array_equal(loaded.load_weights(tmp_path / "file.npz").predict_proba(X), saved.predict_proba(X))
 
 
+def test_weights_written_where_whole_numbers_were_kept_are_loaded(tmp_path):
+    X, y = make_task("binary")
+    model = our_estimator("binary", activation=LeakyReLU(1), max_iter=2).fit(X, y)
+    model.save_weights(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as content:
+        arrays = {
+            name: np.char.replace(array, "=1.0)", "=1)") if array.dtype.kind == "U" else array
+            for name, array in content.items()
+        }
+    assert any("negative_slope=1)" in str(array) for array in arrays.values())
+    np.savez(tmp_path / "old.npz", **arrays)
+    twin = clone(model).load_weights(tmp_path / "old.npz")
+    assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
+
+
 def test_the_parts_of_a_fitted_model_hold_plain_numbers():
     """So that a pickle, a repr and a converter need not know NumPy's."""
     X, y = make_task("regression")

@@ -320,8 +320,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         listener: Listener | None,
         checkpoint: Checkpoint | None,
     ) -> Advice:
-        optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
         parameters = self._python_parameters
+        optimizer = self._start_optimizer(parameters, network, incremental)
+        schedule = self._start_schedule(parameters, incremental)
         self._validation_rows = None
         if self.early_stopping and validation_data is None:
             if checkpoint is None:
@@ -332,7 +333,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             self._validation_rows = validation_data.rows
         self._optimizer, self._schedule = optimizer, schedule
         settings = MinibatchSettings(
-            batch_size=self._batch_size(data.n_rows),
+            batch_size=self._batch_size(parameters.batch_size, data.n_rows),
             max_iter=1 if incremental else parameters.max_iter,
             shuffle=parameters.shuffle,
             tol=parameters.tol,
@@ -496,9 +497,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 "mean different things. Start anew with fit and warm_start=False."
             )
 
-    def _batch_size(self, n_rows: int) -> int:
-        batch_size = self._python_parameters.batch_size
-        if batch_size == "auto":
+    def _batch_size(self, batch_size: int | str, n_rows: int) -> int:
+        if isinstance(batch_size, str):
             return min(200, n_rows)
         if batch_size > n_rows:
             warnings.warn(
@@ -508,18 +508,18 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             )
         return min(batch_size, n_rows)
 
-    def _start_optimizer(self, network: Network, incremental: bool) -> Optimizer:
+    def _start_optimizer(self, parameters: Any, network: Network, incremental: bool) -> Optimizer:
         """Return a new optimiser; in ``partial_fit``, one that carries on from the state of the last one."""
-        optimizer = make_optimizer(self._python_parameters)
+        optimizer = make_optimizer(parameters)
         optimizer.start(network.parameters.size, network.parameters.dtype, network.n_weights)
         previous: Any = getattr(self, "_optimizer", None)
         if incremental and type(previous) is type(optimizer):
             optimizer.resume(previous)
         return optimizer
 
-    def _start_schedule(self, incremental: bool) -> Schedule:
+    def _start_schedule(self, parameters: Any, incremental: bool) -> Schedule:
         """Return a new schedule; in ``partial_fit``, one that carries on from the last one unless it was changed."""
-        schedule = make_schedule(self._python_parameters)
+        schedule = make_schedule(parameters)
         previous: Any = getattr(self, "_schedule", None)
         unchanged = (
             type(previous) is type(schedule)

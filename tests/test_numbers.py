@@ -177,7 +177,6 @@ def test_truth_values_of_numpy(name, value, way, capsys):
         ({"learning_rate": lambda epoch: np.int8(1)}, {"learning_rate": lambda epoch: 1.0}),
         ({"activation": [LeakyReLU(0), LeakyReLU(np.float32(0.5))]}, {"activation": [LeakyReLU(0.0), LeakyReLU(0.5)]}),
     ],
-    ids=repr,
 )
 @pytest.mark.filterwarnings("ignore:solver='lbfgs' does not use")
 def test_other_parameters_that_hold_numbers(given, plain, way):

@@ -257,7 +257,7 @@ class Twins:
             self.optimizer = optimizer
             if parameters["warm_start"] and best is not None and best == self.theirs.best_validation_score_:
                 return False  # without an improvement, scikit-learn overwrites the weights that were the best
-        self.tolerance = max(self.tolerance, TOLERANCE[parameters["solver"]], 1e-3 * ("float" in kinds[1]))
+        self.tolerance = max(self.tolerance, TOLERANCE[parameters["solver"]], 1e-3 * ("float32" in kinds[1]))
         if kinds[1] == "unscaled" and parameters["solver"] == "sgd":
             return False  # steps amplify rounding
         if kinds[1] == "unscaled" and self.tolerance == 1e-3:

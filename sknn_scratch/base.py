@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
 from abc import abstractmethod
 from collections.abc import Callable
@@ -43,6 +44,7 @@ from sknn_scratch.parameters import (
     make_initializers,
     make_optimizer,
     make_schedule,
+    python_parameters,
 )
 from sknn_scratch.perceptron import Perceptron, layer_views, predict_raw
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
@@ -194,7 +196,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Validate and encode what was given to ``fit`` or ``partial_fit``."""
         X = check_samples(self, X, reset=not carry_on, dtype=self.coefs_[0].dtype if carry_on else FLOAT_DTYPES)
         encoded = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
-        weights = check_sample_weight(sample_weight, X.shape[0])
+        weights = check_sample_weight(sample_weight, X)
         return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental)).in_fixed_order()
 
     def _check_validation_data(
@@ -215,7 +217,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         with naming("y_val"):
             encoded = self._encode_targets(X_val, y_val, carry_on=True, incremental=True, classes=None)
         with naming("sample_weight_val"):
-            weights = check_sample_weight(sample_weight_val, X_val.shape[0])
+            weights = check_sample_weight(sample_weight_val, X_val)
         return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False)).in_fixed_order()
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
@@ -247,16 +249,17 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def _make_job(self, network: Perceptron, data: TrainingData, rng: np.random.RandomState, carry_on: bool) -> Job:
         """Return what is to be trained, on all samples at once."""
+        parameters = self._python_parameters
         job = Job(
             network,
             self._loss,
             *(data.X, data.y, data.sample_weight, data.n_rows),
-            alpha=self.alpha,
-            l1_ratio=self.l1_ratio,
-            max_grad_norm=self.max_grad_norm,
-            fit_intercept=self.fit_intercept,
-            dropout=dropout_rates(self, len(network.activations)),
-            input_noise=self.input_noise,
+            alpha=parameters.alpha,
+            l1_ratio=parameters.l1_ratio,
+            max_grad_norm=parameters.max_grad_norm,
+            fit_intercept=parameters.fit_intercept,
+            dropout=dropout_rates(parameters, len(network.activations)),
+            input_noise=parameters.input_noise,
         )
         if job.is_noisy:  # with one seed, other draws after t_ samples than before
             job.seed = int(rng.randint(2**31)) * 2**31 + (self.t_ if carry_on else 0) % 2**31
@@ -295,12 +298,12 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         What goes on, by ``partial_fit`` or from a checkpoint, goes on with the engine that it began with: rounding is
         not the same in both.
         """
-        name = self.engine
+        name, parameters = self.engine, self._python_parameters
         if name == "auto" and (checkpoint is not None or (incremental and carry_on)):
             name = (self if checkpoint is None else checkpoint.estimator).engine_
-        n_epochs = 1 if incremental else self.max_iter
+        n_epochs = 1 if incremental else parameters.max_iter
         if self.early_stopping:  # which ends most fits long before
-            n_epochs = min(n_epochs, 2 * self.n_iter_no_change)
+            n_epochs = min(n_epochs, 2 * parameters.n_iter_no_change)
         return choose(name, job, int(n_epochs * n_rows // job.batch_size))
 
     def _run_minibatches(
@@ -315,8 +318,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         listener: Listener | None,
         checkpoint: Checkpoint | None,
     ) -> list[Advice]:
-        network = job.network
-        job.optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
+        network, parameters = job.network, self._python_parameters
+        job.optimizer = self._start_optimizer(parameters, network, incremental)
+        schedule = self._start_schedule(parameters, incremental)
         self._validation_rows = None
         if self.early_stopping and validation_data is None:
             if checkpoint is None:
@@ -325,15 +329,15 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 rows = checkpoint.state.order, checkpoint.validation_rows
                 data, validation_data = (replace(data, rows=part) for part in rows)
             self._validation_rows = validation_data.rows
-        job.batch_size = self._batch_size(data.n_rows)
+        job.batch_size = self._batch_size(parameters.batch_size, data.n_rows)
         self._optimizer, self._schedule = job.optimizer, schedule
         settings = MinibatchSettings(
-            max_iter=1 if incremental else self.max_iter,
-            shuffle=self.shuffle,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
+            max_iter=1 if incremental else parameters.max_iter,
+            shuffle=parameters.shuffle,
+            tol=parameters.tol,
+            n_iter_no_change=parameters.n_iter_no_change,
             verbose=self._prints_lines,
-            average=self.average,
+            average=parameters.average,
         )
         validate = None if validation_data is None else self._make_validation(network, validation_data)
         judge = Judge(network, self._loss, data, progress, incremental)
@@ -350,15 +354,16 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def _run_lbfgs(self, job: Job, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:
         self._optimizer, self._schedule = None, None
+        parameters = self._python_parameters
         judge = Judge(job.network, self._loss, data, progress)
-        self.engine_ = choose(self.engine, job, self.max_iter)
+        self.engine_ = choose(self.engine, job, parameters.max_iter)
         outcome, message = train_lbfgs(
             job,
             self.engine_,
             progress,
-            max_iter=self.max_iter,
-            max_fun=self.max_fun,
-            tol=self.tol,
+            max_iter=parameters.max_iter,
+            max_fun=parameters.max_fun,
+            tol=parameters.tol,
             verbose=self._prints_lines,
             listener=listener,
         )
@@ -371,7 +376,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         try:
             train_rows, validation_rows = train_test_split(
                 np.arange(n_samples),
-                test_size=self.validation_fraction,
+                # As scikit-learn counts, also for a float32, with which 0.2 * 100 is 20 and not a little more.
+                test_size=math.ceil(self.validation_fraction * n_samples),
                 random_state=rng,
                 stratify=self._stratify(data.y),
             )
@@ -434,6 +440,11 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     # Building the parts ----------------------------------------------------------------------------------------------
 
+    @property
+    def _python_parameters(self) -> Any:
+        """The parameters that parts are made of."""
+        return python_parameters(self, self._constraints)
+
     def _check_same_layers(self, layer_units: list[int]) -> None:
         fitted = [self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_)]
         if layer_units == fitted:
@@ -452,25 +463,25 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 "mean different things. Start anew with fit and warm_start=False."
             )
 
-    def _batch_size(self, n_rows: int) -> int:
-        if self.batch_size == "auto":
+    def _batch_size(self, batch_size: int | str, n_rows: int) -> int:
+        if isinstance(batch_size, str):
             return min(200, n_rows)
-        if self.batch_size > n_rows:
-            warn(f"batch_size={self.batch_size} is larger than the {n_rows} training samples and will be clipped.")
-        return min(self.batch_size, n_rows)
+        if batch_size > n_rows:
+            warn(f"batch_size={batch_size} is larger than the {n_rows} training samples and will be clipped.")
+        return min(batch_size, n_rows)
 
-    def _start_optimizer(self, network: Perceptron, incremental: bool) -> Optimizer:
+    def _start_optimizer(self, parameters: Any, network: Perceptron, incremental: bool) -> Optimizer:
         """Return a new optimiser; in ``partial_fit``, one that carries on from the state of the last one."""
-        optimizer = make_optimizer(self)
+        optimizer = make_optimizer(parameters)
         optimizer.start(network.parameters.size, network.dtype, network.n_weights)
         previous: Any = getattr(self, "_optimizer", None)
         if incremental and type(previous) is type(optimizer):
             optimizer.resume(previous)
         return optimizer
 
-    def _start_schedule(self, incremental: bool) -> Schedule:
+    def _start_schedule(self, parameters: Any, incremental: bool) -> Schedule:
         """Return a new schedule; in ``partial_fit``, one that carries on from the last one unless it was changed."""
-        schedule = make_schedule(self)
+        schedule = make_schedule(parameters)
         previous: Any = getattr(self, "_schedule", None)
         unchanged = type(previous) is type(schedule) and all(
             getattr(previous, name) == getattr(schedule, name)
@@ -574,8 +585,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         X = check_samples(self, X, reset=False, dtype=self.coefs_[0].dtype)
         encoded = self._encode_targets(X, y, carry_on=True, incremental=True, classes=None)
         self._loss.check_targets(encoded)
-        weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X.shape[0]), incremental=False)
+        weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X), incremental=False)
         data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
+        parameters = self._python_parameters
         layer_units = [X.shape[1], *(layer.shape[1] for layer in self.coefs_)]
         network = Perceptron(layer_units, self._hidden_activations, self._loss.link, X.dtype)
         network.set_layers(self.coefs_, self.intercepts_)
@@ -584,9 +596,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 network,
                 self._loss,
                 *(data.X, data.y, data.sample_weight, data.n_rows),
-                alpha=self.alpha,
-                l1_ratio=self.l1_ratio,
-                fit_intercept=self.fit_intercept or any(biases.any() for biases in self.intercepts_),
+                alpha=parameters.alpha,
+                l1_ratio=parameters.l1_ratio,
+                fit_intercept=parameters.fit_intercept or any(biases.any() for biases in self.intercepts_),
             )
         )
         run.loss_and_gradient()

@@ -136,7 +136,7 @@ class EarlyStopping(EpochCallback):
     ):
         if monitor not in CURVES:
             raise ValueError(f"monitor must be one of {', '.join(map(repr, CURVES))}; got {monitor!r}.")
-        if not isinstance(patience, int) or patience < 1:
+        if not isinstance(patience, int | np.integer) or patience < 1:
             raise ValueError(f"patience must be an integer of at least 1; got {patience!r}.")
         if not min_delta >= 0:
             raise ValueError(f"min_delta must be a number of at least 0; got {min_delta!r}.")
@@ -198,7 +198,7 @@ class ModelCheckpoint(EpochCallback):
     """
 
     def __init__(self, path: str | os.PathLike, *, every: int = 1):
-        if not isinstance(every, int) or every < 1:
+        if not isinstance(every, int | np.integer) or every < 1:
             raise ValueError(f"every must be an integer of at least 1; got {every!r}.")
         self.path = path
         self.every = every
@@ -226,7 +226,7 @@ class ProgressLine(EpochCallback):
 
     def on_epoch_end(self, estimator: Any) -> None:
         if self._line is None:
-            self._line = self._kind()(estimator.max_iter)
+            self._line = self._kind()(int(estimator.max_iter))
         text = f"loss {estimator.loss_:.4g}"
         if estimator.validation_scores_:
             text += f", validation score {estimator.validation_scores_[-1]:.4g}"
@@ -328,7 +328,7 @@ class Events:
         self._line = ProgressLine() if estimator.verbose == "bar" else None
         self._root = None
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
-            self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator.max_iter)
+            self._root = estimator._init_callback_context(task_name="fit", max_subtasks=int(estimator.max_iter))
 
     @property
     def listened_to(self) -> bool:

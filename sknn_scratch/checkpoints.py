@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.training import TrainingState
@@ -72,10 +73,15 @@ class Checkpoint:
 def _comparable(parameters: dict[str, Any]) -> dict[str, str]:
     """Return the parameters that must not change, in a form that can be compared."""
     return {
-        name: type(value).__name__ if hasattr(value, "get_params") or callable(value) else repr(value)
+        name: type(value).__name__ if hasattr(value, "get_params") or callable(value) else _written(value)
         for name, value in parameters.items()
         if name not in FREE
     }
+
+
+def _written(value: Any) -> str:
+    """Return the ``repr`` of a parameter, of equal numbers the same whatever their types."""
+    return repr(value.item() if isinstance(value, np.generic) else value).removesuffix(".0")
 
 
 def save_checkpoint(path: str | os.PathLike, estimator: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
@@ -23,6 +23,7 @@ from sknn_scratch.labels import LabelCoder, MultiOutputCoder, coder_from_descrip
 from sknn_scratch.links import Link
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
 from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.parameters import make_component
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.validation import check_labels
 
@@ -603,7 +604,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return self._make_one_loss(self._coder.multiclass)
 
     def _make_one_loss(self, multiclass: bool) -> Loss:
-        loss = clone(self.loss) if isinstance(self.loss, Loss) else CLASSIFIER_LOSSES[self.loss]()
+        loss = make_component(self.loss) if isinstance(self.loss, Loss) else CLASSIFIER_LOSSES[self.loss]()
         loss.start(multiclass=multiclass)
         return loss
 

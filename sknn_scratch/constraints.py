@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
 from numbers import Integral, Real
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.metrics import get_scorer_names
@@ -45,6 +45,10 @@ class Constraint(Protocol):
         """Return what to do about a ``value`` that is not allowed, as a sentence after a space, or nothing."""
         return ""
 
+    def to_python(self, value: Any) -> Any:
+        """Return an allowed ``value`` with NumPy's scalars as Python's own."""
+        return value.item() if isinstance(value, np.generic) else value
+
     def __str__(self) -> str: ...
 
 
@@ -61,7 +65,7 @@ class Number(Constraint):
     Attributes
     ----------
     kind : type
-        ``numbers.Real`` or ``numbers.Integral``; bool counts as neither.
+        ``numbers.Real``, which training gets as a float, or ``numbers.Integral``, an int; bool counts as neither.
     interval : str
         Ends separated by a comma in round (excluded) or square (included) brackets, such as ``"[0, 1)"``.
     others : tuple
@@ -79,11 +83,19 @@ class Number(Constraint):
             return True
         if not isinstance(value, self.kind):
             return False
-        number = cast(float, value)
+        try:
+            number = self.to_python(value)
+        except OverflowError:  # an int beyond the largest float
+            return False
         low, high = _ends(self.interval)
         above = number >= low if self.interval[0] == "[" else number > low
         below = number <= high if self.interval[-1] == "]" else number < high
-        return bool(above and below)
+        return above and below
+
+    def to_python(self, value: Any) -> Any:
+        if value is None or isinstance(value, str):
+            return value
+        return int(value) if self.kind is Integral and isinstance(value, Integral) else float(value)
 
     def __str__(self) -> str:
         kind = "an integer" if self.kind is Integral else "a number"

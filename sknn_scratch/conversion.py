@@ -80,7 +80,7 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor) -> MLPFromScratchClassifier 
         model.validation_loss_curve_ = []
     their_optimizer = getattr(mlp, "_optimizer", None)
     if model.solver != "lbfgs" and their_optimizer is not None:
-        model._optimizer = make_optimizer(model)
+        model._optimizer = make_optimizer(model._python_parameters)
         vector = np.concatenate([layer.ravel() for layer in weights + biases])
         model._optimizer.start(vector.size, vector.dtype, sum(layer.size for layer in weights))
         for name, theirs in _their_vectors(model.solver).items():
@@ -88,7 +88,7 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor) -> MLPFromScratchClassifier 
                 [part.ravel() for part in getattr(their_optimizer, theirs)]
             )
         model._optimizer.n_updates = getattr(their_optimizer, "t", len(mlp.loss_curve_))
-        model._schedule = make_schedule(model)
+        model._schedule = make_schedule(model._python_parameters)
         model._schedule.n_epochs = len(mlp.loss_curve_)
         if model.solver == "sgd":
             model._schedule.learning_rate = their_optimizer.learning_rate

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache
 from numbers import Integral, Real
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -36,10 +37,14 @@ __all__ = [
     "dropout_rates",
     "hidden_sizes",
     "make_activations",
+    "make_component",
     "make_initializers",
     "make_optimizer",
     "make_schedule",
+    "python_parameters",
 ]
+
+Part = TypeVar("Part", bound=BaseEstimator)
 
 SHARED_CONSTRAINTS: dict[str, Constraint] = {
     "hidden_layer_sizes": HiddenLayerSizes(),
@@ -153,6 +158,28 @@ def check_estimator_parameters(estimator: Any, constraints: dict[str, Constraint
                 )
 
 
+def python_parameters(estimator: Any, constraints: Mapping[str, Constraint]) -> SimpleNamespace:
+    """Return the parameters of an estimator as training takes them: every number is Python's own float or int.
+
+    An estimator keeps what it was given, which may be any number, such as ``alpha=0`` or ``np.int8(100)``. Computed
+    with in its own type, an int8 overflows and a float32 rounds; and compiled code is for one type each.
+    """
+    return SimpleNamespace(
+        **{name: constraint.to_python(getattr(estimator, name)) for name, constraint in constraints.items()}
+    )
+
+
+def make_component(given: Part) -> Part:
+    """Return a copy of a component for training; its numbers are Python's own, floats where the default is one."""
+    component, signature = clone(given), inspect.signature(type(given)).parameters
+    for name, value in component.get_params(deep=False).items():
+        if isinstance(signature[name].default, float) and not isinstance(value, bool) and isinstance(value, Real):
+            setattr(component, name, float(value))
+        elif isinstance(value, np.generic):
+            setattr(component, name, value.item())
+    return component
+
+
 def hidden_sizes(estimator: Any) -> list[int]:
     """Return ``hidden_layer_sizes`` as a list."""
     return np.ravel(np.asarray(estimator.hidden_layer_sizes, dtype=int)).tolist()
@@ -170,19 +197,19 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
             f"activation has {len(given)} entries, but hidden_layer_sizes={estimator.hidden_layer_sizes!r} makes "
             f"{n_hidden} hidden layer{'' if n_hidden == 1 else 's'}."
         )
-    return [ACTIVATIONS[item]() if isinstance(item, str) else clone(item) for item in given]
+    return [ACTIVATIONS[item]() if isinstance(item, str) else make_component(item) for item in given]
 
 
-def dropout_rates(estimator: Any, n_hidden: int) -> list[float]:
+def dropout_rates(parameters: Any, n_hidden: int) -> list[float]:
     """Return one for the input and one for each hidden layer; a single number is that of the hidden layers."""
-    given = estimator.dropout
-    if not isinstance(given, list | tuple | np.ndarray):
+    given = parameters.dropout.tolist() if isinstance(parameters.dropout, np.ndarray) else parameters.dropout
+    if not isinstance(given, list | tuple):
         if given and not n_hidden:
             warn(f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features.")
         return [0.0] + [float(given)] * n_hidden
     if len(given) != n_hidden + 1:
         raise ValueError(
-            f"dropout has {len(given)} entries, but hidden_layer_sizes={estimator.hidden_layer_sizes!r} needs "
+            f"dropout has {len(given)} entries, but hidden_layer_sizes={parameters.hidden_layer_sizes!r} needs "
             f"{n_hidden + 1}: one for the input and one for each hidden layer."
         )
     return [float(rate) for rate in given]
@@ -192,30 +219,30 @@ def make_initializers(given: str | Initializer, activations: Sequence[Activation
     """Return one for each layer; 'glorot_uniform' goes by the activation."""
     if given == "glorot_uniform":
         return [GlorotUniform(activation.glorot_factor) for activation in activations]
-    return [INITIALIZERS[given]() if isinstance(given, str) else given] * len(activations)
+    return [INITIALIZERS[given]() if isinstance(given, str) else make_component(given)] * len(activations)
 
 
-def make_optimizer(estimator: Any) -> Optimizer:
-    """Return the optimiser of a stochastic solver, not yet started."""
-    if isinstance(estimator.solver, Optimizer):
-        return clone(estimator.solver)
-    return _build(OPTIMIZERS[estimator.solver], estimator)
+def make_optimizer(parameters: Any) -> Optimizer:
+    """Return the optimiser of a stochastic solver, not yet started; ``parameters`` are Python's."""
+    if isinstance(parameters.solver, Optimizer):
+        return make_component(parameters.solver)
+    return _build(OPTIMIZERS[parameters.solver], parameters)
 
 
-def make_schedule(estimator: Any) -> Schedule:
-    """Return the schedule of the learning rate, started."""
-    given = estimator.learning_rate if schedule_acts(estimator) else "constant"
+def make_schedule(parameters: Any) -> Schedule:
+    """Return the schedule of the learning rate, started; ``parameters`` are Python's."""
+    given = parameters.learning_rate if schedule_acts(parameters) else "constant"
     if isinstance(given, Schedule):
-        schedule = clone(given)
+        schedule = make_component(given)
     elif isinstance(given, str):
-        schedule = _build(SCHEDULES[given], estimator)
+        schedule = _build(SCHEDULES[given], parameters)
     else:
         schedule = Function(given)
-    schedule.start(estimator.learning_rate_init, estimator.max_iter)
+    schedule.start(parameters.learning_rate_init, parameters.max_iter)
     return schedule
 
 
-def _build(component: type[Any], estimator: BaseEstimator) -> Any:
+def _build(component: type[Any], parameters: Any) -> Any:
     """Make a component with those of its parameters that the estimator has too."""
     names = defaults(component).keys() & SHARED_CONSTRAINTS.keys()
-    return component(**{name: getattr(estimator, name) for name in names})
+    return component(**{name: getattr(parameters, name) for name in names})

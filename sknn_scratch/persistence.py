@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,6 +56,11 @@ def _describe(component: BaseEstimator) -> str:
     """Return class and parameters; unlike ``repr``, in the same way whatever scikit-learn's configuration says."""
     parameters = sorted(component.get_params(deep=False).items())
     return f"{type(component).__name__}({', '.join(f'{name}={value!r}' for name, value in parameters)})"
+
+
+def _whole_numbers_alike(described: Any) -> str:
+    """Return a description in which 1.0, of a parameter that was given as 1 or as 1.0, is 1."""
+    return re.sub(r"(?<=\d)\.0\b", "", str(described))
 
 
 class PersistenceMixin(BaseEstimator, ABC):
@@ -170,7 +176,7 @@ class PersistenceMixin(BaseEstimator, ABC):
                 ("hidden activations", activations, [_describe(activation) for activation in self._hidden_activations]),
                 ("the link", link, _describe(self._loss.link)),
             ):
-                if stored != own:
+                if _whole_numbers_alike(stored) != _whole_numbers_alike(own):
                     raise ValueError(f"{path} is of a network with {what} {stored}, and this one has {own}.")
             if names is not None:
                 self.feature_names_in_ = names.astype(object)

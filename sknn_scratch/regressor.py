@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin, clone
+from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils.metaestimators import available_if
 
@@ -29,6 +29,7 @@ from sknn_scratch.losses import (
     TweedieDeviance,
 )
 from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.parameters import make_component
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.validation import check_numeric_targets
 
@@ -504,7 +505,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         return self._n_targets
 
     def _make_loss(self) -> Loss:
-        loss = clone(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()
+        loss = make_component(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()
         loss.start()
         if self.output_activation is not None:
             if not isinstance(loss, SquaredError):

@@ -249,7 +249,7 @@ class Function(Schedule):
 
     def rate(self, n_epochs: int, n_samples_seen: int) -> float:
         rate = self.function(n_epochs)
-        if not (isinstance(rate, int | float) and 0 < rate < math.inf):
+        if not (isinstance(rate, int | float | np.integer | np.floating) and 0 < rate < math.inf):
             raise ValueError(f"learning_rate must return a number greater than 0, got {rate!r} for epoch {n_epochs}.")
         return float(rate)
 

@@ -235,8 +235,10 @@ def _check_label_types(y: Any) -> None:
         raise TypeError(f"y mixes labels of different types: {', '.join(types)}. Use either strings or numbers.")
 
 
-def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int) -> NDArray | None:
-    """Return the weights as a float vector, or None for None; a number stands for equal weights.
+def check_sample_weight(sample_weight: ArrayLike | float | None, X: Any) -> NDArray | None:
+    """Return the weights of the rows of ``X`` as a float vector, or None for None; a number stands for equal weights.
+
+    They are computed with in the more precise of their dtype and that of ``X``.
 
     Raises
     ------
@@ -245,10 +247,12 @@ def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int)
     """
     if sample_weight is None:
         return None
+    n_samples = X.shape[0]
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
+    dtype = FLOAT_DTYPES if X.dtype == np.float32 else np.float64
     with naming("sample_weight"):
-        weights = check_array(sample_weight, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="sample_weight")
+        weights = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
     _check_length("sample_weight", weights, n_samples)

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csc_matrix, csr_array, csr_matrix
+from scipy.sparse import csc_matrix, csr_array, csr_matrix, issparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
@@ -41,7 +41,10 @@ def assert_same_model(ours, theirs, X, tolerance):
     if hasattr(theirs, "classes_"):
         assert_array_equal(ours.classes_, theirs.classes_)
         assert ours.classes_.dtype == theirs.classes_.dtype
-        assert_array_equal(ours.predict(X), theirs.predict(X))
+        labels, their_labels = ours.predict(X), theirs.predict(X)
+        if issparse(their_labels):
+            labels, their_labels = labels.toarray(), their_labels.toarray()
+        assert_array_equal(labels, their_labels)
         assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=10 * tolerance)
     else:
         assert_close(ours.predict(X), theirs.predict(X), 10 * tolerance)
@@ -197,6 +200,57 @@ def test_sample_weight(solver, task):
     weight = np.random.RandomState(0).randint(0, 4, len(X)).astype(float)
     batch = {} if solver == "lbfgs" else {"batch_size": 40}
     fit_both(task, X, y, weight, solver=solver, max_iter=10, **batch)
+
+
+# What scikit-learn sums in float32 is exact here: eighths, and few of them.
+def weights_of(dtype):
+    return (np.random.RandomState(0).randint(1, 30, 150) / (8 if np.dtype(dtype).kind == "f" else 1)).astype(dtype)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_of_another_dtype_than_the_samples(task, solver, early_stopping, dtype, engine):
+    if engine == "numba":
+        pytest.importorskip("numba")
+    if solver == "lbfgs" and early_stopping:
+        pytest.skip("L-BFGS does not stop early")
+    X, y = make_task(task)
+    batch = {} if solver == "lbfgs" else {"batch_size": 40, "early_stopping": early_stopping}
+    ours, theirs = estimator_pair(task, solver=solver, max_iter=10, engine=engine, **batch)
+    for estimator in (ours, theirs):
+        estimator.fit(X, y, sample_weight=weights_of(dtype))
+    assert_same_model(ours, theirs, X, TOLERANCE[solver])
+
+
+@pytest.mark.parametrize("parameters", [{"dropout": 0.2}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_take_the_dtype_of_the_samples_first(engine, parameters):
+    if engine == "numba":
+        pytest.importorskip("numba")
+    X, y = make_task("regression")
+    single = np.random.RandomState(0).uniform(0.1, 3, len(X)).astype(np.float32)
+    validation = {} if "solver" in parameters else {"X_val": X[:50], "y_val": y[:50]}
+    models = []
+    for weight in (single, single.astype(np.float64)):
+        if validation:
+            validation["sample_weight_val"] = weight[:50]
+        model = estimator_pair("regression", max_iter=5, engine=engine, **parameters)[0]
+        models.append(model.fit(X, y, weight, **validation))
+        if "dropout" in parameters:
+            model.partial_fit(X, y, weight)
+    ours, expected = models
+    assert ours.loss_curve_ == expected.loss_curve_
+    assert ours.validation_loss_curve_ == expected.validation_loss_curve_
+    assert ours.validation_scores_ == expected.validation_scores_
+    for mine, other in zip(ours.coefs_, expected.coefs_, strict=True):
+        assert_array_equal(mine, other)
+    for mine, other in zip(ours.loss_gradient(X, y, single)[0], ours.loss_gradient(X, y, weight)[0], strict=True):
+        assert_array_equal(mine, other)
 
 
 @pytest.mark.parametrize("container", [csr_matrix, csr_array, csc_matrix])

@@ -132,7 +132,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     @abstractmethod
     def _stratify(self, y: NDArray) -> NDArray | None:
-        """Return the encoded targets by which a validation split is stratified, if any."""
+        """Return the encoded targets by which a validation split is stratified, if any.
+
+        Raises ValueError, with the labels as they were given, where they cannot be split.
+        """
 
     # Fitting ---------------------------------------------------------------------------------------------------------
 

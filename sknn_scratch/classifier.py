@@ -615,7 +615,17 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)))
 
     def _stratify(self, y: NDArray) -> NDArray | None:
-        return y[:, 0] if y.shape[1] == 1 else None
+        if y.shape[1] > 1:
+            return None
+        assert isinstance(self._coder, LabelCoder)
+        rare = [label for label, member in self._coder.per_class(y) if np.count_nonzero(member) == 1]
+        if rare:
+            raise ValueError(
+                f"the class {np.asarray(rare[0]).item()!r} has only 1 sample, and at least 2 are needed, one to train "
+                "on and one to validate with. Pass a validation set of your own as X_val and y_val, or train without "
+                "early_stopping."
+            )
+        return y[:, 0]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

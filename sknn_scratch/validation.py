@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Iterator
@@ -140,15 +141,47 @@ def _cast(name: str, array: NDArray, dtype: DTypeLike) -> NDArray:
 
 
 def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtype: DTypeLike) -> NDArray:
-    """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
+    """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``y`` is not one finite real number, or a row of them, for each sample.
+    """
     _require_targets(estimator, y)
     with naming("y"):
+        _refuse_times(y)
         y = check_array(y, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="y")
         if y.ndim not in (1, 2) or y.size == 0:
             raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
         y = _flatten_column(y)
     _check_length("y", y, n_samples)
     return _cast("y", y, dtype)
+
+
+def _refuse_times(y: Any) -> None:
+    """Raise TypeError for dates and durations: cast to float, they are counts of an unnamed unit, and NaT is -9e18."""
+    columns = [y[name] for name in y.columns] if hasattr(y, "columns") else [y]
+    for column in columns:
+        values = np.asarray(column)
+        if values.dtype.kind in "mM":
+            found = str(values.dtype)
+        elif values.dtype == object:
+            found = next((cls.__name__ for cls in set(map(type, values.ravel())) if _is_time(cls)), "")
+        else:
+            found = ""
+        if found:
+            raise TypeError(
+                f"y must be numbers, got dates or durations ({found}). Make numbers of them in a unit of your choice, "
+                "for example durations in days: y / np.timedelta64(1, 'D'), where a date is first made the duration "
+                "since another: y - y.min()."
+            )
+
+
+def _is_time(cls: type) -> bool:
+    """Return whether the class is one of dates, times or durations; most of pandas are subclasses of Python's."""
+    times = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+    return issubclass(cls, times) or cls.__name__ == "Period"
 
 
 def check_labels(estimator: BaseEstimator, y: Any, n_samples: int, multioutput: bool = False) -> tuple[NDArray, str]:

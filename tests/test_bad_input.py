@@ -1,11 +1,13 @@
 """Bad input raises an error that names what is at fault, and leaves the estimator as it was."""
 
 import copy
+import datetime
 import re
 import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -410,6 +412,58 @@ def test_bad_numbers(case):
     assert_raises(MLPFromScratchRegressor(), lambda e: e.partial_fit(X, targets), message)
 
 
+DATES = pd.Series(pd.date_range("2020-01-01", periods=150))
+DURATIONS = DATES - DATES[0]
+DAYS = [datetime.timedelta(days=i) for i in range(150)]
+TIMES = {
+    "datetime64": DATES.to_numpy(),
+    "timedelta64": DURATIONS.to_numpy(),
+    "column of datetime64": DATES.to_numpy().reshape(-1, 1),
+    "list of timedelta64": list(DURATIONS.to_numpy()),
+    "objects of datetime64": np.array([*DATES.to_numpy(), None], dtype=object)[:-1],
+    "objects of timedelta64": np.array([*DURATIONS.to_numpy().astype("m8[D]"), None], dtype=object)[:-1],
+    "Python dates": [datetime.date(2020, 1, 1) + days for days in DAYS],
+    "Python datetimes": np.array([datetime.datetime(2020, 1, 1) + days for days in DAYS], dtype=object),
+    "Python times": [datetime.time(i % 24) for i in range(150)],
+    "Python timedeltas": DAYS,
+    "pandas dates": DATES,
+    "pandas dates with NaT": DATES.mask(DATES.index == 3),
+    "pandas durations": DURATIONS,
+    "pandas durations with NaT": DURATIONS.mask(DATES.index == 3),
+    "pandas numbers with NaT": pd.Series([1.0, pd.NaT, *range(148)], dtype=object),
+    "pandas time zone": DATES.dt.tz_localize("UTC"),
+    "pandas periods": DATES.dt.to_period("D"),
+    "pandas index": pd.DatetimeIndex(DATES),
+    "pandas categories": DATES.astype("category"),
+    "pandas frame": pd.DataFrame({"a": DATES}),
+    "pandas frame of durations and numbers": pd.DataFrame({"a": DURATIONS, "b": np.arange(150.0)}),
+    "arrow dates": DATES.astype("timestamp[ns][pyarrow]"),
+    "arrow durations": DURATIONS.astype("duration[ns][pyarrow]"),
+    "polars dates": pl.Series(DATES.to_numpy()).cast(pl.Date),
+    "polars durations": pl.Series(DURATIONS.to_numpy()),
+    "polars times": pl.Series([datetime.time(i % 24) for i in range(150)]),
+    "polars frame of dates and numbers": pl.DataFrame({"a": DATES.to_numpy(), "b": np.arange(150.0)}),
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_dates_and_durations_are_no_numbers(kind):
+    times, message = TIMES[kind], r"y must be numbers, got dates or durations \(.+\)\. Make numbers of them"
+    assert_raises(MLPFromScratchRegressor(), lambda e: e.fit(X, times), f"^{message}", TypeError)
+    assert_raises(MLPFromScratchRegressor(), lambda e: e.partial_fit(X, times), f"^{message}", TypeError)
+    own = {"X_val": X, "y_val": times}
+    with pytest.raises(TypeError, match=f"^y_val cannot be used: {message}"):
+        MLPFromScratchRegressor().fit(X, np.arange(150.0), **own)
+
+
+def test_durations_in_a_unit_are_numbers():
+    """What the error says to do works."""
+    for numbers in (DURATIONS / np.timedelta64(1, "D"), (DATES - DATES.min()) / np.timedelta64(1, "D")):
+        model = MLPFromScratchRegressor(max_iter=2, random_state=0).fit(X, numbers)
+        expected = MLPFromScratchRegressor(max_iter=2, random_state=0).fit(X, np.arange(150.0))
+        assert_array_equal(model.coefs_[0], expected.coefs_[0])
+
+
 def test_too_large_for_the_dtype_of_the_samples():
     with pytest.raises(ValueError, match=r"y has values too large for float32, the dtype of X: 1e\+39"):
         MLPFromScratchRegressor().fit(X.astype(np.float32), np.full(150, 1e39))
@@ -519,14 +573,24 @@ def test_validation_split_too_small(cls, fraction, n):
     assert_raises(estimator, lambda e: e.fit(X[:n], np.arange(n) % 2), message)
 
 
-def test_validation_split_with_a_rare_class():
-    labels = np.zeros(150, dtype=int)
-    labels[0] = 1
-    assert_raises(
-        MLPFromScratchClassifier(early_stopping=True),
-        lambda e: e.fit(X, labels),
-        "validation_fraction=0.1 of 150.*in y ha",
-    )
+@pytest.mark.parametrize(
+    ("often", "rare", "dtype"),
+    [
+        (0, 1, int),
+        (1, 2, int),
+        (1.0, 2.0, float),
+        (True, False, bool),
+        ("ok", "fraud", np.str_),
+        ("fraud", "ok", object),
+    ],
+)
+def test_validation_split_with_a_rare_class(often, rare, dtype):
+    labels = np.array([often] * 149 + [rare], dtype=dtype)
+    message = f"validation_fraction=0.1 of 150 samples cannot be held out .*: the class {rare!r} has only 1 sample"
+    estimator = MLPFromScratchClassifier(early_stopping=True)
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(X, labels)
+    assert not hasattr(estimator, "coefs_")
 
 
 def test_validation_split_without_weight():

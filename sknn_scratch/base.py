@@ -114,21 +114,33 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     @abstractmethod
     def _encode_targets(
-        self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: ArrayLike | None
+        self,
+        X: NDArray,
+        y: Any,
+        *,
+        carry_on: bool,
+        incremental: bool,
+        classes: ArrayLike | None,
+        sample_weight: NDArray | None = None,
     ) -> NDArray:
         """Check ``y`` and return it as a float array of shape (n_samples, n_outputs) with the dtype of ``X``.
 
         ``carry_on`` says that a fitted model is trained further, so the targets have to suit it; ``incremental``, that
-        the call is one of ``partial_fit``, the only one with ``classes``.
+        the call is one of ``partial_fit``, the only one with ``classes``. ``sample_weight`` counts where something is
+        learnt from the targets.
         """
 
     @abstractmethod
     def _decode_targets(self, y: NDArray) -> NDArray:
         """Return encoded targets in the form in which ``_score_prediction`` wants them."""
 
+    def _target_scaling(self) -> tuple[NDArray, NDArray] | None:
+        """Return ``shift`` and ``factor`` of each column by which the link's output becomes a prediction, if any."""
+        return None
+
     @abstractmethod
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        """Score predictions, in the form that the loss's link gives them, for decoded targets: larger is better."""
+        """Score predictions, in the form that ``_link_inverse`` gives them, for decoded targets: larger is better."""
 
     @abstractmethod
     def _stratify(self, y: NDArray) -> NDArray | None:
@@ -205,8 +217,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     ) -> TrainingData:
         """Validate and encode what was given to ``fit`` or ``partial_fit``."""
         X = check_samples(self, X, reset=not carry_on, dtype=self.coefs_[0].dtype if carry_on else FLOAT_DTYPES)
-        encoded = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
         weights = check_sample_weight(sample_weight, X.shape[0])
+        encoded = self._encode_targets(
+            X, y, carry_on=carry_on, incremental=incremental, classes=classes, sample_weight=weights
+        )
         return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental))
 
     def _check_validation_data(
@@ -439,8 +453,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 return loss, -loss
             if scorer is not None:
                 return loss, scorer()
-            network.loss.link.inverse(raw_output, out=raw_output)
-            return loss, self._score_prediction(truth, raw_output, weights)
+            return loss, self._score_prediction(truth, self._link_inverse(raw_output), weights)
 
         return validate
 
@@ -580,6 +593,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Turn raw output into predictions, in place."""
         with np.errstate(over="ignore"):
             self._loss.link.inverse(raw_output, out=raw_output)
+            if (scaling := self._target_scaling()) is not None:
+                shift, factor = (array.astype(raw_output.dtype) for array in scaling)
+                raw_output *= factor
+                raw_output += shift
         return raw_output
 
     def loss_gradient(

@@ -534,7 +534,16 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         """Return the most probable class of each row, or the labels more probable than not."""
         return self._coder.decode(probability, threshold=0.5 if self._loss.gives_probabilities else 0)
 
-    def _encode_targets(self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: Any) -> NDArray:
+    def _encode_targets(
+        self,
+        X: NDArray,
+        y: Any,
+        *,
+        carry_on: bool,
+        incremental: bool,
+        classes: Any,
+        sample_weight: NDArray | None = None,
+    ) -> NDArray:
         several = _are_of_several(classes) or (carry_on and isinstance(self._coder, MultiOutputCoder))
         y, target_type = check_labels(self, y, X.shape[0], multioutput=several)
         if not carry_on:

@@ -44,6 +44,22 @@ class Link(BaseEstimator):
         """Turn ``gradient``, the derivative with respect to ``p``, into the one with respect to ``z``, in place."""
         raise NotImplementedError
 
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray] | None:
+        """Return how a prediction changes where each target ``y`` becomes ``mean + scale * y``, with ``scale > 0``.
+
+        Parameters
+        ----------
+        mean, scale : ndarray of shape (n_targets,)
+        n_columns : int
+            How many columns the prediction has.
+
+        Returns
+        -------
+        shift, factor : ndarray of shape (n_columns,), or None
+            The prediction becomes ``shift + factor * p``. None, the default, where that is not so, as ``p`` has bounds.
+        """
+        return None
+
 
 class IdentityLink(Link):
     """``p = z``: any real number."""
@@ -56,6 +72,10 @@ class IdentityLink(Link):
 
     def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
         pass
+
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray] | None:
+        # With more columns than targets, only the loss knows what they mean.
+        return (mean, scale) if n_columns == len(mean) else None
 
 
 class ExpLink(Link):
@@ -159,6 +179,9 @@ class IncreasingLink(Link):
         p = prediction.reshape(len(prediction), -1, self.n_columns)
         self.pull_back(gradient, -np.expm1(p[..., :-1] - p[..., 1:]))
 
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray]:
+        return np.repeat(mean, self.n_columns), np.repeat(scale, self.n_columns)
+
     def slopes(self, raw_output: NDArray) -> NDArray:
         """Return the derivative of each step from one column of a group to the next, of shape (n_samples, -1, n - 1).
 
@@ -200,6 +223,9 @@ class GaussianLink(Link):
     def multiply_derivative(self, gradient: NDArray, prediction: NDArray) -> None:
         half = gradient.shape[1] // 2
         np.multiply(gradient[:, half:], prediction[:, half:] - self.min_std, out=gradient[:, half:])
+
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray]:
+        return np.concatenate([mean, np.zeros_like(mean)]), np.tile(scale, 2)
 
 
 class HeadsLink(Link):

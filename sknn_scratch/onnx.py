@@ -314,8 +314,12 @@ def _set_regressor_outputs(operator: Any) -> None:
 
 
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
-    graph, link = _Graph(scope, operator, container), operator.raw_operator._loss.link
+    graph, model = _Graph(scope, operator, container), operator.raw_operator
+    link = model._loss.link
     prediction = _apply_link(graph, link, _raw_output(graph, operator))
+    if (scaling := model._target_scaling()) is not None:
+        shift, factor = scaling
+        prediction = graph("Add", graph("Mul", prediction, graph.constant(factor)), graph.constant(shift))
     if isinstance(link, GaussianLink):
         half = graph.n_outputs // 2
         parts = [graph.columns(prediction, 0, half), graph.columns(prediction, half, 2 * half)]

@@ -29,8 +29,9 @@ from sknn_scratch.losses import (
     TweedieDeviance,
 )
 from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.scaling import standardisation
 from sknn_scratch.schedules import Schedule
-from sknn_scratch.validation import check_numeric_targets
+from sknn_scratch.validation import cast_targets, check_numeric_targets
 
 __all__ = ["MLPFromScratchRegressor"]
 
@@ -173,6 +174,14 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         What does the arithmetic: NumPy, or code compiled by numba, which is faster; the results differ by rounding.
         'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
         fifteen to compile what is not in its cache on disk yet.
+    target_transform : {'standardize'} or None, default=None
+        'standardize' trains the network on ``(y - target_mean_) / target_scale_``, column by column, and turns what it
+        predicts back; needed where ``y`` is far from unit scale, such as prices, unless it is scaled outside. Mean and
+        standard deviation are those of the ``y`` of ``fit``, weighted by ``sample_weight``; ``partial_fit`` and
+        ``warm_start`` keep those of the first call. Losses (``loss_``, ``loss_curve_``, ``validation_loss_curve_``,
+        ``scoring="loss"``) are then those of the standardised targets, and ``Huber(delta)`` and
+        ``GaussianNLL(min_std)`` are in standard deviations; scores are those of the targets as given. For losses whose
+        prediction can be any number, not for 'poisson', 'gamma', 'tweedie' and ``output_activation``.
 
     Attributes
     ----------
@@ -207,6 +216,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Name of the function from the last layer to the prediction: 'identity', or 'exp' with the losses 'poisson',
         'gamma' and 'tweedie', 'increasing' for several quantiles and 'gaussian' for 'gaussian_nll', unless
         ``output_activation`` names another.
+    target_mean_, target_scale_ : float64 ndarray of shape (n_targets,), or None
+        By what the targets are standardised (a constant target has the scale 1); None without ``target_transform``.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -253,6 +264,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     0.4
     """
 
+    target_mean_: NDArray | None
+    target_scale_: NDArray | None
     _kind = "regressor"
     _learnt = (*BaseMLP._learnt, "_n_targets")
     _constraints: ClassVar[dict[str, Constraint]] = {
@@ -265,6 +278,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             instead_of_numbers="The second parameter is hidden_layer_sizes: pass it by name.",
         ),
         "output_activation": OneOf(LINKS, none=True),
+        "target_transform": OneOf(("standardize",), none=True),
     }
 
     def __init__(
@@ -306,6 +320,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         average: int = 1,
         scoring: str | Callable[..., float] | None = None,
         engine: str = "auto",
+        target_transform: str | None = None,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -343,6 +358,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.average = average
         self.scoring = scoring
         self.engine = engine
+        self.target_transform = target_transform
 
     @with_callbacks
     def fit(
@@ -479,20 +495,53 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         return float(np.mean(scores))
 
     def _encode_targets(
-        self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: ArrayLike | None
+        self,
+        X: NDArray,
+        y: Any,
+        *,
+        carry_on: bool,
+        incremental: bool,
+        classes: ArrayLike | None,
+        sample_weight: NDArray | None = None,
     ) -> NDArray:
-        y = check_numeric_targets(self, y, X.shape[0], X.dtype).reshape(X.shape[0], -1)
+        scaled = self.target_transform is not None
+        # Standardised before it is rounded, where X is float32.
+        y = check_numeric_targets(self, y, X.shape[0], np.float64 if scaled else X.dtype).reshape(X.shape[0], -1)
         if not carry_on:
             self._n_targets = y.shape[1]
+            self.target_mean_, self.target_scale_ = standardisation(y, sample_weight) if scaled else (None, None)
         elif y.shape[1] != self._n_targets:
             raise ValueError(f"y has {y.shape[1]} columns, but the model was fitted on {self._n_targets}.")
-        return y
+        self._check_same_transform("A model fitted", "cannot be trained further")
+        if not scaled:
+            return y
+        return cast_targets((y - self.target_mean_) / self.target_scale_, X.dtype)
+
+    def _check_same_transform(self, model: str, cannot: str) -> None:
+        """Raise ValueError if ``target_transform`` is not that of the fitted model, whose outputs are in other units."""
+        fitted = None if getattr(self, "target_scale_", None) is None else "standardize"
+        if fitted != self.target_transform:
+            raise ValueError(
+                f"{model} with target_transform={fitted!r} {cannot} with target_transform={self.target_transform!r}."
+            )
+
+    def _target_scaling(self) -> tuple[NDArray, NDArray] | None:
+        # Models of older versions lack the attribute.
+        mean, scale = getattr(self, "target_mean_", None), getattr(self, "target_scale_", None)
+        if mean is None or scale is None:
+            return None
+        return self._loss.link.follow_targets(mean, scale, self.n_outputs_)
 
     def _describe_targets(self) -> dict[str, Any]:
-        return {"n_targets": self._n_targets}
+        described: dict[str, Any] = {"n_targets": self._n_targets}
+        if (mean := getattr(self, "target_mean_", None)) is not None:
+            described |= {"target_mean": mean, "target_scale": self.target_scale_}
+        return described
 
     def _learn_targets(self, described: Mapping[str, Any]) -> int:
         self._n_targets = int(described["n_targets"])
+        self.target_mean_, self.target_scale_ = (described.get(f"target_{name}") for name in ("mean", "scale"))
+        self._check_same_transform("The weights are of a model fitted", "and cannot be those of one")
         return self._n_targets
 
     def _make_loss(self) -> Loss:
@@ -505,9 +554,19 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
                     f"loss={self.loss!r}, which has an output activation of its own."
                 )
             loss.link = LINKS[self.output_activation]()
+        if self.target_transform is not None:
+            n_columns = loss.n_raw_outputs(self._n_targets)
+            if loss.link.follow_targets(np.zeros(self._n_targets), np.ones(self._n_targets), n_columns) is None:
+                raise ValueError(
+                    f"target_transform={self.target_transform!r} is for losses whose prediction can be any number, and "
+                    f"loss={self.loss!r} predicts by {loss.link.name or type(loss.link).__name__!r}, from the targets "
+                    "as they are. Use target_transform=None."
+                )
         return loss
 
     def _decode_targets(self, y: NDArray) -> NDArray:
+        if getattr(self, "target_scale_", None) is not None:
+            y = y * self.target_scale_ + self.target_mean_
         return y[:, 0] if y.shape[1] == 1 else y
 
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:

@@ -19,7 +19,15 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples", "is_ready", "naming"]
+__all__ = [
+    "cast_targets",
+    "check_labels",
+    "check_numeric_targets",
+    "check_sample_weight",
+    "check_samples",
+    "is_ready",
+    "naming",
+]
 
 FLOAT_DTYPES = (np.float64, np.float32)
 _FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
@@ -131,12 +139,18 @@ def _flatten_column(y: NDArray) -> NDArray:
     return y
 
 
-def _cast(name: str, array: NDArray, dtype: DTypeLike) -> NDArray:
-    """Return the array with this dtype, copied only if it has another."""
+def cast_targets(y: NDArray, dtype: DTypeLike) -> NDArray:
+    """Return regression targets with the dtype of the samples, copied only if they have another.
+
+    Raises
+    ------
+    ValueError
+        If there are values too large for it.
+    """
     with np.errstate(over="ignore"):
-        cast = array.astype(dtype, copy=False)
+        cast = y.astype(dtype, copy=False)
     if not np.isfinite(cast).all():
-        raise ValueError(f"{name} has values too large for {np.dtype(dtype)}, the dtype of X: {np.abs(array).max():g}.")
+        raise ValueError(f"y has values too large for {np.dtype(dtype)}, the dtype of X: {np.abs(y).max():g}.")
     return cast
 
 
@@ -156,7 +170,7 @@ def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtyp
             raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
         y = _flatten_column(y)
     _check_length("y", y, n_samples)
-    return _cast("y", y, dtype)
+    return cast_targets(y, dtype)
 
 
 def _refuse_times(y: Any) -> None:

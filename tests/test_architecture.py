@@ -24,6 +24,7 @@ LAYERS = [
         "labels",
         "links",
         "noise",
+        "scaling",
         "schedules",
         "suggestions",
         "threads",

@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
@@ -128,7 +129,7 @@ def test_wrong_parameter(cls, name, value):
 def test_every_parameter_is_checked():
     for cls in ESTIMATORS:
         assert set(cls().get_params()) == set(cls._constraints)
-        assert set(WRONG) == set(cls._constraints) - {"class_weight", "output_activation"}
+        assert set(WRONG) == set(cls._constraints) - {"class_weight", "output_activation", "target_transform"}
 
 
 HINTS = [
@@ -195,6 +196,14 @@ def test_wrong_output_activation(value):
         MLPFromScratchRegressor(output_activation=value).fit(X, y)
     with pytest.raises(ValueError, match="output_activation='tanh' is only for loss='squared_error', got loss='huber'"):
         MLPFromScratchRegressor(loss="huber", output_activation="tanh").fit(X, y)
+
+
+@pytest.mark.parametrize("value", ["log", "standardise", True, StandardScaler()], ids=repr)
+def test_wrong_target_transform(value):
+    message = r"The parameter 'target_transform' of MLPFromScratchRegressor must be one of 'standardize' or None; got"
+    with pytest.raises(ValueError, match=message) as error:
+        MLPFromScratchRegressor(target_transform=value).fit(X, y)
+    assert ("Did you mean 'standardize'?" in str(error.value)) == (value == "standardise")
 
 
 @pytest.mark.parametrize("value", ["foo", 1, [1, 2], {10: -1}, {10: "1"}, {10: None}], ids=repr)

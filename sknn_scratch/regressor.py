@@ -518,7 +518,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         return cast_targets((y - self.target_mean_) / self.target_scale_, X.dtype)
 
     def _check_same_transform(self, model: str, cannot: str) -> None:
-        """Raise ValueError if ``target_transform`` is not that of the fitted model, whose outputs are in other units."""
+        """Raise ValueError if ``target_transform`` is not that of the model, whose outputs are in other units then."""
         fitted = None if getattr(self, "target_scale_", None) is None else "standardize"
         if fitted != self.target_transform:
             raise ValueError(

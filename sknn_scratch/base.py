@@ -7,13 +7,13 @@ import inspect
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.exceptions import ConvergenceWarning
@@ -42,8 +42,9 @@ from sknn_scratch.parameters import (
     make_schedule,
 )
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
+from sknn_scratch.scaling import describe_other_scale
 from sknn_scratch.schedules import Schedule
-from sknn_scratch.suggestions import did_you_mean
+from sknn_scratch.suggestions import did_you_mean, where_it_belongs
 from sknn_scratch.threads import threads_for
 from sknn_scratch.training import (
     INTERRUPTED,
@@ -109,6 +110,17 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 f"{cls.__name__} has no parameter {unknown[0]!r}.{meant} Valid parameters are: {sorted(known)}."
             )
         return super().__new__(cls)
+
+    def _refuse(self, unknown: Mapping[str, Any], method: Callable[..., Any]) -> None:
+        """Raise TypeError for an argument that ``fit`` or ``partial_fit`` does not have, and say where it belongs."""
+        for name in unknown:
+            arguments = [
+                known.name for known in inspect.signature(method).parameters.values() if known.kind != known.VAR_KEYWORD
+            ]
+            raise TypeError(
+                f"{type(self).__name__}.{method.__name__} has no argument {name!r}. "
+                + where_it_belongs(name, arguments, inspect.signature(type(self)).parameters)
+            )
 
     # What a subclass provides ----------------------------------------------------------------------------------------
 
@@ -182,7 +194,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 raise ValueError(f"partial_fit trains for one epoch and cannot average the last {self.average}.")
             carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental) and checkpoint is None
             data = self._check_data(X, y, sample_weight, carry_on=carry_on, incremental=incremental, classes=classes)
-            validation_data = self._check_validation_data(*validation, dtype=data.X.dtype)
+            validation_data = self._check_validation_data(*validation, data.X)
             if self.solver != "lbfgs" and not incremental:
                 self._warn_of_idle_validation(validation_data)
             if checkpoint is not None:
@@ -224,9 +236,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental))
 
     def _check_validation_data(
-        self, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, dtype: DTypeLike
+        self, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, X: Any
     ) -> TrainingData | None:
-        """Validate and encode the validation set given to ``fit``, if there is one."""
+        """Validate and encode the validation set given to ``fit`` beside the checked ``X``, if there is one."""
         if X_val is None and y_val is None and sample_weight_val is None:
             return None
         if X_val is None or y_val is None:
@@ -235,13 +247,19 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if self.solver == "lbfgs":
             raise ValueError("X_val cannot be used with solver='lbfgs', which has no epochs to validate.")
         with naming("X_val"):
-            X_val = check_samples(self, X_val, reset=False, dtype=dtype)
+            X_val = check_samples(self, X_val, reset=False, dtype=X.dtype)
         if X_val.shape[0] < 2:
             raise ValueError("X_val has 1 sample; at least 2 are needed.")
         with naming("y_val"):
             encoded = self._encode_targets(X_val, y_val, carry_on=True, incremental=True, classes=None)
         with naming("sample_weight_val"):
             weights = check_sample_weight(sample_weight_val, X_val.shape[0])
+        if described := describe_other_scale(X, X_val, getattr(self, "feature_names_in_", None)):
+            message = (
+                f"{described} What is done to X before, such as scaling, has to be done to X_val; steps of a pipeline "
+                "do so with make_pipeline(..., transform_input=['X_val'])."
+            )
+            warnings.warn(message, UserWarning, stacklevel=5)
         return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False))
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -355,6 +355,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
         resume_from: str | os.PathLike | None = None,
+        **unknown: Never,
     ) -> Self:
         """Fit the model to training data.
 
@@ -373,6 +374,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         resume_from : path, default=None
             A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
             if it had not stopped. ``X``, ``y`` and the parameters must be the same as then. Not for 'lbfgs'.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -384,12 +387,18 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
+        self._refuse(unknown, self.fit)
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks
     def partial_fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        **unknown: Never,
     ) -> Self:
         """Train for one epoch on the given data, carrying on from where the model is.
 
@@ -406,6 +415,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         classes : array-like of shape (n_classes,), or list of such arrays, default=None
             All labels that can ever occur (for multilabel targets, the column numbers; with several targets, an array
             for each). Required in the first call of an estimator that was not fitted.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -417,6 +428,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
+        self._refuse(unknown, self.partial_fit)
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
     def predict(self, X: Any) -> NDArray:

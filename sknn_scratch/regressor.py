@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -371,6 +371,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
         resume_from: str | os.PathLike | None = None,
+        **unknown: Never,
     ) -> Self:
         """Fit the model to training data.
 
@@ -389,6 +390,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         resume_from : path, default=None
             A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
             if it had not stopped. ``X``, ``y`` and the parameters must be the same as then. Not for 'lbfgs'.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -400,11 +403,12 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
+        self._refuse(unknown, self.fit)
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks
-    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, **unknown: Never) -> Self:
         """Train for one epoch on the given data, carrying on from where the model is.
 
         The optimiser's state is kept between calls. Not available with ``solver="lbfgs"``.
@@ -417,6 +421,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             Targets; not negative with the losses 'poisson' and 'tweedie', positive with 'gamma'.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -428,6 +434,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
+        self._refuse(unknown, self.partial_fit)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any, *, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:

@@ -67,6 +67,8 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
         try:
             return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
         except (TypeError, ValueError) as error:
+            if "contains NaN" in str(error):
+                raise ValueError(_missing_values(estimator, X)) from error
             names = _columns_without_numbers(X)
             if not names or "feature names" in str(error):
                 raise
@@ -76,6 +78,41 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
                 f"{named}: there are other things than numbers. Make numbers of them first, for example with "
                 f"OneHotEncoder in a ColumnTransformer. ({error})"
             ) from error
+
+
+def _missing_values(estimator: BaseEstimator, X: Any) -> str:
+    """Return what to say about samples with gaps: where they are, and how to fill them."""
+    names, where = _columns_with_gaps(X), ""
+    if names:
+        where = f" in {'column' if len(names) == 1 else 'columns'} {', '.join(names)}"
+    return (
+        f"Input X contains NaN{where}, and {type(estimator).__name__} needs numbers everywhere. Fill the gaps in a "
+        f"pipeline: make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), {type(estimator).__name__}()) "
+        "takes the mean and tells the network what was missing (sklearn.impute); or drop these rows. Of scikit-learn's "
+        "estimators, HistGradientBoosting takes NaN as it is."
+    )
+
+
+def _columns_with_gaps(X: Any, at_most: int = 5) -> list[str]:
+    """Return the names, for an array the positions, of columns in which something is missing."""
+    if hasattr(X, "columns"):
+        columns = [(repr(name), X[name]) for name in X.columns]
+    elif isinstance(X, np.ndarray):
+        columns = [(str(position), column) for position, column in enumerate(X.T)]
+    else:
+        return []
+    found = [name for name, column in columns if _has_gaps(column)]
+    return found if len(found) <= at_most else [*found[:at_most], "..."]
+
+
+def _has_gaps(column: Any) -> bool:
+    """Return whether a value is missing: NaN, which differs from itself, None, or NA of pandas, which says neither."""
+    values = np.asarray(column)
+    if values.dtype.kind == "f":
+        return bool(np.isnan(values).any())
+    if values.dtype.kind != "O":
+        return False
+    return any(value is None or type(value).__name__ == "NAType" or value != value for value in values.ravel())
 
 
 def _columns_without_numbers(X: Any, at_most: int = 5) -> list[str]:

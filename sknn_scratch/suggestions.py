@@ -49,7 +49,7 @@ ARGUMENTS_ELSEWHERE = {
     "valid_set": VALIDATION_SET,
     "valid_sets": VALIDATION_SET,
     "validation_split": (
-        "Did you mean a share to be held out? That are the parameters early_stopping=True and validation_fraction=..."
+        "Did you mean early_stopping=True and validation_fraction=...? They are parameters of the estimator."
     ),
     "callbacks": "Did you mean set_callbacks(...)?",
     "eval_metric": "Did you mean 'scoring'? It is a parameter of the estimator, not of fit.",
@@ -64,8 +64,9 @@ LIKENESS = 0.7
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return a question that names the option that is meant, or nothing if none is like it."""
     options, name = list(options), name.lower()
+    same = [option for option in options if option.lower() == name]
     elsewhere = NAMES_ELSEWHERE.get(name)
-    likely = [elsewhere] if elsewhere in options else get_close_matches(name, options, n=1, cutoff=LIKENESS)
+    likely = same or ([elsewhere] if elsewhere in options else get_close_matches(name, options, n=1, cutoff=LIKENESS))
     return f" Did you mean {likely[0]!r}?" if likely else ""
 
 
@@ -84,10 +85,9 @@ def where_it_belongs(name: str, arguments: Iterable[str], parameters: Iterable[s
     arguments, parameters = list(arguments), list(parameters)
     if name in parameters:
         return f"{name} is a parameter of the estimator, for its constructor or set_params."
-    if name.lower() in ARGUMENTS_ELSEWHERE and (
-        ARGUMENTS_ELSEWHERE[name.lower()] != VALIDATION_SET or "X_val" in arguments
-    ):
-        return ARGUMENTS_ELSEWHERE[name.lower()]
+    elsewhere = ARGUMENTS_ELSEWHERE.get(name.lower())
+    if elsewhere is not None and (elsewhere != VALIDATION_SET or "X_val" in arguments):
+        return elsewhere
     if meant := did_you_mean(name, arguments):
         return meant.strip()
     if meant := did_you_mean(name, parameters):

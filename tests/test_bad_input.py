@@ -13,6 +13,8 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
@@ -332,6 +334,80 @@ def test_columns_without_numbers_of_arrays_and_of_validation_sets():
     # What is missing is another matter, of which scikit-learn tells.
     with pytest.raises(ValueError, match="Input X contains NaN"):
         MLPFromScratchClassifier().fit(pd.DataFrame({"a": [1, None]}, dtype="Int64"), [0, 1])
+
+
+GAPS = {
+    "array": (NAN, "in column 2, and"),
+    "many columns": (np.full((2, 7), np.nan), r"in columns 0, 1, 2, 3, 4, \.\.\., and"),
+    "frame": (pd.DataFrame({"age": [1.0, 2.0], "income": [np.nan, 1.0]}), "in column 'income', and"),
+    "nullable frame": (pd.DataFrame({"age": [1, None], "size": [None, 1]}, dtype="Int64"), "in columns 'age', 'size',"),
+    "objects": (np.array([[1, None], [2, 3]], dtype=object), "in column 1, and"),
+    "polars": (pl.DataFrame({"age": [1.0, 2.0], "income": [None, 1.0]}), "in column 'income', and"),
+    "sparse": (sparse.csr_array(NAN), "NaN, and"),
+    "list": ([[1.0, np.nan], [1.0, 2.0]], "NaN, and"),
+}
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("kind", GAPS)
+def test_what_to_do_about_gaps(kind, cls):
+    samples, where = GAPS[kind]
+    message = rf"Input X contains NaN.*{where}.* make_pipeline\(SimpleImputer\(.*, {cls.__name__}\(\)\)"
+    with pytest.raises(ValueError, match=message.replace("NaN.*NaN", "NaN")):
+        cls().fit(samples, np.arange(samples.shape[0] if hasattr(samples, "shape") else 2) % 2)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_the_recipe_for_gaps_works(cls):
+    recipe = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), cls(max_iter=2))
+    assert np.isfinite(recipe.fit(NAN, y).predict(NAN)).all()
+
+
+MISPLACED = {
+    "eval_set": [(X, y)],
+    "validation_data": (X, y),
+    "valid_sets": [(X, y)],
+    "validation_split": 0.1,
+    "callbacks": [],
+    "early_stopping_rounds": 5,
+    "epochs": 10,
+    "batch_size": 32,
+    "eval_metric": "auc",
+    "sample_weights": None,
+    "x_val": X,
+    "foo": 1,
+}
+SAID = {
+    **dict.fromkeys(("eval_set", "validation_data", "valid_sets"), "It is passed as X_val and y_val: fit(X, y, X_val="),
+    "validation_split": "Did you mean early_stopping=True and validation_fraction=...?",
+    "callbacks": "Did you mean set_callbacks(...)?",
+    "early_stopping_rounds": "Did you mean early_stopping=True and n_iter_no_change=...?",
+    "epochs": "Did you mean 'max_iter'? It is a parameter of the estimator, for its constructor or set_params.",
+    "batch_size": "batch_size is a parameter of the estimator, for its constructor or set_params.",
+    "eval_metric": "Did you mean 'scoring'? It is a parameter of the estimator",
+    "sample_weights": "Did you mean 'sample_weight'?",
+    "x_val": "Did you mean 'X_val'?",
+    "foo": "Its arguments are X, y, sample_weight, X_val, y_val, sample_weight_val, resume_from.",
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_arguments_that_fit_has_elsewhere(cls, name):
+    message = f"^{cls.__name__}.fit has no argument {name!r}. .*{re.escape(SAID[name])}"
+    assert_raises(cls(), lambda e: e.fit(X, y, **{name: MISPLACED[name]}), message, TypeError)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_arguments_that_partial_fit_has_not(cls):
+    with pytest.raises(
+        TypeError, match=r"partial_fit has no argument 'eval_set'. Its arguments are X, y, sample_weight"
+    ):
+        cls().partial_fit(X, y, eval_set=[(X, y)])
+    with pytest.raises(
+        TypeError, match=r"partial_fit has no argument 'epochs'. Did you mean 'max_iter'\? It is a param"
+    ):
+        cls().partial_fit(X, y, epochs=3)
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")

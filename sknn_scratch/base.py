@@ -95,8 +95,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     _constraints: ClassVar[dict[str, Constraint]] = SHARED_CONSTRAINTS
 
     _loss: Loss
-    coefs_: list[NDArray]
-    intercepts_: list[NDArray]
+    coefs_: list[NDArray[Any]]
+    intercepts_: list[NDArray[Any]]
     _optimizer: Optimizer | None
     _schedule: Schedule | None
 

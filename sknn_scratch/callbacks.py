@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,11 @@ from sknn_scratch.checkpoints import save_checkpoint
 from sknn_scratch.whole_file import check_folder
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _with_callbacks
 except ImportError:  # before scikit-learn 1.9
-    from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin, with_callbacks
+    from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin
+    from sknn_scratch.callbacks_before_1_9 import with_callbacks as _with_callbacks
 
 __all__ = [
     "CallbackMixin",
@@ -43,6 +45,14 @@ CURVES = {
     "validation_loss": ("validation_loss_curve_", 1),
     "validation_score": ("validation_scores_", -1),
 }
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def with_callbacks(method: _Method) -> _Method:
+    """Tell the callbacks when the method has ended, in success or failure; for type checkers it stays what it is."""
+    return cast(_Method, _with_callbacks(method))
 
 
 class EpochCallback:

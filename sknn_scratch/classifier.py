@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
@@ -21,11 +20,28 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.labels import LabelCoder, MultiOutputCoder, coder_from_description, describe_coder
 from sknn_scratch.links import Link
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
+from sknn_scratch.names import (
+    ActivationName,
+    BatchSizeName,
+    ClassifierLossName,
+    ClassWeightName,
+    EngineName,
+    InitializerName,
+    ScheduleName,
+    SolverName,
+    VerboseName,
+)
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
+from sknn_scratch.signatures import available_if
 from sknn_scratch.validation import check_labels
 
 __all__ = ["MLPFromScratchClassifier"]
+
+
+# An array, and only with several targets a list of them. Said so, type checkers would ask every user which it is; Any
+# stands for the list, and editors still know the array.
+ArrayOrList = NDArray[Any] | Any
 
 
 def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
@@ -258,6 +274,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     0.97
     """
 
+    classes_: ArrayOrList
     _coder: LabelCoder | MultiOutputCoder
     _kind = "classifier"
     _learnt = (*BaseMLP._learnt, "_coder")
@@ -269,20 +286,20 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] | NDArray = (100,),
-        activation: str | Activation | Sequence[str | Activation] = "relu",
+        hidden_layer_sizes: int | Sequence[int] | NDArray[Any] = (100,),
+        activation: ActivationName | str | Activation | Sequence[ActivationName | str | Activation] = "relu",
         *,
-        solver: str | Optimizer = "adam",
+        solver: SolverName | str | Optimizer = "adam",
         alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule | Callable[[int], float] = "constant",
+        batch_size: int | BatchSizeName | str = "auto",
+        learning_rate: ScheduleName | str | Schedule | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
-        verbose: bool | int | str = False,
+        verbose: bool | int | VerboseName | str = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -293,11 +310,11 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        loss: str | Loss = "log_loss",
-        class_weight: Mapping[Any, float] | str | None = None,
+        loss: ClassifierLossName | str | Loss = "log_loss",
+        class_weight: Mapping[Any, float] | ClassWeightName | str | None = None,
         l1_ratio: float = 0.0,
-        weight_init: str | Initializer = "glorot_uniform",
-        bias_init: str | Initializer = "glorot_uniform",
+        weight_init: InitializerName | str | Initializer = "glorot_uniform",
+        bias_init: InitializerName | str | Initializer = "glorot_uniform",
         fit_intercept: bool = True,
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
@@ -305,7 +322,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         input_noise: float = 0.0,
         average: int = 1,
         scoring: str | Callable[..., float] | None = None,
-        engine: str = "auto",
+        engine: EngineName | str = "auto",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -354,7 +371,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
-        resume_from: str | os.PathLike | None = None,
+        resume_from: str | os.PathLike[str] | None = None,
         **unknown: Never,
     ) -> Self:
         """Fit the model to training data.
@@ -431,7 +448,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         self._refuse(unknown, self.partial_fit)
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
-    def predict(self, X: Any) -> NDArray:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict class labels.
 
         Parameters
@@ -447,7 +464,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         """
         return self._labels(self._link_inverse(self._raw_output(X)))
 
-    def decision_function(self, X: Any) -> NDArray | list[NDArray]:
+    def decision_function(self, X: Any) -> ArrayOrList:
         """Return the raw output of the network, by which classes are told apart.
 
         Parameters
@@ -465,7 +482,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return self._one_or_all([z.ravel() if z.shape[1] == 1 else z for z in heads])
 
     @available_if(_gives_probabilities)
-    def predict_proba(self, X: Any) -> NDArray | list[NDArray]:
+    def predict_proba(self, X: Any) -> ArrayOrList:
         """Predict class probabilities.
 
         Parameters
@@ -489,7 +506,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return self._one_or_all(result)
 
     @available_if(_gives_probabilities)
-    def predict_log_proba(self, X: Any) -> NDArray | list[NDArray]:
+    def predict_log_proba(self, X: Any) -> ArrayOrList:
         """Predict logarithms of class probabilities, computed from the raw output and always finite.
 
         Parameters

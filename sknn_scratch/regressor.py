@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Never, Self
+from typing import Any, ClassVar, Literal, Never, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import d2_pinball_score, r2_score
-from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
@@ -28,9 +27,22 @@ from sknn_scratch.losses import (
     SquaredError,
     TweedieDeviance,
 )
+from sknn_scratch.names import (
+    ActivationName,
+    BatchSizeName,
+    EngineName,
+    InitializerName,
+    LinkName,
+    RegressorLossName,
+    ScheduleName,
+    SolverName,
+    TargetTransformName,
+    VerboseName,
+)
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.scaling import standardisation
 from sknn_scratch.schedules import Schedule
+from sknn_scratch.signatures import available_if
 from sknn_scratch.validation import cast_targets, check_numeric_targets
 
 __all__ = ["MLPFromScratchRegressor"]
@@ -264,8 +276,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     0.4
     """
 
-    target_mean_: NDArray | None
-    target_scale_: NDArray | None
+    target_mean_: NDArray[Any] | None
+    target_scale_: NDArray[Any] | None
     _kind = "regressor"
     _learnt = (*BaseMLP._learnt, "_n_targets")
     _constraints: ClassVar[dict[str, Constraint]] = {
@@ -283,21 +295,21 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
 
     def __init__(
         self,
-        loss: str | Loss = "squared_error",
-        hidden_layer_sizes: int | Sequence[int] | NDArray = (100,),
-        activation: str | Activation | Sequence[str | Activation] = "relu",
+        loss: RegressorLossName | str | Loss = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] | NDArray[Any] = (100,),
+        activation: ActivationName | str | Activation | Sequence[ActivationName | str | Activation] = "relu",
         *,
-        solver: str | Optimizer = "adam",
+        solver: SolverName | str | Optimizer = "adam",
         alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule | Callable[[int], float] = "constant",
+        batch_size: int | BatchSizeName | str = "auto",
+        learning_rate: ScheduleName | str | Schedule | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
-        verbose: bool | int | str = False,
+        verbose: bool | int | VerboseName | str = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -308,10 +320,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        output_activation: str | None = None,
+        output_activation: LinkName | str | None = None,
         l1_ratio: float = 0.0,
-        weight_init: str | Initializer = "glorot_uniform",
-        bias_init: str | Initializer = "glorot_uniform",
+        weight_init: InitializerName | str | Initializer = "glorot_uniform",
+        bias_init: InitializerName | str | Initializer = "glorot_uniform",
         fit_intercept: bool = True,
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
@@ -319,8 +331,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         input_noise: float = 0.0,
         average: int = 1,
         scoring: str | Callable[..., float] | None = None,
-        engine: str = "auto",
-        target_transform: str | None = None,
+        engine: EngineName | str = "auto",
+        target_transform: TargetTransformName | str | None = None,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -370,7 +382,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
-        resume_from: str | os.PathLike | None = None,
+        resume_from: str | os.PathLike[str] | None = None,
         **unknown: Never,
     ) -> Self:
         """Fit the model to training data.
@@ -436,6 +448,15 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         """
         self._refuse(unknown, self.partial_fit)
         return self._fit(X, y, sample_weight, incremental=True)
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 
     def predict(self, X: Any, *, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
         """Predict targets.
@@ -520,29 +541,32 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         elif y.shape[1] != self._n_targets:
             raise ValueError(f"y has {y.shape[1]} columns, but the model was fitted on {self._n_targets}.")
         self._check_same_transform("A model fitted", "cannot be trained further")
-        if not scaled:
+        if (standard := self._standard()) is None:
             return y
-        return cast_targets((y - self.target_mean_) / self.target_scale_, X.dtype)
+        mean, scale = standard
+        return cast_targets((y - mean) / scale, X.dtype)
+
+    def _standard(self) -> tuple[NDArray, NDArray] | None:
+        """Return mean and scale of the targets, if they are standardised; models of older versions lack both."""
+        mean, scale = getattr(self, "target_mean_", None), getattr(self, "target_scale_", None)
+        return None if mean is None or scale is None else (mean, scale)
 
     def _check_same_transform(self, model: str, cannot: str) -> None:
         """Raise ValueError if ``target_transform`` is not that of the model, whose outputs are in other units then."""
-        fitted = None if getattr(self, "target_scale_", None) is None else "standardize"
+        fitted = None if self._standard() is None else "standardize"
         if fitted != self.target_transform:
             raise ValueError(
                 f"{model} with target_transform={fitted!r} {cannot} with target_transform={self.target_transform!r}."
             )
 
     def _target_scaling(self) -> tuple[NDArray, NDArray] | None:
-        # Models of older versions lack the attribute.
-        mean, scale = getattr(self, "target_mean_", None), getattr(self, "target_scale_", None)
-        if mean is None or scale is None:
-            return None
-        return self._loss.link.follow_targets(mean, scale, self.n_outputs_)
+        standard = self._standard()
+        return None if standard is None else self._loss.link.follow_targets(*standard, self.n_outputs_)
 
     def _describe_targets(self) -> dict[str, Any]:
         described: dict[str, Any] = {"n_targets": self._n_targets}
-        if (mean := getattr(self, "target_mean_", None)) is not None:
-            described |= {"target_mean": mean, "target_scale": self.target_scale_}
+        if (standard := self._standard()) is not None:
+            described["target_mean"], described["target_scale"] = standard
         return described
 
     def _learn_targets(self, described: Mapping[str, Any]) -> int:
@@ -572,8 +596,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         return loss
 
     def _decode_targets(self, y: NDArray) -> NDArray:
-        if getattr(self, "target_scale_", None) is not None:
-            y = y * self.target_scale_ + self.target_mean_
+        if (standard := self._standard()) is not None:
+            mean, scale = standard
+            y = mean + scale * y
         return y[:, 0] if y.shape[1] == 1 else y
 
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:

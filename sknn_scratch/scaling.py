@@ -46,8 +46,9 @@ def standardisation(y: NDArray, sample_weight: NDArray | None = None) -> tuple[N
     return np.where(constant, low, mean * unit), np.where(constant, 1.0, scale * unit)
 
 
-# From here on, a mean or a deviation is far from unit scale: sums over features saturate units, or hardly move them.
-LARGE, SMALL = 100.0, 0.01
+# A column whose mean or deviation is larger saturates the units; rows of a smaller norm hardly move them, and losses of
+# such targets are within the usual tol of each other. The norm counts, as texts have many columns of small numbers.
+LARGE, SMALL_NORM = 100.0, 0.1
 # More entries than these tell no more about a scale.
 ENOUGH_ENTRIES, FEWEST_ROWS = 200_000, 100
 
@@ -97,7 +98,9 @@ def _farthest(array: Any) -> tuple[int, str] | None:
             mean, deviation = sample.mean(axis=0), sample.std(axis=0)
     size = np.maximum(np.abs(mean), deviation)
     column = int(np.argmax(size))
-    if SMALL <= size[column] <= LARGE or size[column] == 0:
+    with np.errstate(over="ignore"):
+        norm = np.linalg.norm(size)
+    if size[column] == 0 or (size[column] <= LARGE and norm >= SMALL_NORM):
         return None
     return column, f"mean {mean[column]:.3g} and standard deviation {deviation[column]:.3g}"
 

@@ -112,6 +112,8 @@ def test_features_far_from_unit_scale_are_described(kind, dtype):
     assert "standard deviation 3.2e+05. Scale X, for example with StandardScaler in a pipeline." in described
     assert "column 3 has mean 1.7e+09 and" in describe_scale(kind(np.where(np.arange(5) == 3, 1.7e9, X)))
     assert "and standard deviation" in describe_scale(kind(1e-5 * X))
+    many_small = kind(np.tile(0.02 * X, 40))
+    assert describe_scale(many_small) == ""
     assert describe_scale(kind(np.zeros_like(X))) == ""
 
 

@@ -99,6 +99,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     intercepts_: list[NDArray[Any]]
     _optimizer: Optimizer | None
     _schedule: Schedule | None
+    # scikit-learn makes these at run time, and tells type checkers that they return None.
+    set_fit_request: Callable[..., Self]
+    set_partial_fit_request: Callable[..., Self]
+    set_score_request: Callable[..., Self]
 
     def __new__(cls, *args: Any, **parameters: Any) -> Self:
         """Make an estimator; Python's own error for an unknown parameter does not say which ones there are."""

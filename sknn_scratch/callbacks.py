@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,16 @@ from numpy.typing import NDArray
 from sknn_scratch.checkpoints import save_checkpoint
 from sknn_scratch.whole_file import check_folder
 
-try:
-    from sklearn.callback import CallbackSupportMixin
-    from sklearn.callback import with_callbacks as _with_callbacks
-except ImportError:  # before scikit-learn 1.9
+if TYPE_CHECKING:  # with two classes to choose from, pyright would know nothing of those below them
     from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin
     from sknn_scratch.callbacks_before_1_9 import with_callbacks as _with_callbacks
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin
+        from sklearn.callback import with_callbacks as _with_callbacks
+    except ImportError:  # before scikit-learn 1.9
+        from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin
+        from sknn_scratch.callbacks_before_1_9 import with_callbacks as _with_callbacks
 
 __all__ = [
     "CallbackMixin",

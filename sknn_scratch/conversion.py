@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,14 @@ SHARED_ATTRIBUTES = (
     "best_validation_score_",
     "_no_improvement_count",
 )
+
+
+@overload
+def from_sklearn(mlp: MLPClassifier) -> MLPFromScratchClassifier: ...
+
+
+@overload
+def from_sklearn(mlp: MLPRegressor) -> MLPFromScratchRegressor: ...  # type: ignore[overload-cannot-match] # no stubs
 
 
 def from_sklearn(mlp: MLPClassifier | MLPRegressor) -> MLPFromScratchClassifier | MLPFromScratchRegressor:
@@ -93,6 +101,14 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor) -> MLPFromScratchClassifier 
         if model.solver == "sgd":
             model._schedule.learning_rate = their_optimizer.learning_rate
     return model
+
+
+@overload
+def to_sklearn(model: MLPFromScratchClassifier) -> MLPClassifier: ...
+
+
+@overload
+def to_sklearn(model: MLPFromScratchRegressor) -> MLPRegressor: ...
 
 
 def to_sklearn(model: MLPFromScratchClassifier | MLPFromScratchRegressor) -> MLPClassifier | MLPRegressor:

@@ -572,6 +572,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     def _learn_targets(self, described: Mapping[str, Any]) -> int:
         self._n_targets = int(described["n_targets"])
         self.target_mean_, self.target_scale_ = (described.get(f"target_{name}") for name in ("mean", "scale"))
+        for known in self._standard() or ():
+            if known.shape != (self._n_targets,):
+                raise ValueError(f"Of {self._n_targets} targets, {known.shape} means or scales are stored.")
         self._check_same_transform("The weights are of a model fitted", "and cannot be those of one")
         return self._n_targets
 

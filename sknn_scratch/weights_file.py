@@ -73,7 +73,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     if str(content.pop("format", "")) != FILE_FORMAT:
         raise ValueError(f"{path} is not a file of weights written by save_weights.")
     version = int(content.pop("version"))
-    if version > FILE_VERSION:
+    if not 1 <= version <= FILE_VERSION:
         raise ValueError(
             f"{path} has version {version} of the format for weights, and the installed sknn_scratch reads versions up "
             f"to {FILE_VERSION}."

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
@@ -95,6 +97,16 @@ def test_fit_warns(cls, kind):
         model.fit(kind(scaler.transform(X)), y, X_val=kind(X[:20]), y_val=y[:20])
     assert caught[0].filename == __file__
     model.fit(kind(scaler.transform(X)), y, X_val=kind(scaler.transform(X[:20])), y_val=y[:20])
+
+
+def test_a_pipeline_that_does_not_scale_the_validation_set():
+    X, y = load_wine(return_X_y=True)
+    pipeline = make_pipeline(StandardScaler(), MLPFromScratchClassifier(max_iter=2))
+    with pytest.warns(UserWarning, match="X_val seems to be on another scale than X"):
+        pipeline.fit(X, y, mlpfromscratchclassifier__X_val=X[::5], mlpfromscratchclassifier__y_val=y[::5])
+    with config_context(enable_metadata_routing=True):
+        model = MLPFromScratchClassifier(max_iter=2).set_fit_request(X_val=True, y_val=True)
+        make_pipeline(StandardScaler(), model, transform_input=["X_val"]).fit(X, y, X_val=X[::5], y_val=y[::5])
 
 
 # Far from unit scale --------------------------------------------------------------------------------------------------

@@ -320,6 +320,11 @@ def test_files_of_weights(tmp_path):
         ValueError, match="are of a model fitted with target_transform='standardize' and cannot be those"
     ):
         our_estimator("multioutput").load_weights(path)
+    with np.load(path, allow_pickle=False) as file:
+        damaged = {**file, "target_mean": np.zeros(3)}
+    np.savez(path, **damaged)
+    with pytest.raises(ValueError, match=r"Of 2 targets, \(3,\) means or scales are stored"):
+        clone(model).load_weights(path)
     our_estimator("multioutput", max_iter=2).fit(X, y).save_weights(path)
     with pytest.raises(
         ValueError, match="are of a model fitted with target_transform=None and cannot be those of one w"

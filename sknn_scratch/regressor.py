@@ -601,7 +601,11 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     def _decode_targets(self, y: NDArray) -> NDArray:
         if (standard := self._standard()) is not None:
             mean, scale = standard
-            y = mean + scale * y
+            deviations = scale * y
+            # What is zero but for rounding was zero: scorers may refuse targets that are negative.
+            rounding = 4 * np.finfo(y.dtype).eps * (np.abs(mean) + np.abs(deviations))
+            y = mean + deviations
+            y[np.abs(y) < rounding] = 0
         return y[:, 0] if y.shape[1] == 1 else y
 
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:

@@ -262,6 +262,22 @@ def test_validation_scores_are_those_of_the_targets_as_given(scoring, metric, ow
         assert_allclose(model.validation_loss_curve_, inner.validation_loss_curve_, rtol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("task", FAR)
+def test_zeros_are_zeros_to_a_scorer(task, dtype):
+    X, y = far_task(task)
+    y = np.maximum(y - y.mean(axis=0), 0)
+
+    def scorer(estimator, X, truth):
+        assert_array_equal(truth == 0, y[:40] == 0)
+        assert_allclose(truth, y[:40], rtol=1e-5 if dtype == np.float32 else 1e-12)
+        return estimator.score(X, truth)
+
+    X = X.astype(dtype)
+    model = model_of(task, scoring=scorer, max_iter=2).fit(X[40:], y[40:], X_val=X[:40], y_val=y[:40])
+    assert len(model.validation_scores_) == 2
+
+
 def test_training_goes_on_from_a_checkpoint(tmp_path):
     X, y = far_task()
     path = tmp_path / "checkpoint"

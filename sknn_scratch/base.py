@@ -7,13 +7,13 @@ import inspect
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.metrics import check_scoring
@@ -48,8 +48,9 @@ from sknn_scratch.parameters import (
 )
 from sknn_scratch.perceptron import Perceptron, layer_views, predict_raw
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
+from sknn_scratch.scaling import describe_other_scale
 from sknn_scratch.schedules import Schedule
-from sknn_scratch.suggestions import did_you_mean
+from sknn_scratch.suggestions import did_you_mean, where_it_belongs
 from sknn_scratch.training import (
     DIVERGED,
     Listener,
@@ -88,10 +89,14 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     _constraints: ClassVar[dict[str, Constraint]] = SHARED_CONSTRAINTS
 
     _loss: Loss
-    coefs_: list[NDArray]
-    intercepts_: list[NDArray]
+    coefs_: list[NDArray[Any]]
+    intercepts_: list[NDArray[Any]]
     _optimizer: Optimizer | None
     _schedule: Schedule | None
+    # scikit-learn makes these at run time, and tells type checkers that they return None.
+    set_fit_request: Callable[..., Self]
+    set_partial_fit_request: Callable[..., Self]
+    set_score_request: Callable[..., Self]
 
     def __new__(cls, *args: Any, **parameters: Any) -> Self:
         """Make an estimator; Python's own error for an unknown parameter does not say which ones there are."""
@@ -104,29 +109,55 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             )
         return super().__new__(cls)
 
+    def _refuse(self, unknown: Mapping[str, Any], method: Callable[..., Any]) -> None:
+        """Raise TypeError for an argument that ``fit`` or ``partial_fit`` does not have, and say where it belongs."""
+        for name in unknown:
+            arguments = [
+                known.name for known in inspect.signature(method).parameters.values() if known.kind != known.VAR_KEYWORD
+            ]
+            raise TypeError(
+                f"{type(self).__name__}.{method.__name__} has no argument {name!r}. "
+                + where_it_belongs(name, arguments, inspect.signature(type(self)).parameters)
+            )
+
     # What a subclass provides ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def _encode_targets(
-        self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: ArrayLike | None
+        self,
+        X: NDArray,
+        y: Any,
+        *,
+        carry_on: bool,
+        incremental: bool,
+        classes: ArrayLike | None,
+        sample_weight: NDArray | None = None,
     ) -> NDArray:
         """Check ``y`` and return it as a float array of shape (n_samples, n_outputs) with the dtype of ``X``.
 
         ``carry_on`` says that a fitted model is trained further, so the targets have to suit it; ``incremental``, that
-        the call is one of ``partial_fit``, the only one with ``classes``.
+        the call is one of ``partial_fit``, the only one with ``classes``. ``sample_weight`` counts where something is
+        learnt from the targets.
         """
 
     @abstractmethod
     def _decode_targets(self, y: NDArray) -> NDArray:
         """Return encoded targets in the form in which ``_score_prediction`` wants them."""
 
+    def _target_scaling(self) -> tuple[NDArray, NDArray] | None:
+        """Return ``shift`` and ``factor`` of each column by which the link's output becomes a prediction, if any."""
+        return None
+
     @abstractmethod
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        """Score predictions, in the form that the loss's link gives them, for decoded targets: larger is better."""
+        """Score predictions, in the form that ``_link_inverse`` gives them, for decoded targets: larger is better."""
 
     @abstractmethod
     def _stratify(self, y: NDArray) -> NDArray | None:
-        """Return the encoded targets by which a validation split is stratified, if any."""
+        """Return the encoded targets by which a validation split is stratified, if any.
+
+        Raises ValueError, with the labels as they were given, where they cannot be split.
+        """
 
     # Fitting ---------------------------------------------------------------------------------------------------------
 
@@ -161,7 +192,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 raise ValueError(f"partial_fit trains for one epoch and cannot average the last {self.average}.")
             carry_on = hasattr(self, "coefs_") and (self.warm_start or incremental) and checkpoint is None
             data = self._check_data(X, y, sample_weight, carry_on=carry_on, incremental=incremental, classes=classes)
-            validation_data = self._check_validation_data(*validation, dtype=data.X.dtype)
+            validation_data = self._check_validation_data(*validation, data.X)
             if self.solver != "lbfgs" and not incremental:
                 self._warn_of_idle_validation(validation_data)
             if checkpoint is not None:
@@ -195,14 +226,16 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     ) -> TrainingData:
         """Validate and encode what was given to ``fit`` or ``partial_fit``."""
         X = check_samples(self, X, reset=not carry_on, dtype=self.coefs_[0].dtype if carry_on else FLOAT_DTYPES)
-        encoded = self._encode_targets(X, y, carry_on=carry_on, incremental=incremental, classes=classes)
         weights = check_sample_weight(sample_weight, X)
+        encoded = self._encode_targets(
+            X, y, carry_on=carry_on, incremental=incremental, classes=classes, sample_weight=weights
+        )
         return TrainingData(X, encoded, self._weigh_classes(encoded, weights, incremental)).in_fixed_order()
 
     def _check_validation_data(
-        self, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, dtype: DTypeLike
+        self, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, X: Any
     ) -> TrainingData | None:
-        """Validate and encode the validation set given to ``fit``, if there is one."""
+        """Validate and encode the validation set given to ``fit`` beside the checked ``X``, if there is one."""
         if X_val is None and y_val is None and sample_weight_val is None:
             return None
         if X_val is None or y_val is None:
@@ -211,13 +244,18 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if self.solver == "lbfgs":
             raise ValueError("X_val cannot be used with solver='lbfgs', which has no epochs to validate.")
         with naming("X_val"):
-            X_val = check_samples(self, X_val, reset=False, dtype=dtype)
+            X_val = check_samples(self, X_val, reset=False, dtype=X.dtype)
         if X_val.shape[0] < 2:
             raise ValueError("X_val has 1 sample; at least 2 are needed.")
         with naming("y_val"):
             encoded = self._encode_targets(X_val, y_val, carry_on=True, incremental=True, classes=None)
         with naming("sample_weight_val"):
             weights = check_sample_weight(sample_weight_val, X_val)
+        if described := describe_other_scale(X, X_val, getattr(self, "feature_names_in_", None)):
+            warn(
+                f"{described} What is done to X before, such as scaling, has to be done to X_val; steps of a pipeline "
+                "do so with make_pipeline(..., transform_input=['X_val'])."
+            )
         return TrainingData(X_val, encoded, self._weigh_classes(encoded, weights, incremental=False)).in_fixed_order()
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
@@ -412,8 +450,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
                 return loss, -loss
             if scorer is not None:
                 return loss, scorer()
-            prediction = link_inverse(self._loss.link, raw_output, out=raw_output)
-            return loss, self._score_prediction(truth, prediction, weights)
+            return loss, self._score_prediction(truth, self._link_inverse(raw_output), weights)
 
         return validate
 
@@ -555,7 +592,12 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     def _link_inverse(self, raw_output: NDArray) -> NDArray:
         """Turn raw output into predictions, in place."""
         with np.errstate(over="ignore"):
-            return link_inverse(self._loss.link, raw_output, out=raw_output)
+            link_inverse(self._loss.link, raw_output, out=raw_output)
+            if (scaling := self._target_scaling()) is not None:
+                shift, factor = (array.astype(raw_output.dtype) for array in scaling)
+                raw_output *= factor
+                raw_output += shift
+        return raw_output
 
     def loss_gradient(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,16 @@ from numpy.typing import NDArray
 from sknn_scratch.checkpoints import save_checkpoint
 from sknn_scratch.whole_file import check_folder
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # before scikit-learn 1.9
-    from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin, with_callbacks
+if TYPE_CHECKING:  # with two classes to choose from, pyright would know nothing of those below them
+    from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin
+    from sknn_scratch.callbacks_before_1_9 import with_callbacks as _with_callbacks
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin
+        from sklearn.callback import with_callbacks as _with_callbacks
+    except ImportError:  # before scikit-learn 1.9
+        from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin
+        from sknn_scratch.callbacks_before_1_9 import with_callbacks as _with_callbacks
 
 __all__ = [
     "CallbackMixin",
@@ -43,6 +49,14 @@ CURVES = {
     "validation_loss": ("validation_loss_curve_", 1),
     "validation_score": ("validation_scores_", -1),
 }
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def with_callbacks(method: _Method) -> _Method:
+    """Tell the callbacks when the method has ended, in success or failure; for type checkers it stays what it is."""
+    return cast(_Method, _with_callbacks(method))
 
 
 class EpochCallback:

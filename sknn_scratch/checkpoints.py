@@ -62,7 +62,7 @@ class Checkpoint:
                 f"resume_from was written with {name}={theirs[name]}, which now is {mine[name]}. Only "
                 f"{', '.join(sorted(FREE))} may differ."
             )
-        for name in ("n_features_in_", "feature_names_in_", "classes_", "_n_targets"):
+        for name in ("n_features_in_", "feature_names_in_", "classes_", "_n_targets", "target_mean_", "target_scale_"):
             before, now = (repr(getattr(e, name, None)) for e in (self.estimator, estimator))
             if before != now:
                 raise ValueError(f"resume_from was written with {name} {before}, which now is {now}.")

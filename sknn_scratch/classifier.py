@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
@@ -22,12 +21,29 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.labels import LabelCoder, MultiOutputCoder, coder_from_description, describe_coder
 from sknn_scratch.links import Link
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
+from sknn_scratch.names import (
+    ActivationName,
+    BatchSizeName,
+    ClassifierLossName,
+    ClassWeightName,
+    EngineName,
+    InitializerName,
+    ScheduleName,
+    SolverName,
+    VerboseName,
+)
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.parameters import make_component
 from sknn_scratch.schedules import Schedule
+from sknn_scratch.signatures import available_if
 from sknn_scratch.validation import check_labels
 
 __all__ = ["MLPFromScratchClassifier"]
+
+
+# An array, and only with several targets a list of them. Said so, type checkers would ask every user which it is; Any
+# stands for the list, and editors still know the array.
+ArrayOrList = NDArray[Any] | Any
 
 
 def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
@@ -266,6 +282,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     0.97
     """
 
+    classes_: ArrayOrList
     _coder: LabelCoder | MultiOutputCoder
     _kind = "classifier"
     _learnt = (*BaseMLP._learnt, "_coder")
@@ -277,20 +294,20 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] | NDArray = (100,),
-        activation: str | Activation | Sequence[str | Activation] = "relu",
+        hidden_layer_sizes: int | Sequence[int] | NDArray[Any] = (100,),
+        activation: ActivationName | str | Activation | Sequence[ActivationName | str | Activation] = "relu",
         *,
-        solver: str | Optimizer = "adam",
+        solver: SolverName | str | Optimizer = "adam",
         alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule | Callable[[int], float] = "constant",
+        batch_size: int | BatchSizeName | str = "auto",
+        learning_rate: ScheduleName | str | Schedule | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
-        verbose: bool | int | str = False,
+        verbose: bool | int | VerboseName | str = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -301,11 +318,11 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        loss: str | Loss = "log_loss",
-        class_weight: Mapping[Any, float] | str | None = None,
+        loss: ClassifierLossName | str | Loss = "log_loss",
+        class_weight: Mapping[Any, float] | ClassWeightName | str | None = None,
         l1_ratio: float = 0.0,
-        weight_init: str | Initializer = "glorot_uniform",
-        bias_init: str | Initializer = "glorot_uniform",
+        weight_init: InitializerName | str | Initializer = "glorot_uniform",
+        bias_init: InitializerName | str | Initializer = "glorot_uniform",
         fit_intercept: bool = True,
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
@@ -313,7 +330,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         input_noise: float = 0.0,
         average: int = 1,
         scoring: str | Callable[..., float] | None = None,
-        engine: str = "auto",
+        engine: EngineName | str = "auto",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -362,7 +379,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
-        resume_from: str | os.PathLike | None = None,
+        resume_from: str | os.PathLike[str] | None = None,
+        **unknown: Never,
     ) -> Self:
         """Fit the model to training data.
 
@@ -382,6 +400,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         resume_from : path, default=None
             A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
             if it had not stopped. ``X``, ``y`` and the parameters must be the same as then. Not for 'lbfgs'.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -394,12 +414,18 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             If a parameter or array cannot be used, or if the loss becomes infinite or NaN (with ``early_stopping`` a
             ConvergenceWarning, if there is a best epoch to go back to). The estimator stays as it was.
         """
+        self._refuse(unknown, self.fit)
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks
     def partial_fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        **unknown: Never,
     ) -> Self:
         """Train for one epoch on the given data, carrying on from where the model is.
 
@@ -416,6 +442,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         classes : array-like of shape (n_classes,), or list of such arrays, default=None
             All labels that can ever occur (for multilabel targets, the column numbers; with several targets, an array
             for each). Required in the first call of an estimator that was not fitted.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -427,9 +455,10 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
+        self._refuse(unknown, self.partial_fit)
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
-    def predict(self, X: Any) -> NDArray:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict class labels.
 
         Parameters
@@ -445,7 +474,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         """
         return self._labels(self._link_inverse(self._raw_output(X)))
 
-    def decision_function(self, X: Any) -> NDArray | list[NDArray]:
+    def decision_function(self, X: Any) -> ArrayOrList:
         """Return the raw output of the network, by which classes are told apart.
 
         Parameters
@@ -463,7 +492,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return self._one_or_all([z.ravel() if z.shape[1] == 1 else z for z in heads])
 
     @available_if(_gives_probabilities)
-    def predict_proba(self, X: Any) -> NDArray | list[NDArray]:
+    def predict_proba(self, X: Any) -> ArrayOrList:
         """Predict class probabilities.
 
         Parameters
@@ -487,7 +516,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return self._one_or_all(result)
 
     @available_if(_gives_probabilities)
-    def predict_log_proba(self, X: Any) -> NDArray | list[NDArray]:
+    def predict_log_proba(self, X: Any) -> ArrayOrList:
         """Predict logarithms of class probabilities, computed from the raw output and always finite.
 
         Parameters
@@ -544,7 +573,16 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         """Return the most probable class of each row, or the labels more probable than not."""
         return self._coder.decode(probability, threshold=0.5 if self._loss.gives_probabilities else 0)
 
-    def _encode_targets(self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: Any) -> NDArray:
+    def _encode_targets(
+        self,
+        X: NDArray,
+        y: Any,
+        *,
+        carry_on: bool,
+        incremental: bool,
+        classes: Any,
+        sample_weight: NDArray | None = None,
+    ) -> NDArray:
         several = _are_of_several(classes) or (carry_on and isinstance(self._coder, MultiOutputCoder))
         y, target_type = check_labels(self, y, X.shape[0], multioutput=several)
         if not carry_on:
@@ -625,7 +663,17 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)))
 
     def _stratify(self, y: NDArray) -> NDArray | None:
-        return y[:, 0] if y.shape[1] == 1 else None
+        if y.shape[1] > 1:
+            return None
+        assert isinstance(self._coder, LabelCoder)
+        rare = [label for label, member in self._coder.per_class(y) if np.count_nonzero(member) == 1]
+        if rare:
+            raise ValueError(
+                f"the class {np.asarray(rare[0]).item()!r} has only 1 sample, and at least 2 are needed, one to train "
+                "on and one to validate with. Pass a validation set of your own as X_val and y_val, or train without "
+                "early_stopping."
+            )
+        return y[:, 0]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

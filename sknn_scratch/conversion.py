@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from sknn_scratch.activations import ACTIVATIONS, Activation
 from sknn_scratch.classifier import MLPFromScratchClassifier
 from sknn_scratch.losses import Heads, LogLoss, PoissonDeviance, SquaredError
-from sknn_scratch.perceptron import layer_views
 from sknn_scratch.parameters import make_optimizer, make_schedule
+from sknn_scratch.perceptron import layer_views
 from sknn_scratch.regressor import MLPFromScratchRegressor
 
 __all__ = ["from_sklearn", "to_sklearn"]
@@ -43,6 +43,14 @@ SHARED_ATTRIBUTES = (
     "best_validation_score_",
     "_no_improvement_count",
 )
+
+
+@overload
+def from_sklearn(mlp: MLPClassifier) -> MLPFromScratchClassifier: ...
+
+
+@overload
+def from_sklearn(mlp: MLPRegressor) -> MLPFromScratchRegressor: ...  # type: ignore[overload-cannot-match] # no stubs
 
 
 def from_sklearn(mlp: MLPClassifier | MLPRegressor) -> MLPFromScratchClassifier | MLPFromScratchRegressor:
@@ -95,6 +103,14 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor) -> MLPFromScratchClassifier 
     return model
 
 
+@overload
+def to_sklearn(model: MLPFromScratchClassifier) -> MLPClassifier: ...
+
+
+@overload
+def to_sklearn(model: MLPFromScratchRegressor) -> MLPRegressor: ...
+
+
 def to_sklearn(model: MLPFromScratchClassifier | MLPFromScratchRegressor) -> MLPClassifier | MLPRegressor:
     """Return a perceptron of scikit-learn that predicts what a fitted model of ours does, and learns on as it would.
 
@@ -107,7 +123,9 @@ def to_sklearn(model: MLPFromScratchClassifier | MLPFromScratchRegressor) -> MLP
     -------
     mlp : MLPClassifier or MLPRegressor
         Fitted, with the same parameters, coefficients and learning curves; the state of the optimiser is carried over
-        too, so that ``partial_fit`` makes the same steps.
+        too, so that ``partial_fit`` makes the same steps. Where the model has a ``target_transform``, which
+        scikit-learn has not, the last layer takes it over: predictions are the same, but the objective is another,
+        that of the targets as they are, so further training begins with a new optimiser.
 
     Raises
     ------
@@ -208,7 +226,8 @@ def _what_they_lack(model: Any, theirs: type[Any]) -> Iterator[str]:
         value = getattr(model, name)
         if not (isinstance(value, str) and value in allowed):
             yield f"{name} is {value!r}, not one of {allowed}"
-    checked = {*inspect.signature(theirs).parameters, "loss", "output_activation", *WITHOUT_CONSEQUENCE}
+    checked = {*inspect.signature(theirs).parameters, "loss", "output_activation", "target_transform"}
+    checked |= WITHOUT_CONSEQUENCE
     for name, parameter in inspect.signature(type(model)).parameters.items():
         value = getattr(model, name)
         if name not in checked and not (value is parameter.default or value == parameter.default):
@@ -239,11 +258,19 @@ def _make_fitted(mlp: Any, model: Any) -> None:
     mlp.set_params(**given)
     mlp.coefs_ = [layer.copy() for layer in model.coefs_]
     mlp.intercepts_ = [layer.copy() for layer in model.intercepts_]
-    # What a warm start with early stopping goes back to if no epoch is better.
-    mlp._best_coefs = [layer.copy() for layer in model.coefs_]
-    mlp._best_intercepts = [layer.copy() for layer in model.intercepts_]
     _copy_attributes(model, mlp)
-    if model._optimizer is None:
+    scaling = model._target_scaling()
+    if scaling is not None:
+        shift, factor = scaling
+        mlp.coefs_[-1] *= factor
+        mlp.intercepts_[-1] *= factor
+        mlp.intercepts_[-1] += shift
+        # Losses from here on are in other units.
+        mlp._no_improvement_count, mlp.best_loss_ = 0, None if mlp.best_loss_ is None else np.inf
+    # What a warm start with early stopping goes back to if no epoch is better.
+    mlp._best_coefs = [layer.copy() for layer in mlp.coefs_]
+    mlp._best_intercepts = [layer.copy() for layer in mlp.intercepts_]
+    if model._optimizer is None or scaling is not None:
         del mlp._optimizer
         return
     for name, theirs in _their_vectors(model.solver).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,6 +121,7 @@ class InspectionMixin:
     n_outputs_: int
     _hidden_activations: list[Activation]
     _loss: Loss
+    _target_scaling: Callable[[], tuple[NDArray, NDArray] | None]
 
     def hidden_activations(self, X: Any, layer: int = -1) -> NDArray:
         """Return what a hidden layer makes of the samples.
@@ -170,4 +171,7 @@ class InspectionMixin:
         link = self._loss.link if is_regressor(self) else None
         with np.errstate(over="ignore", invalid="ignore"):
             gradients = input_gradients(X, self.coefs_, self.intercepts_, self._hidden_activations, link)
+        if (scaling := self._target_scaling()) is not None:
+            _, factor = scaling
+            gradients *= factor[:, np.newaxis].astype(gradients.dtype)
         return gradients[:, 0] if self.n_outputs_ == 1 else gradients

@@ -44,6 +44,22 @@ class Link(BaseEstimator):
         """Return the derivative with respect to ``z``, given ``gradient``, the one with respect to ``p``."""
         raise NotImplementedError
 
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray] | None:
+        """Return how a prediction changes where each target ``y`` becomes ``mean + scale * y``, with ``scale > 0``.
+
+        Parameters
+        ----------
+        mean, scale : ndarray of shape (n_targets,)
+        n_columns : int
+            How many columns the prediction has.
+
+        Returns
+        -------
+        shift, factor : ndarray of shape (n_columns,), or None
+            The prediction becomes ``shift + factor * p``. None, the default, where that is not so, as ``p`` has bounds.
+        """
+        return None
+
 
 class IdentityLink(Link):
     """``p = z``: any real number."""
@@ -55,6 +71,10 @@ class IdentityLink(Link):
 
     def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
         return gradient
+
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray] | None:
+        # With more columns than targets, only the loss knows what they mean.
+        return (mean, scale) if n_columns == len(mean) else None
 
 
 class ExpLink(Link):
@@ -144,6 +164,9 @@ class IncreasingLink(Link):
         p = self._groups(prediction)
         return self.pull_back_by_slopes(gradient, -np.expm1(p[..., :-1] - p[..., 1:]))
 
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray]:
+        return np.repeat(mean, self.n_columns), np.repeat(scale, self.n_columns)
+
     def slopes(self, raw_output: NDArray) -> NDArray:
         """Return the derivative of each step from one column of a group to the next, of shape (n_samples, -1, n - 1).
 
@@ -184,6 +207,9 @@ class GaussianLink(Link):
     def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
         half = gradient.shape[1] // 2
         return np.hstack([gradient[:, :half], gradient[:, half:] * (prediction[:, half:] - self.min_std)])
+
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray]:
+        return np.concatenate([mean, np.zeros_like(mean)]), np.tile(scale, 2)
 
 
 class HeadsLink(Link):

@@ -335,6 +335,9 @@ def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     link = model._loss.link
     refuse_wrong_conversions(scope, container, model, graph.is_double, _n_predictions(model))
     prediction = _apply_link(graph, link, _raw_output(graph, operator))
+    if (scaling := model._target_scaling()) is not None:
+        shift, factor = scaling
+        prediction = graph("Add", graph("Mul", prediction, graph.constant(factor)), graph.constant(shift))
     if isinstance(link, GaussianLink):
         half = graph.n_outputs // 2
         parts = [graph.columns(prediction, 0, half), graph.columns(prediction, half, 2 * half)]

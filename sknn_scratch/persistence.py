@@ -25,7 +25,7 @@ from sknn_scratch.weights_file import read_weights, write_weights
 __all__ = ["PersistenceMixin", "unchanged_on_error"]
 
 # To be raised whenever a fitted attribute, or a parameter of the same name, changes its meaning.
-STATE_VERSION = 1
+STATE_VERSION = 2  # since 2, the layers of a regressor may be those for scaled targets
 STATE_KEY = "_sknn_scratch_state_version"
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Never, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
-from sklearn.utils.metaestimators import available_if
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
@@ -28,10 +27,24 @@ from sknn_scratch.losses import (
     SquaredError,
     TweedieDeviance,
 )
+from sknn_scratch.names import (
+    ActivationName,
+    BatchSizeName,
+    EngineName,
+    InitializerName,
+    LinkName,
+    RegressorLossName,
+    ScheduleName,
+    SolverName,
+    TargetTransformName,
+    VerboseName,
+)
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.parameters import make_component
+from sknn_scratch.scaling import standardisation
 from sknn_scratch.schedules import Schedule
-from sknn_scratch.validation import check_numeric_targets
+from sknn_scratch.signatures import available_if
+from sknn_scratch.validation import cast_targets, check_numeric_targets
 
 __all__ = ["MLPFromScratchRegressor"]
 
@@ -176,6 +189,14 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         What does the arithmetic: NumPy, or code compiled by numba, which is faster; the results differ by rounding.
         'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
         fifteen to compile what is not in its cache on disk yet.
+    target_transform : {'standardize'} or None, default=None
+        'standardize' trains the network on ``(y - target_mean_) / target_scale_``, column by column, and turns what it
+        predicts back; needed where ``y`` is far from unit scale, such as prices, unless it is scaled outside. Mean and
+        standard deviation are those of the ``y`` of ``fit``, weighted by ``sample_weight``; ``partial_fit`` and
+        ``warm_start`` keep those of the first call. Losses (``loss_``, ``loss_curve_``, ``validation_loss_curve_``,
+        ``scoring="loss"``) are then those of the standardised targets, and ``Huber(delta)`` and
+        ``GaussianNLL(min_std)`` are in standard deviations; scores are those of the targets as given. For losses whose
+        prediction can be any number, not for 'poisson', 'gamma', 'tweedie' and ``output_activation``.
 
     Attributes
     ----------
@@ -210,6 +231,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Name of the function from the last layer to the prediction: 'identity', or 'exp' with the losses 'poisson',
         'gamma' and 'tweedie', 'increasing' for several quantiles and 'gaussian' for 'gaussian_nll', unless
         ``output_activation`` names another.
+    target_mean_, target_scale_ : float64 ndarray of shape (n_targets,), or None
+        By what the targets are standardised (a constant target has the scale 1); None without ``target_transform``.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -260,6 +283,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     0.4
     """
 
+    target_mean_: NDArray[Any] | None
+    target_scale_: NDArray[Any] | None
     _kind = "regressor"
     _learnt = (*BaseMLP._learnt, "_n_targets")
     _constraints: ClassVar[dict[str, Constraint]] = {
@@ -272,25 +297,26 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             instead_of_numbers="The second parameter is hidden_layer_sizes: pass it by name.",
         ),
         "output_activation": OneOf(LINKS, none=True),
+        "target_transform": OneOf(("standardize",), none=True),
     }
 
     def __init__(
         self,
-        loss: str | Loss = "squared_error",
-        hidden_layer_sizes: int | Sequence[int] | NDArray = (100,),
-        activation: str | Activation | Sequence[str | Activation] = "relu",
+        loss: RegressorLossName | str | Loss = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] | NDArray[Any] = (100,),
+        activation: ActivationName | str | Activation | Sequence[ActivationName | str | Activation] = "relu",
         *,
-        solver: str | Optimizer = "adam",
+        solver: SolverName | str | Optimizer = "adam",
         alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule | Callable[[int], float] = "constant",
+        batch_size: int | BatchSizeName | str = "auto",
+        learning_rate: ScheduleName | str | Schedule | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
-        verbose: bool | int | str = False,
+        verbose: bool | int | VerboseName | str = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -301,10 +327,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        output_activation: str | None = None,
+        output_activation: LinkName | str | None = None,
         l1_ratio: float = 0.0,
-        weight_init: str | Initializer = "glorot_uniform",
-        bias_init: str | Initializer = "glorot_uniform",
+        weight_init: InitializerName | str | Initializer = "glorot_uniform",
+        bias_init: InitializerName | str | Initializer = "glorot_uniform",
         fit_intercept: bool = True,
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
@@ -312,7 +338,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         input_noise: float = 0.0,
         average: int = 1,
         scoring: str | Callable[..., float] | None = None,
-        engine: str = "auto",
+        engine: EngineName | str = "auto",
+        target_transform: TargetTransformName | str | None = None,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -350,6 +377,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.average = average
         self.scoring = scoring
         self.engine = engine
+        self.target_transform = target_transform
 
     @with_callbacks
     def fit(
@@ -361,7 +389,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
-        resume_from: str | os.PathLike | None = None,
+        resume_from: str | os.PathLike[str] | None = None,
+        **unknown: Never,
     ) -> Self:
         """Fit the model to training data.
 
@@ -381,6 +410,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         resume_from : path, default=None
             A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
             if it had not stopped. ``X``, ``y`` and the parameters must be the same as then. Not for 'lbfgs'.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -393,11 +424,12 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             If a parameter or array cannot be used, or if the loss becomes infinite or NaN (with ``early_stopping`` a
             ConvergenceWarning, if there is a best epoch to go back to). The estimator stays as it was.
         """
+        self._refuse(unknown, self.fit)
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks
-    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, **unknown: Never) -> Self:
         """Train for one epoch on the given data, carrying on from where the model is.
 
         The optimiser's state is kept between calls. Not available with ``solver="lbfgs"``.
@@ -410,6 +442,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             Targets; not negative with the losses 'poisson' and 'tweedie', positive with 'gamma'.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -421,7 +455,17 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
+        self._refuse(unknown, self.partial_fit)
         return self._fit(X, y, sample_weight, incremental=True)
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 
     def predict(self, X: Any, *, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
         """Predict targets.
@@ -488,20 +532,59 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         return float(np.mean(scores))
 
     def _encode_targets(
-        self, X: NDArray, y: Any, *, carry_on: bool, incremental: bool, classes: ArrayLike | None
+        self,
+        X: NDArray,
+        y: Any,
+        *,
+        carry_on: bool,
+        incremental: bool,
+        classes: ArrayLike | None,
+        sample_weight: NDArray | None = None,
     ) -> NDArray:
-        y = check_numeric_targets(self, y, X.shape[0], X.dtype).reshape(X.shape[0], -1)
+        scaled = self.target_transform is not None
+        # Standardised before it is rounded, where X is float32.
+        y = check_numeric_targets(self, y, X.shape[0], np.float64 if scaled else X.dtype).reshape(X.shape[0], -1)
         if not carry_on:
             self._n_targets = y.shape[1]
+            self.target_mean_, self.target_scale_ = standardisation(y, sample_weight) if scaled else (None, None)
         elif y.shape[1] != self._n_targets:
             raise ValueError(f"y has {y.shape[1]} columns, but the model was fitted on {self._n_targets}.")
-        return y
+        self._check_same_transform("A model fitted", "cannot be trained further")
+        if (standard := self._standard()) is None:
+            return y
+        mean, scale = standard
+        return cast_targets((y - mean) / scale, X.dtype)
+
+    def _standard(self) -> tuple[NDArray, NDArray] | None:
+        """Return mean and scale of the targets, if they are standardised; models of older versions lack both."""
+        mean, scale = getattr(self, "target_mean_", None), getattr(self, "target_scale_", None)
+        return None if mean is None or scale is None else (mean, scale)
+
+    def _check_same_transform(self, model: str, cannot: str) -> None:
+        """Raise ValueError if ``target_transform`` is not that of the model, whose outputs are in other units then."""
+        fitted = None if self._standard() is None else "standardize"
+        if fitted != self.target_transform:
+            raise ValueError(
+                f"{model} with target_transform={fitted!r} {cannot} with target_transform={self.target_transform!r}."
+            )
+
+    def _target_scaling(self) -> tuple[NDArray, NDArray] | None:
+        standard = self._standard()
+        return None if standard is None else self._loss.link.follow_targets(*standard, self.n_outputs_)
 
     def _describe_targets(self) -> dict[str, Any]:
-        return {"n_targets": self._n_targets}
+        described: dict[str, Any] = {"n_targets": self._n_targets}
+        if (standard := self._standard()) is not None:
+            described["target_mean"], described["target_scale"] = standard
+        return described
 
     def _learn_targets(self, described: Mapping[str, Any]) -> int:
         self._n_targets = int(described["n_targets"])
+        self.target_mean_, self.target_scale_ = (described.get(f"target_{name}") for name in ("mean", "scale"))
+        for known in self._standard() or ():
+            if known.shape != (self._n_targets,):
+                raise ValueError(f"Of {self._n_targets} targets, {known.shape} means or scales are stored.")
+        self._check_same_transform("The weights are of a model fitted", "and cannot be those of one")
         return self._n_targets
 
     def _make_loss(self) -> Loss:
@@ -514,9 +597,24 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
                     f"loss={self.loss!r}, which has an output activation of its own."
                 )
             loss.link = LINKS[self.output_activation]()
+        if self.target_transform is not None:
+            n_columns = loss.n_raw_outputs(self._n_targets)
+            if loss.link.follow_targets(np.zeros(self._n_targets), np.ones(self._n_targets), n_columns) is None:
+                raise ValueError(
+                    f"target_transform={self.target_transform!r} is for losses whose prediction can be any number, and "
+                    f"loss={self.loss!r} predicts by {loss.link.name or type(loss.link).__name__!r}, from the targets "
+                    "as they are. Use target_transform=None."
+                )
         return loss
 
     def _decode_targets(self, y: NDArray) -> NDArray:
+        if (standard := self._standard()) is not None:
+            mean, scale = standard
+            deviations = scale * y
+            # What is zero but for rounding was zero: scorers may refuse targets that are negative.
+            rounding = 4 * np.finfo(y.dtype).eps * (np.abs(mean) + np.abs(deviations))
+            y = mean + deviations
+            y[np.abs(y) < rounding] = 0
         return y[:, 0] if y.shape[1] == 1 else y
 
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["did_you_mean"]
+__all__ = ["did_you_mean", "where_it_belongs"]
 
 # What other libraries call a parameter, and what they call an activation, a loss and so on.
 NAMES_ELSEWHERE = {
@@ -40,6 +40,23 @@ NAMES_ELSEWHERE = {
     "xavier_normal": "glorot_normal",
     "xavier_uniform": "glorot_uniform",
 }
+VALIDATION_SET = "Did you mean a validation set? It is passed as X_val and y_val: fit(X, y, X_val=..., y_val=...)."
+# What other libraries take in fit, and what there is here.
+ARGUMENTS_ELSEWHERE = {
+    "eval_set": VALIDATION_SET,
+    "validation_data": VALIDATION_SET,
+    "validation_set": VALIDATION_SET,
+    "valid_set": VALIDATION_SET,
+    "valid_sets": VALIDATION_SET,
+    "validation_split": (
+        "Did you mean early_stopping=True and validation_fraction=...? They are parameters of the estimator."
+    ),
+    "callbacks": "Did you mean set_callbacks(...)?",
+    "eval_metric": "Did you mean 'scoring'? It is a parameter of the estimator, not of fit.",
+    "early_stopping_rounds": (
+        "Did you mean early_stopping=True and n_iter_no_change=...? They are parameters of the estimator."
+    ),
+}
 # From 0 to 1; low enough that 'rleu' is taken for 'relu'.
 LIKENESS = 0.7
 
@@ -47,6 +64,32 @@ LIKENESS = 0.7
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return a question that names the option that is meant, or nothing if none is like it."""
     options, name = list(options), name.lower()
+    same = [option for option in options if option.lower() == name]
     elsewhere = NAMES_ELSEWHERE.get(name)
-    likely = [elsewhere] if elsewhere in options else get_close_matches(name, options, n=1, cutoff=LIKENESS)
+    likely = same or ([elsewhere] if elsewhere in options else get_close_matches(name, options, n=1, cutoff=LIKENESS))
     return f" Did you mean {likely[0]!r}?" if likely else ""
+
+
+def where_it_belongs(name: str, arguments: Iterable[str], parameters: Iterable[str]) -> str:
+    """Return what to say about an argument that a method of training does not have.
+
+    Parameters
+    ----------
+    name : str
+        As it was given.
+    arguments : iterable of str
+        Those that the method has.
+    parameters : iterable of str
+        Those of the estimator.
+    """
+    arguments, parameters = list(arguments), list(parameters)
+    if name in parameters:
+        return f"{name} is a parameter of the estimator, for its constructor or set_params."
+    elsewhere = ARGUMENTS_ELSEWHERE.get(name.lower())
+    if elsewhere is not None and (elsewhere != VALIDATION_SET or "X_val" in arguments):
+        return elsewhere
+    if meant := did_you_mean(name, arguments):
+        return meant.strip()
+    if meant := did_you_mean(name, parameters):
+        return f"{meant.strip()} It is a parameter of the estimator, for its constructor or set_params."
+    return f"Its arguments are {', '.join(arguments)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Iterator
@@ -18,7 +19,15 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples", "naming", "ready_samples"]
+__all__ = [
+    "cast_targets",
+    "check_labels",
+    "check_numeric_targets",
+    "check_sample_weight",
+    "check_samples",
+    "naming",
+    "ready_samples",
+]
 
 FLOAT_DTYPES = (np.float64, np.float32)
 _FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
@@ -58,6 +67,8 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
         try:
             return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
         except (TypeError, ValueError) as error:
+            if "contains NaN" in str(error):
+                raise ValueError(_missing_values(estimator, X)) from error
             names = _columns_without_numbers(X)
             if not names or "feature names" in str(error):
                 raise
@@ -67,6 +78,41 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
                 f"{named}: there are other things than numbers. Make numbers of them first, for example with "
                 f"OneHotEncoder in a ColumnTransformer. ({error})"
             ) from error
+
+
+def _missing_values(estimator: BaseEstimator, X: Any) -> str:
+    """Return what to say about samples with gaps: where they are, and how to fill them."""
+    names, where = _columns_with_gaps(X), ""
+    if names:
+        where = f" in {'column' if len(names) == 1 else 'columns'} {', '.join(names)}"
+    return (
+        f"Input X contains NaN{where}, and {type(estimator).__name__} needs numbers everywhere. Fill the gaps in a "
+        f"pipeline: make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), {type(estimator).__name__}()) "
+        "takes the mean and tells the network what was missing (sklearn.impute); or drop these rows. Of scikit-learn's "
+        "estimators, HistGradientBoosting takes NaN as it is."
+    )
+
+
+def _columns_with_gaps(X: Any, at_most: int = 5) -> list[str]:
+    """Return the names, for an array the positions, of columns in which something is missing."""
+    if hasattr(X, "columns"):
+        columns = [(repr(name), X[name]) for name in X.columns]
+    elif isinstance(X, np.ndarray):
+        columns = [(str(position), column) for position, column in enumerate(X.T)]
+    else:
+        return []
+    found = [name for name, column in columns if _has_gaps(column)]
+    return found if len(found) <= at_most else [*found[:at_most], "..."]
+
+
+def _has_gaps(column: Any) -> bool:
+    """Return whether a value is missing: NaN, which differs from itself, None, or NA of pandas, which says neither."""
+    values = np.asarray(column)
+    if values.dtype.kind == "f":
+        return bool(np.isnan(values).any())
+    if values.dtype.kind != "O":
+        return False
+    return any(value is None or type(value).__name__ == "NAType" or value != value for value in values.ravel())
 
 
 def _columns_without_numbers(X: Any, at_most: int = 5) -> list[str]:
@@ -155,25 +201,63 @@ def _flatten_column(y: NDArray) -> NDArray:
     return y
 
 
-def _cast(name: str, array: NDArray, dtype: DTypeLike) -> NDArray:
-    """Return the array with this dtype, copied only if it has another."""
+def cast_targets(y: NDArray, dtype: DTypeLike) -> NDArray:
+    """Return regression targets with the dtype of the samples, copied only if they have another.
+
+    Raises
+    ------
+    ValueError
+        If there are values too large for it.
+    """
     with np.errstate(over="ignore"):
-        cast = array.astype(dtype, copy=False)
+        cast = y.astype(dtype, copy=False)
     if not np.isfinite(cast).all():
-        raise ValueError(f"{name} has values too large for {np.dtype(dtype)}, the dtype of X: {np.abs(array).max():g}.")
+        raise ValueError(f"y has values too large for {np.dtype(dtype)}, the dtype of X: {np.abs(y).max():g}.")
     return cast
 
 
 def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtype: DTypeLike) -> NDArray:
-    """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
+    """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``y`` is not one finite real number, or a row of them, for each sample.
+    """
     _require_targets(estimator, y)
     with naming("y"):
+        _refuse_times(y)
         y = check_array(y, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="y")
         if y.ndim not in (1, 2) or y.size == 0:
             raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
         y = _flatten_column(y)
     _check_length("y", y, n_samples)
-    return _cast("y", y, dtype)
+    return cast_targets(y, dtype)
+
+
+def _refuse_times(y: Any) -> None:
+    """Raise TypeError for dates and durations: cast to float, they are counts of an unnamed unit, and NaT is -9e18."""
+    columns = [y[name] for name in y.columns] if hasattr(y, "columns") else [y]
+    for column in columns:
+        values = np.asarray(column)
+        if values.dtype.kind in "mM":
+            found = str(values.dtype)
+        elif values.dtype == object:
+            found = next((cls.__name__ for cls in set(map(type, values.ravel())) if _is_time(cls)), "")
+        else:
+            found = ""
+        if found:
+            raise TypeError(
+                f"y must be numbers, got dates or durations ({found}). Make numbers of them in a unit of your choice, "
+                "for example durations in days: y / np.timedelta64(1, 'D'), where a date is first made the duration "
+                "since another: y - y.min()."
+            )
+
+
+def _is_time(cls: type) -> bool:
+    """Return whether the class is one of dates, times or durations; most of pandas are subclasses of Python's."""
+    times = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+    return issubclass(cls, times) or cls.__name__ == "Period"
 
 
 def check_labels(estimator: BaseEstimator, y: Any, n_samples: int, multioutput: bool = False) -> tuple[NDArray, str]:

@@ -1,6 +1,6 @@
 """A file for the weights of a network: a NumPy .npz without pickled objects, so that reading one runs no code.
 
-Its version is that of the layout described by ``write_weights``; a reader refuses every other.
+Its version is that of the layout described by ``write_weights``; a reader refuses a later one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from sknn_scratch.whole_file import whole_file
 __all__ = ["FILE_VERSION", "read_weights", "write_weights"]
 
 FILE_FORMAT = "sknn_scratch weights"
-FILE_VERSION = 1
+# Version 2 has target_mean and target_scale, without which a regressor of scaled targets predicts wrong numbers; files
+# that need neither stay readable by those who know version 1 only.
+FILE_VERSION = 2
 
 
 def write_weights(
@@ -39,7 +41,8 @@ def write_weights(
     arrays: dict[str, Any] = {name: _without_objects(name, np.asarray(value)) for name, value in facts.items()}
     for name, layers in (("weights", weights), ("biases", biases)):
         arrays |= {f"{name}_{l}": layer for l, layer in enumerate(layers)}
-    arrays |= {"format": np.array(FILE_FORMAT), "version": np.array(FILE_VERSION), "n_layers": np.array(len(weights))}
+    version = FILE_VERSION if "target_mean" in facts else 1
+    arrays |= {"format": np.array(FILE_FORMAT), "version": np.array(version), "n_layers": np.array(len(weights))}
     with whole_file(path) as file:
         np.savez(file, **arrays)
 
@@ -70,10 +73,10 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     if str(content.pop("format", "")) != FILE_FORMAT:
         raise ValueError(f"{path} is not a file of weights written by save_weights.")
     version = int(content.pop("version"))
-    if version != FILE_VERSION:
+    if not 1 <= version <= FILE_VERSION:
         raise ValueError(
-            f"{path} has version {version} of the format for weights, and the installed sknn_scratch reads version "
-            f"{FILE_VERSION}."
+            f"{path} has version {version} of the format for weights, and the installed sknn_scratch reads versions up "
+            f"to {FILE_VERSION}."
         )
     n_layers = int(content.pop("n_layers"))
     try:

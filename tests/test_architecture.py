@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -23,8 +24,11 @@ LAYERS = [
         "initializers",
         "labels",
         "links",
+        "names",
         "noise",
+        "scaling",
         "schedules",
+        "signatures",
         "suggestions",
         "threads",
         "validation",
@@ -139,3 +143,26 @@ def test_registries_know_every_component():
         components = {cls for cls in public if issubclass(cls, base) and cls is not base}
         by_name = set().union(*(registry.values() for registry in registries))
         assert components - by_name == {schedules: {schedules.Function}, losses: {losses.Heads}}.get(module, set())
+
+
+def test_names_for_editors_are_those_of_the_registries():
+    from sknn_scratch import activations, initializers, links, losses, names, optimizers, schedules
+    from sknn_scratch.parameters import SHARED_CONSTRAINTS
+
+    constraints = sknn_scratch.MLPFromScratchRegressor._constraints
+    for of_type, registry in (
+        (names.ActivationName, activations.ACTIVATIONS),
+        (names.BatchSizeName, SHARED_CONSTRAINTS["batch_size"].others),
+        (names.ClassWeightName, ["balanced"]),
+        (names.ClassifierLossName, losses.CLASSIFIER_LOSSES),
+        (names.EngineName, SHARED_CONSTRAINTS["engine"].options),
+        (names.InitializerName, initializers.INITIALIZERS),
+        (names.LinkName, links.LINKS),
+        (names.RegressorLossName, losses.REGRESSOR_LOSSES),
+        (names.ScheduleName, schedules.SCHEDULES),
+        (names.SolverName, [*optimizers.OPTIMIZERS, "lbfgs"]),
+        (names.TargetTransformName, constraints["target_transform"].options),
+        (names.VerboseName, SHARED_CONSTRAINTS["verbose"].others),
+    ):
+        assert list(get_args(of_type)) == sorted(registry)
+    assert len(names.__all__) == 12

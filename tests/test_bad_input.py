@@ -1,15 +1,20 @@
 """Bad input raises an error that names what is at fault, and leaves the estimator as it was."""
 
 import copy
+import datetime
 import re
 import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
@@ -125,7 +130,7 @@ def test_wrong_parameter(cls, name, value):
 def test_every_parameter_is_checked():
     for cls in ESTIMATORS:
         assert set(cls().get_params()) == set(cls._constraints)
-        assert set(WRONG) == set(cls._constraints) - {"class_weight", "output_activation"}
+        assert set(WRONG) == set(cls._constraints) - {"class_weight", "output_activation", "target_transform"}
 
 
 HINTS = [
@@ -192,6 +197,14 @@ def test_wrong_output_activation(value):
         MLPFromScratchRegressor(output_activation=value).fit(X, y)
     with pytest.raises(ValueError, match="output_activation='tanh' is only for loss='squared_error', got loss='huber'"):
         MLPFromScratchRegressor(loss="huber", output_activation="tanh").fit(X, y)
+
+
+@pytest.mark.parametrize("value", ["log", "standardise", True, StandardScaler()], ids=repr)
+def test_wrong_target_transform(value):
+    message = r"The parameter 'target_transform' of MLPFromScratchRegressor must be one of 'standardize' or None; got"
+    with pytest.raises(ValueError, match=message) as error:
+        MLPFromScratchRegressor(target_transform=value).fit(X, y)
+    assert ("Did you mean 'standardize'?" in str(error.value)) == (value == "standardise")
 
 
 @pytest.mark.parametrize("value", ["foo", 1, [1, 2], {10: -1}, {10: "1"}, {10: None}], ids=repr)
@@ -322,6 +335,80 @@ def test_columns_without_numbers_of_arrays_and_of_validation_sets():
         MLPFromScratchClassifier().fit(pd.DataFrame({"a": [1, None]}, dtype="Int64"), [0, 1])
 
 
+GAPS = {
+    "array": (NAN, "in column 2, and"),
+    "many columns": (np.full((2, 7), np.nan), r"in columns 0, 1, 2, 3, 4, \.\.\., and"),
+    "frame": (pd.DataFrame({"age": [1.0, 2.0], "income": [np.nan, 1.0]}), "in column 'income', and"),
+    "nullable frame": (pd.DataFrame({"age": [1, None], "size": [None, 1]}, dtype="Int64"), "in columns 'age', 'size',"),
+    "objects": (np.array([[1, None], [2, 3]], dtype=object), "in column 1, and"),
+    "polars": (pl.DataFrame({"age": [1.0, 2.0], "income": [None, 1.0]}), "in column 'income', and"),
+    "sparse": (sparse.csr_array(NAN), "NaN, and"),
+    "list": ([[1.0, np.nan], [1.0, 2.0]], "NaN, and"),
+}
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("kind", GAPS)
+def test_what_to_do_about_gaps(kind, cls):
+    samples, where = GAPS[kind]
+    message = rf"Input X contains NaN.*{where}.* make_pipeline\(SimpleImputer\(.*, {cls.__name__}\(\)\)"
+    with pytest.raises(ValueError, match=message.replace("NaN.*NaN", "NaN")):
+        cls().fit(samples, np.arange(samples.shape[0] if hasattr(samples, "shape") else 2) % 2)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_the_recipe_for_gaps_works(cls):
+    recipe = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), cls(max_iter=2))
+    assert np.isfinite(recipe.fit(NAN, y).predict(NAN)).all()
+
+
+MISPLACED = {
+    "eval_set": [(X, y)],
+    "validation_data": (X, y),
+    "valid_sets": [(X, y)],
+    "validation_split": 0.1,
+    "callbacks": [],
+    "early_stopping_rounds": 5,
+    "epochs": 10,
+    "batch_size": 32,
+    "eval_metric": "auc",
+    "sample_weights": None,
+    "x_val": X,
+    "foo": 1,
+}
+SAID = {
+    **dict.fromkeys(("eval_set", "validation_data", "valid_sets"), "It is passed as X_val and y_val: fit(X, y, X_val="),
+    "validation_split": "Did you mean early_stopping=True and validation_fraction=...?",
+    "callbacks": "Did you mean set_callbacks(...)?",
+    "early_stopping_rounds": "Did you mean early_stopping=True and n_iter_no_change=...?",
+    "epochs": "Did you mean 'max_iter'? It is a parameter of the estimator, for its constructor or set_params.",
+    "batch_size": "batch_size is a parameter of the estimator, for its constructor or set_params.",
+    "eval_metric": "Did you mean 'scoring'? It is a parameter of the estimator",
+    "sample_weights": "Did you mean 'sample_weight'?",
+    "x_val": "Did you mean 'X_val'?",
+    "foo": "Its arguments are X, y, sample_weight, X_val, y_val, sample_weight_val, resume_from.",
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_arguments_that_fit_has_elsewhere(cls, name):
+    message = f"^{cls.__name__}.fit has no argument {name!r}. .*{re.escape(SAID[name])}"
+    assert_raises(cls(), lambda e: e.fit(X, y, **{name: MISPLACED[name]}), message, TypeError)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_arguments_that_partial_fit_has_not(cls):
+    with pytest.raises(
+        TypeError, match=r"partial_fit has no argument 'eval_set'. Its arguments are X, y, sample_weight"
+    ):
+        cls().partial_fit(X, y, eval_set=[(X, y)])
+    with pytest.raises(
+        TypeError, match=r"partial_fit has no argument 'epochs'. Did you mean 'max_iter'\? It is a param"
+    ):
+        cls().partial_fit(X, y, epochs=3)
+
+
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_other_features_than_in_fit():
     names = pd.DataFrame(X, columns=list("abcdefgh"))
@@ -407,6 +494,58 @@ def test_bad_numbers(case):
     targets, message = BAD_NUMBERS[case]
     assert_raises(MLPFromScratchRegressor(), lambda e: e.fit(X, targets), message)
     assert_raises(MLPFromScratchRegressor(), lambda e: e.partial_fit(X, targets), message)
+
+
+DATES = pd.Series(pd.date_range("2020-01-01", periods=150))
+DURATIONS = DATES - DATES[0]
+DAYS = [datetime.timedelta(days=i) for i in range(150)]
+TIMES = {
+    "datetime64": DATES.to_numpy(),
+    "timedelta64": DURATIONS.to_numpy(),
+    "column of datetime64": DATES.to_numpy().reshape(-1, 1),
+    "list of timedelta64": list(DURATIONS.to_numpy()),
+    "objects of datetime64": np.array([*DATES.to_numpy(), None], dtype=object)[:-1],
+    "objects of timedelta64": np.array([*DURATIONS.to_numpy().astype("m8[D]"), None], dtype=object)[:-1],
+    "Python dates": [datetime.date(2020, 1, 1) + days for days in DAYS],
+    "Python datetimes": np.array([datetime.datetime(2020, 1, 1) + days for days in DAYS], dtype=object),
+    "Python times": [datetime.time(i % 24) for i in range(150)],
+    "Python timedeltas": DAYS,
+    "pandas dates": DATES,
+    "pandas dates with NaT": DATES.mask(DATES.index == 3),
+    "pandas durations": DURATIONS,
+    "pandas durations with NaT": DURATIONS.mask(DATES.index == 3),
+    "pandas numbers with NaT": pd.Series([1.0, pd.NaT, *range(148)], dtype=object),
+    "pandas time zone": DATES.dt.tz_localize("UTC"),
+    "pandas periods": DATES.dt.to_period("D"),
+    "pandas index": pd.DatetimeIndex(DATES),
+    "pandas categories": DATES.astype("category"),
+    "pandas frame": pd.DataFrame({"a": DATES}),
+    "pandas frame of durations and numbers": pd.DataFrame({"a": DURATIONS, "b": np.arange(150.0)}),
+    "arrow dates": DATES.astype("timestamp[ns][pyarrow]"),
+    "arrow durations": DURATIONS.astype("duration[ns][pyarrow]"),
+    "polars dates": pl.Series(DATES.to_numpy()).cast(pl.Date),
+    "polars durations": pl.Series(DURATIONS.to_numpy()),
+    "polars times": pl.Series([datetime.time(i % 24) for i in range(150)]),
+    "polars frame of dates and numbers": pl.DataFrame({"a": DATES.to_numpy(), "b": np.arange(150.0)}),
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_dates_and_durations_are_no_numbers(kind):
+    times, message = TIMES[kind], r"y must be numbers, got dates or durations \(.+\)\. Make numbers of them"
+    assert_raises(MLPFromScratchRegressor(), lambda e: e.fit(X, times), f"^{message}", TypeError)
+    assert_raises(MLPFromScratchRegressor(), lambda e: e.partial_fit(X, times), f"^{message}", TypeError)
+    own = {"X_val": X, "y_val": times}
+    with pytest.raises(TypeError, match=f"^y_val cannot be used: {message}"):
+        MLPFromScratchRegressor().fit(X, np.arange(150.0), **own)
+
+
+def test_durations_in_a_unit_are_numbers():
+    """What the error says to do works."""
+    for numbers in (DURATIONS / np.timedelta64(1, "D"), (DATES - DATES.min()) / np.timedelta64(1, "D")):
+        model = MLPFromScratchRegressor(max_iter=2, random_state=0).fit(X, numbers)
+        expected = MLPFromScratchRegressor(max_iter=2, random_state=0).fit(X, np.arange(150.0))
+        assert_array_equal(model.coefs_[0], expected.coefs_[0])
 
 
 def test_too_large_for_the_dtype_of_the_samples():
@@ -518,14 +657,24 @@ def test_validation_split_too_small(cls, fraction, n):
     assert_raises(estimator, lambda e: e.fit(X[:n], np.arange(n) % 2), message)
 
 
-def test_validation_split_with_a_rare_class():
-    labels = np.zeros(150, dtype=int)
-    labels[0] = 1
-    assert_raises(
-        MLPFromScratchClassifier(early_stopping=True),
-        lambda e: e.fit(X, labels),
-        "validation_fraction=0.1 of 150.*in y ha",
-    )
+@pytest.mark.parametrize(
+    ("often", "rare", "dtype"),
+    [
+        (0, 1, int),
+        (1, 2, int),
+        (1.0, 2.0, float),
+        (True, False, bool),
+        ("ok", "fraud", np.str_),
+        ("fraud", "ok", object),
+    ],
+)
+def test_validation_split_with_a_rare_class(often, rare, dtype):
+    labels = np.array([often] * 149 + [rare], dtype=dtype)
+    message = f"validation_fraction=0.1 of 150 samples cannot be held out .*: the class {rare!r} has only 1 sample"
+    estimator = MLPFromScratchClassifier(early_stopping=True)
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(X, labels)
+    assert not hasattr(estimator, "coefs_")
 
 
 def test_validation_split_without_weight():

@@ -19,7 +19,7 @@ from tasks import TASKS, make_task, our_estimator
 
 import sknn_scratch
 from sknn_scratch import MLPFromScratchClassifier, engines
-from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Logistic, ReLU, Tanh
+from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
 from sknn_scratch.engines import choose, missing, policy
 from sknn_scratch.engines.numpy import in_place
 from sknn_scratch.engines.numpy.run import NumpyRun
@@ -711,9 +711,9 @@ def test_partial_fit_carries_on_between_engines():
     X, y = make_task("multiclass")
     for solver in OPTIMIZERS:
         models = []
-        for engines in (["numpy"] * 4, ["numba", "numpy", "numba", "numba"]):
+        for names in (["numpy"] * 4, ["numba", "numpy", "numba", "numba"]):
             model = our_estimator("multiclass", solver=solver, batch_size=50)
-            for engine in engines:
+            for engine in names:
                 model.set_params(engine=engine).partial_fit(X, y, classes=np.unique(y))
             models.append(model)
         assert_same_fit(models)

@@ -48,6 +48,7 @@ ESTIMATORS = [
     MLPFromScratchRegressor(loss="gaussian_nll"),
     MLPFromScratchRegressor(loss="huber", weight_init="he_normal", bias_init="zeros"),
     MLPFromScratchRegressor(solver="lbfgs"),
+    MLPFromScratchRegressor(target_transform="standardize"),
     MLPFromScratchRegressor(loss="squared_error", hidden_layer_sizes=(20, 10), activation="tanh"),
     *EXPECTED_FAILURES,
 ]

@@ -16,7 +16,6 @@ from sknn_scratch.job import Job
 from sknn_scratch.losses import (
     CLASSIFIER_LOSSES,
     REGRESSOR_LOSSES,
-    BrierLoss,
     FocalLoss,
     Huber,
     LogLoss,

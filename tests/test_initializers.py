@@ -5,10 +5,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.model_selection import GridSearchCV
+from sknn_scratch.network import Network
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Normal, Orthogonal, Uniform, Zeros
-from sknn_scratch.network import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FAN_IN, FAN_OUT = 200, 100

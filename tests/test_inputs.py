@@ -12,9 +12,8 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
-from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
-
 from sknn_scratch.network import pass_forward
+from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from sknn_scratch.network import Network
 from tasks import estimator_pair, make_task, our_estimator
 from test_parity import assert_same_model
 
@@ -27,7 +28,6 @@ from sknn_scratch.activations import ACTIVATIONS
 from sknn_scratch.constraints import Boolean, Number
 from sknn_scratch.initializers import INITIALIZERS
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
-from sknn_scratch.network import Network
 from sknn_scratch.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.parameters import NEED_MINIBATCHES, SHARED_CONSTRAINTS, ignored_parameters
 from sknn_scratch.schedules import SCHEDULES

@@ -209,7 +209,7 @@ def test_weights_of_another_kind(path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": np.array(2)}, "has version 2 of the format for weights, and the installed sknn_scratch reads ver"),
+        ({"version": np.array(3)}, "has version 3 of the format for weights, and the installed sknn_scratch reads ver"),
         ({"format": None}, "is not a file of weights written by save_weights"),
         ({"biases_1": None}, "is damaged: 'biases_1'"),
         (

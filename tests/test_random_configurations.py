@@ -81,10 +81,14 @@ def configurations(draw, task):
         parameters["loss"] = draw(st.sampled_from([*CLASSIFIER_LOSSES, LogLoss(0.2), FocalLoss(0.5)]))
         parameters["class_weight"] = draw(st.sampled_from([None, "balanced"]))
     else:
-        losses = [*REGRESSOR_LOSSES, Huber(0.1), Quantile([0.1, 0.9]), TweedieDeviance(1.2), GaussianNLL(0.5)]
+        tweedie = TweedieDeviance(1.2)
+        losses = [*REGRESSOR_LOSSES, Huber(0.1), Quantile([0.1, 0.9]), tweedie, GaussianNLL(0.5)]
         parameters["loss"] = draw(st.sampled_from(losses))
         if parameters["loss"] == "squared_error":
             parameters["output_activation"] = draw(st.none() | st.sampled_from(list(LINKS)))
+        takes_any_target = parameters["loss"] not in ("gamma", "poisson", "tweedie", tweedie)
+        if takes_any_target and parameters.get("output_activation") in (None, "identity"):
+            parameters["target_transform"] = draw(st.sampled_from([None, "standardize"]))
     return parameters
 
 

@@ -17,12 +17,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sknn_scratch.network import Network
 from tasks import make_task, our_estimator
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier
 from sknn_scratch.losses import Quantile
-from sknn_scratch.network import Network
 from sknn_scratch.threads import (
     SINGLE_THREADED_ANYWAY,
     SMALL,

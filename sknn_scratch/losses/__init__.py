@@ -5,7 +5,8 @@ a prediction ``p`` (probabilities, a positive mean, ...), so that link and loss 
 so that nothing outside this folder depends on which two go together. In the formulas ``y`` is the target, and sums over
 ``k`` run over the output columns.
 
-A new loss is one class in ``regression.py`` or ``classification.py`` and one line in the registry there.
+A new loss is one class in ``regression.py`` or ``classification.py``, one line in the registry there and its name in
+``sknn_scratch/names.py``.
 """
 
 from sknn_scratch.losses.base import Loss

@@ -33,7 +33,7 @@ from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.job import Job
 from sknn_scratch.losses import Loss, is_of_sklearn
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches, warn
+from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches
 from sknn_scratch.parameters import (
     SHARED_CONSTRAINTS,
     check_estimator_parameters,
@@ -61,6 +61,7 @@ from sknn_scratch.training import (
     train_lbfgs,
 )
 from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, naming, ready_samples
+from sknn_scratch.warn import warn
 
 __all__ = ["BaseMLP"]
 

@@ -145,9 +145,7 @@ def check_gradients(
     return float(errors[worst])
 
 
-def _closer_look(
-    run: NumpyRun, index: int, slope: float, step: float, tolerance: float
-) -> float:
+def _closer_look(run: NumpyRun, index: int, slope: float, step: float, tolerance: float) -> float:
     """Return the error of one component of the gradient, with a small step, and 0 at a kink."""
     parameters, values = run.job.network.parameters, []
     parameter = parameters[index]

@@ -1,7 +1,7 @@
 """Update rules of the stochastic solvers.
 
-In the formulas ``w`` is a parameter, ``g`` the derivative of the objective with respect to it, ``r`` the learning rate of
-the step. A rule consists of two formulas: the coefficients of a step, which are numbers, and how one parameter moves.
+In the formulas ``w`` is a parameter, ``g`` the derivative of the objective with respect to it, ``r`` the learning rate
+of the step. A rule consists of two formulas: the coefficients of a step, which are numbers, and how a parameter moves.
 
 A new optimiser is one class below and one line in ``OPTIMIZERS``.
 """
@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from sknn_scratch.blas import BLOCK_SIZE
 
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Nadam", "Optimizer", "RMSprop"]
+
 
 class Optimizer(BaseEstimator):
     """A rule that moves the parameters against their gradient.

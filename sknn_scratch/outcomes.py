@@ -8,9 +8,7 @@ fault; but if nothing improved any more when training ended, the model is of no 
 
 from __future__ import annotations
 
-import inspect
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -30,14 +28,11 @@ from sknn_scratch.training import (
     what_to_try,
 )
 
-__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches", "warn"]
+__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches"]
 
 # What there is to say: a message and its category.
 Advice = tuple[str, type[Warning]]
 
-# Modules whose frames lie between the line that calls an estimator and the code that warns: ours, and the wrapper
-# around fit that scikit-learn's callbacks need.
-BETWEEN = ("sknn_scratch.", "sklearn.callback.")
 # Rows on which the network is judged before training, which costs a part of every fit, and after it; there no more than
 # have so many outputs together, for the sake of memory.
 ROWS_BEFORE, ROWS_AFTER, NUMBERS_AFTER = 100, 10_000, 200_000
@@ -48,14 +43,6 @@ ROUNDING = 1e-6
 # In a stream of chunks each has a loss of its own: growth over that of the first that counts as divergence, and rows
 # that a chunk needs for its best constant to mean something.
 GROWTH_IN_STREAM, ROWS_IN_STREAM = 10, 20
-
-
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, pointing at the nearest line outside of this package, such as the one that calls ``fit``."""
-    frame, level = inspect.currentframe(), 1
-    while frame is not None and f"{frame.f_globals.get('__name__')}.".startswith(BETWEEN):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
 
 
 class Judge:

@@ -27,8 +27,8 @@ from sknn_scratch.constraints import (
 )
 from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Initializer
 from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
-from sknn_scratch.outcomes import warn
 from sknn_scratch.schedules import SCHEDULES, Function, Schedule
+from sknn_scratch.warn import warn
 
 __all__ = [
     "SHARED_CONSTRAINTS",

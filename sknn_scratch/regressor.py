@@ -245,9 +245,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
 
     Notes
     -----
-    The network and its gradient are in ``sknn_scratch/network.py``. Rows of a CSC matrix are read from a CSR copy, made
-    once; dense samples that are float32 or float64 are not copied (for 'lbfgs', if they are in C order). Results do
-    not depend on the memory order.
+    The four equations of backpropagation are in ``sknn_scratch/engines/numpy/run.py``. Rows of a CSC matrix are read
+    from a CSR copy, made once; dense samples that are float32 or float64 are not copied (for 'lbfgs', if they are in C
+    order). Results do not depend on the memory order.
 
     A parameter that the solver does not use and that is not at its default causes a warning.
 

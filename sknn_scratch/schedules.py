@@ -91,7 +91,7 @@ class Schedule(BaseEstimator):
 class Constant(Schedule):
     """The rate stays ``r0``."""
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         return self.learning_rate_init
 
 
@@ -107,14 +107,14 @@ class InverseScaling(Schedule):
     def __init__(self, power_t: float = 0.5):
         self.power_t = power_t
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         return self.learning_rate_init / (n_samples_seen + 1) ** self.power_t if n_epochs else self.learning_rate_init
 
 
 class Adaptive(Schedule):
     """The rate is divided by 5 at each plateau; training stops at the first plateau with a rate of 1e-6 or less."""
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         return self.learning_rate if n_epochs else self.learning_rate_init
 
     def plateau_reached(self) -> tuple[bool, str]:
@@ -142,7 +142,7 @@ class Step(Schedule):
         self.step_size = step_size
         self.gamma = gamma
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         return self.learning_rate_init * self.gamma ** (n_epochs // self.step_size)
 
 
@@ -158,7 +158,7 @@ class Exponential(Schedule):
     def __init__(self, gamma: float = 0.98):
         self.gamma = gamma
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         return self.learning_rate_init * self.gamma**n_epochs
 
 
@@ -247,8 +247,8 @@ class Function(Schedule):
     def __init__(self, function: Callable[[int], float]):
         self.function = function
 
-    def rate(self, n_epochs: int, n_samples_seen: int) -> float:
-        rate = self.function(n_epochs)
+    def rate(self, n_epochs: float, n_samples_seen: int) -> float:
+        rate = self.function(int(n_epochs))
         if not (isinstance(rate, int | float | np.integer | np.floating) and 0 < rate < math.inf):
             raise ValueError(f"learning_rate must return a number greater than 0, got {rate!r} for epoch {n_epochs}.")
         return float(rate)

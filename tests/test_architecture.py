@@ -13,7 +13,7 @@ import sknn_scratch
 from sknn_scratch import onnx
 
 PACKAGE = Path(sknn_scratch.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 
 # Each module may import those of ours that stand in the lines above it.
 LAYERS = [
@@ -21,32 +21,37 @@ LAYERS = [
         "activations",
         "blas",
         "callbacks_before_1_9",
+        "draws",
+        "expressions",
         "initializers",
         "labels",
         "links",
         "names",
-        "noise",
         "scaling",
         "schedules",
         "signatures",
         "suggestions",
         "threads",
         "validation",
+        "warn",
         "whole_file",
     },
-    {"constraints", "weights_file"},
-    {"losses.base", "optimizers"},
+    {"constraints", "optimizers", "weights_file"},
+    {"losses.base"},
     {"losses.classification", "losses.heads", "losses.regression"},
     {"losses"},
-    {"engines", "engines.c_functions", "engines.numpy_engine"},
-    {f"engines.numba_{name}" for name in ("activations", "calls", "losses", "team", "updates")},
-    {"engines.numba_rows", "engines.numba_weights"},
-    {f"engines.numba_{name}" for name in ("codes", "epoch", "small_epoch", "steps")},
-    {"engines.numba_cache"},
-    {"engines.numba_training"},
-    {"engines.numba_engine"},
-    {"engines.choice"},
-    {"network"},
+    {"engines.numpy", "engines.numpy.in_place"},
+    {"perceptron"},
+    {"job"},
+    {"engines.numpy.run"},
+    {"engines.compiled", *(f"engines.compiled.{name}" for name in ("elementary", "source", "team", "waiting"))},
+    {f"engines.compiled.{name}" for name in ("calls", "draws", "row_losses", "sources")},
+    {f"engines.compiled.{name}" for name in ("cache", "rows", "weights")},
+    {"engines.compiled.epoch"},
+    {"engines.compiled.kernels"},
+    {"engines.compiled.run"},
+    {"engines.policy"},
+    {"engines"},
     {"inspection", "training"},
     {"outcomes"},
     {"parameters"},
@@ -59,12 +64,14 @@ LAYERS = [
     {"conversion", "onnx_nesting", "plotting", "trusted_types"},
     {"onnx"},
     {"__init__"},
+    {"__main__"},
 ]
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
 # Optional dependencies of modules, or of all modules of a folder.
 OPTIONAL = {
     "callbacks": {"rich", "tqdm"},
-    **{f"engines.{path.stem}": {"llvmlite", "numba"} for path in FILES if path.name.startswith("numba_")},
+    "engines": {"numba"},
+    "engines.compiled": {"llvmlite", "numba"},
     "onnx": {"skl2onnx"},
     "plotting": {"matplotlib"},
 }
@@ -102,7 +109,8 @@ def test_only_public_names_of_declared_dependencies(path):
     for name in imports(path):
         top = name.partition(".")[0]
         module = module_name(path)
-        optional = OPTIONAL.get(module, OPTIONAL.get(module.partition(".")[0], set()))
+        folders = module, module.rpartition(".")[0], module.partition(".")[0]
+        optional = next((OPTIONAL[folder] for folder in folders if folder in OPTIONAL), set())
         assert top in THIRD_PARTY | optional | {"sknn_scratch"} | set(sys.stdlib_module_names)
         if top in THIRD_PARTY | optional:
             assert not any(part.startswith("_") for part in name.split(".")), f"{name} is private"

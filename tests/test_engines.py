@@ -232,7 +232,9 @@ def test_parts_are_the_same_to_the_last_bit_whoever_computes_them(monkeypatch, n
 
 
 @needs_numba
-@pytest.mark.parametrize("loss", [GaussianNLL(), GaussianNLL(0.5), Quantile([0.1, 0.5, 0.9]), LogLoss(), Hinge()], ids=str)
+@pytest.mark.parametrize(
+    "loss", [GaussianNLL(), GaussianNLL(0.5), Quantile([0.1, 0.5, 0.9]), LogLoss(), Hinge()], ids=str
+)
 @pytest.mark.parametrize("size", [10.0, 80.0, 1e4])
 def test_large_raw_outputs(loss, size):
     """As many digits as the reference."""

@@ -5,10 +5,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.model_selection import GridSearchCV
-from sknn_scratch.network import Network
 from tasks import TASKS, make_task, our_estimator
 
+from sknn_scratch.activations import Tanh
 from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Normal, Orthogonal, Uniform, Zeros
+from sknn_scratch.perceptron import Perceptron
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FAN_IN, FAN_OUT = 200, 100
@@ -120,4 +121,4 @@ def test_biases_are_not_drawn_where_there_are_none(monkeypatch):
 
     monkeypatch.setattr(Normal, "biases", refuse)
     our_estimator("binary", bias_init=Normal(), fit_intercept=False, max_iter=1).fit(*make_task("binary"))
-    assert Network([2, 3, 1], [], None, 0, float, fit_intercept=False).biases[0].tolist() == [0, 0, 0]
+    assert Perceptron([2, 3, 1], [Tanh()]).biases[0].tolist() == [0, 0, 0]

@@ -12,8 +12,11 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
-from sknn_scratch.network import pass_forward
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
+
+from sknn_scratch import perceptron
+from sknn_scratch.engines.numpy import run
+from sknn_scratch.engines.numpy.in_place import affine
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -92,8 +95,8 @@ def learnt(model, task, X, y, weight):
 @pytest.mark.parametrize("task", ["multiclass", "multioutput"])
 def test_memory_order_changes_nothing(monkeypatch, task, way, engine):
     """To the last bit, whichever kernels BLAS takes."""
-    monkeypatch.setattr("sknn_scratch.network.MIN_CHUNK", 50)
-    monkeypatch.setattr("sknn_scratch.network.CHUNK_SIZE", 100)
+    monkeypatch.setattr("sknn_scratch.perceptron.MIN_CHUNK", 50)
+    monkeypatch.setattr("sknn_scratch.perceptron.CHUNK_SIZE", 100)
     orders = note_orders(monkeypatch)
     X, y = make_task(task)
     weight = np.random.RandomState(0).rand(len(X)) + 0.1
@@ -109,11 +112,12 @@ def note_orders(monkeypatch):
     """Note whether the samples that are passed forward are in C order, which these kernels of BLAS may not tell."""
     orders = set()
 
-    def note(engine, X, *others):
+    def note(X, *others, out):
         orders.add(X.flags.c_contiguous and X.flags.aligned)
-        return pass_forward(engine, X, *others)
+        affine(X, *others, out=out)
 
-    monkeypatch.setattr("sknn_scratch.network.pass_forward", note)
+    for module in (perceptron, run):
+        monkeypatch.setattr(module, "affine", note)
     return orders
 
 
@@ -235,8 +239,8 @@ def test_predictions_in_chunks(monkeypatch, task):
     X, y = make_task(task)
     model = fitted(task, X, y)
     expected = model.predict_proba(X)
-    monkeypatch.setattr("sknn_scratch.network.MIN_CHUNK", 16)
-    monkeypatch.setattr("sknn_scratch.network.CHUNK_SIZE", 100)
+    monkeypatch.setattr("sknn_scratch.perceptron.MIN_CHUNK", 16)
+    monkeypatch.setattr("sknn_scratch.perceptron.CHUNK_SIZE", 100)
     assert_allclose(model.predict_proba(X), expected, rtol=1e-12)
     assert_allclose(model.predict_proba(X[:1]), expected[:1], rtol=1e-12)
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sknn_scratch.network import Network
 from tasks import estimator_pair, make_task, our_estimator
 from test_parity import assert_same_model
 
@@ -61,7 +60,7 @@ COMPONENT_NUMBERS = [
     for name, parameter in inspect.signature(cls).parameters.items()
     if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
 ]
-# The ways to train a network: parameters, whether it counts as small, and the dtype of X.
+# The ways to train a network: parameters, whether its products are made by loops, and the dtype of X.
 WAYS = {
     "numpy": ({"engine": "numpy"}, True, np.float64),
     "numpy, float32": ({"engine": "numpy"}, True, np.float32),
@@ -69,7 +68,7 @@ WAYS = {
     "numba, lbfgs": ({"engine": "numba", "solver": "lbfgs"}, True, np.float64),
     "numba, small": ({"engine": "numba"}, True, np.float64),
     "numba, shared": ({"engine": "numba"}, False, np.float64),
-    "numba, step by step": ({"engine": "numba", "dropout": 0.2}, False, np.float64),
+    "numba, dropout": ({"engine": "numba", "dropout": 0.2}, False, np.float64),
 }
 
 
@@ -79,7 +78,8 @@ def way(request, monkeypatch):
     parameters, small, dtype = WAYS[request.param]
     if parameters["engine"] == "numba" and numba is None:
         pytest.skip("numba is not installed")
-    monkeypatch.setattr(Network, "is_small", lambda self, n_rows: small)
+    if numba is not None:
+        monkeypatch.setattr("sknn_scratch.engines.compiled.run.TINY", 2**30 if small else 0)
     return parameters, dtype
 
 

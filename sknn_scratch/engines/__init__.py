@@ -8,20 +8,22 @@ above.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from typing import Any
 
-from sknn_scratch.engines import policy
+from scipy.sparse import issparse
+
 from sknn_scratch.engines.compiled import cache as compiled_cache
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
+from sknn_scratch.engines.policy import COMPILE_SECONDS, SAVED_PER_PARAMETER, SAVED_PER_STEP, WORTH_LOADING, parts
 from sknn_scratch.expressions import NoGraphError
 from sknn_scratch.job import Job
 from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, blas_threads, one_blas_thread, threads_for
+from sknn_scratch.warn import warn
 
 __all__ = ["choose", "missing", "start"]
 
@@ -38,6 +40,8 @@ def missing(name: str, job: Job) -> str | None:
         return None
     if _import_error() is not None:
         return f"numba cannot be used: {_import_error()}"
+    if issparse(job.X) and max(job.X.nnz, *job.X.shape) >= 2**31:
+        return "X has more than 2**31 values, rows or columns"
     try:
         sources_of(job)
     except NoGraphError as error:
@@ -48,9 +52,9 @@ def missing(name: str, job: Job) -> str | None:
 def choose(name: str, job: Job, n_steps: int) -> str:
     """Return the engine for a job.
 
-    'auto' takes the compiled engine where its code is on disk and the job is more than a trifle, and where it is not, if
-    the job alone saves more time than compiling takes. What this process did before does not count: a fit should not
-    depend, by rounding, on that.
+    'auto' takes the compiled engine where its code is on disk and the job is more than a trifle, and where it is not,
+    if the job alone saves more time than compiling takes. What this process did before does not count: a fit should
+    not depend, by rounding, on that.
 
     Parameters
     ----------
@@ -71,8 +75,8 @@ def choose(name: str, job: Job, n_steps: int) -> str:
     if name == "numpy":
         return "numpy"
     if name == "auto":
-        saved = n_steps * (policy.SAVED_PER_STEP + policy.SAVED_PER_PARAMETER * job.network.parameters.size)
-        if saved < policy.WORTH_LOADING or (saved < policy.COMPILE_SECONDS and not _is_on_disk(job)):
+        saved = n_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER * job.network.parameters.size)
+        if saved < WORTH_LOADING or (saved < COMPILE_SECONDS and not _is_on_disk(job)):
             return "numpy"
         if _import_error() is not None:
             return "numpy"
@@ -83,7 +87,7 @@ def choose(name: str, job: Job, n_steps: int) -> str:
         )
     reason = missing("numba", job)
     if reason is not None:
-        warnings.warn(f"Training runs on NumPy: {reason}.", UserWarning, stacklevel=7)
+        warn(f"Training runs on NumPy: {reason}.")
         return "numpy"
     return "numba"
 
@@ -103,7 +107,7 @@ def start(name: str, job: Job) -> Iterator[Any]:
         return
     from sknn_scratch.engines.compiled.run import CompiledRun
 
-    n_parts = policy.parts(job.batch_size, job.network.n_weights, blas_threads())
+    n_parts = parts(job.batch_size, job.network.n_weights, blas_threads())
     alone_anyway = job.network.largest_product(job.batch_size) <= SINGLE_THREADED_ANYWAY
     with nullcontext() if alone_anyway else one_blas_thread():
         run = CompiledRun(job, n_parts)
@@ -127,7 +131,7 @@ def _import_error() -> str | None:
     try:
         import numba
 
-        switched_off = numba.config.DISABLE_JIT
+        switched_off = getattr(numba.config, "DISABLE_JIT")  # noqa: B009 (numba sets it at run time)
         if not switched_off:
             import_module("sknn_scratch.engines.compiled.run")
     except Exception as error:  # whatever a broken installation raises

@@ -1,6 +1,6 @@
 """Every tuned number of the engines, with what was measured.
 
-Multiplications count those of the matrix products in the forward pass. Measured on two cores of an AMD EPYC unless said.
+Multiplications are those of the matrix products in the forward pass. Measured on two cores of an AMD EPYC unless said.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ __all__ = ["parts"]
 
 # Seconds that the compiled engine takes off a step, and off a step for each parameter.
 SAVED_PER_STEP, SAVED_PER_PARAMETER = 20e-6, 4e-9
-# Seconds that a fit has to save for compiled code to be loaded, which takes half a second once in a process: a search is
-# made of some fifty fits.
+# Seconds that a fit has to save for compiled code to be loaded, which takes half a second once in a process: a search
+# is made of some fifty fits.
 WORTH_LOADING = 0.01
 # Seconds to compile what a fit needs, with some reserve for slower machines.
 COMPILE_SECONDS = 10.0
@@ -28,4 +28,3 @@ ROWS_PER_PART = 12
 def parts(batch_size: int, n_weights: int, n_threads: int) -> int:
     """Return into how many parts the steps of a job are cut."""
     return max(1, min(n_threads, batch_size // ROWS_PER_PART, batch_size * n_weights // PER_PART))
-

@@ -23,8 +23,8 @@ class Loss(BaseEstimator):
     """A loss per sample; averaging over a minibatch, with or without weights, is left to the engine.
 
     A loss of your own is a subclass with two formulas in NumPy, ``value(y, raw_output)`` and ``derivative(y,
-    raw_output)``, and a ``link``. They are computed by NumPy or, where they consist of NumPy's elementwise functions and
-    of sums, maxima and minima over the columns, compiled.
+    raw_output)``, and a ``link``. They are computed by NumPy or, where they consist of NumPy's elementwise functions
+    and of sums, maxima and minima over the columns, compiled.
 
     Attributes
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,11 +198,10 @@ class Quantile(Loss):
 
     def _slope(self, excess: NDArray) -> NDArray:
         """Return the derivative with respect to the predictions, given by how much they exceed the target."""
-        if not self.several:
-            (q,) = self.quantiles
-            return np.where(excess < 0, -q, 1 - q).astype(excess.dtype)
-        q = np.tile(self.quantiles, excess.shape[1] // len(self.quantiles)).astype(excess.dtype)
-        return np.where(excess < 0, -q, 1 - q)
+        q: Any = self.quantiles[0]
+        if self.several:
+            q = np.tile(self.quantiles, excess.shape[1] // len(self.quantiles)).astype(excess.dtype)
+        return np.where(excess < 0, -q, 1 - q).astype(excess.dtype)
 
     def _for_each_quantile(self, y: NDArray) -> NDArray:
         return np.repeat(y, len(self.quantiles), axis=1) if self.several else y

@@ -12,7 +12,19 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["add", "address_of", "call", "call_for_number", "call_phase", "call_with_int", "gemm", "numbers", "pause", "read", "replace"]
+__all__ = [
+    "add",
+    "address_of",
+    "call",
+    "call_for_number",
+    "call_phase",
+    "call_with_int",
+    "gemm",
+    "numbers",
+    "pause",
+    "read",
+    "replace",
+]
 
 _NUMBER = ir.IntType(64)
 
@@ -119,7 +131,11 @@ def _gemm(typingctx, function, transposed, shape, scale, places):
         return context.get_dummy_value()
 
     result = types.void(
-        types.int64, types.UniTuple(types.int64, 2), types.UniTuple(types.int64, 3), scale, types.UniTuple(types.int64, 6)
+        types.int64,
+        types.UniTuple(types.int64, 2),
+        types.UniTuple(types.int64, 3),
+        scale,
+        types.UniTuple(types.int64, 6),
     )
     return result, codegen
 

@@ -15,7 +15,11 @@ _helper = njit(error_model="numpy")
 @_helper
 def key_of(seed, step, layer):
     """Return two keys of 32 bits for a layer in a step."""
-    x = np.uint64(seed) + np.uint64(step) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(layer + 2) * np.uint64(0xD1B54A32D192ED03)
+    x = (
+        np.uint64(seed)
+        + np.uint64(step) * np.uint64(0x9E3779B97F4A7C15)
+        + np.uint64(layer + 2) * np.uint64(0xD1B54A32D192ED03)
+    )
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x = x ^ (x >> np.uint64(31))

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["FUNCTIONS", "choose"]
+__all__ = ["choose", "exp", "expm1", "log", "log1p", "tanh"]
 
 
 @intrinsic
@@ -44,20 +44,19 @@ def _float(typingctx, bits):
     return real(bits), codegen
 
 
+@njit(error_model="numpy")
 def choose(condition, a, b):
     """Return ``a`` where the condition holds, else ``b``; both are computed, so that there is no branch."""
-    raise NotImplementedError  # the compiled form is below
+    return a if condition else b
 
-
-choose = njit(error_model="numpy")(lambda condition, a, b: a if condition else b)
 
 # For each dtype: bits of the mantissa, bias of the exponent, log(2) in two parts of which products with small whole
 # numbers of the first are exact, the range of exp, and how many terms its series needs.
 _LOG2_E = 1.4426950408889634
 _LAYOUT = {
-    types.float64: (np.float64, np.int64, 52, 1023, 6.93147180369123816490e-01, 1.90821492927058770002e-10, -708.0, 709.0, 13),
+    types.float64: (np.float64, np.int64, 52, 1023, 0.693147180369123816, 1.90821492927058770e-10, -708.0, 709.0, 13),
     types.float32: (np.float32, np.int32, 23, 127, 0.693359375, -2.12194440e-4, -87.0, 88.0, 7),
-}  # fmt: skip
+}
 
 
 def _split(real):
@@ -74,15 +73,26 @@ def _split(real):
         @register_jitable
         def series(r):
             p = c[13]
-            p = p * r + c[12]; p = p * r + c[11]; p = p * r + c[10]; p = p * r + c[9]; p = p * r + c[8]  # noqa: E702
-            p = p * r + c[7]; p = p * r + c[6]; p = p * r + c[5]; p = p * r + c[4]; p = p * r + c[3]  # noqa: E702
+            p = p * r + c[12]
+            p = p * r + c[11]
+            p = p * r + c[10]
+            p = p * r + c[9]
+            p = p * r + c[8]
+            p = p * r + c[7]
+            p = p * r + c[6]
+            p = p * r + c[5]
+            p = p * r + c[4]
+            p = p * r + c[3]
             return (p * r + c[2]) * (r * r) + r
     else:
 
         @register_jitable
         def series(r):
             p = c[7]
-            p = p * r + c[6]; p = p * r + c[5]; p = p * r + c[4]; p = p * r + c[3]  # noqa: E702
+            p = p * r + c[6]
+            p = p * r + c[5]
+            p = p * r + c[4]
+            p = p * r + c[3]
             return (p * r + c[2]) * (r * r) + r
 
     @register_jitable
@@ -105,7 +115,7 @@ def expm1(x):
 
 
 def log(x):
-    """The natural logarithm."""
+    """``log(x)``, the natural logarithm."""
 
 
 def log1p(x):
@@ -113,13 +123,13 @@ def log1p(x):
 
 
 def tanh(x):
-    """The hyperbolic tangent."""
+    """``tanh(x)``."""
 
 
 @overload(exp, jit_options={"error_model": "numpy"})
 def _exp(x):
     real = x if x in _LAYOUT else types.float64
-    split, one = _split(real)
+    split, _ = _split(real)
     kind, _, _, _, _, _, least, most, _ = _LAYOUT[real]
     least, most, zero, infinite = kind(least), kind(most), kind(0), kind(np.inf)
 
@@ -181,11 +191,17 @@ def _log(x):
     def series(s2):
         if wide:
             p = c[10]
-            p = p * s2 + c[9]; p = p * s2 + c[8]; p = p * s2 + c[7]; p = p * s2 + c[6]; p = p * s2 + c[5]  # noqa: E702
+            p = p * s2 + c[9]
+            p = p * s2 + c[8]
+            p = p * s2 + c[7]
+            p = p * s2 + c[6]
+            p = p * s2 + c[5]
             p = p * s2 + c[4]
         else:
             p = c[4]
-        p = p * s2 + c[3]; p = p * s2 + c[2]; p = p * s2 + c[1]  # noqa: E702
+        p = p * s2 + c[3]
+        p = p * s2 + c[2]
+        p = p * s2 + c[1]
         return (p * s2 + c[0]) * s2
 
     def value(x):
@@ -201,7 +217,7 @@ def _log(x):
         f = m - one
         s = f / (m + one)
         half_square = half * f * f
-        log_m = f - (half_square - s * (half_square + two * series(s * s) ))
+        log_m = f - (half_square - s * (half_square + two * series(s * s)))
         y = k * high + (log_m + k * low)
         y = choose(x == zero, -infinite, y)
         y = choose(x < zero, nan, y)
@@ -224,15 +240,3 @@ def _log1p(x):
         return choose(x < infinite, choose(u > zero, y, log(u)), x)
 
     return value
-
-
-_jitable = register_jitable
-
-
-@_jitable
-def expit(x):
-    """The logistic function."""
-    return 1 / (1 + exp(-x))
-
-
-FUNCTIONS = {"choose": choose, "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "tanh": tanh}

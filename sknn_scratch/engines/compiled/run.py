@@ -157,13 +157,17 @@ class CompiledRun:
 
     def _data(self) -> Data:
         X, y, weights = self._job.X, self._job.y, self._job.sample_weight
-        strides = [stride // y.itemsize for stride in y.strides]
-        of_weights = 0 if weights is None else self._address(weights, np.float64)
-        rest = self._address(y), *strides, y.shape[1], of_weights, self._address(self._order)
+        targets = self._address(y), y.strides[0] // y.itemsize, y.strides[1] // y.itemsize, y.shape[1]
+        rest = *targets, 0 if weights is None else self._address(weights, np.float64), self._address(self._order)
         if isinstance(X, np.ndarray):
-            return Data(self._address(X), *(stride // X.itemsize for stride in X.strides), 0, 0, 0, *rest)
-        indices = (np.ascontiguousarray(array, dtype=np.int32) for array in (X.indices, X.indptr))
-        return Data(0, 0, 0, self._address(np.ascontiguousarray(X.data)), *map(self._address, indices), *rest)
+            return Data(self._address(X), X.strides[0] // X.itemsize, X.strides[1] // X.itemsize, 0, 0, 0, *rest)
+        try:
+            X.check_format(full_check=True)  # an index that is not in the matrix would lead anywhere
+        except ValueError as error:
+            raise ValueError(f"X is not a CSR matrix that can be read: {error}") from error
+        values, indices, starts = (np.ascontiguousarray(array) for array in (X.data, X.indices, X.indptr))
+        in_32_bits = (self._address(array.astype(np.int32, copy=False)) for array in (indices, starts))
+        return Data(0, 0, 0, self._address(values), *in_32_bits, *rest)
 
     def _layers_and_memory(self) -> tuple[Layers, Memory]:
         """Return where everything lies in the memory of a minibatch, and that memory."""

@@ -64,9 +64,18 @@ _TEXTS = {
     "xlogy": "choose({0} == ZERO, ZERO, {0} * log(choose({0} == ZERO, ONE, {1})))",
 }
 # Of these an operation that is needed in several loops is kept rather than computed again.
-_COSTLY = {"cosh", "erf", "exp", "expit", "expm1", "log", "log1p", "log_expit", "logaddexp", "ndtr", "power", "sinh", "tanh"}  # fmt: skip
+_COSTLY = {
+    *("cosh", "erf", "exp", "expit", "expm1", "log", "log1p", "log_expit", "logaddexp"),
+    *("ndtr", "power", "sinh", "tanh", "xlogy"),
+}
 _OVER_COLUMNS = ("sum", "max", "min")
-_WHOLE_POWERS = {2: "{0} * {0}", 3: "{0} * {0} * {0}", -1: "ONE / {0}", -2: "ONE / ({0} * {0})", 0.5: "math.sqrt({0})"}
+_WHOLE_POWERS = {
+    -2: "ONE / ({0} * {0})",
+    -1: "ONE / {0}",
+    0.5: "math.sqrt({0})",
+    2: "{0} * {0}",
+    3: "{0} * {0} * {0}",
+}
 
 _HEAD = """\
 import math
@@ -121,7 +130,10 @@ class _Text:
             elif node.operation == "n_columns":
                 text = "float(n_outputs)"
             else:
-                names = [self._literal(a.value) if a.operation == "constant" else f"n{self.index[id(a)]}" for a in node.arguments]
+                names = [
+                    self._literal(a.value) if a.operation == "constant" else f"n{self.index[id(a)]}"
+                    for a in node.arguments
+                ]
                 template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
                 text = template.format(*names).replace("ONE", "1.0").replace("ZERO", "0.0").replace("HALF", "0.5")
             self.lines.append(f"    n{i} = {text}")
@@ -232,7 +244,10 @@ class _Stages:
         self.reductions = [node for node in text.nodes if node.operation in _OVER_COLUMNS]
         self.last = self.level[id(results[1])]
         # The items that each loop begins with, and all that these are made of without a sum in between.
-        self.wanted = [[r.arguments[0] for r in self.reductions if self.level[id(r)] == d + 1] for d in range(max(self.level.values()) + 1)]
+        self.wanted = [
+            [r.arguments[0] for r in self.reductions if self.level[id(r)] == d + 1]
+            for d in range(max(self.level.values()) + 1)
+        ]
         self.wanted[self.last].append(results[1])
         self.in_loop = [self._items(wanted) for wanted in self.wanted]
         seen: dict[int, list[int]] = {}
@@ -265,9 +280,7 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
     text.numbers()
     rows = [n for n in text.nodes if n.kind not in (NUMBER, ITEM)]
     row_at = {id(node): f"scratch[{k} * n + i]" for k, node in enumerate(rows)}
-    item_at = {
-        id(node): f"scratch[({len(rows)} + {m} * n_outputs + k) * n + i]" for m, node in enumerate(stages.kept)
-    }
+    item_at = {id(node): f"scratch[({len(rows)} + {m} * n_outputs + k) * n + i]" for m, node in enumerate(stages.kept)}
     kept_since: set[int] = set()
     for d, loop in enumerate(stages.in_loop):
         reductions = [r for r in stages.reductions if stages.level[id(r)] == d + 1]
@@ -290,7 +303,9 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
     return source, len(rows), len(stages.kept)
 
 
-def _write_nodes(text: _Text, nodes: Sequence[Expression], rows: Sequence[Expression], row_at: Any, indent: str) -> None:
+def _write_nodes(
+    text: _Text, nodes: Sequence[Expression], rows: Sequence[Expression], row_at: Any, indent: str
+) -> None:
     """Write what is computed for each sample from sums, and keep it."""
     done: set[int] = {id(node) for node in nodes}
     read: set[int] = set()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 from numba import njit
 
-__all__ = ["Data", "Layers", "Memory", "Objective", "Rule", "WORK", "Team", "Work", "share"]
+__all__ = ["WORK", "Data", "Layers", "Memory", "Objective", "Rule", "Team", "Work", "share"]
 
 # Kinds of phases.
 ROWS, GRADIENT, UPDATE = range(3)
@@ -206,6 +206,6 @@ WORK = _record(Work)
 
 
 @njit(error_model="numpy")
-def share(size, part, n_parts):
+def share(size: int, part: int, n_parts: int) -> tuple[int, int]:
     """Return where a part of so many things begins and ends."""
     return size * part // n_parts, size * (part + 1) // n_parts

@@ -140,9 +140,9 @@ def main() -> None:
     grid = {"alpha": [1e-4, 1e-2, 1.0], "hidden_layer_sizes": [(30,), (100,), (50, 25)]}
     parameters = {"max_iter": 100}
     if options.quick:
-        grid = {"alpha": [1e-4, 1.0], "hidden_layer_sizes": [(10,), (20,)]}
-        parameters = {"max_iter": 10}
-    # A hundred epochs are enough for the comparison, not always for the stopping rule.
+        grid = {"alpha": [1e-4, 1.0], "hidden_layer_sizes": [(30,), (60,)]}
+        parameters = {"max_iter": 30}
+    # So many epochs are enough for the comparison, not always for the stopping rule.
     warnings.simplefilter("ignore", ConvergenceWarning)
     print("Every search runs one fit after the other; both libraries get the same data, grid and random_state.")
     comparisons = {

@@ -165,6 +165,35 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
 }
 
+# Results of the benchmarks -------------------------------------------------------------------------------------------
+
+
+def as_rst(text: str) -> str:
+    """Return a piece of ``RESULTS.md`` (code, tables and lists) as reStructuredText."""
+    lines, in_table = [], False
+    for line in re.sub(r"`([^`]+)`", r"``\1``", text).splitlines():
+        if not line.startswith("|"):
+            lines.append(line)
+        elif not set(line) <= set("|-: "):
+            if not in_table:
+                lines += ["", ".. list-table::", "   :header-rows: 1", "   :class: results", ""]
+            marks = ["   * - ", *["     - "] * line.count("|")]
+            lines += [mark + cell.strip() for mark, cell in zip(marks, line.strip("|").split("|"), strict=False)]
+        in_table = line.startswith("|")
+    return "\n".join(lines) + "\n"
+
+
+def copy_results(source: Path, target: Path) -> None:
+    """Write each section of ``RESULTS.md``, without its title and picture, into a file to be included by a page."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name, section in re.findall(r"<!-- (\w+) -->\n(.*?)<!-- end", source.read_text(), flags=re.DOTALL):
+        body = re.sub(r"^(## .*|!\[.*)$", "", section, flags=re.MULTILINE)
+        (target / f"{name}.txt").write_text(as_rst(body))
+
+
+copy_results(HERE.parent / "benchmarks" / "RESULTS.md", GENERATED / "results")
+
 # Pictures in the pages -----------------------------------------------------------------------------------------------
 
 plot_include_source = True

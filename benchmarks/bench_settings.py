@@ -1,8 +1,8 @@
 """Recommended settings by the size of the data: how well they predict, and how long a fit takes.
 
-Each set is split twice (70 % for training, at most 10,000 rows). Features pass the same preprocessing, numeric targets are
-standardised, and every setting gets the same rows and seed. Scores are the log-loss of a classifier and the root mean squared
-error of a regressor, divided by those of the defaults: below 1 is better.
+Each set is split twice (70 % for training, at most 10,000 rows). Features pass the same preprocessing, numeric targets
+are standardised, and every setting gets the same rows and seed. Scores are the log-loss of a classifier and the root
+mean squared error of a regressor, divided by those of the defaults: below 1 is better.
 
 python benchmarks/bench_settings.py                        a quarter of an hour
 python benchmarks/bench_settings.py --quick                two small sets, one split: seconds
@@ -134,7 +134,8 @@ def main() -> None:
                 ratios.setdefault(name, []).append(score / first)
             print("...", *lines[-1], sep=" | ", flush=True)
     lines.append(["**geometric mean**", "", *(f"{geometric_mean(values):.2f}" for values in ratios.values())])
-    text = f"Scores divided by those of the defaults, means of {n_splits} splits; in brackets the processor's seconds of a fit.\n\n"
+    text = f"Scores divided by those of the defaults, means of {n_splits} splits; "
+    text += "in brackets the processor's seconds of a fit.\n\n"
     text += table(["data", "score", *ratios], lines)
     print(f"\n{conditions()}\n\n{text}")
     if options.output:

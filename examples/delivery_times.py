@@ -1,8 +1,9 @@
 """Delivery times: what to promise, so that nine of ten orders are not late.
 
-10,012 orders of a restaurant (the set ``deliveries`` of the R package modeldata): hour, day, distance, and what was ordered.
-A mean does not tell what to promise, since half of the orders take longer. ``Quantile([0.1, 0.5, 0.9])`` learns three numbers
-for each order at once: the last is the promise. How often it is kept is counted on orders that took no part in training.
+10,012 orders of a restaurant (the set ``deliveries`` of the R package modeldata): hour, day, distance, and what was
+ordered. A mean does not tell what to promise, since half of the orders take longer. ``Quantile([0.1, 0.5, 0.9])``
+learns three numbers for each order at once: the last is the promise. How often it is kept is counted on orders that
+took no part in training.
 
     python examples/delivery_times.py            half a minute
     python examples/delivery_times.py --quick    a few seconds, with a fifth of the orders

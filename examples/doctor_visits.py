@@ -1,9 +1,9 @@
 """Doctor visits: counts, with a loss for counts.
 
-How often do people see a physician within three months? 4,406 people over 65 (the set ``NMES1988`` of the R package AER), of
-whom 16 % never went and one went 89 times. A network with the squared error knows nothing of counts, and tells some people
-that they will go less often than never. ``loss="poisson"`` predicts a positive mean, and expects the spread to grow with it. By
-the deviance both are equally good here; what is gained is that every prediction can be used.
+How often do people see a physician within three months? 4,406 people over 65 (the set ``NMES1988`` of the R package
+AER), of whom 16 % never went and one went 89 times. A network with the squared error knows nothing of counts, and tells
+some people that they will go less often than never. ``loss="poisson"`` predicts a positive mean, and expects the spread
+to grow with it. By the deviance both are equally good here; what is gained is that every prediction can be used.
 
     python examples/doctor_visits.py            ten seconds
     python examples/doctor_visits.py --quick    a few seconds, with one split instead of five
@@ -23,7 +23,19 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sknn_scratch import MLPFromScratchRegressor
 
-COLUMNS = ["health", "chronic", "adl", "region", "age", "gender", "married", "school", "income", "employed", "insurance"]
+COLUMNS = [
+    "health",
+    "chronic",
+    "adl",
+    "region",
+    "age",
+    "gender",
+    "married",
+    "school",
+    "income",
+    "employed",
+    "insurance",
+]
 SMALLEST = 0.01  # the deviance wants positive predictions
 
 

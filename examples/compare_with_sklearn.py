@@ -1,4 +1,4 @@
-"""Ours and scikit-learn's multi-layer perceptrons side by side, on data that ships with scikit-learn.
+"""Side by side with scikit-learn: the same searches with both libraries, on data that ships with scikit-learn.
 
 For each data set the same pipeline (StandardScaler, perceptron) goes through the same GridSearchCV over ``alpha`` and
 ``hidden_layer_sizes``, once with each library. The table shows what both found, how well it predicts held-out samples,

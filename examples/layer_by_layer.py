@@ -1,4 +1,4 @@
-"""One sample forward and one gradient backward, layer by layer, through a fitted network.
+"""Layer by layer: one sample forward and one gradient backward through a fitted network.
 
 Forward, with a row vector ``a0`` for the sample, a dense layer and an activation in turn::
 

@@ -1,4 +1,4 @@
-"""XOR with a 2-3-1 network of tanh units, then handwritten digits: the third of the networks this project began from.
+"""XOR and digits: a 2-3-1 network of tanh units; the third of the networks this project began from.
 
 The notebook has a class for each layer, with a forward and a backward step. Here is the same walk, layer by layer::
 

@@ -1,4 +1,4 @@
-"""The decision surface of XOR while a 2-4-1 network learns it, as an animated GIF.
+"""XOR as a film: the decision surface while a 2-4-1 network learns it, as an animated GIF.
 
 Each frame trains a few epochs further with ``partial_fit`` and draws what ``DecisionBoundaryDisplay`` of scikit-learn
 makes of ``predict_proba``; beside it is the loss so far. The last frame is saved as a PNG too.

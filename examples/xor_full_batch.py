@@ -1,4 +1,4 @@
-"""XOR with a 3-4-1 network without biases, all samples at once: the second of the networks this project began from.
+"""XOR, all samples at once: a 3-4-1 network without biases; the second of the networks this project began from.
 
 A third input that is always 1 does the work of the hidden units' biases. Forward, with the four samples as the rows of
 ``X`` and ``s(z) = 1 / (1 + exp(-z))``::

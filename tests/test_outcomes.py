@@ -22,9 +22,9 @@ from sknn_scratch import (
     MLPFromScratchClassifier,
     MLPFromScratchRegressor,
     Quantile,
-    outcomes,
 )
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads
+from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.schedules import SCHEDULES, Schedule
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -174,20 +174,20 @@ def test_chunks_of_a_stream():
 @quiet
 def test_the_marks_cost_little_and_change_nothing(monkeypatch):
     """At most a few rows are looked at before training, and some thousands after it if it ended by itself."""
-    rows, predict = [], outcomes.predict_raw
+    rows, raw_output = [], Perceptron.raw_output
 
-    def count(*arguments, **named):
-        rows.append(len(named["rows"]))
-        return predict(*arguments, **named)
+    def count(network, X, of_rows):
+        rows.append(len(of_rows))
+        return raw_output(network, X, of_rows)
 
-    monkeypatch.setattr(outcomes, "predict_raw", count)
+    monkeypatch.setattr(Perceptron, "raw_output", count)
     X = np.random.RandomState(0).randn(30_000, 3)
     model = MLPFromScratchRegressor(hidden_layer_sizes=3, max_iter=2, batch_size=1000, random_state=0).fit(X, X[:, 0])
     assert max(rows) <= 100
     rows.clear()
     watched = model.set_params(tol=1e9, n_iter_no_change=1, max_iter=9).fit(X, X[:, 0]).coefs_[0]
     assert sorted(rows) == [100, 100, 10_000]
-    monkeypatch.setattr(outcomes, "predict_raw", lambda *_, rows: np.zeros((len(rows), 1)))
+    monkeypatch.setattr(Perceptron, "raw_output", lambda network, X, rows: np.zeros((len(rows), 1)))
     assert_array_equal(model.fit(X, X[:, 0]).coefs_[0], watched)
 
 

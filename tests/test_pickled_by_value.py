@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import StandardScaler
@@ -166,9 +166,11 @@ def assert_same_arrays(some, others):
 
 
 def test_subclasses_that_change_nothing():
+    """But for rounding: the reference has versions in place of the hottest classes, not of what is derived from them."""
     X, y = data()
     for own, original in of_every_class():
-        assert_same_arrays(own.fit(X, y).coefs_, original.fit(X, y).coefs_)
+        for mine, other in zip(own.fit(X, y).coefs_, original.fit(X, y).coefs_, strict=True):
+            assert_allclose(mine, other, rtol=0, atol=1e-12)
 
 
 def test_cross_validation_in_two_processes():

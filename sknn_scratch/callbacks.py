@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.checkpoints import save_checkpoint
-from sknn_scratch.whole_file import check_folder
+from sknn_scratch.whole_file import check_writable
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -206,7 +206,7 @@ class ModelCheckpoint(EpochCallback):
     def on_train_begin(self, estimator: Any) -> None:
         if estimator.solver == "lbfgs":
             raise ValueError("ModelCheckpoint cannot be used with solver='lbfgs', which has no state to go on from.")
-        check_folder(self.path)  # before training, not after its first epochs
+        check_writable(self.path)  # before training, not after its first epochs
 
     def on_epoch_end(self, estimator: Any) -> None:
         if estimator.n_iter_ % self.every == 0:

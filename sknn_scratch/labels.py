@@ -190,15 +190,39 @@ def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:
 
 
 def coder_from_description(facts: Mapping[str, Any]) -> LabelCoder | MultiOutputCoder:
-    """Return the coder that ``describe_coder`` has described."""
-    classes = [np.asarray(facts[f"classes_{target}"]) for target in range(int(facts["n_targets"]))]
-    if facts["multilabel"]:
-        each = np.eye(len(classes[0]), dtype=int)
-        return LabelCoder(csr_array(each) if facts["sparse_labels"] else each, "multilabel-indicator")
+    """Return the coder that ``describe_coder`` has described.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the facts are not such a description.
+    """
+    n_targets = int(facts["n_targets"])
+    several, multilabel, sparse = (_flag(facts, name) for name in ("several_targets", "multilabel", "sparse_labels"))
+    classes = [np.asarray(facts[f"classes_{target}"]) for target in range(n_targets)]
+    if not classes or (len(classes) > 1 and not several) or (multilabel and several):
+        raise ValueError(f"n_targets is {n_targets}, which the other facts about the targets contradict")
+    for target, labels in enumerate(classes):
+        if labels.ndim != 1 or not labels.size or not np.array_equal(np.unique(labels), labels):
+            raise ValueError(f"classes_{target} are not labels in order")
+    if multilabel:
+        n_labels = len(classes[0])
+        if n_labels < 2 or not np.array_equal(classes[0], np.arange(n_labels)):
+            raise ValueError("classes_0 are not the numbers of several columns")
+        # A coder learns their number, and a single sample tells it that.
+        one = np.zeros((1, n_labels), dtype=int)
+        return LabelCoder(csr_array(one) if sparse else one, "multilabel-indicator")
     classes = [
         labels.astype(object) if is_object else labels
         for labels, is_object in zip(classes, facts["object_labels"], strict=True)
     ]
-    if facts["several_targets"]:
+    if several:
         return MultiOutputCoder(np.empty((0, len(classes))), classes)
     return LabelCoder(classes[0], "multiclass")
+
+
+def _flag(facts: Mapping[str, Any], name: str) -> bool:
+    flag = np.asarray(facts[name])
+    if flag.shape != () or flag.dtype.kind != "b":
+        raise ValueError(f"{name} is neither True nor False")
+    return bool(flag)

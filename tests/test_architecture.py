@@ -18,6 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {
         "activations",
+        "array_files",
         "blas",
         "callbacks_before_1_9",
         "initializers",

@@ -171,7 +171,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             if self.solver != "lbfgs" and not incremental:
                 self._warn_of_idle_validation(validation_data)
             if checkpoint is not None:
-                checkpoint.check(self, data.n_rows)
+                checkpoint.check(self, data, validation_data)
             events.train_begins()
             advice = self._train(data, validation_data, carry_on, incremental, events, checkpoint)
             events.train_ended()
@@ -299,7 +299,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """
         name = self.engine
         if name == "auto" and (checkpoint is not None or (incremental and carry_on)):
-            name = (self if checkpoint is None else checkpoint.estimator).engine_
+            name = self.engine_ if checkpoint is None else checkpoint.engine
         batch_size = n_rows
         if self.solver != "lbfgs":
             batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
@@ -319,14 +319,12 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         checkpoint: Checkpoint | None,
     ) -> Advice:
         optimizer, schedule = self._start_optimizer(network, incremental), self._start_schedule(incremental)
-        self._validation_rows = None
         if self.early_stopping and validation_data is None:
             if checkpoint is None:
                 data, validation_data = self._hold_out(data, rng)
             else:
-                rows = checkpoint.state.order, checkpoint.validation_rows
-                data, validation_data = (replace(data, rows=part) for part in rows)
-            self._validation_rows = validation_data.rows
+                data, validation_data = (replace(data, rows=part) for part in checkpoint.split(data))
+        self._validation_data = validation_data
         self._optimizer, self._schedule = optimizer, schedule
         settings = MinibatchSettings(
             batch_size=self._batch_size(data.n_rows),
@@ -342,10 +340,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         with threads_for(network.largest_product(settings.batch_size)) as helpers, network.helped_by(*helpers):
             self._training = MinibatchTraining(network, data, optimizer, schedule, progress, settings, rng)
             if checkpoint is not None:
-                self._training.restore(checkpoint.state)
+                checkpoint.restore(self._training, self)
             outcome = self._training.run(validate, listener)
         no_score_counted = self.early_stopping and self._training.no_score_counted
-        del self._training, self._validation_rows
+        del self._training, self._validation_data
         if outcome == INTERRUPTED:
             return "Training interrupted by user.", UserWarning
         if no_score_counted:

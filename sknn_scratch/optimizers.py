@@ -8,6 +8,8 @@ A new optimiser is one class below and one line in ``OPTIMIZERS``.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
@@ -20,8 +22,8 @@ __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Nadam", "Optimizer"
 class Optimizer(BaseEstimator):
     """A rule that moves the parameters against their gradient.
 
-    What training changes, and a copy has to take over to carry on, is in the vectors named by ``vector_names``, each as
-    long as the parameter vector, and in ``n_updates``.
+    What training changes, and a copy has to take over to carry on, is in attributes made by ``start``: the vectors
+    named by ``vector_names``, each as long as the parameter vector, ``n_updates``, and what a subclass adds to them.
     """
 
     vector_names: tuple[str, ...] = ()
@@ -42,8 +44,10 @@ class Optimizer(BaseEstimator):
         return [getattr(self, name) for name in self.vector_names]
 
     def resume(self, previous: Optimizer) -> None:
-        """Take over a copy of the state of ``previous``, an optimiser of the same class."""
-        self.n_updates = previous.n_updates
+        """Take over a copy of the state of ``previous``, an optimiser of the same class: all but its parameters."""
+        own = {*self.get_params(deep=False), *self.vector_names}
+        state = {name: value for name, value in vars(previous).items() if name not in own}
+        vars(self).update(copy.deepcopy(state))
         for mine, other in zip(self.vectors, previous.vectors, strict=True):
             mine[...] = other
 
@@ -203,11 +207,6 @@ class Nadam(Adam):
     def start(self, n_parameters: int, dtype: np.dtype, n_weights: int | None = None) -> None:
         super().start(n_parameters, dtype, n_weights)
         self.momentum_product = 1.0
-
-    def resume(self, previous: Optimizer) -> None:
-        super().resume(previous)
-        assert isinstance(previous, Nadam)
-        self.momentum_product = previous.momentum_product
 
     def update(self, parameters: NDArray, gradient: NDArray, learning_rate: float) -> None:
         scal, axpy = scal_and_axpy(parameters.dtype)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 
+from sknn_scratch.digests import digest_of_rows
 from sknn_scratch.network import Network
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
@@ -151,6 +152,20 @@ class TrainingData:
         """Number of rows that are trained on."""
         return self.X.shape[0] if self.rows is None else len(self.rows)
 
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the samples, of all rows, are recognised by: numbers, strings and None."""
+        weight = self.sample_weight
+        return {
+            "n_samples": self.X.shape[0],
+            "n_features": self.X.shape[1],
+            "dtype": str(self.X.dtype),
+            "kind": "sparse" if issparse(self.X) else "dense",
+            "values of X": digest_of_rows(self.X),
+            "values of y": digest_of_rows(self.y),
+            "values of sample_weight": None if weight is None else digest_of_rows(weight),
+        }
+
     def astype(self, dtype: DTypeLike) -> TrainingData:
         """Return the same samples in this dtype."""
         X, y, weight = (None if a is None else a.astype(dtype) for a in (self.X, self.y, self.sample_weight))
@@ -253,7 +268,7 @@ class TrainingState:
     progress : Progress
     order : ndarray of int or None
         The rows in the order of the last epoch.
-    rng_state : tuple
+    rng_state : dict
         Of the RandomState.
     noise_state : dict or None
         Of the generator of noise and dropout.
@@ -347,12 +362,12 @@ class MinibatchTraining:
         self._early_stopping = progress.best_loss is None
         self._best_parameters = network.parameters.copy() if self._early_stopping else None
         self._recent_mean = _RecentMean(network, settings.average) if settings.average > 1 else None
-        self._had_converged = False
+        self._outcome = MAX_ITER_REACHED
 
     @property
-    def n_samples(self) -> int:
-        """Number of samples, those included that are held out."""
-        return self._data.X.shape[0]
+    def data(self) -> TrainingData:
+        """The samples, those included that are held out."""
+        return self._data
 
     def run(self, validate: Callable[[], tuple[float, float]] | None = None, listener: Listener | None = None) -> str:
         """Train until the schedule, the listener or ``settings.max_iter`` ends it.
@@ -375,7 +390,7 @@ class MinibatchTraining:
         ValueError
             At the end of the epoch in which the loss or a parameter becomes infinite or NaN.
         """
-        outcome = CONVERGED if self._had_converged else MAX_ITER_REACHED
+        outcome = self._outcome
         data, settings = self._data, self._settings
         with self._network.engine.epoch_function(
             *(self._network, self._optimizer, data.X, data.y, data.sample_weight),
@@ -442,37 +457,40 @@ class MinibatchTraining:
         return stop
 
     def state(self) -> TrainingState:
-        """Return a copy of all that training goes on from, as it is after an epoch."""
-        return copy.deepcopy(
-            TrainingState(
-                parameters=self._network.parameters,
-                optimizer=self._optimizer,
-                schedule=self._schedule,
-                progress=self.progress,
-                order=self._minibatches.order,
-                rng_state=self._rng.get_state(),
-                noise_state=None if self._network.noise is None else self._network.noise.state,
-                best_parameters=self._best_parameters,
-                recent=[] if self._recent_mean is None else self._recent_mean.parameters,
-            )
+        """Return all that training goes on from, as it is after an epoch; what is in it will be changed by the next."""
+        return TrainingState(
+            parameters=self._network.parameters,
+            optimizer=self._optimizer,
+            schedule=self._schedule,
+            progress=self.progress,
+            order=self._minibatches.order,
+            rng_state=self._rng.get_state(legacy=False),
+            noise_state=None if self._network.noise is None else self._network.noise.state,
+            best_parameters=self._best_parameters,
+            recent=[] if self._recent_mean is None else self._recent_mean.parameters,
         )
 
     def restore(self, state: TrainingState) -> None:
-        """Go on from a state instead of from the start."""
+        """Go on from a state, of which a part may become this training's own, instead of from the start."""
         self._network.parameters[...] = state.parameters
         self._optimizer.resume(state.optimizer)
         self._schedule.resume(state.schedule)
-        vars(self.progress).update(vars(copy.deepcopy(state.progress)))
+        vars(self.progress).update(vars(state.progress))
         self._minibatches.order = state.order
         self._rng.set_state(state.rng_state)
         # A plateau that does not end training sets the count to 0.
-        self._had_converged = state.progress.no_improvement_count > self._settings.n_iter_no_change
+        if state.progress.no_improvement_count > self._settings.n_iter_no_change:
+            self._outcome = CONVERGED
         if self._network.noise is not None:
             self._network.noise.state = state.noise_state
         if self._best_parameters is not None:
             self._best_parameters[...] = state.best_parameters
         if self._recent_mean is not None:
             self._recent_mean.parameters = state.recent
+
+    def stop(self) -> None:
+        """Let there be no further epoch, as a callback had ended the training that is gone on with."""
+        self._outcome = STOPPED
 
 
 def _train_epoch(

@@ -183,6 +183,7 @@ class EarlyStopping(EpochCallback):
         best = self._runs[id(estimator)]
         return {
             "monitor": self.monitor,
+            "n_iter": estimator.n_iter_,
             "value": best.value,
             "epoch": best.epoch,
             "arrays": [copy for _, copy in best.arrays],
@@ -191,17 +192,16 @@ class EarlyStopping(EpochCallback):
     def load_state_dict(self, estimator: Any, state: dict[str, Any]) -> bool:
         if state["monitor"] != self.monitor:
             raise ValueError(f"EarlyStopping had monitor={state['monitor']!r}, which now is {self.monitor!r}")
-        best, own = self._runs[id(estimator)], [*estimator.coefs_, *estimator.intercepts_]
-        best.value, best.epoch = float(state["value"]), int(state["epoch"])
-        best.arrays = []
-        if self.restore_best and best.epoch:
+        value, epoch, arrays = float(state["value"]), int(state["epoch"]), []
+        if self.restore_best and epoch:
             if not state["arrays"]:
-                raise ValueError("EarlyStopping had restore_best=False, and did not keep the parameters of the best epoch")
-            best.arrays = [(mine, kept) for mine, kept in zip(own, state["arrays"], strict=True)]
-            if any(kept.shape != mine.shape or kept.dtype != mine.dtype for mine, kept in best.arrays):
+                raise ValueError("EarlyStopping had restore_best=False, and has not kept the best parameters")
+            arrays = list(zip([*estimator.coefs_, *estimator.intercepts_], state["arrays"], strict=True))
+            if any(kept.shape != own.shape or kept.dtype != own.dtype for own, kept in arrays):
                 raise ValueError("EarlyStopping has kept the parameters of another network")
+        best = self._runs[id(estimator)] = _BestEpoch(value, epoch, arrays)
         self.best_, self.best_epoch_ = best.value, best.epoch
-        self.stopped_ = len(estimator.loss_curve_) - best.epoch >= self.patience
+        self.stopped_ = int(state["n_iter"]) - best.epoch >= self.patience
         return self.stopped_
 
     def on_train_end(self, estimator: Any) -> None:

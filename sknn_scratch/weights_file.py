@@ -65,14 +65,14 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     with naming_file(path, "is not a file of weights written by save_weights"):
         if str(content.pop("format", "")) != FILE_FORMAT:
             raise ValueError("it does not say that it is one")
-        version = _integer(content.pop("version"))
+        version = _integer(_pop(content, "version"))
     if version != FILE_VERSION:
         raise ValueError(
             f"{path} has version {version} of the format for weights, and the installed sknn_scratch reads version "
             f"{FILE_VERSION}."
         )
     with naming_file(path, "is damaged"):
-        n_layers = _integer(content.pop("n_layers"))
+        n_layers = _integer(_pop(content, "n_layers"))
         for name in ("weights", "biases"):
             content[name] = [_pop(content, f"{name}_{l}") for l in range(n_layers)]
         _check_layers(content["weights"], content["biases"])

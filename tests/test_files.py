@@ -156,7 +156,8 @@ def test_only_files_are_written_and_read(tmp_path):
 def test_what_a_killed_process_has_left_is_removed(path):
     left = path.with_name(f".file.0123abcd{UNFINISHED}")
     others = [
-        path.with_name(name) for name in ("file.bak", ".file.half", f".other.0123abcd{UNFINISHED}", f".file{UNFINISHED}")
+        path.with_name(name)
+        for name in ("file.bak", ".file.half", f".other.0123abcd{UNFINISHED}", f".file{UNFINISHED}")
     ]
     for file in (left, *others):
         file.write_bytes(b"half")
@@ -296,7 +297,9 @@ def test_weights_are_finite(path, value):
 @pytest.mark.parametrize("dtype", [np.float16, np.int64, np.longdouble, bool])
 def test_weights_are_of_a_dtype_that_is_supported(path, dtype):
     model = our_estimator("binary", max_iter=1).fit(*make_task("binary"))
-    model.coefs_, model.intercepts_ = ([a.astype(dtype) for a in layers] for layers in (model.coefs_, model.intercepts_))
+    model.coefs_, model.intercepts_ = (
+        [a.astype(dtype) for a in layers] for layers in (model.coefs_, model.intercepts_)
+    )
     model.save_weights(path)
     with pytest.raises(ValueError, match="file is damaged: weights are all float64 or all float32"):
         our_estimator("binary").load_weights(path)

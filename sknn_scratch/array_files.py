@@ -51,7 +51,8 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, NDArray]) -> None:
             raise ValueError(
                 f"{name} cannot be stored without pickle: it must be numbers or strings, got dtype {array.dtype}."
             )
-    np.savez(file, **arrays)
+    named: dict[str, Any] = dict(arrays)
+    np.savez(file, **named)
 
 
 def read_arrays(file: IO[bytes]) -> dict[str, NDArray]:

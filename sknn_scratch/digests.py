@@ -17,7 +17,7 @@ BLOCK_BYTES = 2**20
 
 
 def digest_of_rows(array: Any) -> str:
-    """Return a digest of the values of an array or CSR matrix: of all rows up to 64 MiB, else of every second, third, ..
+    """Return a digest of the values of an array or CSR matrix, of all rows or, above 64 MiB, of every second or so.
 
     Neither memory order nor, in a CSR matrix, the order within a row makes a difference.
     """

@@ -47,7 +47,8 @@ class Optimizer(BaseEstimator):
         """Take over a copy of the state of ``previous``, an optimiser of the same class: all but its parameters."""
         own = {*self.get_params(deep=False), *self.vector_names}
         state = {name: value for name, value in vars(previous).items() if name not in own}
-        vars(self).update(copy.deepcopy(state))
+        for name, value in copy.deepcopy(state).items():
+            setattr(self, name, value)
         for mine, other in zip(self.vectors, previous.vectors, strict=True):
             mine[...] = other
 

@@ -66,7 +66,8 @@ class Schedule(BaseEstimator):
         """Take over what ``previous``, a started schedule of the same class, had reached: all but what it was given."""
         own = {*self.get_params(deep=False), "learning_rate_init", "max_iter"}
         state = {name: value for name, value in vars(previous).items() if name not in own}
-        vars(self).update(copy.deepcopy(state))
+        for name, value in copy.deepcopy(state).items():
+            setattr(self, name, value)
 
 
 # scikit-learn's -------------------------------------------------------------------------------------------------------

@@ -95,9 +95,9 @@ def decode(stored: Any, arrays: dict[str, NDArray], like: Any = None) -> Any:
         items = [decode(item, arrays, other) for item, other in zip(content, others, strict=True)]
         return items if kind == "list" else tuple(items)
     if kind == "dict":
-        others = like if isinstance(like, dict) else {}
+        values = like if isinstance(like, dict) else {}
         pairs = [(decode(key, arrays), item) for key, item in content]
-        return {key: decode(item, arrays, others.get(key)) for key, item in pairs}
+        return {key: decode(item, arrays, values.get(key)) for key, item in pairs}
     if kind == "RandomState":
         state = decode(content, arrays)
         rng = np.random.RandomState(GENERATORS[state["bit_generator"]](0))
@@ -125,7 +125,7 @@ def _scalar_dtype(text: str) -> np.dtype:
     return dtype
 
 
-def checked_generator_state(state: Mapping[str, Any]) -> Mapping[str, Any]:
+def checked_generator_state(state: Any) -> Any:
     """Return the state of a bit generator if it cannot make it read beyond its block of numbers."""
     for part in (state, state["state"]):
         for name, length in POSITIONS.items():

@@ -9,12 +9,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 try:
-    import fcntl
+    import fcntl as _fcntl
 except ImportError:  # Windows, where a file that is open cannot be removed anyway
-    fcntl = None  # type: ignore[assignment]
+    fcntl: Any = None
+else:
+    fcntl = _fcntl
 
 __all__ = ["check_writable", "open_to_read", "whole_file"]
 
@@ -48,7 +50,7 @@ def open_to_read(path: str | os.PathLike[str]) -> IO[bytes]:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file beside ``path`` for writing and reading, and put it in its place once the block has written all of it.
+    """Open a file beside ``path``, to write and read, and put it in its place once the block has written all of it.
 
     If the block raises, or the process is killed, what was at ``path`` before is still there. The new file has the
     permissions of the one that it replaces; a link stays one, and the file that it leads to is replaced. What a killed

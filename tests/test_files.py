@@ -93,7 +93,7 @@ def test_an_interrupt_at_any_line_leaves_the_training(path):
     for n in range(1, 1000):
         with Interrupted(10**9) as interrupted:
 
-            def begin_to_count(model):
+            def begin_to_count(model, interrupted=interrupted, n=n):
                 interrupted.left = n if model.n_iter_ == 2 else 10**9
 
             model.set_callbacks(ModelCheckpoint(path), begin_to_count)

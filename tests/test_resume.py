@@ -486,12 +486,14 @@ def test_functions_are_compared_by_name(tmp_path):
         model = our_estimator("binary", learning_rate=function)
         model.set_callbacks(ModelCheckpoint(path), lambda model: epochs.append(model.n_iter_))
         with pytest.raises(
-            ValueError, match="Training with learning_rate=.* has no checkpoints: .* cannot be compared"
+            ValueError, match=r"Training with learning_rate=.* has no checkpoints: .* cannot be compared"
         ):
             model.fit(X, Y)
     assert epochs == []
     our_estimator("binary", max_iter=2, learning_rate=of_a_module).set_callbacks(ModelCheckpoint(path)).fit(X, Y)
-    with pytest.raises(ValueError, match="written with learning_rate=<function of_a_module .*, which now is .*partial"):
+    with pytest.raises(
+        ValueError, match=r"written with learning_rate=<function of_a_module .*, which now is .*partial"
+    ):
         our_estimator("binary", learning_rate=functools.partial(of_a_module)).fit(X, Y, resume_from=path)
     with pytest.raises(ValueError, match="cannot be compared by name"):
         our_estimator("binary", learning_rate=local).fit(X, Y, resume_from=path)
@@ -540,7 +542,7 @@ def test_an_order_of_rows_that_are_not_there(order, engine, written, monkeypatch
     )
     our_estimator("binary", max_iter=2).set_callbacks(ModelCheckpoint(written)).fit(X, Y)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="checkpoint cannot be resumed: (there are 150 rows|the order of the rows)"):
+    with pytest.raises(ValueError, match=r"checkpoint cannot be resumed: (there are 150 rows|the order of the rows)"):
         our_estimator("binary", engine=engine).fit(X, Y, resume_from=written)
 
 

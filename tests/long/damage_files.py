@@ -74,7 +74,7 @@ class Format:
 
 
 def damaged(content, rng):
-    """Return the bytes with a few bits turned, a part missing, doubled, moved or overwritten, or something after them."""
+    """Return the bytes with a few bits turned, a part missing, doubled or overwritten, or something after them."""
     content = bytearray(content)
     start, end = sorted(rng.randint(0, len(content) + 1, 2))
     kind = rng.randint(8)
@@ -173,7 +173,7 @@ def check(kind, rng, folder, n_files):
             model = fmt.read()
         except ValueError as error:
             # Numbers that are finite may still be too large to be trained further.
-            assert str(fmt.path) in str(error) or "diverged" in str(error), error
+            assert str(fmt.path) in str(error) or "diverged" in str(error), error  # noqa: PT017
             counts[f"{how}: refused"] += 1
         else:
             assert is_foreign or fmt.is_same(model), f"{kind}: another model, {task}, {parameters}"

@@ -2,7 +2,7 @@
 
     python tests/long/kill_fits.py --kills 1000 --seed 1
 
-Half of the fits are killed as by a power cut (SIGKILL), half interrupted as by Ctrl-C (SIGINT), which has to leave a model.
+Half of the fits are killed as by a power cut (SIGKILL), half interrupted as by Ctrl-C (SIGINT), which leaves a model.
 """
 
 import argparse

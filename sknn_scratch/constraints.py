@@ -72,7 +72,10 @@ class Number(Constraint):
             return True
         if not isinstance(value, self.kind):
             return False
-        number = cast(float, value)
+        try:
+            number = float(cast(float, value))
+        except OverflowError:  # an integer beyond all floats
+            return False
         low, high = (float(end) for end in self.interval[1:-1].split(","))
         above = number >= low if self.interval[0] == "[" else number > low
         below = number <= high if self.interval[-1] == "]" else number < high

@@ -11,6 +11,8 @@ from scipy.sparse import csr_array
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from sknn_scratch.validation import naming
+
 __all__ = ["LabelCoder", "MultiOutputCoder", "coder_from_description", "describe_coder"]
 
 
@@ -36,7 +38,7 @@ class LabelCoder:
         self.multilabel = target_type == "multilabel-indicator"
         if classes is not None and not self.multilabel:
             y = np.asarray(classes)
-            if y.ndim != 1 or type_of_target(y) not in ("binary", "multiclass"):
+            if y.ndim != 1 or not y.size or type_of_target(y) not in ("binary", "multiclass"):
                 raise ValueError(f"classes must be a 1-d array of class labels, got {classes!r}.")
         self._binarizer = LabelBinarizer().fit(y)
         self.classes = unique_labels(y if classes is None else classes)
@@ -66,8 +68,11 @@ class LabelCoder:
         if (target_type == "multilabel-indicator") != self.multilabel or target_type == "multiclass-multioutput":
             fitted = "multilabel-indicator" if self.multilabel else "multiclass" if self.multiclass else "binary"
             raise ValueError(f"y is {target_type}, but the model was fitted on {fitted} targets.")
-        if classes is not None and not np.array_equal(unique_labels(classes), self.classes):
-            raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes}.")
+        if classes is not None:
+            with naming("classes"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
+                given = unique_labels(classes)
+            if not np.array_equal(given, self.classes):
+                raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes}.")
         found = unique_labels(y)
         if self.multilabel and len(found) != len(self.classes):
             raise ValueError(f"y has {len(found)} columns, but there are {len(self.classes)} classes, {self.classes}.")

@@ -30,7 +30,7 @@ from sknn_scratch.losses import (
 )
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.schedules import Schedule
-from sknn_scratch.validation import check_numeric_targets
+from sknn_scratch.validation import check_numeric_targets, naming_scored
 
 __all__ = ["MLPFromScratchRegressor"]
 
@@ -372,7 +372,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             'lbfgs'.
         resume_from : path, default=None
             A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
-            if it had not stopped. ``X``, ``y`` and the parameters must be the same as then. Not for 'lbfgs'.
+            if it had not stopped. All arrays and parameters must be the same as then, except ``max_iter``, ``verbose``,
+            ``warm_start``, ``random_state`` and ``engine``. Reading it runs no code that might be in it. Not for
+            'lbfgs'.
 
         Returns
         -------
@@ -466,7 +468,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         -------
         score : float
         """
-        return self._score_point(y, self.predict(X), sample_weight)
+        prediction = self.predict(X)
+        with naming_scored(y, sample_weight, len(prediction)):
+            return self._score_point(y, prediction, sample_weight)
 
     def _score_point(self, truth: Any, point: Any, sample_weight: ArrayLike | None) -> float:
         loss = self._loss

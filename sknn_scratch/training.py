@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -300,7 +301,7 @@ class _RecentMean:
     """
 
     def __init__(self, network: Network, n_epochs: int):
-        self._network, self._recent = network, deque[NDArray](maxlen=n_epochs)
+        self._network, self._recent = network, deque[NDArray](maxlen=min(n_epochs, sys.maxsize))
 
     def epoch_ended(self) -> None:
         self._recent.append(self._network.parameters.copy())

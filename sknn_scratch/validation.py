@@ -18,7 +18,15 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_labels", "check_numeric_targets", "check_sample_weight", "check_samples", "is_ready", "naming"]
+__all__ = [
+    "check_labels",
+    "check_numeric_targets",
+    "check_sample_weight",
+    "check_samples",
+    "is_ready",
+    "naming",
+    "naming_scored",
+]
 
 FLOAT_DTYPES = (np.float64, np.float32)
 _FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
@@ -29,7 +37,7 @@ def naming(array_name: str) -> Iterator[None]:
     """Put the array's name before any error message that lacks it."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         if re.search(rf"\b{array_name}\b", str(error)):
             raise
         error_type = TypeError if isinstance(error, TypeError) else ValueError
@@ -210,6 +218,32 @@ def _check_label_types(y: Any) -> None:
         raise TypeError(f"y mixes labels of different types: {', '.join(types)}. Use either strings or numbers.")
 
 
+@contextmanager
+def naming_scored(y: Any, sample_weight: ArrayLike | None, n_samples: int) -> Iterator[None]:
+    """Check what is given to ``score`` besides ``X``, as far as scikit-learn's metrics would not name it.
+
+    What they find in the block is put down to ``y``.
+    """
+    for name, array in (("y", y), ("sample_weight", sample_weight)):
+        if array is None and name == "sample_weight":
+            continue
+        with naming(name):
+            if not hasattr(array, "shape"):
+                array = np.asarray(array)
+            if np.ndim(array) == 0 and not issparse(array):
+                raise ValueError(f"{name} must be an array with one entry per sample, got {array}.")
+            _check_length(name, array, n_samples)
+    if sample_weight is not None:
+        with naming("sample_weight"):
+            weights = check_array(sample_weight, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="sample_weight")
+            if weights.ndim != 1:
+                raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
+            if not weights.any():
+                raise ValueError("sample_weight must not be zero for every sample.")
+    with naming("y"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
+        yield
+
+
 def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int) -> NDArray | None:
     """Return the weights as a float vector, or None for None; a number stands for equal weights.
 
@@ -220,9 +254,9 @@ def check_sample_weight(sample_weight: ArrayLike | float | None, n_samples: int)
     """
     if sample_weight is None:
         return None
-    if isinstance(sample_weight, Number):
-        sample_weight = np.full(n_samples, sample_weight)
     with naming("sample_weight"):
+        if isinstance(sample_weight, Number):
+            sample_weight = np.full(n_samples, sample_weight)
         weights = check_array(sample_weight, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")

@@ -346,7 +346,7 @@ def _check_format(path: str | os.PathLike, file: IO[bytes]) -> None:
         raise ValueError(f"{path} is a checkpoint of format {int(match[1])}; this version reads format {FORMAT}.")
     if line.startswith(BEGINS_PICKLE) and IN_FORMAT_1 in line + file.read(1000):
         raise ValueError(
-            f"{path} is a checkpoint of format 1, a pickle; this version reads format {FORMAT}. Finish the training "
-            "with sknn_scratch 0.1.0 of the time when it began, or begin anew."
+            f"{path} is a checkpoint of format 1, a pickle, as sknn_scratch 0.1.0 wrote them; this version reads "
+            f"format {FORMAT}. Finish the training with the version that began it, or begin anew."
         )
     raise ValueError(f"{path} is not a checkpoint that ModelCheckpoint has written.")

@@ -28,7 +28,8 @@ from sknn_scratch import (
     MLPFromScratchClassifier,
     ModelCheckpoint,
 )
-from sknn_scratch.schedules import Schedule
+from sknn_scratch.optimizers import OPTIMIZERS
+from sknn_scratch.schedules import SCHEDULES, Schedule
 from sknn_scratch.training import MinibatchTraining
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -124,6 +125,24 @@ def test_resumed_twice(tmp_path):
     resumed = clone(model).set_callbacks().fit(X, y, resume_from=path)
     assert_same(resumed, clone(model).set_callbacks().fit(X, y))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"solver": name} for name in OPTIMIZERS]
+    + [{"solver": "sgd", "learning_rate": name} for name in SCHEDULES]
+    + [{"solver": name, "engine": "numba", "dropout": 0.1} for name in ("adam", "sgd")],
+    ids=lambda parameters: "-".join(map(str, parameters.values())),
+)
+def test_every_optimizer_and_schedule(parameters, tmp_path):
+    if "engine" in parameters:
+        pytest.importorskip("numba", reason="needs numba")
+    X, y = make_task("multiclass")
+    path = tmp_path / "checkpoint"
+    model = our_estimator("multiclass", max_iter=9, tol=0, **parameters)
+    uninterrupted = clone(model).fit(X, y)
+    clone(model).set_callbacks(ModelCheckpoint(path), lambda model: model.n_iter_ == 4).fit(X, y)
+    assert_same(clone(model).fit(X, y, resume_from=path), uninterrupted)
 
 
 class Warming(Schedule):
@@ -522,7 +541,7 @@ def test_files_that_are_no_checkpoints(written, tmp_path):
         (b"something else", "is not a checkpoint that ModelCheckpoint has written"),
         (pickle.dumps({"a": 1}), "is not a checkpoint that ModelCheckpoint has written"),
         (whole.replace(b"format 2", b"format 3", 1), "is a checkpoint of format 3; this version reads format 2"),
-        (of_format_1, "is a checkpoint of format 1, a pickle; this version reads format 2. Finish the training with"),
+        (of_format_1, "is a checkpoint of format 1, a pickle, as .* wrote them; this version reads format 2"),
     ):
         written.write_bytes(content)
         with pytest.raises(ValueError, match=message):

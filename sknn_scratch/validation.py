@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     """
     with naming("X"):
         try:
-            return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
+            return _with_one_index_type(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
         except (TypeError, ValueError) as error:
             names = _columns_without_numbers(X)
             if not names or "feature names" in str(error):
@@ -75,6 +76,15 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
                 f"{named}: there are other things than numbers. Make numbers of them first, for example with "
                 f"OneHotEncoder in a ColumnTransformer. ({error})"
             ) from error
+
+
+def _with_one_index_type(X: Any) -> Any:
+    """Return a CSR matrix whose two arrays of indices have one dtype: SciPy 1.11 cannot take rows of others."""
+    if not issparse(X) or X.indices.dtype == X.indptr.dtype:
+        return X
+    twin, index_type = copy.copy(X), np.result_type(X.indices, X.indptr)
+    twin.indices, twin.indptr = X.indices.astype(index_type), X.indptr.astype(index_type)
+    return twin
 
 
 def _columns_without_numbers(X: Any, at_most: int = 5) -> list[str]:

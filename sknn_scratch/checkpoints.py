@@ -79,7 +79,7 @@ class Checkpoint:
 
     def _check_parameters(self, estimator: Any) -> None:
         before, now = self._facts["parameters"], _described_parameters(estimator)
-        for name in now.keys() | before.keys():
+        for name in sorted(now.keys() | before.keys()):
             if name not in before or name not in now:
                 missing, there = ("then", "now") if name in now else ("now", "then")
                 raise ValueError(f"{name} is a parameter {there}, and was none {missing}")

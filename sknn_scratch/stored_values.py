@@ -67,8 +67,12 @@ def encode(value: Any, arrays: dict[str, NDArray]) -> Any:
 
 def _attributes(component: Any) -> dict[str, Any]:
     """Return the attributes of an object, except the parameters that describe it and are not plain."""
-    parameters = component.get_params(deep=False) if hasattr(component, "get_params") else {}
+    parameters = _parameters(component)
     return {name: item for name, item in vars(component).items() if type(item) in PLAIN or name not in parameters}
+
+
+def _parameters(component: Any) -> dict[str, Any]:
+    return component.get_params(deep=False) if hasattr(component, "get_params") else {}
 
 
 def decode(stored: Any, arrays: dict[str, NDArray], like: Any = None) -> Any:
@@ -111,8 +115,9 @@ def decode(stored: Any, arrays: dict[str, NDArray], like: Any = None) -> Any:
     if kind == "object":
         if not hasattr(like, "__dict__") or callable(like):
             raise ValueError("an object is stored where there is none before training; make it in start()")
-        twin = copy.copy(like)
-        before = vars(like)
+        twin, before = copy.copy(like), vars(like)
+        if lacking := sorted({*before} - {*_parameters(like)} - {*content}):
+            raise ValueError(f"the state of {type(like).__name__} lacks {', '.join(lacking)}")
         vars(twin).update({name: decode(item, arrays, before.get(name)) for name, item in content.items()})
         return twin
     raise ValueError(f"there is no kind of value {kind!r}")

@@ -234,7 +234,8 @@ def naming_scored(y: Any, sample_weight: ArrayLike | None, n_samples: int) -> It
 
     What they find in the block is put down to ``y``.
     """
-    for name, array in (("y", y), ("sample_weight", sample_weight)):
+    given: dict[str, Any] = {"y": y, "sample_weight": sample_weight}
+    for name, array in given.items():
         if array is None and name == "sample_weight":
             continue
         with naming(name):

@@ -27,10 +27,11 @@ from sknn_scratch import (
     LeakyReLU,
     MLPFromScratchClassifier,
     ModelCheckpoint,
+    checkpoints,
 )
 from sknn_scratch.optimizers import OPTIMIZERS
 from sknn_scratch.schedules import SCHEDULES, Schedule
-from sknn_scratch.training import MinibatchTraining
+from sknn_scratch.training import MinibatchTraining, TrainingState
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ATTRIBUTES = (
@@ -563,6 +564,22 @@ def test_an_order_of_rows_that_are_not_there(order, engine, written, monkeypatch
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"checkpoint cannot be resumed: (there are 150 rows|the order of the rows)"):
         our_estimator("binary", engine=engine).fit(X, Y, resume_from=written)
+
+
+def test_a_state_that_is_not_whole(written, monkeypatch):
+    encoded = checkpoints.encode
+
+    def without_moments(value, arrays):
+        stored = encoded(value, arrays)
+        if isinstance(value, TrainingState):
+            del stored["object"]["optimizer"]["object"]["second_moment"]
+        return stored
+
+    monkeypatch.setattr(checkpoints, "encode", without_moments)
+    our_estimator("binary", max_iter=2).set_callbacks(ModelCheckpoint(written)).fit(X, Y)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="cannot be resumed: the state of Adam lacks second_moment"):
+        our_estimator("binary").fit(X, Y, resume_from=written)
 
 
 @pytest.mark.parametrize("position", [-1, 625, 10**6])

@@ -183,11 +183,13 @@ def check(kind, rng, folder, n_files):
 
 def main(rounds, seed):
     rng, counts = np.random.RandomState(seed), Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(-(-rounds // 50)):
-            counts += check(("weights", "checkpoints")[number % 2], rng, folder, 50)
-    for how, count in sorted(counts.items()):
-        print(f"{count:8}  {how}")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(-(-rounds // 50)):
+                counts += check(("weights", "checkpoints")[number % 2], rng, folder, 50)
+    finally:  # Ctrl-C ends it with the counts so far
+        for how, count in sorted(counts.items()):
+            print(f"{count:8}  {how}")
 
 
 if __name__ == "__main__":

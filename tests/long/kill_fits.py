@@ -105,11 +105,13 @@ def check(rng, folder, n_kills):
 def main(kills, seed):
     warnings.simplefilter("ignore")
     rng, counts = np.random.RandomState(seed), Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(-(-kills // 10)):
-            counts += check(rng, folder, 10)
-    for what, count in sorted(counts.items()):
-        print(f"{count:8}  {what}")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for _ in range(-(-kills // 10)):
+                counts += check(rng, folder, 10)
+    finally:  # Ctrl-C ends it with the counts so far
+        for what, count in sorted(counts.items()):
+            print(f"{count:8}  {what}")
 
 
 if __name__ == "__main__":

@@ -211,9 +211,9 @@ def test_own_components_and_functions(parameters, tmp_path):
 
 
 @pytest.mark.parametrize("restore_best", [False, True])
-@pytest.mark.parametrize("epochs_before_the_end", [30, 1, 0, -1])
+@pytest.mark.parametrize("epochs_before_the_end", [30, 4, 1, 0, -1])
 def test_callbacks_go_on_where_they_were(epochs_before_the_end, restore_best, tmp_path):
-    """With none, the checkpoint is that of the epoch in which the callback ends training."""
+    """With none, the checkpoint is that of the epoch in which the callback ends training; with four, of the best."""
     X, y = make_task("binary")
     path = tmp_path / "checkpoint"
     model = our_estimator("binary", max_iter=60, learning_rate_init=0.5, tol=0)
@@ -564,6 +564,17 @@ def test_an_order_of_rows_that_are_not_there(order, engine, written, monkeypatch
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"checkpoint cannot be resumed: (there are 150 rows|the order of the rows)"):
         our_estimator("binary", engine=engine).fit(X, Y, resume_from=written)
+
+
+@pytest.mark.parametrize("rows", [[-1, 3], [3, 150], [3, 3], [[3, 4]], [3.0, 4.0]])
+def test_held_out_rows_that_are_not_there(rows, written):
+    def held_out(model):
+        model._validation_data = replace(model._validation_data, rows=np.array(rows))
+
+    model = our_estimator("binary", max_iter=2, early_stopping=True)
+    clone(model).set_callbacks(held_out, ModelCheckpoint(written)).fit(X, Y)
+    with pytest.raises(ValueError, match=r"checkpoint is damaged: (there are 150 rows|a row is held|rows are not)"):
+        model.fit(X, Y, resume_from=written)
 
 
 def test_a_state_that_is_not_whole(written, monkeypatch):

@@ -197,7 +197,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             if self.solver != "lbfgs" and not incremental:
                 self._warn_of_idle_validation(validation_data)
             if checkpoint is not None:
-                checkpoint.check(self, data.n_rows)
+                checkpoint.check(self, data, validation_data)
             events.train_begins()
             advice = self._train(data, validation_data, carry_on, incremental, events, checkpoint)
             events.train_ended()
@@ -339,7 +339,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """
         name, parameters = self.engine, self._python_parameters
         if name == "auto" and (checkpoint is not None or (incremental and carry_on)):
-            name = (self if checkpoint is None else checkpoint.estimator).engine_
+            name = self.engine_ if checkpoint is None else checkpoint.engine
         n_epochs = 1 if incremental else parameters.max_iter
         if self.early_stopping:  # which ends most fits long before
             n_epochs = min(n_epochs, 2 * parameters.n_iter_no_change)
@@ -360,14 +360,12 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         network, parameters = job.network, self._python_parameters
         job.optimizer = self._start_optimizer(parameters, network, incremental)
         schedule = self._start_schedule(parameters, incremental)
-        self._validation_rows = None
         if self.early_stopping and validation_data is None:
             if checkpoint is None:
                 data, validation_data = self._hold_out(data, rng)
             else:
-                rows = checkpoint.state.order, checkpoint.validation_rows
-                data, validation_data = (replace(data, rows=part) for part in rows)
-            self._validation_rows = validation_data.rows
+                data, validation_data = (replace(data, rows=part) for part in checkpoint.split(data))
+        self._validation_data = validation_data
         job.batch_size = self._batch_size(parameters.batch_size, data.n_rows)
         self._optimizer, self._schedule = job.optimizer, schedule
         settings = MinibatchSettings(
@@ -383,12 +381,12 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         self.engine_ = self._choose_engine(job, data.n_rows, carry_on, incremental, checkpoint)
         self._training = MinibatchTraining(job, data, self.engine_, schedule, progress, settings, rng)
         if checkpoint is not None:
-            self._training.restore(checkpoint.state)
+            checkpoint.restore(self._training, self)
         outcome = self._training.run(validate, listener)
         if outcome == DIVERGED:
             self._optimizer = None
         advice = after_minibatches(self, self._training, outcome, judge, incremental)
-        del self._training, self._validation_rows
+        del self._training, self._validation_data
         return advice
 
     def _run_lbfgs(self, job: Job, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.checkpoints import save_checkpoint
-from sknn_scratch.whole_file import check_folder
+from sknn_scratch.checkpoints import check_comparable, save_checkpoint
+from sknn_scratch.whole_file import check_writable
 
 if TYPE_CHECKING:  # with two classes to choose from, pyright would know nothing of those below them
     from sknn_scratch.callbacks_before_1_9 import CallbackSupportMixin
@@ -74,6 +74,19 @@ class EpochCallback:
 
     def on_train_end(self, estimator: Any) -> None:
         """Finish, also where training failed."""
+
+    def state_dict(self, estimator: Any) -> Any:
+        """Return, after an epoch, what ``load_state_dict`` needs to go on from there.
+
+        ``ModelCheckpoint`` stores it: None, numbers, strings, arrays of these, and lists, tuples and dicts of all that.
+        """
+        return None
+
+    def load_state_dict(self, estimator: Any, state: Any) -> bool | None:
+        """Go on, in ``fit(..., resume_from=path)``, from what ``state_dict`` had returned.
+
+        Called after ``on_train_begin``, once the estimator is as it was. Return True if training had been stopped.
+        """
 
     # scikit-learn's names for the same.
 
@@ -180,6 +193,31 @@ class EarlyStopping(EpochCallback):
         self.stopped_ = estimator.n_iter_ - best.epoch >= self.patience
         return self.stopped_
 
+    def state_dict(self, estimator: Any) -> dict[str, Any]:
+        best = self._runs[id(estimator)]
+        return {
+            "monitor": self.monitor,
+            "n_iter": estimator.n_iter_,
+            "value": best.value,
+            "epoch": best.epoch,
+            "arrays": [copy for _, copy in best.arrays],
+        }
+
+    def load_state_dict(self, estimator: Any, state: dict[str, Any]) -> bool:
+        if state["monitor"] != self.monitor:
+            raise ValueError(f"EarlyStopping had monitor={state['monitor']!r}, which now is {self.monitor!r}")
+        value, epoch, arrays = float(state["value"]), int(state["epoch"]), []
+        if self.restore_best and epoch:
+            if not state["arrays"]:
+                raise ValueError("EarlyStopping had restore_best=False, and has not kept the best parameters")
+            arrays = list(zip([*estimator.coefs_, *estimator.intercepts_], state["arrays"], strict=True))
+            if any(kept.shape != own.shape or kept.dtype != own.dtype for own, kept in arrays):
+                raise ValueError("EarlyStopping has kept the parameters of another network")
+        best = self._runs[id(estimator)] = _BestEpoch(value, epoch, arrays)
+        self.best_, self.best_epoch_ = best.value, best.epoch
+        self.stopped_ = int(state["n_iter"]) - best.epoch >= self.patience
+        return self.stopped_
+
     def on_train_end(self, estimator: Any) -> None:
         # The arrays are those that were trained; if training failed, they are no longer the estimator's.
         for array, best in self._runs.pop(id(estimator)).arrays:
@@ -200,8 +238,10 @@ class ModelCheckpoint(EpochCallback):
 
     The file holds the estimator, the state of the optimiser and of all random numbers, the schedule, the curves and the
     count of epochs without an improvement. It is written to the side and then put in its place, so that it is whole
-    even if the process is killed. Like every pickle, it should only be read where its source is trusted. Not for
-    'lbfgs'.
+    even if the process is killed. It is written after the other callbacks of an epoch, with the state of those that
+    have one. Nothing in it is pickled, so that reading one from elsewhere runs no code. Not for 'lbfgs', nor for
+    parameters that cannot be recognised where training goes on, such as a lambda: functions and classes of one's own
+    are compared by name, and have to be defined at the top of a module.
 
     Parameters
     ----------
@@ -220,7 +260,9 @@ class ModelCheckpoint(EpochCallback):
     def on_train_begin(self, estimator: Any) -> None:
         if estimator.solver == "lbfgs":
             raise ValueError("ModelCheckpoint cannot be used with solver='lbfgs', which has no state to go on from.")
-        check_folder(self.path)  # before training, not after its first epochs
+        # Both before training, not after its first epochs.
+        check_writable(self.path)
+        check_comparable(estimator)
 
     def on_epoch_end(self, estimator: Any) -> None:
         if estimator.n_iter_ % self.every == 0:
@@ -414,5 +456,7 @@ class CallbackMixin(CallbackSupportMixin):
                 )
             if not (callable(callback) or hasattr(callback, "on_fit_task_end")):
                 raise TypeError(f"{what}; got {callback!r}.")
-        super().set_callbacks(*(c if hasattr(c, "on_fit_task_end") else OnEpochEnd(c) for c in callbacks))
+        own = [c if hasattr(c, "on_fit_task_end") else OnEpochEnd(c) for c in callbacks]
+        # A checkpoint holds what the others have made of the epoch.
+        super().set_callbacks(*sorted(own, key=lambda callback: isinstance(callback, ModelCheckpoint)))
         return self

@@ -36,7 +36,7 @@ from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.parameters import make_component
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
-from sknn_scratch.validation import check_labels
+from sknn_scratch.validation import check_labels, naming, naming_scored
 
 __all__ = ["MLPFromScratchClassifier"]
 
@@ -399,7 +399,9 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             'lbfgs'.
         resume_from : path, default=None
             A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
-            if it had not stopped. ``X``, ``y`` and the parameters must be the same as then. Not for 'lbfgs'.
+            if it had not stopped. All arrays and parameters must be the same as then, except ``max_iter``, ``verbose``,
+            ``warm_start``, ``random_state`` and ``engine``. Reading it runs no code that might be in it. Not for
+            'lbfgs'.
         **unknown
             Nothing; for what other libraries take here, the TypeError says where it belongs.
 
@@ -553,9 +555,10 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         accuracy : float
         """
         prediction = self.predict(X)
-        if isinstance(self._coder, MultiOutputCoder):
-            return self._share_of_right(np.asarray(y), prediction, sample_weight)
-        return accuracy_score(y, prediction, sample_weight=sample_weight)
+        with naming_scored(y, sample_weight, prediction.shape[0]):
+            if isinstance(self._coder, MultiOutputCoder):
+                return self._share_of_right(np.asarray(y), prediction, sample_weight)
+            return accuracy_score(y, prediction, sample_weight=sample_weight)
 
     def _heads(self, raw_output: NDArray) -> Iterable[tuple[NDArray, Link]]:
         """Return the columns and the link of each target."""
@@ -583,13 +586,15 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         classes: Any,
         sample_weight: NDArray | None = None,
     ) -> NDArray:
-        several = _are_of_several(classes) or (carry_on and isinstance(self._coder, MultiOutputCoder))
+        with naming("classes"):
+            several = _are_of_several(classes) or (carry_on and isinstance(self._coder, MultiOutputCoder))
         y, target_type = check_labels(self, y, X.shape[0], multioutput=several)
         if not carry_on:
             if incremental and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             several = target_type == "multiclass-multioutput"
-            self._coder = MultiOutputCoder(y, classes) if several else LabelCoder(y, target_type, classes)
+            with naming("classes"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
+                self._coder = MultiOutputCoder(y, classes) if several else LabelCoder(y, target_type, classes)
             self.classes_ = self._coder.classes
         self._coder.check(y, target_type, classes, all_classes=carry_on and not incremental)
         return self._coder.encode(y, X.dtype)
@@ -608,7 +613,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
                     "with several targets it must be None or 'balanced'."
                 )
             return weights * compute_sample_weight(given, self._coder.decode(y))
-        if not isinstance(given, str) and (unknown := [label for label in given if label not in self.classes_]):
+        known = set(self._coder.classes.tolist())
+        if not isinstance(given, str) and (unknown := [label for label in given if label not in known]):
             raise ValueError(f"class_weight has labels {unknown} that are not among the classes {self.classes_}.")
         for member, weight_of_members, weight_of_others in self._class_weights(y, self._coder):
             weights *= np.where(member, weight_of_members, weight_of_others)

@@ -11,6 +11,8 @@ from scipy.sparse import csr_array
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from sknn_scratch.validation import naming
+
 __all__ = ["LabelCoder", "MultiOutputCoder", "coder_from_description", "describe_coder"]
 
 
@@ -36,7 +38,7 @@ class LabelCoder:
         self.multilabel = target_type == "multilabel-indicator"
         if classes is not None and not self.multilabel:
             y = np.asarray(classes)
-            if y.ndim != 1 or type_of_target(y) not in ("binary", "multiclass"):
+            if y.ndim != 1 or not y.size or type_of_target(y) not in ("binary", "multiclass"):
                 raise ValueError(f"classes must be a 1-d array of class labels, got {classes!r}.")
         self._binarizer = LabelBinarizer().fit(y)
         self.classes = unique_labels(y if classes is None else classes)
@@ -66,8 +68,11 @@ class LabelCoder:
         if (target_type == "multilabel-indicator") != self.multilabel or target_type == "multiclass-multioutput":
             fitted = "multilabel-indicator" if self.multilabel else "multiclass" if self.multiclass else "binary"
             raise ValueError(f"y is {target_type}, but the model was fitted on {fitted} targets.")
-        if classes is not None and not np.array_equal(unique_labels(classes), self.classes):
-            raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes}.")
+        if classes is not None:
+            with naming("classes"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
+                given = unique_labels(classes)
+            if not np.array_equal(given, self.classes):
+                raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes}.")
         found = unique_labels(y)
         if self.multilabel and len(found) != len(self.classes):
             raise ValueError(f"y has {len(found)} columns, but there are {len(self.classes)} classes, {self.classes}.")
@@ -190,15 +195,39 @@ def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:
 
 
 def coder_from_description(facts: Mapping[str, Any]) -> LabelCoder | MultiOutputCoder:
-    """Return the coder that ``describe_coder`` has described."""
-    classes = [np.asarray(facts[f"classes_{target}"]) for target in range(int(facts["n_targets"]))]
-    if facts["multilabel"]:
-        each = np.eye(len(classes[0]), dtype=int)
-        return LabelCoder(csr_array(each) if facts["sparse_labels"] else each, "multilabel-indicator")
+    """Return the coder that ``describe_coder`` has described.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the facts are not such a description.
+    """
+    n_targets = int(facts["n_targets"])
+    several, multilabel, sparse = (_flag(facts, name) for name in ("several_targets", "multilabel", "sparse_labels"))
+    classes = [np.asarray(facts[f"classes_{target}"]) for target in range(n_targets)]
+    if not classes or (len(classes) > 1 and not several) or (multilabel and several):
+        raise ValueError(f"n_targets is {n_targets}, which the other facts about the targets contradict")
+    for target, labels in enumerate(classes):
+        if labels.ndim != 1 or not labels.size or not np.array_equal(np.unique(labels), labels):
+            raise ValueError(f"classes_{target} are not labels in order")
+    if multilabel:
+        n_labels = len(classes[0])
+        if n_labels < 2 or not np.array_equal(classes[0], np.arange(n_labels)):
+            raise ValueError("classes_0 are not the numbers of several columns")
+        # A coder learns their number, and a single sample tells it that.
+        one = np.zeros((1, n_labels), dtype=int)
+        return LabelCoder(csr_array(one) if sparse else one, "multilabel-indicator")
     classes = [
         labels.astype(object) if is_object else labels
         for labels, is_object in zip(classes, facts["object_labels"], strict=True)
     ]
-    if facts["several_targets"]:
+    if several:
         return MultiOutputCoder(np.empty((0, len(classes))), classes)
     return LabelCoder(classes[0], "multiclass")
+
+
+def _flag(facts: Mapping[str, Any], name: str) -> bool:
+    flag = np.asarray(facts[name])
+    if flag.shape != () or flag.dtype.kind != "b":
+        raise ValueError(f"{name} is neither True nor False")
+    return bool(flag)

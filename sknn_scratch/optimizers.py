@@ -62,8 +62,11 @@ class Optimizer(BaseEstimator):
         return list(self.state)
 
     def resume(self, previous: Optimizer) -> None:
-        """Take over a copy of the state of ``previous``, an optimiser of the same class."""
-        self.n_updates = previous.n_updates
+        """Take over a copy of the state of ``previous``, an optimiser of the same class: all but its parameters."""
+        own = {*self.get_params(deep=False), "state"}
+        kept = {name: value for name, value in vars(previous).items() if name not in own}
+        for name, value in copy.deepcopy(kept).items():
+            setattr(self, name, value)
         self.state[...] = previous.state
 
     def coefficients(self, t: NDArray, r: NDArray) -> tuple[NDArray, ...]:
@@ -251,10 +254,6 @@ class Nadam(Adam):
     def start(self, n_parameters: int, dtype: np.dtype, n_weights: int | None = None) -> None:
         super().start(n_parameters, dtype, n_weights)
         self.momentum_product = 1.0
-
-    def resume(self, previous: Optimizer) -> None:
-        super().resume(previous)
-        self.momentum_product = previous.momentum_product
 
     def coefficients(self, t: NDArray, r: NDArray) -> tuple[NDArray, ...]:
         now, following = (self.beta_1 * (1 - 0.5 * 0.96 ** (0.004 * step)) for step in (t, t + 1))

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.activations import Activation
+from sknn_scratch.array_files import naming_file
 from sknn_scratch.constraints import Constraint
 from sknn_scratch.losses import Loss
 from sknn_scratch.parameters import check_estimator_parameters, hidden_sizes, make_activations
@@ -171,7 +172,8 @@ class PersistenceMixin(BaseEstimator, ABC):
             weights, biases = content.pop("weights"), content.pop("biases")
             names = content.pop("feature_names", None)
             activations, link = [str(name) for name in content.pop("activations")], str(content.pop("link"))
-            self._become_fitted(weights, biases, content)
+            with naming_file(path, "cannot be loaded"):
+                self._become_fitted(weights, biases, content)
             for what, stored, own in (
                 ("hidden activations", activations, [_describe(activation) for activation in self._hidden_activations]),
                 ("the link", link, _describe(self._loss.link)),

@@ -44,7 +44,7 @@ from sknn_scratch.parameters import make_component
 from sknn_scratch.scaling import standardisation
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
-from sknn_scratch.validation import cast_targets, check_numeric_targets
+from sknn_scratch.validation import cast_targets, check_numeric_targets, naming_scored
 
 __all__ = ["MLPFromScratchRegressor"]
 
@@ -409,7 +409,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             'lbfgs'.
         resume_from : path, default=None
             A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
-            if it had not stopped. ``X``, ``y`` and the parameters must be the same as then. Not for 'lbfgs'.
+            if it had not stopped. All arrays and parameters must be the same as then, except ``max_iter``, ``verbose``,
+            ``warm_start``, ``random_state`` and ``engine``. Reading it runs no code that might be in it. Not for
+            'lbfgs'.
         **unknown
             Nothing; for what other libraries take here, the TypeError says where it belongs.
 
@@ -519,7 +521,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         -------
         score : float
         """
-        return self._score_point(y, self.predict(X), sample_weight)
+        prediction = self.predict(X)
+        with naming_scored(y, sample_weight, len(prediction)):
+            return self._score_point(y, prediction, sample_weight)
 
     def _score_point(self, truth: Any, point: Any, sample_weight: ArrayLike | None) -> float:
         loss = self._loss

@@ -8,6 +8,7 @@ A new schedule is one class below and one line in ``SCHEDULES``.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -81,8 +82,11 @@ class Schedule(BaseEstimator):
         return True, "Stopping."
 
     def resume(self, previous: Schedule) -> None:
-        """Take over the epoch and the rate that ``previous``, a started schedule of the same class, had reached."""
-        self.n_epochs, self.learning_rate = previous.n_epochs, previous.learning_rate
+        """Take over what ``previous``, a started schedule of the same class, had reached: all but what it was given."""
+        own = {*self.get_params(deep=False), "learning_rate_init", "max_iter"}
+        state = {name: value for name, value in vars(previous).items() if name not in own}
+        for name, value in copy.deepcopy(state).items():
+            setattr(self, name, value)
 
 
 # scikit-learn's -------------------------------------------------------------------------------------------------------

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import math
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.optimize import minimize
+from scipy.sparse import issparse
 
 from sknn_scratch.blas import row_major
+from sknn_scratch.digests import digest_of_rows
 from sknn_scratch.engines import start
 from sknn_scratch.job import Job
 from sknn_scratch.optimizers import Optimizer
@@ -170,6 +173,19 @@ class TrainingData:
         if weight is not None:
             weight = row_major(weight)
         return replace(self, X=X, y=np.require(self.y, requirements=["F", "A"]), sample_weight=weight)
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the samples, of all rows, are recognised by: numbers, strings and None."""
+        weight = self.sample_weight
+        return {
+            "n_samples": self.X.shape[0],
+            "n_features": self.X.shape[1],
+            "dtype": str(self.X.dtype),
+            "kind": "sparse" if issparse(self.X) else "dense",
+            "values of X": digest_of_rows(self.X),
+            "values of y": digest_of_rows(self.y),
+            "values of sample_weight": None if weight is None else digest_of_rows(weight),
+        }
 
     def astype(self, dtype: DTypeLike) -> TrainingData:
         """Return the same samples in this dtype."""
@@ -223,7 +239,7 @@ class TrainingState:
     progress : Progress
     order : ndarray of int or None
         The rows in the order of the last epoch.
-    rng_state : tuple
+    rng_state : dict
         Of the RandomState.
     seed : int
         Of dropout and noise.
@@ -255,7 +271,7 @@ class _RecentMean:
     """
 
     def __init__(self, network: Perceptron, n_epochs: int):
-        self._network, self._recent = network, deque[NDArray](maxlen=n_epochs)
+        self._network, self._recent = network, deque[NDArray](maxlen=min(n_epochs, sys.maxsize))
 
     def epoch_ended(self) -> None:
         self._recent.append(self._network.parameters.copy())
@@ -319,14 +335,14 @@ class MinibatchTraining:
         self._early_stopping = progress.best_loss is None
         self._best_parameters = job.network.parameters.copy() if self._early_stopping else None
         self._recent_mean = _RecentMean(job.network, settings.average) if settings.average > 1 else None
-        self._had_converged = False
+        self._outcome = MAX_ITER_REACHED
         self.divergence = ""
         self.passed_plateau = False
 
     @property
-    def n_samples(self) -> int:
-        """Number of samples, those included that are held out."""
-        return self._data.X.shape[0]
+    def data(self) -> TrainingData:
+        """The samples, those included that are held out."""
+        return self._data
 
     @property
     def has_planned_end(self) -> bool:
@@ -357,7 +373,7 @@ class MinibatchTraining:
             At the end of the epoch in which the loss or a parameter becomes infinite or NaN, if there is no epoch to go
             back to.
         """
-        outcome = CONVERGED if self._had_converged else MAX_ITER_REACHED
+        outcome = self._outcome
         settings = self._settings
         with start(self._engine, self._job) as run:
             try:
@@ -428,36 +444,39 @@ class MinibatchTraining:
         return stop
 
     def state(self) -> TrainingState:
-        """Return a copy of all that training goes on from, as it is after an epoch."""
-        return copy.deepcopy(
-            TrainingState(
-                parameters=self._network.parameters,
-                optimizer=self._optimizer,
-                schedule=self._schedule,
-                progress=self.progress,
-                order=self._order.rows,
-                rng_state=self._rng.get_state(),
-                seed=self._job.seed,
-                best_parameters=self._best_parameters,
-                recent=[] if self._recent_mean is None else self._recent_mean.parameters,
-            )
+        """Return all that training goes on from, as it is after an epoch; what is in it will be changed by the next."""
+        return TrainingState(
+            parameters=self._network.parameters,
+            optimizer=self._optimizer,
+            schedule=self._schedule,
+            progress=self.progress,
+            order=self._order.rows,
+            rng_state=self._rng.get_state(legacy=False),
+            seed=self._job.seed,
+            best_parameters=self._best_parameters,
+            recent=[] if self._recent_mean is None else self._recent_mean.parameters,
         )
 
     def restore(self, state: TrainingState) -> None:
-        """Go on from a state instead of from the start."""
+        """Go on from a state, of which a part may become this training's own, instead of from the start."""
         self._network.parameters[...] = state.parameters
         self._optimizer.resume(state.optimizer)
         self._schedule.resume(state.schedule)
-        vars(self.progress).update(vars(copy.deepcopy(state.progress)))
+        vars(self.progress).update(vars(state.progress))
         self._order.rows = state.order
         self._rng.set_state(state.rng_state)
         # A plateau that does not end training sets the count to 0.
-        self._had_converged = state.progress.no_improvement_count > self._settings.n_iter_no_change
+        if state.progress.no_improvement_count > self._settings.n_iter_no_change:
+            self._outcome = CONVERGED
         self._job.seed = state.seed
         if self._best_parameters is not None:
             self._best_parameters[...] = state.best_parameters
         if self._recent_mean is not None:
             self._recent_mean.parameters = state.recent
+
+    def stop(self) -> None:
+        """Let there be no further epoch, as a callback had ended the training that is gone on with."""
+        self._outcome = STOPPED
 
 
 def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import copy
 import math
 import re
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     """
     with naming("X"):
         try:
-            return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype)
+            return _with_one_index_type(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
         except (TypeError, ValueError) as error:
             if "contains NaN" in str(error):
                 raise ValueError(_missing_values(estimator, X)) from error
@@ -113,6 +114,13 @@ def _has_gaps(column: Any) -> bool:
     if values.dtype.kind != "O":
         return False
     return any(value is None or type(value).__name__ == "NAType" or value != value for value in values.ravel())
+def _with_one_index_type(X: Any) -> Any:
+    """Return a CSR matrix whose two arrays of indices have one dtype: SciPy 1.11 cannot take rows of others."""
+    if not issparse(X) or X.indices.dtype == X.indptr.dtype:
+        return X
+    twin, index_type = copy.copy(X), np.result_type(X.indices, X.indptr)
+    twin.indices, twin.indptr = X.indices.astype(index_type), X.indptr.astype(index_type)
+    return twin
 
 
 def _columns_without_numbers(X: Any, at_most: int = 5) -> list[str]:
@@ -319,6 +327,33 @@ def _check_label_types(y: Any) -> None:
         raise TypeError(f"y mixes labels of different types: {', '.join(types)}. Use either strings or numbers.")
 
 
+@contextmanager
+def naming_scored(y: Any, sample_weight: ArrayLike | None, n_samples: int) -> Iterator[None]:
+    """Check what is given to ``score`` besides ``X``, as far as scikit-learn's metrics would not name it.
+
+    What they find in the block is put down to ``y``.
+    """
+    given: dict[str, Any] = {"y": y, "sample_weight": sample_weight}
+    for name, array in given.items():
+        if array is None and name == "sample_weight":
+            continue
+        with naming(name):
+            if not hasattr(array, "shape"):
+                array = np.asarray(array)
+            if np.ndim(array) == 0 and not issparse(array):
+                raise ValueError(f"{name} must be an array with one entry per sample, got {array}.")
+            _check_length(name, array, n_samples)
+    if sample_weight is not None:
+        with naming("sample_weight"):
+            weights = check_array(sample_weight, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="sample_weight")
+            if weights.ndim != 1:
+                raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
+            if not weights.any():
+                raise ValueError("sample_weight must not be zero for every sample.")
+    with naming("y"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
+        yield
+
+
 def check_sample_weight(sample_weight: ArrayLike | float | None, X: Any) -> NDArray | None:
     """Return the weights of the rows of ``X`` as a float vector, or None for None; a number stands for equal weights.
 
@@ -332,10 +367,10 @@ def check_sample_weight(sample_weight: ArrayLike | float | None, X: Any) -> NDAr
     if sample_weight is None:
         return None
     n_samples = X.shape[0]
-    if isinstance(sample_weight, Number):
-        sample_weight = np.full(n_samples, sample_weight)
     dtype = FLOAT_DTYPES if X.dtype == np.float32 else np.float64
     with naming("sample_weight"):
+        if isinstance(sample_weight, Number):
+            sample_weight = np.full(n_samples, sample_weight)
         weights = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")

@@ -3,37 +3,157 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import re
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-__all__ = ["check_folder", "whole_file"]
+try:
+    import fcntl as _fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed anyway
+    fcntl: Any = None
+else:
+    fcntl = _fcntl
+
+__all__ = ["check_writable", "open_to_read", "whole_file"]
+
+# What stands at the end of the name of a file that is being written.
+UNFINISHED = ".unfinished"
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Raise FileNotFoundError if there is no folder for a file of this path."""
-    folder = Path(path).parent
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise unless there is a folder for a file of this path, and nothing else than a file in its place.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If there is a folder, a device or a pipe of that name.
+    """
+    folder = _real(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no folder {folder}.")
+    _mode_of(path)
+
+
+def open_to_read(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file; whatever is not a file, and might never end, raises ValueError."""
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} cannot be read: it is {_kind(mode)}, not a file.")
+    return Path(path).open("rb")
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file beside ``path`` for writing, and put it in its place once the block has written all of it.
+    """Open a file beside ``path``, to write and read, and put it in its place once the block has written all of it.
 
-    If the block raises, or the process is killed, what was at ``path`` before is still there.
+    If the block raises, or the process is killed, what was at ``path`` before is still there. The new file has the
+    permissions of the one that it replaces; a link stays one, and the file that it leads to is replaced. What a killed
+    process has left of an earlier try is removed.
     """
-    check_folder(path)
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    check_writable(path)
+    target, mode = _real(path), _mode_of(path)
+    _remove_leftovers(target)
+    unfinished: Path | None = None
+    file: IO[bytes] | None = None
     try:
-        with os.fdopen(handle, "wb") as file:
+        while file is None:
+            unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
+            file = _create(unfinished, mode)
+        assert unfinished is not None
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+            if fcntl is not None:
+                unfinished.replace(target)
+        if fcntl is None:
+            unfinished.replace(target)  # which Windows does not do to a file that is open
+        _sync_folder(target.parent)
+    finally:
+        # An interrupt can come at any line above; after the replacement there is nothing to remove.
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+
+
+def _real(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of the file itself, if ``path`` is a link."""
+    return Path(os.path.realpath(path))
+
+
+def _mode_of(path: str | os.PathLike[str]) -> int | None:
+    """Return the permissions of the file at ``path``, None if there is none."""
+    try:
+        mode = _real(path).stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} cannot be written: it is {_kind(mode)}, not a file.")
+    return stat.S_IMODE(mode)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+def _create(path: Path, mode: int | None) -> IO[bytes] | None:
+    """Make a file with these permissions, those of the umask if None; it is locked until it is closed.
+
+    Return None if another process took it for a leftover before it was locked.
+    """
+    # The umask acts on the mode given to open, so it never has to be asked for.
+    until_set = 0o666 if mode is None else 0o600
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags, until_set), "w+b")
+    try:
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():
+            if mode is not None:
+                with suppress(OSError):  # a file system without permissions; else it stays private
+                    path.chmod(mode)
+            return file
     except BaseException:
-        Path(temporary).unlink()
+        file.close()
         raise
+    file.close()
+    return None
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove unfinished files for ``target`` that no living process is writing."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}")
+    paths: list[Path] = []
+    with suppress(PermissionError):  # a folder may be written to, and yet not be listed
+        paths = [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]
+    for path in paths:
+        # What another process has removed meanwhile, or may not be removed, is left alone.
+        with suppress(OSError):
+            _remove_if_unlocked(path)
+
+
+def _remove_if_unlocked(path: Path) -> None:
+    if fcntl is None:
+        path.unlink()
+        return
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the name of a new file written, too; not every system can do that for a folder."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

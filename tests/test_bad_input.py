@@ -19,6 +19,7 @@ from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import Huber, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch.constraints import Number
 from sknn_scratch.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.parameters import OF_OPTIMIZERS, OF_STOCHASTIC_SOLVERS
 from sknn_scratch.schedules import Step
@@ -212,6 +213,80 @@ def test_wrong_class_weight(value):
     message = "The parameter 'class_weight' of MLPFromScratchClassifier must be None, 'balanced' or a dict"
     with pytest.raises(ValueError, match=message):
         MLPFromScratchClassifier(class_weight=value).fit(X, y)
+
+
+@pytest.mark.parametrize("label", [(1, 2), (0, 1, 2), frozenset([1]), b"0", None, 1j, 10**400, "0", np.nan])
+@pytest.mark.parametrize("task", CLASSIFICATION)
+def test_class_weight_of_a_label_that_does_not_occur(task, label):
+    message = f"class_weight has labels {re.escape(str([label]))} that are not among the classes"
+    with pytest.raises(ValueError, match=message):
+        our_estimator(task, class_weight={label: 3}).fit(*make_task(task))
+
+
+TOO_LARGE = 10**400  # larger than every float, and yet an integer
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_integers_beyond_all_floats(cls, sign):
+    refused = []
+    for name, constraint in cls._constraints.items():
+        if isinstance(constraint, Number):
+            with pytest.raises(ValueError, match=f"The parameter '{name}' of {cls.__name__} must be .*; got "):
+                cls(**{name: sign * TOO_LARGE}).fit(X, y)
+            refused.append(name)
+    assert len(refused) > 15
+    with pytest.raises(ValueError, match="The parameter 'dropout' of"):
+        cls(dropout=[0, sign * TOO_LARGE]).fit(X, y)
+
+
+def test_integers_beyond_all_floats_in_arrays_and_weights():
+    values = [TOO_LARGE] * len(X)
+    for given, name in (
+        ({"X": [[TOO_LARGE] * 8] * len(X)}, "X"),
+        ({"y": values}, "y"),
+        ({"sample_weight": values}, "sample_weight"),
+        ({"sample_weight": TOO_LARGE}, "sample_weight"),
+        ({"X_val": [[TOO_LARGE] * 8] * 2, "y_val": [0, 1]}, "X_val"),
+        ({"X_val": X, "y_val": values}, "y_val"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} cannot be used: int too large"):
+            MLPFromScratchRegressor(max_iter=1).fit(**{"X": X, "y": y + 0.0, **given})
+    with pytest.raises(ValueError, match="'class_weight' of MLPFromScratchClassifier must be"):
+        MLPFromScratchClassifier(class_weight={10: TOO_LARGE}).fit(X, y)
+
+
+def test_as_many_epochs_averaged_as_an_integer_can_say():
+    MLPFromScratchRegressor(average=10**30, max_iter=2).fit(X, y)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "multioutput"])
+def test_score_names_its_arrays(task):
+    X, y = make_task(task)
+    model = our_estimator(task, max_iter=1).fit(X, y)
+    n, ones = len(X), np.ones(len(X))
+    for y_given, weights, message in (
+        (y[:5], None, "X has 150 samples, but y has 5"),
+        (y.tolist()[:5], None, "X has 150 samples, but y has 5"),
+        (None, None, "y must be an array"),
+        (3, None, "y must be an array"),
+        (np.full(y.shape, np.nan), None, "y cannot be used: "),
+        (np.full(n, "a"), None, "y cannot be used: "),
+        (["a", 1] * (n // 2), None, "y cannot be used: "),
+        (np.zeros((n, 2, 2)), None, "y cannot be used: "),
+        (np.zeros((n, 7)), None, "y cannot be used: "),
+        (y, ones[:3], "X has 150 samples, but sample_weight has 3"),
+        (y, np.full(n, np.nan), "Input sample_weight contains NaN"),
+        (y, np.full(n, "a"), "sample_weight cannot be used: could not convert"),
+        (y, np.ones((n, 2)), r"sample_weight must have shape \(n_samples,\), got \(150, 2\)"),
+        (y, 0 * ones, "sample_weight must not be zero for every sample"),
+        (y, 2.0, "sample_weight must be an array"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"^{message}"):
+            model.score(X, y_given, weights)
+    with pytest.raises(ValueError, match=r"\bX\b"):
+        model.score(X[:, 1:], y)
+    assert model.score(X, y.tolist(), list(ones)) == model.score(X, y)
 
 
 def test_messages_list_the_allowed_names():
@@ -616,6 +691,41 @@ def test_partial_fit_with_other_classes():
 def test_partial_fit_with_malformed_classes(classes):
     with pytest.raises(ValueError, match="classes must be a 1-d array of class labels"):
         MLPFromScratchClassifier().partial_fit(X, y, classes=classes)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        [1, "a"],
+        [None, 1],
+        [np.nan, 1.0],
+        [],
+        "ab",
+        {10: 1},
+        [[10, 20], [1]],
+        [b"a", b"b"],
+        [1j, 2],
+        [np.inf, 1.0],
+        [10**400, 1],
+        pd.Series(["a", None], dtype=object),
+        object(),
+    ],
+    ids=lambda classes: str(classes)[:20],
+)
+def test_classes_that_cannot_be_used_are_named(classes):
+    message = r"^classes (cannot be used: |must be a 1-d array of class labels)"
+    model = MLPFromScratchClassifier()
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.partial_fit(X, y, classes=classes)
+    model.partial_fit(X, y, classes=[10, 20])
+    with pytest.raises((ValueError, TypeError), match=r"^classes ?(cannot be used: |=.* is not the same as)"):
+        model.partial_fit(X, y, classes=classes)
+
+
+def test_other_targets_are_not_put_down_to_classes():
+    model = MLPFromScratchClassifier().partial_fit(X, y, classes=[10, 20])
+    with pytest.raises(ValueError, match=r"^y is multilabel-indicator, but the model was fitted on binary targets"):
+        model.partial_fit(*make_task("multilabel"), classes=[10, 20])
 
 
 @pytest.mark.parametrize("classes", [range(2), range(4)])

@@ -384,3 +384,20 @@ def test_predict_log_proba_is_finite_and_precise():
         assert np.isfinite(model.predict_log_proba(far)).all()
         assert (model.predict_proba(far) > 0).all()
         assert_allclose(model.predict_log_proba(far), np.log(model.predict_proba(far)), rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("of_indptr", [np.int32, np.int64])
+@pytest.mark.parametrize("of_indices", [np.int32, np.int64])
+@pytest.mark.parametrize(
+    "parameters", [{}, {"early_stopping": True}, {"solver": "lbfgs", "batch_size": "auto"}], ids=str
+)
+def test_indices_of_any_type(parameters, of_indices, of_indptr):
+    """Some versions of SciPy cannot take rows where the two arrays of indices have different types."""
+    X, y = make_task("binary")
+    expected = fitted("binary", sparse.csr_array(X), y, **parameters)
+    samples = sparse.csr_array(X)
+    samples.indices, samples.indptr = samples.indices.astype(of_indices), samples.indptr.astype(of_indptr)
+    model = fitted("binary", samples, y, **parameters)
+    assert_same_fit(model, expected)
+    assert_array_equal(model.predict(samples), expected.predict(X))
+    assert (samples.indices.dtype, samples.indptr.dtype) == (of_indices, of_indptr)

@@ -122,6 +122,36 @@ def test_names_and_labels(path):
     assert not hasattr(loaded.load_weights(path), "feature_names_in_")
 
 
+def test_files_of_version_1(path):
+    """As they were written from the beginning: their layout, in full."""
+    rng = np.random.RandomState(0)
+    weights, biases = [rng.randn(8, 3), rng.randn(3, 3)], [rng.randn(3), rng.randn(3)]
+    np.savez(
+        path,
+        format="sknn_scratch weights",
+        version=1,
+        n_layers=2,
+        weights_0=weights[0],
+        weights_1=weights[1],
+        biases_0=biases[0],
+        biases_1=biases[1],
+        kind="classifier",
+        activations=["ReLU()"],
+        link="SoftmaxLink()",
+        feature_names=list("abcdefgh"),
+        n_targets=1,
+        several_targets=False,
+        multilabel=False,
+        sparse_labels=False,
+        object_labels=[True],
+        classes_0=["x", "y", "z"],
+    )
+    loaded = MLPFromScratchClassifier(3).load_weights(path)
+    frame = pd.DataFrame(make_task("multiclass")[0], columns=list("abcdefgh"))
+    raw_output = np.maximum(frame.to_numpy() @ weights[0] + biases[0], 0) @ weights[1] + biases[1]
+    assert_array_equal(loaded.predict(frame), np.array(["x", "y", "z"], dtype=object)[raw_output.argmax(axis=1)])
+
+
 def test_sparse_labels(path):
     X, y = make_task("multilabel")
     model = our_estimator("multilabel", max_iter=2).fit(X, sparse.csr_matrix(y))
@@ -211,12 +241,12 @@ def test_weights_of_another_kind(path):
     [
         ({"version": np.array(3)}, "has version 3 of the format for weights, and the installed sknn_scratch reads ver"),
         ({"format": None}, "is not a file of weights written by save_weights"),
-        ({"biases_1": None}, "is damaged: 'biases_1'"),
+        ({"biases_1": None}, "is damaged: it lacks biases_1"),
         (
             {"weights_1": np.zeros((4, 5))},
             r"is damaged: the layers do not fit each other, with arrays of shapes \[\(8, 6",
         ),
-        ({"weights_0": np.array([{}])}, "is not a file of weights, or it is damaged: Object arrays cannot be loaded"),
+        ({"weights_0": np.array([{}])}, "is not a file of weights, or it is damaged: weights_0 has dtype object"),
         ({"classes_0": np.array([1, 2])}, "with 3 output units, and this one has 1"),
     ],
 )

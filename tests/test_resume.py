@@ -1,18 +1,37 @@
 """Training that goes on as if it had never stopped, to the last bit."""
 
+import functools
 import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.metrics import log_loss, make_scorer
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import Cosine, MLPFromScratchClassifier, ModelCheckpoint
+from sknn_scratch import (
+    SGD,
+    Adam,
+    Cosine,
+    EarlyStopping,
+    EpochCallback,
+    FocalLoss,
+    LeakyReLU,
+    MLPFromScratchClassifier,
+    ModelCheckpoint,
+    checkpoints,
+)
+from sknn_scratch.optimizers import OPTIMIZERS
+from sknn_scratch.schedules import SCHEDULES, Schedule
+from sknn_scratch.training import MinibatchTraining, TrainingState
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ATTRIBUTES = (
@@ -98,18 +117,156 @@ def test_a_checkpoint_of_a_training_that_was_over(tmp_path):
     assert_same(clone(model).fit(X, y, resume_from=path), over)
 
 
-def test_resumed_twice_and_loaded_by_hand(tmp_path):
+def test_resumed_twice(tmp_path):
     X, y = make_task("regression")
     path = tmp_path / "checkpoint"
     model = our_estimator("regression").set_callbacks(ModelCheckpoint(path))
     clone(model).set_params(max_iter=2).fit(X, y)
     clone(model).set_params(max_iter=5).fit(X, y, resume_from=path)
-    checkpoint = pickle.loads(path.read_bytes())
-    assert checkpoint.estimator.n_iter_ == 5
-    expected = clone(model).set_callbacks().set_params(max_iter=5).fit(X, y)
-    assert_array_equal(checkpoint.estimator.predict(X), expected.predict(X))
-    assert not hasattr(checkpoint.estimator, "_training")
+    resumed = clone(model).set_callbacks().fit(X, y, resume_from=path)
+    assert_same(resumed, clone(model).set_callbacks().fit(X, y))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"solver": name} for name in OPTIMIZERS]
+    + [{"solver": "sgd", "learning_rate": name} for name in SCHEDULES]
+    + [{"solver": name, "engine": "numba", "dropout": 0.1} for name in ("adam", "sgd")],
+    ids=lambda parameters: "-".join(map(str, parameters.values())),
+)
+def test_every_optimizer_and_schedule(parameters, tmp_path):
+    if "engine" in parameters:
+        pytest.importorskip("numba", reason="needs numba")
+    X, y = make_task("multiclass")
+    path = tmp_path / "checkpoint"
+    model = our_estimator("multiclass", max_iter=9, tol=0, **parameters)
+    uninterrupted = clone(model).fit(X, y)
+    clone(model).set_callbacks(ModelCheckpoint(path), lambda model: model.n_iter_ == 4).fit(X, y)
+    assert_same(clone(model).fit(X, y, resume_from=path), uninterrupted)
+
+
+class Warming(Schedule):
+    """Has a state of its own, which follows from all that was before."""
+
+    def start(self, learning_rate_init, max_iter):
+        self.rates_so_far = []
+        self.rng = np.random.default_rng(0)
+        super().start(learning_rate_init, max_iter)
+
+    def rate(self, n_epochs, n_samples_seen):
+        rate = 0.01 + sum(self.rates_so_far) / 10 * self.rng.random()
+        self.rates_so_far.append(rate)
+        return rate
+
+
+class SlowSGD(SGD):
+    """Has numbers, arrays, generators and another optimiser beside the vectors of the state."""
+
+    vector_names = ("velocity", "slow")
+
+    def start(self, n_parameters, dtype, n_weights=None):
+        super().start(n_parameters, dtype, n_weights)
+        self.steps = {"all": np.float32(0), "kept": [None, (1, "x")]}
+        self.sums = np.zeros(3)
+        self.rng = np.random.RandomState(0)
+        self.inner = Adam()
+        self.inner.start(n_parameters, dtype)
+
+    def update(self, parameters, gradient, learning_rate):
+        self.steps["all"] += np.float32(0.1)
+        self.sums[self.n_updates % 3] += gradient[0]
+        noise = self.rng.uniform(0.5, 1.5)
+        super().update(parameters, gradient, learning_rate * noise / (1 + self.steps["all"] + abs(self.sums.sum())))
+        self.inner.update(parameters, gradient, learning_rate)
+        self.slow += parameters
+
+
+def of_a_module(n_epochs):
+    return 0.01 / (n_epochs + 1)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"learning_rate": Warming(), "solver": "sgd"},
+        {"solver": SlowSGD(momentum=0.5)},
+        {"learning_rate": of_a_module, "solver": SlowSGD()},
+        {"learning_rate": functools.partial(pow, 0.5), "solver": "sgd"},
+        {"scoring": make_scorer(log_loss, greater_is_better=False, response_method="predict_proba")},
+        {"class_weight": {20: 0.5, 10: 2.0}},
+    ],
+)
+def test_own_components_and_functions(parameters, tmp_path):
+    X, y = make_task("binary")
+    path = tmp_path / "checkpoint"
+    given = {"X_val": X, "y_val": y} if "scoring" in parameters else {}
+    model = our_estimator("binary", max_iter=8, tol=0, **parameters)
+    uninterrupted = clone(model).fit(X, y, **given)
+    clone(model).set_params(max_iter=4).set_callbacks(ModelCheckpoint(path)).fit(X, y, **given)
+    assert_same(clone(model).fit(X, y, **given, resume_from=path), uninterrupted)
+
+
+# Callbacks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restore_best", [False, True])
+@pytest.mark.parametrize("epochs_before_the_end", [30, 4, 1, 0, -1])
+def test_callbacks_go_on_where_they_were(epochs_before_the_end, restore_best, tmp_path):
+    """With none, the checkpoint is that of the epoch in which the callback ends training; with four, of the best."""
+    X, y = make_task("binary")
+    path = tmp_path / "checkpoint"
+    model = our_estimator("binary", max_iter=60, learning_rate_init=0.5, tol=0)
+
+    def stopping(*others):
+        stop = EarlyStopping("loss", patience=4, restore_best=restore_best)
+        return stop, clone(model).set_callbacks(*others, stop)
+
+    expected, uninterrupted = stopping()
+    uninterrupted.fit(X, y)
+    assert 30 < uninterrupted.n_iter_ < 60
+    # The checkpoint is written last, although it is named first.
+    _, first = stopping(ModelCheckpoint(path))
+    first.set_params(max_iter=uninterrupted.n_iter_ - epochs_before_the_end).fit(X, y)
+    stop, resumed = stopping()
+    resumed.fit(X, y, resume_from=path)
+    assert_same(resumed, uninterrupted)
+    assert (stop.best_, stop.best_epoch_, stop.stopped_) == (expected.best_, expected.best_epoch_, True)
+
+
+class Counting(EpochCallback):
+    def on_train_begin(self, estimator):
+        self.names = []
+
+    def on_epoch_end(self, estimator):
+        self.names.append(f"epoch {estimator.n_iter_}")
+
+    def state_dict(self, estimator):
+        return {"names": self.names, "now": np.arange(estimator.n_iter_)}
+
+    def load_state_dict(self, estimator, state):
+        assert_array_equal(state["now"], np.arange(len(state["names"])))
+        self.names += state["names"]
+
+
+def test_several_callbacks_have_each_its_own_state(tmp_path):
+    X, y = make_task("binary")
+    path = tmp_path / "checkpoint"
+    counting, loss, score = Counting(), EarlyStopping("loss"), EarlyStopping("validation_loss")
+    model = our_estimator("binary", max_iter=3, early_stopping=True)
+    clone(model).set_callbacks(counting, loss, ModelCheckpoint(path), score).fit(X, y)
+    model.set_params(max_iter=5)
+    resumed = Counting(), EarlyStopping("loss"), EarlyStopping("validation_loss")
+    clone(model).set_callbacks(*resumed).fit(X, y, resume_from=path)
+    assert resumed[0].names == [f"epoch {n}" for n in range(1, 6)]
+    uninterrupted = EarlyStopping("loss"), EarlyStopping("validation_loss")
+    clone(model).set_callbacks(*uninterrupted).fit(X, y)
+    assert [stop.best_ for stop in resumed[1:]] == [stop.best_ for stop in uninterrupted]
+    with pytest.warns(UserWarning, match="has the state of EarlyStopping, which the model now lacks") as caught:
+        clone(model).set_callbacks(*resumed[:2]).fit(X, y, resume_from=path)
+    assert Path(caught[-1].filename).name == "test_resume.py"
+    with pytest.raises(ValueError, match="had monitor='loss', which now is 'validation_loss'"):
+        clone(model).set_callbacks(EarlyStopping()).fit(X, y, resume_from=path)
 
 
 KILLED = """
@@ -202,14 +359,8 @@ def test_other_parameters(written, parameters, message):
     assert not hasattr(model, "coefs_")
 
 
-def test_other_data_and_estimators(written):
+def test_other_estimators(written):
     X, y = make_task("binary")
-    with pytest.raises(ValueError, match="written with 150 samples, X has 140"):
-        our_estimator("binary").fit(X[:140], y[:140], resume_from=written)
-    with pytest.raises(ValueError, match="written with n_features_in_ 8, which now is 7"):
-        our_estimator("binary").fit(X[:, :7], y, resume_from=written)
-    with pytest.raises(ValueError, match=r"written with classes_ .*20.*, which now is .*True"):
-        our_estimator("binary").fit(X, y > 10, resume_from=written)
     with pytest.raises(
         ValueError, match="holds a MLPFromScratchClassifier, from which a MLPFromScratchRegressor cannot"
     ):
@@ -222,25 +373,240 @@ def test_other_data_and_estimators(written):
         ModelCheckpoint(written, every=0)
 
 
+def swapped(array, i, j):
+    twin = array.copy()
+    twin[[i, j]] = array[[j, i]]
+    return twin
+
+
+X, Y = make_task("binary")
+CHANGES = {
+    "fewer samples": ({"X": X[:140], "y": Y[:140]}, "n_samples 150, which now is 140"),
+    "fewer features": ({"X": X[:, :7]}, "n_features 8, which now is 7"),
+    "labels": ({"y": Y > 10}, "classes_0 10 at position 0, where there now is False"),
+    "a number": ({"X": np.where(np.arange(8) + 8 * np.arange(150)[:, None] == 700, 0.5, X)}, "other values of X"),
+    "rows": ({"X": swapped(X, 3, 4), "y": swapped(Y, 3, 4)}, "other values of X"),
+    "a label": ({"y": np.where(np.arange(150) == 149, 30 - Y, Y)}, "other values of y"),
+    "single precision": ({"X": X.astype(np.float32)}, "dtype 'float64', which now is 'float32'"),
+    "sparse": ({"X": sparse.csr_array(X)}, "kind 'dense', which now is 'sparse'"),
+    "weights": ({"sample_weight": np.ones(150)}, "other values of sample_weight"),
+    "feature names": ({"X": pd.DataFrame(X, columns=list("abcdefgh"))}, "feature_names None, which now is .'a', "),
+    "a validation set": (
+        {"X_val": X, "y_val": Y},
+        "validation set 'missing', which now is 'given as X_val'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), CHANGES.values(), ids=CHANGES)
+def test_other_data(written, changes, message):
+    model = our_estimator("binary")
+    with pytest.raises(ValueError, match=f"checkpoint cannot be resumed: it was written with {message}"):
+        model.fit(**{"X": X, "y": Y, **changes}, resume_from=written)
+    assert not hasattr(model, "coefs_")
+
+
+def test_other_validation_sets_and_weights(tmp_path):
+    path = tmp_path / "checkpoint"
+    model = our_estimator("binary", max_iter=2, early_stopping=True)
+    given = {"X_val": X[:50], "y_val": Y[:50], "sample_weight": np.arange(150.0)}
+    clone(model).set_callbacks(ModelCheckpoint(path)).fit(X, Y, **given)
+    for changes, message in (
+        ({"X_val": None, "y_val": None}, "validation set 'given as X_val', which now is 'to be held out'"),
+        ({"X_val": X[:49], "y_val": Y[:49]}, r"n_samples \(validation\) 50, which now is 49"),
+        ({"X_val": X[1:51]}, r"other values of X \(validation\)"),
+        ({"y_val": Y[1:51]}, r"other values of y \(validation\)"),
+        ({"sample_weight_val": np.ones(50)}, r"other values of sample_weight \(validation\)"),
+        ({"sample_weight": None}, "other values of sample_weight"),
+        ({"sample_weight": np.arange(150.0)[::-1]}, "other values of sample_weight"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clone(model).fit(X, Y, **{**given, **changes}, resume_from=path)
+    clone(model).set_callbacks(ModelCheckpoint(path)).fit(X, Y)
+    with pytest.raises(ValueError, match="validation set 'to be held out', which now is 'given as X_val'"):
+        clone(model).fit(X, Y, X_val=X, y_val=Y, resume_from=path)
+
+
+def test_two_swapped_names_among_many(tmp_path):
+    path, names = tmp_path / "checkpoint", [f"name {i}" for i in range(1500)]
+    table = np.random.RandomState(0).randn(20, 1500)
+    model = our_estimator("regression", max_iter=1)
+    clone(model).set_callbacks(ModelCheckpoint(path)).fit(pd.DataFrame(table, columns=names), table[:, 0])
+    names[700], names[701] = names[701], names[700]
+    with pytest.raises(ValueError, match="feature_names 'name 700' at position 700, where there now is 'name 701'"):
+        model.fit(pd.DataFrame(table, columns=names), table[:, 0], resume_from=path)
+
+
+@pytest.mark.parametrize(
+    "order", [np.asfortranarray, lambda X: np.ascontiguousarray(X[::-1])[::-1], lambda X: X.tolist()]
+)
+def test_the_layout_of_the_data_may_differ(written, order):
+    our_estimator("binary").fit(order(X), Y.tolist(), resume_from=written)
+
+
+def test_zeros_and_the_order_of_indices_in_a_sparse_matrix_may_differ(tmp_path):
+    path, table = tmp_path / "checkpoint", np.where(X > 0.5, X, 0)
+    model = our_estimator("binary", max_iter=2)
+    clone(model).set_callbacks(ModelCheckpoint(path)).fit(sparse.csr_array(table), Y)
+    other = sparse.csr_array(table)
+    for start, end in zip(other.indptr, other.indptr[1:], strict=False):
+        other.indices[start:end] = other.indices[start:end][::-1].copy()
+        other.data[start:end] = other.data[start:end][::-1].copy()
+    other.has_sorted_indices = False
+    before = other.indices.copy()
+    clone(model).fit(other, Y, resume_from=path)
+    assert_array_equal(other.indices, before)
+
+
+EQUAL = {
+    "alpha": (0.1, np.float64(0.1)),
+    "hidden_layer_sizes": ((6, 5), np.array([6, 5])),
+    "batch_size": (50, np.int32(50)),
+    "shuffle": (True, np.True_),
+    "tol": (0, 0.0),
+    "class_weight": ({10: 1, 20: 2}, {np.int64(20): 2.0, 10.0: 1}),
+    "activation": (["tanh", LeakyReLU(0.2)], ("tanh", LeakyReLU(np.float64(0.2)))),
+    "learning_rate": (Cosine(warm_up=1), Cosine(warm_up=np.int64(1))),
+    "solver": (SGD(momentum=0.5), SGD(momentum=np.float64(0.5))),
+}
+UNEQUAL = {
+    "alpha": (0.1, np.float32(0.1)),
+    "hidden_layer_sizes": ((6, 5), (5, 6)),
+    "class_weight": ({10: 1, 20: 2}, {10: 2, 20: 1}),
+    "activation": (LeakyReLU(0.2), LeakyReLU(0.3)),
+    "learning_rate": (Cosine(warm_up=1), Cosine(warm_up=2)),
+    "solver": (SGD(momentum=0.5), SlowSGD(momentum=0.5)),
+    "scoring": ("accuracy", make_scorer(log_loss)),
+    "loss": (FocalLoss(1.0), FocalLoss(2.0)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.* no effect:UserWarning")
+@pytest.mark.parametrize(("name", "values"), [*EQUAL.items(), *UNEQUAL.items()])
+def test_parameters_are_compared_by_value(name, values, tmp_path):
+    path = tmp_path / "checkpoint"
+    before, now = values
+    given = {"early_stopping": name == "scoring"}
+    our_estimator("binary", max_iter=2, **given, **{name: before}).set_callbacks(ModelCheckpoint(path)).fit(X, Y)
+    model = our_estimator("binary", max_iter=4, **given, **{name: now})
+    if values is EQUAL.get(name):
+        assert model.fit(X, Y, resume_from=path).n_iter_ == 4
+    else:
+        with pytest.raises(ValueError, match=f"it was written with {name}=.*, which now is "):
+            model.fit(X, Y, resume_from=path)
+
+
+def test_functions_are_compared_by_name(tmp_path):
+    path, epochs = tmp_path / "checkpoint", []
+
+    def local(n_epochs):
+        return 0.01
+
+    for function in (lambda n_epochs: 0.01, local, functools.partial(local)):
+        model = our_estimator("binary", learning_rate=function)
+        model.set_callbacks(ModelCheckpoint(path), lambda model: epochs.append(model.n_iter_))
+        with pytest.raises(
+            ValueError, match=r"Training with learning_rate=.* has no checkpoints: .* cannot be compared"
+        ):
+            model.fit(X, Y)
+    assert epochs == []
+    our_estimator("binary", max_iter=2, learning_rate=of_a_module).set_callbacks(ModelCheckpoint(path)).fit(X, Y)
+    with pytest.raises(
+        ValueError, match=r"written with learning_rate=<function of_a_module .*, which now is .*partial"
+    ):
+        our_estimator("binary", learning_rate=functools.partial(of_a_module)).fit(X, Y, resume_from=path)
+    with pytest.raises(ValueError, match="cannot be compared by name"):
+        our_estimator("binary", learning_rate=local).fit(X, Y, resume_from=path)
+
+
+def test_a_state_that_cannot_be_stored(tmp_path):
+    class Holding(Counting):
+        def state_dict(self, estimator):
+            return {"a set": {1, 2}}
+
+    model = our_estimator("binary").set_callbacks(Holding(), ModelCheckpoint(tmp_path / "checkpoint"))
+    with pytest.raises(TypeError, match=r"\{1, 2\} cannot be stored without pickle: it is a set"):
+        model.fit(X, Y)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_files_that_are_no_checkpoints(written, tmp_path):
-    X, y = make_task("binary")
     model = MLPFromScratchClassifier()
     with pytest.raises(FileNotFoundError):
-        model.fit(X, y, resume_from=tmp_path / "nothing")
+        model.fit(X, Y, resume_from=tmp_path / "nothing")
     whole = written.read_bytes()
+    of_format_1 = b"\x80\x05\x95\x00\x00\x00\x00\x00\x00\x00\x00\x8c\x18sknn_scratch.checkpoints\x94\x8c\nCheckpoint"
     for content, message in (
-        (whole[: len(whole) // 2], "is not a checkpoint that can be read"),
-        (b"something else", "is not a checkpoint that can be read"),
-        (pickle.dumps({"a": 1}), "holds a dict, not a checkpoint"),
+        (whole[: len(whole) // 2], "checkpoint is damaged: its content is not what its checksum says"),
+        (whole.replace(b"numpy", b"numba"), "checkpoint is damaged: its content is not what its checksum says"),
+        (b"something else", "is not a checkpoint that ModelCheckpoint has written"),
+        (pickle.dumps({"a": 1}), "is not a checkpoint that ModelCheckpoint has written"),
+        (whole.replace(b"format 2", b"format 3", 1), "is a checkpoint of format 3; this version reads format 2"),
+        (of_format_1, "is a checkpoint of format 1, a pickle, as .* wrote them; this version reads format 2"),
     ):
         written.write_bytes(content)
         with pytest.raises(ValueError, match=message):
-            model.fit(X, y, resume_from=written)
-    later = pickle.loads(whole)
-    later.format = 2
-    written.write_bytes(pickle.dumps(later))
-    with pytest.raises(ValueError, match="is a checkpoint of format 2; this version reads format 1"):
-        model.fit(X, y, resume_from=written)
+            model.fit(X, Y, resume_from=written)
+        assert not hasattr(model, "coefs_")
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("order", [[0] * 150, [*range(149), 150], [-1, *range(149)], [*range(150), 0]])
+def test_an_order_of_rows_that_are_not_there(order, engine, written, monkeypatch):
+    """As in a file whose checksum is right, made by somebody else."""
+    if engine == "numba":
+        pytest.importorskip("numba", reason="needs numba")
+    state = MinibatchTraining.state
+    monkeypatch.setattr(
+        MinibatchTraining, "state", lambda training: replace(state(training), order=np.array(order, dtype=np.int64))
+    )
+    our_estimator("binary", max_iter=2).set_callbacks(ModelCheckpoint(written)).fit(X, Y)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"checkpoint cannot be resumed: (there are 150 rows|the order of the rows)"):
+        our_estimator("binary", engine=engine).fit(X, Y, resume_from=written)
+
+
+@pytest.mark.parametrize("rows", [[-1, 3], [3, 150], [3, 3], [[3, 4]], [3.0, 4.0]])
+def test_held_out_rows_that_are_not_there(rows, written):
+    def held_out(model):
+        model._validation_data = replace(model._validation_data, rows=np.array(rows))
+
+    model = our_estimator("binary", max_iter=2, early_stopping=True)
+    clone(model).set_callbacks(held_out, ModelCheckpoint(written)).fit(X, Y)
+    with pytest.raises(ValueError, match=r"checkpoint is damaged: (there are 150 rows|a row is held|rows are not)"):
+        model.fit(X, Y, resume_from=written)
+
+
+def test_a_state_that_is_not_whole(written, monkeypatch):
+    encoded = checkpoints.encode
+
+    def without_moments(value, arrays):
+        stored = encoded(value, arrays)
+        if isinstance(value, TrainingState):
+            del stored["object"]["optimizer"]["object"]["second_moment"]
+        return stored
+
+    monkeypatch.setattr(checkpoints, "encode", without_moments)
+    our_estimator("binary", max_iter=2).set_callbacks(ModelCheckpoint(written)).fit(X, Y)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="cannot be resumed: the state of Adam lacks second_moment"):
+        our_estimator("binary").fit(X, Y, resume_from=written)
+
+
+@pytest.mark.parametrize("position", [-1, 625, 10**6])
+def test_a_generator_that_would_read_beyond_its_numbers(position, written, monkeypatch):
+    state = MinibatchTraining.state
+
+    def with_position(training):
+        rng_state = training._rng.get_state(legacy=False)
+        rng_state["state"]["pos"] = position
+        return replace(state(training), rng_state=rng_state)
+
+    monkeypatch.setattr(MinibatchTraining, "state", with_position)
+    our_estimator("binary", max_iter=2).set_callbacks(ModelCheckpoint(written)).fit(X, Y)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=f"a generator of random numbers has pos {position}"):
+        our_estimator("binary").fit(X, Y, resume_from=written)
 
 
 def test_a_folder_that_is_missing(tmp_path):
@@ -252,12 +618,18 @@ def test_a_folder_that_is_missing(tmp_path):
     assert epochs == []
 
 
-def test_a_file_that_cannot_be_written(tmp_path):
+def test_a_file_that_cannot_be_written(tmp_path, monkeypatch):
     X, y = make_task("binary")
     path = tmp_path / "checkpoint"
     path.write_bytes(b"the last one")
-    model = our_estimator("binary", learning_rate=lambda epoch: 0.01).set_callbacks(ModelCheckpoint(path))
-    with pytest.raises((pickle.PicklingError, AttributeError)):
+    model = our_estimator("binary").set_callbacks(ModelCheckpoint(path))
+
+    def half_way(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", half_way)
+    with pytest.raises(OSError, match="disk full"):
         model.fit(X, y)
     assert path.read_bytes() == b"the last one"
     assert len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,205 @@
+"""Python values as JSON and arrays, in two ways, neither of which runs code when it is read.
+
+``encode`` and ``decode`` keep a value to the last bit. ``describe`` says what a value is, so that two of them can be
+compared although one was in a process that is gone: numbers by value, components by class and parameters, functions and
+classes by name.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["decode", "describe", "encode"]
+
+PLAIN = (type(None), bool, int, float, str)
+GENERATORS = {
+    cls.__name__: cls
+    for cls in (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
+}
+# Where a generator stands in its block of numbers: it reads them there without looking.
+POSITIONS = {"pos": 624, "buffer_pos": 4}
+# A value that contains itself would be described for ever.
+MAX_DEPTH = 50
+
+
+# To the last bit ------------------------------------------------------------------------------------------------------
+
+
+def encode(value: Any, arrays: dict[str, NDArray]) -> Any:
+    """Return what ``decode`` makes the same value of, as values of JSON; arrays are added to ``arrays``.
+
+    Of an object, its attributes are kept, except parameters that are more than a number or a string.
+
+    Raises
+    ------
+    TypeError
+        If it is, or contains, something that is neither plain, nor an array or container of such, nor an object with
+        attributes, nor a generator of random numbers.
+    """
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return {"scalar": [value.dtype.str, value.tobytes().hex()]}
+    if type(value) is np.ndarray and value.dtype.kind in "biufU":
+        name = f"array_{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if type(value) in (list, tuple):
+        return {type(value).__name__: [encode(item, arrays) for item in value]}
+    if type(value) is dict:
+        return {"dict": [[encode(key, arrays), encode(item, arrays)] for key, item in value.items()]}
+    if type(value) is np.random.RandomState:
+        return {"RandomState": encode(value.get_state(legacy=False), arrays)}
+    if type(value) is np.random.Generator:
+        return {"Generator": encode(value.bit_generator.state, arrays)}
+    if hasattr(value, "__dict__") and not callable(value):
+        return {"object": {name: encode(item, arrays) for name, item in _attributes(value).items()}}
+    raise TypeError(f"{value!r} cannot be stored without pickle: it is a {type(value).__name__}")
+
+
+def _attributes(component: Any) -> dict[str, Any]:
+    """Return the attributes of an object, except the parameters that describe it and are not plain."""
+    parameters = _parameters(component)
+    return {name: item for name, item in vars(component).items() if type(item) in PLAIN or name not in parameters}
+
+
+def _parameters(component: Any) -> dict[str, Any]:
+    return component.get_params(deep=False) if hasattr(component, "get_params") else {}
+
+
+def decode(stored: Any, arrays: dict[str, NDArray], like: Any = None) -> Any:
+    """Return the value of which ``encode`` made this; arrays are taken out of ``arrays``.
+
+    Objects are not made from what is stored, which would let it choose their class: they become copies of those at the
+    same place in ``like``.
+
+    Raises
+    ------
+    Exception
+        Of any kind, if it is something else.
+    """
+    if type(stored) in PLAIN:
+        return stored
+    [(kind, content)] = stored.items()
+    if kind == "scalar":
+        [scalar] = np.frombuffer(bytes.fromhex(content[1]), dtype=_scalar_dtype(content[0]))
+        return scalar
+    if kind == "array":
+        return arrays.pop(content)
+    if kind in ("list", "tuple"):
+        others = like if isinstance(like, list | tuple) and len(like) == len(content) else [None] * len(content)
+        items = [decode(item, arrays, other) for item, other in zip(content, others, strict=True)]
+        return items if kind == "list" else tuple(items)
+    if kind == "dict":
+        values = like if isinstance(like, dict) else {}
+        pairs = [(decode(key, arrays), item) for key, item in content]
+        return {key: decode(item, arrays, values.get(key)) for key, item in pairs}
+    if kind == "RandomState":
+        state = decode(content, arrays)
+        rng = np.random.RandomState(GENERATORS[state["bit_generator"]](0))
+        rng.set_state(checked_generator_state(state))
+        return rng
+    if kind == "Generator":
+        state = decode(content, arrays)
+        bits = GENERATORS[state["bit_generator"]](0)
+        bits.state = checked_generator_state(state)
+        return np.random.Generator(bits)
+    if kind == "object":
+        if not hasattr(like, "__dict__") or callable(like):
+            raise ValueError("an object is stored where there is none before training; make it in start()")
+        twin, before = copy.copy(like), vars(like)
+        if lacking := sorted({*before} - {*_parameters(like)} - {*content}):
+            raise ValueError(f"the state of {type(like).__name__} lacks {', '.join(lacking)}")
+        vars(twin).update({name: decode(item, arrays, before.get(name)) for name, item in content.items()})
+        return twin
+    raise ValueError(f"there is no kind of value {kind!r}")
+
+
+def _scalar_dtype(text: str) -> np.dtype:
+    dtype = np.dtype(text)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"a number has dtype {dtype}")
+    return dtype
+
+
+def checked_generator_state(state: Any) -> Any:
+    """Return the state of a bit generator if it cannot make it read beyond its block of numbers."""
+    for part in (state, state["state"]):
+        for name, length in POSITIONS.items():
+            if name in part and not (isinstance(part[name], int) and 0 <= part[name] <= length):
+                raise ValueError(f"a generator of random numbers has {name} {part[name]!r}")
+    return state
+
+
+# By value -------------------------------------------------------------------------------------------------------------
+
+
+def describe(value: Any, depth: int = 0) -> Any:
+    """Return a description as values of JSON; those of two values are equal if the values agree.
+
+    Raises
+    ------
+    ValueError
+        If it is, or contains, something that a later process cannot recognise, such as a lambda.
+    """
+    deeper = depth + 1
+    if deeper > MAX_DEPTH:
+        raise ValueError(f"{value!r} is nested too deeply to be compared")
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if value is None or isinstance(value, str):
+        return value if value is None else str(value)
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        number = float(value)
+        return int(number) if number.is_integer() else number
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, list | tuple):
+        return [describe(item, deeper) for item in value]
+    if isinstance(value, Mapping):
+        pairs = ([describe(key, deeper), describe(item, deeper)] for key, item in value.items())
+        return {"mapping": sorted(pairs, key=repr)}
+    if isinstance(value, AbstractSet):
+        return {"set": sorted((describe(item, deeper) for item in value), key=repr)}
+    if hasattr(value, "__qualname__") and not hasattr(value, "__self__"):
+        return {"name": _importable_name(value, value.__qualname__)}
+    if hasattr(value, "get_params"):
+        parameters = describe(value.get_params(deep=False), deeper)
+        return {"component": [describe(type(value), deeper), parameters]}
+    return {"object": _describe_parts(value, deeper)}
+
+
+def _importable_name(value: Any, qualified: str) -> str:
+    """Return the name of a function or class, by which it can be found again."""
+    module = getattr(value, "__module__", None)
+    found = sys.modules.get(module) if isinstance(module, str) else None
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    if found is not value:
+        raise ValueError(f"{value!r} cannot be compared by name: define it by def or class at the top of a module")
+    return f"{module}.{qualified}"
+
+
+def _describe_parts(value: Any, depth: int) -> Any:
+    """Describe any other object by what pickle would keep of it."""
+    try:
+        parts = value.__reduce_ex__(2)
+    except Exception as error:
+        raise ValueError(f"{value!r} cannot be compared: {error}") from error
+    if isinstance(parts, str):
+        return _importable_name(value, parts)
+    make, arguments, state, items, pairs = (*parts, None, None, None)[:5]
+    iterated = [None if part is None else list(part) for part in (items, pairs)]
+    return [describe(part, depth) for part in (make, arguments, state, *iterated)]

@@ -84,7 +84,7 @@ class Number(Constraint):
         if not isinstance(value, self.kind):
             return False
         try:
-            number = self.to_python(value)
+            number = float(self.to_python(value))
         except OverflowError:  # an int beyond the largest float
             return False
         low, high = _ends(self.interval)

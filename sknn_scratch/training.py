@@ -173,6 +173,7 @@ class TrainingData:
         if weight is not None:
             weight = row_major(weight)
         return replace(self, X=X, y=np.require(self.y, requirements=["F", "A"]), sample_weight=weight)
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What the samples, of all rows, are recognised by: numbers, strings and None."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import copy
+import datetime
 import math
 import re
 from collections.abc import Iterator
@@ -114,6 +114,8 @@ def _has_gaps(column: Any) -> bool:
     if values.dtype.kind != "O":
         return False
     return any(value is None or type(value).__name__ == "NAType" or value != value for value in values.ravel())
+
+
 def _with_one_index_type(X: Any) -> Any:
     """Return a CSR matrix whose two arrays of indices have one dtype: SciPy 1.11 cannot take rows of others."""
     if not issparse(X) or X.indices.dtype == X.indptr.dtype:

@@ -166,7 +166,7 @@ def assert_same_arrays(some, others):
 
 
 def test_subclasses_that_change_nothing():
-    """But for rounding: the reference has versions in place of the hottest classes, not of what is derived from them."""
+    """But for rounding: the reference computes the hottest classes in place, but not what is derived from them."""
     X, y = data()
     for own, original in of_every_class():
         for mine, other in zip(own.fit(X, y).coefs_, original.fit(X, y).coefs_, strict=True):

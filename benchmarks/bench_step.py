@@ -8,7 +8,6 @@ whole epochs, so its steps are not taken apart.
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -16,11 +15,13 @@ from common import ENGINES, conditions, draw_dots, make_parser, seconds, table, 
 from threadpoolctl import threadpool_limits
 
 from sknn_scratch.activations import ReLU
-from sknn_scratch.engines import numpy_engine
+from sknn_scratch.engines import start
+from sknn_scratch.engines.numpy import in_place
+from sknn_scratch.engines.numpy.run import NumpyRun
+from sknn_scratch.job import Job
 from sknn_scratch.losses import LogLoss
-from sknn_scratch.network import Network
 from sknn_scratch.optimizers import Adam
-from sknn_scratch.threads import threads_for
+from sknn_scratch.perceptron import Perceptron
 
 PROBLEMS = {
     "digits 64-100-10": ([64, 100, 10], np.float64),
@@ -37,13 +38,15 @@ class Problem:
     def __init__(self, units: list[int], dtype: type):
         rng = np.random.RandomState(0)
         self.units = units
-        self.network = Network(units, [ReLU()] * (len(units) - 2), LogLoss(), 1e-4, dtype)
-        self.network.loss.start(multiclass=True)
+        loss = LogLoss()
+        loss.start(multiclass=True)
+        self.network = Perceptron(units, [ReLU()] * (len(units) - 2), loss.link, dtype)
         self.network.parameters[...] = 0.1 * rng.randn(self.network.parameters.size)
-        self.optimizer = Adam()
-        self.optimizer.start(self.network.parameters.size, np.dtype(dtype), self.network.n_weights)
+        optimizer = Adam()
+        optimizer.start(self.network.parameters.size, np.dtype(dtype), self.network.n_weights)
         self.X = rng.rand(N_SAMPLES, units[0]).astype(dtype)
-        self.y = np.eye(units[-1], dtype=dtype)[rng.randint(units[-1], size=N_SAMPLES)]
+        self.y = np.asfortranarray(np.eye(units[-1])[rng.randint(units[-1], size=N_SAMPLES)], dtype=dtype)
+        self.job = Job(self.network, loss, self.X, self.y, None, BATCH_SIZE, optimizer, alpha=1e-4)
         self.rows = rng.permutation(N_SAMPLES)[:BATCH_SIZE]
 
     def products(self) -> dict[str, Callable]:
@@ -69,46 +72,43 @@ class Problem:
 
     def in_numpy(self) -> dict[str, Callable]:
         """Return the operations of the NumPy engine."""
-        network, optimizer = self.network, self.optimizer
-        X, y = self.X[self.rows], np.asfortranarray(self.y[self.rows])
-        X_out, y_out, uniform = np.empty_like(X), np.empty_like(self.y[self.rows]), np.full(BATCH_SIZE, 1 / BATCH_SIZE)
-        network.forward(X)
-        buffers, uniform = network._buffers_for(BATCH_SIZE), uniform.astype(X.dtype)
-        a, W, last = [X, *buffers.hidden], network.weights, len(network.weights) - 1
+        job, network, run = self.job, self.network, NumpyRun(self.job)
+        run.epoch(None, np.full(N_SAMPLES // BATCH_SIZE, 1e-3))
+        part, X, y = run._parts[0], self.X[self.rows], np.asfortranarray(self.y[self.rows])
+        buffers, uniform = part._buffers_for(BATCH_SIZE), np.full(BATCH_SIZE, 1 / BATCH_SIZE, X.dtype)
+        a, W, last = [X, *buffers.fed], network.weights, len(network.weights) - 1
 
         def read():
-            self.X.take(self.rows, 0, X_out, "clip")
-            self.y.take(self.rows, 0, y_out, "clip")
+            run._read_X(self.rows)
+            run._read_y(self.rows)
 
         def hidden_deltas():
-            for layer in range(last, 0, -1):
-                below = network.activations[layer - 1], buffers.z[layer - 1], buffers.hidden[layer - 1]
-                numpy_engine.hidden_delta(buffers.delta[layer], W[layer], *below, buffers.delta[layer - 1])
+            for l in range(last, 0, -1):
+                np.dot(buffers.delta[l], W[l].T, out=buffers.delta[l - 1])
+                hidden = buffers.hidden[l - 1]
+                in_place.multiply_slope(
+                    network.activations[l - 1], buffers.delta[l - 1], buffers.z[l - 1], hidden, hidden
+                )
 
         def gradients():
-            for layer in range(last + 1):
-                numpy_engine.weight_gradient(a[layer], buffers.delta[layer], out=network.weight_gradients[layer])
-                of_bias = network.bias_gradients[layer]
-                numpy_engine.bias_gradient(buffers.delta[layer], buffers.ones, out=of_bias)
+            for l in range(last + 1):
+                np.dot(a[l].T, buffers.delta[l], out=part._weight_gradients[l])
+                np.dot(buffers.ones, buffers.delta[l], out=part._bias_gradients[l])
 
-        of_update = optimizer, network.parameters, network.gradient, 1e-3, network.n_weights, 1e-6, 0.0
-        output = network.loss, y, buffers.z[last], uniform
+        def update():
+            weights, gradient = run._penalised
+            in_place.add_penalty(weights, 1e-6, 0.0, gradient)
+            in_place.update(job.optimizer, network.parameters, run.gradient, 1e-3, [1e-3])
+
+        output = job.loss, y, buffers.z[last], uniform
         return {
             "read the minibatch": read,
-            "forward": partial(network.forward, X),
-            "output delta": partial(numpy_engine.output_delta, *output, out=buffers.delta[last]),
+            "forward": partial(part._forward, X, 1, 0),
+            "output delta": partial(in_place.loss_and_delta, *output, out=buffers.delta[last]),
             "hidden deltas": hidden_deltas,
             "gradients": gradients,
-            "update": partial(numpy_engine.update, *of_update),
+            "update": update,
         }
-
-    def epoch_in_numba(self, stack: ExitStack) -> Callable:
-        """Return a function that makes the steps of an epoch in compiled code."""
-        from sknn_scratch.engines import numba_engine
-
-        X, y = self.X, self.y
-        training = numba_engine.epoch_function(self.network, self.optimizer, X, y, None, BATCH_SIZE, None)
-        return partial(stack.enter_context(training), None, 1e-3)
 
 
 def best(functions: dict[str, Callable], rounds: int, calls: int = CALLS) -> dict[str, float]:
@@ -136,12 +136,10 @@ def measure(units: list[int], dtype: type, rounds: int) -> tuple[list[list[str]]
         problem = Problem(units, dtype)
         with threadpool_limits(n_threads, user_api="blas"):
             total = sum(best(problem.products(), rounds).values())
-            largest = problem.network.largest_product(BATCH_SIZE)
-            with ExitStack() as stack:
-                helpers = stack.enter_context(threads_for(largest))
-                stack.enter_context(problem.network.helped_by(*helpers))
-                epoch = problem.epoch_in_numba(stack)
-                step = best({"epoch": epoch}, rounds, 10 * CALLS)["epoch"] / (N_SAMPLES // BATCH_SIZE)
+            rates = np.full(N_SAMPLES // BATCH_SIZE, 1e-3)
+            with start("numba", problem.job) as run:
+                epoch = partial(run.epoch, None, rates)
+                step = best({"epoch": epoch}, rounds, 10 * CALLS)["epoch"] / len(rates)
         name = f"numba, {n_threads} thread{'s' * (n_threads > 1)}"
         lines.append([f"**all**, {name}", f"{step:.1f}", f"{total:.1f}"])
         ratios[name] = step / total

@@ -5,7 +5,7 @@ Forward, with a row vector ``a0`` for the sample, a dense layer and an activatio
     z0 = a0 W0 + b0    a1 = tanh(z0)    z1 = a1 W1 + b1    a2 = tanh(z1)    z2 = a2 W2 + b2    p = softmax(z2)
 
 and backward, from the derivative of the loss with respect to the raw output ``z2``, by the four equations that head
-``sknn_scratch/network.py``::
+``sknn_scratch/engines/numpy/run.py``::
 
     (1)  delta2 = p - y                          the output, log-loss and softmax together
     (3)  dC/dW2 = a2^T delta2    (4)  dC/db2 = delta2

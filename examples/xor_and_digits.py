@@ -5,9 +5,9 @@ The notebook has a class for each layer, with a forward and a backward step. Her
     forward    Dense  z0 = x W0 + b0     tanh  h = tanh(z0)     Dense  z1 = h W1 + b1     tanh  p = tanh(z1)
     error      C = (p - y)**2
     backward   tanh   d1 = 2 (p - y) (1 - p**2)                 losses, SquaredError, with links.py, TanhLink
-               Dense  dC/dW1 = h^T d1,  dC/db1 = d1             network.py, equations (3) and (4)
-               tanh   d0 = (d1 W1^T) (1 - h**2)                 network.py, equation (2)
-               Dense  dC/dW0 = x^T d0,  dC/db0 = d0             network.py, equations (3) and (4)
+               Dense  dC/dW1 = h^T d1,  dC/db1 = d1             numpy/run.py, equations (3) and (4)
+               tanh   d0 = (d1 W1^T) (1 - h**2)                 numpy/run.py, equation (2)
+               Dense  dC/dW0 = x^T d0,  dC/db0 = d0             numpy/run.py, equations (3) and (4)
 
 and every parameter moves by -0.1 times its derivative. The objective here is half the square, so the same step is a
 ``learning_rate_init`` of 0.2. Then what the notebook's title promises: the same few lines on handwritten digits, those

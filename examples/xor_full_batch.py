@@ -8,8 +8,8 @@ A third input that is always 1 does the work of the hidden units' biases. Forwar
 Backward, with ``s' = s (1 - s)``::
 
     d1 = 2 (p - y) p (1 - p)         losses, BrierLoss
-    d0 = (d1 W1^T) h (1 - h)         network.py, equation (2)
-    dC/dW1 = h^T d1                  network.py, equation (3)
+    d0 = (d1 W1^T) h (1 - h)         numpy/run.py, equation (2)
+    dC/dW1 = h^T d1                  numpy/run.py, equation (3)
     dC/dW0 = X^T d0
 
 and ``W -= dC/dW``, a learning rate of 1 on the sum of squares. The objective here is the mean of half the squares,

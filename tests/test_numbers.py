@@ -266,7 +266,7 @@ def test_training_goes_on_with_the_same_number_of_another_type(tmp_path):
     twin = our_estimator("binary", alpha=np.float32(1), batch_size=50, max_iter=4)
     twin.fit(X, y, resume_from=tmp_path / "file")
     assert_same_fit(twin, clone(model).set_params(max_iter=4).fit(X, y))
-    with pytest.raises(ValueError, match=r"written with alpha=1, which now is 1\.5\."):
+    with pytest.raises(ValueError, match=r"written with alpha=1, which now is np.float64\(1\.5\)\."):
         twin.set_params(alpha=np.float64(1.5)).fit(X, y, resume_from=tmp_path / "file")
 
 

@@ -284,9 +284,9 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
     model_of(max_iter=4).set_callbacks(ModelCheckpoint(path)).fit(X, y)
     resumed, expected = model_of().fit(X, y, resume_from=path), model_of().fit(X, y)
     assert_array_equal(resumed.predict(X), expected.predict(X))
-    with pytest.raises(ValueError, match="resume_from was written with target_mean_"):
+    with pytest.raises(ValueError, match="cannot be resumed: it was written with target_mean"):
         model_of().fit(X, y + 1, resume_from=path)
-    with pytest.raises(ValueError, match="resume_from was written with target_transform='standardize', which now is N"):
+    with pytest.raises(ValueError, match="it was written with target_transform='standardize', which now is N"):
         model_of(target_transform=None).fit(X, y, resume_from=path)
 
 

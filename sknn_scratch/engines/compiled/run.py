@@ -157,17 +157,33 @@ class CompiledRun:
 
     def _data(self) -> Data:
         X, y, weights = self._job.X, self._job.y, self._job.sample_weight
-        targets = self._address(y), y.strides[0] // y.itemsize, y.strides[1] // y.itemsize, y.shape[1]
-        rest = *targets, 0 if weights is None else self._address(weights, np.float64), self._address(self._order)
+        data = Data(
+            X=0,
+            row_stride=0,
+            column_stride=0,
+            values=0,
+            indices=0,
+            starts=0,
+            y=self._address(y),
+            y_row_stride=y.strides[0] // y.itemsize,
+            y_column_stride=y.strides[1] // y.itemsize,
+            n_targets=y.shape[1],
+            weights=0 if weights is None else self._address(weights, np.float64),
+            order=self._address(self._order),
+        )
         if isinstance(X, np.ndarray):
-            return Data(self._address(X), X.strides[0] // X.itemsize, X.strides[1] // X.itemsize, 0, 0, 0, *rest)
+            row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
+            return data._replace(X=self._address(X), row_stride=row_stride, column_stride=column_stride)
         try:
             X.check_format(full_check=True)  # an index that is not in the matrix would lead anywhere
         except ValueError as error:
             raise ValueError(f"X is not a CSR matrix that can be read: {error}") from error
         values, indices, starts = (np.ascontiguousarray(array) for array in (X.data, X.indices, X.indptr))
-        in_32_bits = (self._address(array.astype(np.int32, copy=False)) for array in (indices, starts))
-        return Data(0, 0, 0, self._address(values), *in_32_bits, *rest)
+        return data._replace(
+            values=self._address(values),
+            indices=self._address(indices.astype(np.int32, copy=False)),
+            starts=self._address(starts.astype(np.int32, copy=False)),
+        )
 
     def _layers_and_memory(self) -> tuple[Layers, Memory]:
         """Return where everything lies in the memory of a minibatch, and that memory."""

@@ -61,7 +61,7 @@ def test_xor_one_sample_at_a_time():
         good += right and example.sum_of_squares(model) < 0.02
         if seed == 1:
             slipped = example.make_network(seed, 20_000, example.SlippedSGD(momentum=0), "numpy")
-                slipped = slipped.fit(example.X, example.y)
+            slipped = slipped.fit(example.X, example.y)
             assert example.sum_of_squares(slipped) < example.sum_of_squares(model)
             model.fit(example.X, example.y)
             assert example.sum_of_squares(model) < 0.0032

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import sys
@@ -63,6 +64,7 @@ def _announce(name: str) -> None:
         print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, once on this machine", file=sys.stderr)
 
 
+@functools.cache
 def kernel(text: str, dtype: np.dtype) -> Kernel:
     """Return the kernel that a module's text defines, or a loss of ``row_losses`` by its name."""
     if "\n" not in text:
@@ -79,6 +81,7 @@ def kernel(text: str, dtype: np.dtype) -> Kernel:
     return Kernel(function.address, function)
 
 
+@functools.cache
 def phase(name: str, dtype: np.dtype) -> Kernel:
     """Return a function that does a part of a phase."""
     signature = types.void(types.int64, from_dtype(WORK), from_dtype(dtype))
@@ -91,6 +94,7 @@ def _c_function(function: Callable[..., Any], signature: Any, dtype: np.dtype) -
     return Kernel(compiled.address, compiled)
 
 
+@functools.cache
 def training(dtype: np.dtype) -> Callable[..., Any]:
     """Return the function that trains for an epoch."""
     integer = types.int64

@@ -21,7 +21,6 @@ __all__ = [
     "MIN_SHARE",
     "SINGLE_THREADED_ANYWAY",
     "SMALL",
-    "WORTH_HELP",
     "WORTH_THREADS",
     "for_each_in_threads",
     "one_blas_thread_if_small",
@@ -33,8 +32,6 @@ __all__ = [
 # would take off a tenth to a third of a step, and a busy neighbour makes theirs five to twenty times slower.
 SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**23
-# The compiled engine's threads pay from here on, as they are called once for a whole fit.
-WORTH_HELP = 2**17
 # With more threads, or fewer rows of a minibatch for each, its products would become inefficient.
 MOST_HELPED, MIN_SHARE = 4, 32
 # Predictions wake other threads from here on, ten milliseconds of work. Until then, measured on two cores, the system
@@ -126,17 +123,34 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
     ------
     pool : Executor or None
     n_helpers : int
-        Its number of threads: one less than BLAS may use, but few. For large products BLAS is left alone instead where
-        it may use more.
+        Its number of threads: one less than BLAS may use. BLAS is left alone instead where it may use many, and where no
+        more threads are to be had.
     """
-    n_threads = 1 if largest_product <= WORTH_HELP else blas_threads()
-    if n_threads == 1 or (n_threads > MOST_HELPED and largest_product >= SMALL):
+    n_threads = 1 if largest_product < SMALL else blas_threads()
+    pool = _started_pool(n_threads - 1) if 1 < n_threads <= MOST_HELPED else None
+    if pool is None:
         with one_blas_thread_if_small(largest_product):
             yield None, 0
     else:
-        n_helpers = min(n_threads, MOST_HELPED) - 1
-        with one_blas_thread(), ThreadPoolExecutor(n_helpers) as pool:
-            yield pool, n_helpers
+        with one_blas_thread(), pool:
+            yield pool, n_threads - 1
+
+
+def _started_pool(n_threads: int) -> ThreadPoolExecutor | None:
+    """Return threads that run already, or None where no more are to be had: the system's, or as the program ends.
+
+    A pool that has to start a thread for what it is given, and cannot, keeps it for those that it has.
+    """
+    pool, all_started = ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch"), threading.Event()
+    try:
+        for _ in range(n_threads):
+            pool.submit(all_started.wait)
+    except RuntimeError:
+        pool.shutdown(wait=False)
+        return None
+    finally:
+        all_started.set()
+    return pool
 
 
 def blas_threads() -> int:
@@ -147,7 +161,10 @@ def blas_threads() -> int:
 @cache
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     """Return threads that stay, asleep, for the next prediction: to start one takes as long as a few hundred rows."""
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch")
+    pool = _started_pool(n_threads)
+    if pool is None:
+        raise RuntimeError("no more threads are to be had")
+    return pool
 
 
 if hasattr(os, "register_at_fork"):

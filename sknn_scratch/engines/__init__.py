@@ -38,6 +38,8 @@ def missing(name: str, job: Job) -> str | None:
         return None
     if _import_error() is not None:
         return f"numba cannot be used: {_import_error()}"
+    if getattr(job.X, "nnz", 0) >= 2**31:
+        return "the compiled engine has indices of 32 bits, and X has too many entries for them"
     try:
         sources_of(job)
     except NoGraphError as error:

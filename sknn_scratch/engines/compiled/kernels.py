@@ -34,7 +34,12 @@ class Kernel(NamedTuple):
 
 
 _done: dict[str, Any] = {}
-_compiling = threading.Lock()
+_compiling = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A process is not forked while another thread compiles: nobody would give the compiler's locks back in it.
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
 def _once(name: str, compile_: Callable[..., Any]) -> Any:

@@ -102,7 +102,7 @@ def training(dtype: np.dtype) -> Callable[..., Any]:
     """Return the function that trains for an epoch."""
     integer = types.int64
     signature = types.Tuple([types.float64, integer, integer])(
-        integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 4
+        integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 5
     )
     name = f"work_{dtype}"
     return _once(name, lambda cache: njit(signature, nogil=True, cache=cache, **_OPTIONS)(_named(work, name)))

@@ -123,11 +123,11 @@ class CompiledRun:
         if self._n_multiplications >= WORTH_STARTING:
             self._start_followers()
         rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * self._job.network.n_weights))
-        total_loss, n_counted = 0.0, 0
+        total_loss, n_counted, n_made = 0.0, 0, 0
         for first in range(0, n_rows, rows_at_once):
             last = min(first + rows_at_once, n_rows)
-            loss, n, n_steps = self._work(0, self._told, self._one, first, last, batch_size, first_step)
-            first_step += n_steps
+            loss, n, n_steps = self._work(0, self._told, self._one, first, last, batch_size, first_step, n_made)
+            n_made += n_steps
             total_loss += loss
             n_counted += n
         return total_loss / n_counted
@@ -225,9 +225,9 @@ class CompiledRun:
         return layers, memory
 
     def _n_scratch(self) -> int:
-        """Return how much scratch space a sample takes: for the losses, or for a row of the first layer."""
+        """Return how much scratch space a sample takes: for the losses, or for what comes out of the first layer."""
         of_losses = [rows + items * head.width for head in self._sources.losses for rows, items in [head.scratch]]
-        return max(*of_losses, *self._job.network.layer_units)
+        return max(*of_losses, self._job.network.layer_units[1])
 
     def _objective(self) -> Objective:
         job, heads = self._job, self._sources.losses
@@ -285,7 +285,7 @@ class CompiledRun:
 
 def _follow(part: int, work: Callable[..., Any], told: Any, one: Any, alive: list[Any]) -> None:
     """Do one part of each step in another thread, in which all that compiled code is told by address stays alive."""
-    work(part, told, one, 0, 0, 0, 0)
+    work(part, told, one, 0, 0, 0, 0, 0)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

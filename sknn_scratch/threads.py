@@ -68,7 +68,7 @@ def one_blas_thread() -> Iterator[None]:
     try:
         _before.extend((library, library.num_threads) for library in _blas_libraries())
         for library, _ in _before:
-            library.set_num_threads(1)
+            _set_num_threads(library, 1)
         yield
     finally:
         if lock is _limited:  # not so in a forked process, which has its threads back already
@@ -80,7 +80,18 @@ def _lift_limit() -> None:
     """Give the libraries back the numbers of threads that they had."""
     while _before:
         library, n_threads = _before.pop()
-        library.set_num_threads(n_threads)
+        _set_num_threads(library, n_threads)
+
+
+def _set_num_threads(library: LibController, n_threads: int) -> None:
+    """Set the number of threads of a library, whichever thread we are in.
+
+    threadpoolctl 3.8 lets one thread control OpenBLAS until it ends or gives up, and silently ignores all others.
+    """
+    give_up_control = getattr(library, "clear_controlling_thread", lambda force: None)
+    give_up_control(force=True)
+    library.set_num_threads(n_threads)
+    give_up_control(force=True)
 
 
 def _after_fork() -> None:

@@ -5,12 +5,11 @@ import pytest
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sknn_scratch.activations import ACTIVATIONS, Activation
+from sknn_scratch.activations import Activation
 from sknn_scratch.engines.compiled import source
 from sknn_scratch.engines.compiled.sources import _of_optimizer
-from sknn_scratch.expressions import ITEM, NUMBER, NoGraphError, trace_formula
-from sknn_scratch.losses import Loss
-from sknn_scratch.optimizers import OPTIMIZERS, Optimizer
+from sknn_scratch.expressions import ITEM, NoGraphError, trace_formula
+from sknn_scratch.optimizers import Optimizer
 
 try:
     from numba import cfunc
@@ -39,7 +38,9 @@ def compiled(text):
     kernel = cfunc(space["signature"], error_model="numpy")(space["kernel"])
 
     def call(*arrays_and_numbers):
-        return kernel.ctypes(*(np.ctypeslib.as_ctypes(a) if isinstance(a, np.ndarray) else a for a in arrays_and_numbers))
+        return kernel.ctypes(
+            *(np.ctypeslib.as_ctypes(a) if isinstance(a, np.ndarray) else a for a in arrays_and_numbers)
+        )
 
     return call
 
@@ -97,6 +98,7 @@ def test_operations(dtype):
 @needs_numba
 def test_operations_on_parameters_alone():
     """They are computed once, in float64 whatever the dtype of the arrays."""
+
     class OfParameters(Formulas):
         def all(self, w, g):
             return tuple(0 * w + formula(self.a, self.b) for formula in self.formulas)
@@ -197,11 +199,15 @@ def test_reductions_over_columns(formulas, dtype):
     places = [np.zeros((n_columns, stride), dtype=dtype) for _ in range(3)]
     places[0][:, :n], places[1][:, :n] = y.T, z.T
     scratch = np.full(n * (rows + items * n_columns) + 1, 77, dtype=dtype)
-    total = compiled(text)(*(a.ravel() for a in places), weight, n, n_columns, stride, scratch, np.array([*settings, 0.0]))
+    total = compiled(text)(
+        *(a.ravel() for a in places), weight, n, n_columns, stride, scratch, np.array([*settings, 0.0])
+    )
     value, derivative = (formula(y, z) for formula in formulas)
     assert scratch[-1] == 77
     assert total == pytest.approx(float((weight * value).sum()), rel=20 * float(np.finfo(dtype).eps))
-    assert_allclose(places[2][:, :n].T, weight[:, None] * derivative, rtol=50 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+    assert_allclose(
+        places[2][:, :n].T, weight[:, None] * derivative, rtol=50 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps
+    )
     assert not places[2][:, n:].any()
 
 
@@ -328,7 +334,12 @@ def test_what_cannot_be_compiled_says_why(formula, reason):
 
 
 def test_a_loss_has_a_value_for_each_sample_and_a_derivative_for_each_output():
-    for value, derivative in [(lambda z: z, lambda z: z), (lambda z: 1.0, lambda z: z), (row, row), (row, lambda z: 1.0)]:
+    for value, derivative in [
+        (lambda z: z, lambda z: z),
+        (lambda z: 1.0, lambda z: z),
+        (row, row),
+        (row, lambda z: 1.0),
+    ]:
         results, _ = trace_formula(Formulas([value, derivative]), ["all"], {"z": ITEM}, np.float64)
         with pytest.raises(NoGraphError, match="value must be a number for each sample"):
             source.loss_source(*results)

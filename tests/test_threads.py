@@ -22,7 +22,7 @@ from tasks import make_task, our_estimator
 from test_engines import make_job, train
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sknn_scratch import MLPFromScratchClassifier
+from sknn_scratch import MLPFromScratchClassifier, threads
 from sknn_scratch.activations import Activation
 from sknn_scratch.engines import missing, policy, start
 from sknn_scratch.engines.numpy.run import NumpyRun
@@ -32,7 +32,6 @@ from sknn_scratch.threads import (
     SMALL,
     WORTH_THREADS,
     for_each_in_threads,
-    _pool,
     one_blas_thread_if_small,
     threads_for,
 )
@@ -110,6 +109,26 @@ def test_fits_in_threads_do_not_disturb_each_other():
     for model, coefs in zip(fitted, expected, strict=True):
         assert_allclose(model.coefs_[0], coefs, rtol=1e-9)
     assert blas_threads() == before
+
+
+def test_any_thread_limits():
+    """Whichever did so first; and everybody else may go on to set what they like."""
+    before = blas_threads()
+
+    def limit(_):
+        with one_blas_thread_if_small(INSIDE):
+            return blas_threads()
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            limits = [limit(None), *pool.map(limit, [None])]
+            assert limits == [[1] * len(before)] * 2
+            assert blas_threads() == before
+        with threadpool_limits(1, user_api="blas"):
+            assert set(blas_threads()) == {1}
+            assert set(*pool.map(limit, [None])) == {1}
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
@@ -253,8 +272,8 @@ def test_rows_are_shared_out(task, weighted, make, parameters):
         alone = clone(model).fit(make(X), y, weight)
     before, Witness.seen = blas_threads(), set()
     model.fit(make(X), y, weight)
-    threads, n_rows, *limits = (set(column) for column in zip(*Witness.seen, strict=True))
-    assert len(threads) == 2
+    idents, n_rows, *limits = (set(column) for column in zip(*Witness.seen, strict=True))
+    assert len(idents) == 2
     assert n_rows == {125, 100}  # the last minibatch is too small
     assert limits == [{1}] * len(before)
     for a, b in zip(model.coefs_ + model.intercepts_, alone.coefs_ + alone.intercepts_, strict=True):
@@ -413,7 +432,7 @@ def test_no_more_threads_are_to_be_had(monkeypatch, engine):
         begin(thread)
 
     monkeypatch.setattr(threading.Thread, "start", fail)
-    monkeypatch.setattr("sknn_scratch.threads._pool", _pool.__wrapped__)
+    monkeypatch.setattr("sknn_scratch.threads._pool", threads._pool.__wrapped__)
     assert_allclose(model.fit(X, y).coefs_[0], expected.coefs_[0], rtol=1e-9, atol=0 if engine == "numba" else 1e-12)
     assert_array_equal(expected.predict_proba(many), predicted)
     for n_threads in (2, 3, 4):
@@ -434,7 +453,7 @@ def test_no_more_threads_are_to_be_had(monkeypatch, engine):
 ENDING = """
 import atexit, sys, threading, time, warnings
 import numpy as np
-from sknn_scratch import MLPFromScratchClassifier
+from sknn_scratch import MLPFromScratchClassifier, threads
 warnings.simplefilter("ignore")
 X = np.random.RandomState(0).randn(2000, 64)
 y, epochs = X[:, 0] > 0, []
@@ -562,7 +581,10 @@ def test_threads_of_a_run_that_is_dropped_end_and_its_memory_lasts_until_then(fo
 
 @needs_numba
 def test_a_run_is_closed_whatever_happens(followers):
-    with pytest.raises(KeyboardInterrupt), start("numba", make_job(n_rows=300, batch_size=300, hidden=(100, 20))) as run:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        start("numba", make_job(n_rows=300, batch_size=300, hidden=(100, 20))) as run,
+    ):
         run.loss_and_gradient()
         raise KeyboardInterrupt
     assert len(followers) == 1
@@ -682,7 +704,7 @@ FORKING = """
 import os, sys, threading, time, warnings
 import numpy as np
 from threadpoolctl import threadpool_info
-from sknn_scratch import MLPFromScratchClassifier
+from sknn_scratch import MLPFromScratchClassifier, threads
 warnings.simplefilter("ignore")
 X = np.random.RandomState(0).randn(2000, 64)
 y, epochs, engine = X[:, 0] > 0, [], sys.argv[1]

@@ -17,8 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from sknn_scratch.activations import ACTIVATIONS, Activation
 from sknn_scratch.classifier import MLPFromScratchClassifier
 from sknn_scratch.losses import Heads, LogLoss, PoissonDeviance, SquaredError
-from sknn_scratch.parameters import make_optimizer, make_schedule
 from sknn_scratch.perceptron import layer_views
+from sknn_scratch.parameters import make_optimizer, make_schedule
 from sknn_scratch.regressor import MLPFromScratchRegressor
 
 __all__ = ["from_sklearn", "to_sklearn"]

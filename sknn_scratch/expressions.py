@@ -88,7 +88,7 @@ class Expression(NDArrayOperatorsMixin):
         """Return the same: nothing is written into expressions."""
         return self
 
-    def clip(self, min: Any = None, max: Any = None) -> Expression:
+    def clip(self, min: Any = None, max: Any = None) -> Expression:  # noqa: A002, the names are NumPy's
         """Replace what lies below ``min`` or above ``max`` by it."""
         clipped = self if min is None else np.maximum(self, min)
         return clipped if max is None else np.minimum(clipped, max)  # type: ignore[return-value]
@@ -217,7 +217,7 @@ class Trace:
         return self.apply("where", [value, 1.0, 0.0])
 
     def _with_truths(self, operation: str, arguments: tuple[Expression, ...]) -> tuple[str, tuple[Expression, ...]]:
-        """Return an operation and its arguments such that each is given truths or numbers, whichever it computes with."""
+        """Return an operation and its arguments: truths or numbers, whichever it computes with."""
         are_truths = [argument.is_truth for argument in arguments]
         if operation == "where":
             return operation, (self.as_truth(arguments[0]), *map(self.as_number, arguments[1:]))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sknn_scratch.activations import Activation
+from sknn_scratch.blas import row_major
 from sknn_scratch.engines.numpy.in_place import activate, affine
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import IdentityLink, Link

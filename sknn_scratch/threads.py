@@ -134,8 +134,8 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
     ------
     pool : Executor or None
     n_helpers : int
-        Its number of threads: one less than BLAS may use. BLAS is left alone instead where it may use many, and where no
-        more threads are to be had.
+        Its number of threads: one less than BLAS may use. BLAS is left alone instead where it may use many, and where
+        no more threads are to be had.
     """
     n_threads = 1 if largest_product < SMALL else blas_threads()
     pool = _started_pool(n_threads - 1) if 1 < n_threads <= MOST_HELPED else None

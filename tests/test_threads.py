@@ -12,6 +12,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -239,7 +240,7 @@ def large(task, **parameters):
 class Witness(Activation):
     """The hyperbolic tangent, which notes which thread computes it for how many rows, and how many BLAS may use."""
 
-    seen: set = set()
+    seen: ClassVar[set] = set()
 
     def value(self, z):
         self.seen.add((threading.get_ident(), z.shape[0], *blas_threads()))
@@ -581,12 +582,13 @@ def test_threads_of_a_run_that_is_dropped_end_and_its_memory_lasts_until_then(fo
 
 @needs_numba
 def test_a_run_is_closed_whatever_happens(followers):
-    with (
-        pytest.raises(KeyboardInterrupt),
-        start("numba", make_job(n_rows=300, batch_size=300, hidden=(100, 20))) as run,
-    ):
-        run.loss_and_gradient()
-        raise KeyboardInterrupt
+    def interrupted():
+        with start("numba", make_job(n_rows=300, batch_size=300, hidden=(100, 20))) as run:
+            run.loss_and_gradient()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert len(followers) == 1
     assert not followers[0].is_alive()
 

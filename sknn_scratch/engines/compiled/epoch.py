@@ -16,16 +16,7 @@ import math
 
 from numba import njit
 
-from sknn_scratch.engines.compiled.calls import (
-    add,
-    address_of,
-    call_phase,
-    call_with_int,
-    numbers,
-    pause,
-    read,
-    replace,
-)
+from sknn_scratch.engines.compiled.calls import add, address_of, call_phase, call_with_int, numbers, pause, read, replace
 from sknn_scratch.engines.compiled.team import (
     BEGUN,
     COUNT,

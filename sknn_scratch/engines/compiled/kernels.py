@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 

@@ -102,7 +102,8 @@ class CompiledRun:
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples, which are one minibatch, and fill ``gradient``."""
         if self._job.batch_size < self._job.X.shape[0]:
-            raise ValueError(f"a minibatch has {self._job.batch_size} of {self._job.X.shape[0]} samples, not all of them")
+            size, n_samples = self._job.batch_size, self._job.X.shape[0]
+            raise ValueError(f"a minibatch has {size} of {n_samples} samples, not all of them")
         return self._train(None, 0)
 
     def close(self) -> None:

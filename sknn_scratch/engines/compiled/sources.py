@@ -128,7 +128,7 @@ def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> OfOptimizer:
         raise NoGraphError("it writes into arrays")
     n = optimizer.n_coefficients
     optimizer = copy.copy(optimizer)
-    optimizer.n_updates = Trace(dtype).node("n_updates", (), None, NUMBER)  # changes, so that formulas with it are refused
+    optimizer.n_updates = Trace(dtype).node("n_updates", (), None, NUMBER)  # it changes: no formula has it
     arguments = dict.fromkeys(("w", "g", *optimizer.vector_names), ITEM)
     results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=n)
     return OfOptimizer(optimizer_source(results, optimizer.vector_names), settings, n)

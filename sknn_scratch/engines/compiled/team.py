@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 from numba import njit
 
-__all__ = ["WORK", "Data", "Layers", "Memory", "Objective", "Rule", "Team", "Work", "share"]
+__all__ = ["Data", "Layers", "Memory", "Objective", "Rule", "WORK", "Team", "Work", "share"]
 
 # Kinds of phases.
 ROWS, GRADIENT, UPDATE = range(3)

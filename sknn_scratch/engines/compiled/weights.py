@@ -7,19 +7,7 @@ from numba import njit
 
 from sknn_scratch.engines.compiled.calls import call, gemm, numbers
 from sknn_scratch.engines.compiled.draws import draw, key_of, threshold_of
-from sknn_scratch.engines.compiled.team import (
-    COUNT,
-    GRADIENT,
-    KIND,
-    LINE,
-    N_ROWS,
-    SCALE,
-    START,
-    STEP,
-    TOTAL,
-    UPDATE,
-    share,
-)
+from sknn_scratch.engines.compiled.team import COUNT, GRADIENT, KIND, LINE, N_ROWS, SCALE, START, STEP, TOTAL, UPDATE, share
 
 __all__ = ["move_parameters"]
 

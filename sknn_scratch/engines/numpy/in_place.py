@@ -17,7 +17,7 @@ from scipy.special import expit
 from sknn_scratch.activations import Activation, Identity, Logistic, ReLU, Tanh
 from sknn_scratch.blas import BLOCK_SIZE, in_blocks, scal_and_axpy
 from sknn_scratch.links import IdentityLink, Link, LogisticLink, SoftmaxLink
-from sknn_scratch.losses import LogLoss, Loss, SquaredError
+from sknn_scratch.losses import Loss, LogLoss, SquaredError
 from sknn_scratch.optimizers import SGD, Adam, AdamW, Optimizer
 
 __all__ = ["activate", "add_penalty", "affine", "link_inverse", "loss_and_delta", "multiply_slope", "update"]

@@ -33,7 +33,12 @@ class Kernel(NamedTuple):
 
 
 _done: dict[str, Any] = {}
-_compiling = threading.Lock()
+_compiling = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A process is not forked while another thread compiles: nobody would give the compiler's locks back in it.
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
 def _once(name: str, compile_: Callable[..., Any]) -> Any:
@@ -99,7 +104,7 @@ def training(dtype: np.dtype) -> Callable[..., Any]:
     """Return the function that trains for an epoch."""
     integer = types.int64
     signature = types.Tuple([types.float64, integer, integer])(
-        integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 4
+        integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 5
     )
     name = f"work_{dtype}"
     return _once(name, lambda cache: njit(signature, nogil=True, cache=cache, **_OPTIONS)(_named(work, name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from sklearn.base import BaseEstimator
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.engines.compiled.source import loss_source, optimizer_source, slope_source, value_source
-from sknn_scratch.expressions import ITEM, NoGraphError, trace_formula
+from sknn_scratch.expressions import ITEM, NUMBER, NoGraphError, Trace, trace_formula
 from sknn_scratch.job import Job
 from sknn_scratch.losses import GaussianNLL, Heads, Loss, Quantile
 from sknn_scratch.optimizers import Optimizer
@@ -151,6 +152,8 @@ def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> OfOptimizer:
     if type(optimizer).update is not Optimizer.update or type(optimizer).apply is not Optimizer.apply:
         raise NoGraphError("it writes into arrays")
     n = optimizer.n_coefficients
+    optimizer = copy.copy(optimizer)
+    vars(optimizer).update(n_updates=Trace(dtype).node("n_updates", (), None, NUMBER))  # it changes: no formula has it
     arguments = dict.fromkeys(("w", "g", *optimizer.vector_names), ITEM)
     results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=n)
     return OfOptimizer(optimizer_source(results, optimizer.vector_names), settings, n)

@@ -91,11 +91,11 @@ class Expression(NDArrayOperatorsMixin):
     def clip(self, min: Any = None, max: Any = None) -> Expression:  # noqa: A002, the names are NumPy's
         """Replace what lies below ``min`` or above ``max`` by it."""
         clipped = self if min is None else np.maximum(self, min)
-        return clipped if max is None else np.minimum(clipped, max)  # type: ignore[return-value]
+        return clipped if max is None else np.minimum(clipped, max)
 
     def mean(self, axis: int | None = None, keepdims: bool = False) -> Expression:
         """Return the mean of the columns."""
-        return self.sum(axis, keepdims) / (1.0 if self.kind == COLUMN else self.shape[1])  # type: ignore[no-any-return]
+        return self.sum(axis, keepdims) / (1.0 if self.kind == COLUMN else self.shape[1])
 
     def sum(self, axis: int | None = None, keepdims: bool = False) -> Expression:
         """Add up the columns."""
@@ -144,7 +144,7 @@ class Expression(NDArrayOperatorsMixin):
         given = sorted(key for key, value in options.items() if value is not None and key not in ("axis", "keepdims"))
         if given or len(args) > 2 or not isinstance(args[0], Expression):
             raise NoGraphError(f"{name} with {', '.join(given) or 'arguments without names'}")
-        return getattr(args[0], name)(options.get("axis"), options.get("keepdims") or False)  # type: ignore[no-any-return]
+        return getattr(args[0], name)(options.get("axis"), options.get("keepdims") or False)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -153,7 +153,8 @@ def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> OfOptimizer:
         raise NoGraphError("it writes into arrays")
     n = optimizer.n_coefficients
     optimizer = copy.copy(optimizer)
-    vars(optimizer).update(n_updates=Trace(dtype).node("n_updates", (), None, NUMBER))  # it changes: no formula has it
+    # It changes from step to step, and so is refused in the formula.
+    optimizer.n_updates = Trace(dtype).node("n_updates", (), None, NUMBER)  # type: ignore[assignment]
     arguments = dict.fromkeys(("w", "g", *optimizer.vector_names), ITEM)
     results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=n)
     return OfOptimizer(optimizer_source(results, optimizer.vector_names), settings, n)

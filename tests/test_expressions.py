@@ -95,6 +95,22 @@ def test_operations(dtype):
         assert_allclose(ours, numpys, rtol=20 * eps, atol=eps, err_msg=operation)
 
 
+class Powers:
+    def __init__(self, n):
+        self.n = n
+
+    def all(self, w):
+        return w * (-2) ** self.n, w * np.exp(-np.inf * self.n), w * (3 - self.n) / -4
+
+
+@needs_numba
+def test_constants_beside_parameters():
+    results, settings = trace_formula(Powers(2.0), ["all"], {"w": ITEM}, np.float64)
+    w, state = np.ones(1), np.zeros(2)
+    compiled(source.optimizer_source(results, ["a", "b"]))(w, w, state, 1, 1, np.array(settings))
+    assert [*w, *state] == [4.0, 0.0, -0.25]
+
+
 @needs_numba
 def test_operations_on_parameters_alone():
     """They are computed once, in float64 whatever the dtype of the arrays."""

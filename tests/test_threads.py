@@ -126,7 +126,7 @@ def test_any_thread_limits():
 
     with ThreadPoolExecutor(1) as pool:
         for _ in range(2):
-            limits = [limit(None), *pool.map(limit, [None])]
+            limits = [*pool.map(limit, [None]), limit(None)]
             assert limits == [[1] * len(before)] * 2
             assert blas_threads() == before
         with threadpool_limits(1, user_api="blas"):

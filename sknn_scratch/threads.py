@@ -10,23 +10,28 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
 __all__ = [
+    "LONG_VECTOR",
     "MIN_SHARE",
     "SINGLE_THREADED_ANYWAY",
     "SMALL",
     "WORTH_HELP",
     "WORTH_THREADS",
+    "blas_threads",
     "for_each_in_threads",
+    "for_each_with",
+    "one_blas_thread",
     "one_blas_thread_if_small",
     "threads_for",
     "threads_worth",
+    "usual_blas_threads",
 ]
 
 # In multiplications. OpenBLAS does products below the first on one thread anyway. Up to the second, measured on two
@@ -34,6 +39,8 @@ __all__ = [
 # would take off a tenth to a third of a step, and a busy neighbour makes theirs five to twenty times slower.
 SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**23
+# Numbers of a vector, or of a matrix that is multiplied by one, below which OpenBLAS works on one thread anyway.
+LONG_VECTOR = 2**13
 # The compiled engine's threads pay from here on, as they are called once for a whole fit.
 WORTH_HELP = 2**17
 # With more threads, or fewer rows of a minibatch for each, its products would become inefficient.
@@ -42,9 +49,46 @@ MOST_HELPED, MIN_SHARE = 4, 32
 # a hundred times that where a neighbour keeps a core busy.
 WORTH_THREADS = 2**23
 
-_limited = threading.Lock()
-# What holds BLAS to one thread, while something does.
-_limits: list[Any] = []
+class _Limit:
+    """Holds BLAS to one thread as long as anything in this process wants it.
+
+    Attributes
+    ----------
+    n_before : int or None
+        How many threads BLAS may use otherwise, while it is held to one.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_holding, self._lift = threading.Lock(), 0, _nothing
+        self.n_before: int | None = None
+
+    def take(self) -> None:
+        with self._lock:
+            if self._n_holding == 0:
+                n_before = blas_threads()
+                self._lift = _controller().limit(limits=1, user_api="blas").restore_original_limits
+                self.n_before = n_before
+            self._n_holding += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._n_holding -= 1
+            if self._n_holding == 0:
+                self._lift()
+                self._lift, self.n_before = _nothing, None
+
+    def give_up(self) -> None:
+        """Lift it, in a forked process, which lacks the other threads; to release it then does nothing."""
+        self._lock, self._n_holding = threading.Lock(), 0
+        self._lift()
+        self._lift, self.n_before = _nothing, None
+
+
+def _nothing() -> None:
+    """Lift no limit."""
+
+
+_limit = _Limit()
 
 
 @cache
@@ -57,30 +101,23 @@ def _controller() -> ThreadpoolController:
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread.
 
-    The limit is the process's. One block at a time sets it, and lifts it again at its end; a block that overlaps, in
-    another thread or inside, leaves it alone. A process that is forked meanwhile is not held to it.
+    The limit is the process's: the first of several blocks that overlap, in other threads or inside each other, sets it,
+    and the last lifts it. So what is computed in a block does not depend on what others do. A process that is forked
+    meanwhile is not held to it.
     """
-    lock = _limited
-    if not lock.acquire(blocking=False):
-        yield
-        return
+    limit = _limit
+    limit.take()
     try:
-        with _controller().limit(limits=1, user_api="blas") as limit:
-            _limits.append(limit)
-            try:
-                yield
-            finally:
-                _limits.clear()
+        yield
     finally:
-        lock.release()
+        limit.release()
 
 
 def _after_fork() -> None:
     """Begin anew in a forked process, which has no thread that lifts the limit, and none of the pool."""
-    global _limited
-    _limited = threading.Lock()
-    while _limits:
-        _limits.pop().__exit__(None, None, None)
+    global _limit
+    _limit.give_up()
+    _limit = _Limit()
     _pool.cache_clear()
 
 
@@ -115,18 +152,20 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
     Yields
     ------
     pool : Executor or None
-    n_helpers : int
-        Its number of threads: one less than BLAS may use, but few. For large products BLAS is left alone instead where
-        it may use more.
+        None also where other threads hold BLAS to one and so have the cores.
+    n_parts : int
+        Into how many parts a large step is cut: as many as BLAS may use threads when nothing of ours holds it, but few.
+        For large products BLAS is left alone instead where it may use more.
     """
-    n_threads = 1 if largest_product <= WORTH_HELP else blas_threads()
-    if n_threads == 1 or (n_threads > MOST_HELPED and largest_product >= SMALL):
+    n_parts = 1 if largest_product <= WORTH_HELP else usual_blas_threads()
+    if n_parts == 1 or (n_parts > MOST_HELPED and largest_product >= SMALL):
         with one_blas_thread_if_small(largest_product):
-            yield None, 0
-    else:
-        n_helpers = min(n_threads, MOST_HELPED) - 1
-        with one_blas_thread(), ThreadPoolExecutor(n_helpers) as pool:
-            yield pool, n_helpers
+            yield None, 1
+        return
+    n_parts = min(n_parts, MOST_HELPED)
+    n_helpers = min(n_parts, blas_threads()) - 1
+    with one_blas_thread(), ThreadPoolExecutor(n_helpers) if n_helpers else nullcontext() as pool:
+        yield pool, n_parts
 
 
 def blas_threads() -> int:
@@ -135,11 +174,19 @@ def blas_threads() -> int:
     return min((library.num_threads for library in libraries if library.user_api == "blas"), default=1)
 
 
+def usual_blas_threads() -> int:
+    """Return how many threads BLAS may use when nothing of ours holds it to one."""
+    return _limit.n_before or blas_threads()
+
+
 def threads_worth(n_multiplications: int) -> int:
-    """Return how many threads are worth waking for so many multiplications of float64, of those that BLAS may use."""
+    """Return how many threads are worth waking for so many multiplications of float64.
+
+    At most as many as BLAS may use when nothing of ours holds it to one; they need not be free.
+    """
     if n_multiplications < WORTH_THREADS:
         return 1
-    return min(blas_threads(), 2 * n_multiplications // WORTH_THREADS)
+    return min(usual_blas_threads(), 2 * n_multiplications // WORTH_THREADS)
 
 
 @cache
@@ -167,11 +214,33 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
     n_multiplications : int
         In the matrix products of all calls together, in float64; in float32, two count as one.
     """
-    n_helpers = min(len(items), threads_worth(n_multiplications)) - 1
+    n_helpers = min(len(items), threads_worth(n_multiplications), blas_threads()) - 1
     pool = _pool(blas_threads() - 1) if n_helpers > 0 else None
-    remaining = deque(items)
+    with one_blas_thread():
+        for_each_with(pool, n_helpers, function, items)
 
-    def work() -> None:
+
+def for_each_with(
+    pool: Executor | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]
+) -> None:
+    """Call a function for each item, in this thread and in so many of a pool, as far as they are to be had.
+
+    Parameters
+    ----------
+    pool : Executor or None
+    n_helpers : int
+    function : callable
+    items : sequence
+
+    Raises
+    ------
+    BaseException
+        The first that a call has raised; no further item is begun then.
+    """
+    remaining, changed, errors = deque(items), threading.Condition(), list[BaseException]()
+    n_at_work = 0
+
+    def take_items() -> None:
         while remaining:
             try:
                 item = remaining.popleft()
@@ -179,16 +248,30 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
                 return
             function(item)
 
-    with one_blas_thread():
-        others: list[Future[None]] = []
-        with suppress(RuntimeError):  # no more threads are to be had: the system's, or as the program ends
-            while pool is not None and len(others) < n_helpers:
-                others.append(pool.submit(work))
+    def help_out() -> None:
+        nonlocal n_at_work
+        with changed:
+            if not remaining:  # nobody waits for those that come so late
+                return
+            n_at_work += 1
         try:
-            work()
+            take_items()
+        except BaseException as error:  # is raised by the thread that waits
+            errors.append(error)
         finally:
+            with changed:
+                n_at_work -= 1
+                changed.notify_all()
+
+    # Where no thread can be started, an executor raises, and keeps what it was given for one that may come free.
+    with suppress(RuntimeError):
+        for _ in range(n_helpers if pool is not None else 0):
+            pool.submit(help_out)
+    try:
+        take_items()
+    finally:
+        with changed:
             remaining.clear()
-            others = [other for other in others if not other.cancel()]
-            wait(others)
-        for other in others:
-            other.result()
+            changed.wait_for(lambda: n_at_work == 0)
+    if errors:
+        raise errors[0]

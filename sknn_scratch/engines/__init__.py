@@ -22,7 +22,14 @@ from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import COMPILE_SECONDS, SAVED_PER_PARAMETER, SAVED_PER_STEP, WORTH_LOADING, parts
 from sknn_scratch.expressions import NoGraphError
 from sknn_scratch.job import Job
-from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, blas_threads, one_blas_thread, threads_for
+from sknn_scratch.threads import (
+    LONG_VECTOR,
+    SINGLE_THREADED_ANYWAY,
+    blas_threads,
+    one_blas_thread,
+    threads_for,
+    usual_blas_threads,
+)
 from sknn_scratch.warn import warn
 
 __all__ = ["choose", "missing", "start"]
@@ -101,16 +108,20 @@ def start(name: str, job: Job) -> Iterator[Any]:
     name : {'numba', 'numpy'}
     job : Job
     """
+    n_free, largest_product = blas_threads(), job.network.largest_product(job.batch_size)
+    alone_anyway = largest_product <= SINGLE_THREADED_ANYWAY
+    # BLAS shares out long vectors, and products of a matrix and a vector, long before products of matrices.
+    one_thread = one_blas_thread if job.network.parameters.size > LONG_VECTOR else nullcontext
     if name == "numpy":
-        with threads_for(job.network.largest_product(job.batch_size)) as (pool, n_helpers):
-            yield NumpyRun(job, pool, n_helpers)
+        with one_thread() if alone_anyway else nullcontext(), threads_for(largest_product) as (pool, n_parts):
+            yield NumpyRun(job, pool, n_parts)
         return
     from sknn_scratch.engines.compiled.run import CompiledRun
 
-    n_parts = parts(job.batch_size, job.network.n_weights, blas_threads())
-    alone_anyway = job.network.largest_product(job.batch_size) <= SINGLE_THREADED_ANYWAY
-    with nullcontext() if alone_anyway else one_blas_thread():
-        run = CompiledRun(job, n_parts)
+    n_parts = parts(job.batch_size, job.network.n_weights, usual_blas_threads())
+    with one_thread() if alone_anyway else one_blas_thread():
+        # Where fits in other threads have the cores, this one does all parts itself.
+        run = CompiledRun(job, n_parts, n_threads=min(n_parts, n_free))
         try:
             yield run
         finally:

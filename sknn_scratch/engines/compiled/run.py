@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -50,10 +51,12 @@ class CompiledRun:
     ----------
     job : Job
     n_parts : int
-        Into how many parts a step is cut; sums are rounded accordingly.
+        Into how many parts a step is cut; sums are rounded accordingly, whoever does them.
+    n_threads : int, default=None
+        How many threads may do them; as many as there are parts by default, or 1.
     """
 
-    def __init__(self, job: Job, n_parts: int):
+    def __init__(self, job: Job, n_parts: int, n_threads: int | None = None):
         self._job, network = job, job.network
         self._sources = sources_of(job)
         self._alive: list[Any] = []  # arrays and code that are passed by address
@@ -67,9 +70,11 @@ class CompiledRun:
         self._one = network.dtype.type(1)
         # Daemons, as otherwise a program could not end while a daemon of its own trains.
         self._followers = [
-            threading.Thread(target=self._work, args=(part, self._told, self._one, 0, 0, 0, 0), daemon=True)
-            for part in range(1, n_parts)
+            threading.Thread(target=_follow, args=(self._alive, self._work, part, self._told, self._one), daemon=True)
+            for part in range(1, n_parts if n_threads is None else n_threads)
         ]
+        # They end, too, where nobody has closed the run.
+        weakref.finalize(self, self._counters.__setitem__, STOP, 1)
         self._n_multiplications = 0
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
@@ -294,6 +299,11 @@ class CompiledRun:
             nap=sleep,
             millisecond=millisecond,
         )
+
+
+def _follow(alive: Sequence[Any], work: Any, part: int, told: Any, one: Any) -> None:
+    """Do one part of each phase until told to stop; what is read and written by address lives on until then."""
+    work(part, told, one, 0, 0, 0, 0)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

@@ -49,6 +49,7 @@ MOST_HELPED, MIN_SHARE = 4, 32
 # a hundred times that where a neighbour keeps a core busy.
 WORTH_THREADS = 2**23
 
+
 class _Limit:
     """Holds BLAS to one thread as long as anything in this process wants it.
 
@@ -101,9 +102,9 @@ def _controller() -> ThreadpoolController:
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread.
 
-    The limit is the process's: the first of several blocks that overlap, in other threads or inside each other, sets it,
-    and the last lifts it. So what is computed in a block does not depend on what others do. A process that is forked
-    meanwhile is not held to it.
+    The limit is the process's: the first of several blocks that overlap, in other threads or inside each other, sets
+    it, and the last lifts it. So what is computed in a block does not depend on what others do. A process that is
+    forked meanwhile is not held to it.
     """
     limit = _limit
     limit.take()
@@ -220,9 +221,7 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
         for_each_with(pool, n_helpers, function, items)
 
 
-def for_each_with(
-    pool: Executor | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]
-) -> None:
+def for_each_with(pool: Executor | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]) -> None:
     """Call a function for each item, in this thread and in so many of a pool, as far as they are to be had.
 
     Parameters
@@ -265,8 +264,9 @@ def for_each_with(
 
     # Where no thread can be started, an executor raises, and keeps what it was given for one that may come free.
     with suppress(RuntimeError):
-        for _ in range(n_helpers if pool is not None else 0):
+        while pool is not None and n_helpers > 0:
             pool.submit(help_out)
+            n_helpers -= 1
     try:
         take_items()
     finally:

@@ -42,7 +42,7 @@ LAYERS = [
     {"losses.base"},
     {"losses.classification", "losses.heads", "losses.regression"},
     {"losses"},
-    {"engines.numpy", "engines.numpy.in_place"},
+    {"engines.numpy", "engines.numpy.in_place", "engines.whole"},
     {"perceptron"},
     {"job"},
     {"engines.numpy.run"},

@@ -20,6 +20,7 @@ from sknn_scratch.engines.compiled import cache as compiled_cache
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import COMPILE_SECONDS, SAVED_PER_PARAMETER, SAVED_PER_STEP, WORTH_LOADING, parts
+from sknn_scratch.engines.whole import whole_in_forks, whole_on_interrupts
 from sknn_scratch.expressions import NoGraphError
 from sknn_scratch.job import Job
 from sknn_scratch.threads import (
@@ -47,8 +48,8 @@ def missing(name: str, job: Job) -> str | None:
         return None
     if _import_error() is not None:
         return f"numba cannot be used: {_import_error()}"
-    if issparse(job.X) and max(job.X.nnz, *job.X.shape) >= 2**31:
-        return "X has more than 2**31 values, rows or columns"
+    if (max(job.X.nnz, *job.X.shape) if issparse(job.X) else job.X.shape[0]) >= 2**31:
+        return "X has more than 2**31 rows or, as it is sparse, columns or values"
     try:
         sources_of(job)
     except NoGraphError as error:
@@ -136,15 +137,22 @@ def _is_on_disk(job: Job) -> bool:
         return True  # nothing is to be compiled; the warning about it is for whoever asks
 
 
-@cache
 def _import_error() -> str | None:
     """Return why numba cannot be used, or None."""
-    try:
-        import numba
+    with whole_in_forks():
+        return _what_import_raises()
 
-        switched_off = getattr(numba.config, "DISABLE_JIT")  # noqa: B009 (numba sets it at run time)
-        if not switched_off:
-            import_module("sknn_scratch.engines.compiled.run")
-    except Exception as error:  # whatever a broken installation raises
-        return f"{type(error).__name__}: {error}"
-    return "NUMBA_DISABLE_JIT is set" if switched_off else None
+
+@cache
+def _what_import_raises() -> str | None:
+    # Half of numba, left behind by Ctrl-C, could neither be used nor be imported again.
+    with whole_on_interrupts():
+        try:
+            import numba
+
+            switched_off = getattr(numba.config, "DISABLE_JIT")  # noqa: B009 (numba sets it at run time)
+            if not switched_off:
+                import_module("sknn_scratch.engines.compiled.run")
+        except Exception as error:  # whatever a broken installation raises
+            return f"{type(error).__name__}: {error}"
+        return "NUMBA_DISABLE_JIT is set" if switched_off else None

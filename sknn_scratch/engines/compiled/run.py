@@ -62,7 +62,7 @@ class CompiledRun:
         self._alive: list[Any] = []  # arrays and code that are passed by address
         self.gradient: NDArray = np.zeros_like(network.parameters)
         self._work = training(network.dtype)
-        self._order = np.arange(job.X.shape[0])
+        self._order = np.arange(job.X.shape[0], dtype=np.int32)
         layers, memory = self._layers_and_memory()
         phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
         told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
@@ -173,16 +173,12 @@ class CompiledRun:
             y_row_stride=y.strides[0] // y.itemsize,
             y_column_stride=y.strides[1] // y.itemsize,
             n_targets=y.shape[1],
-            weights=0 if weights is None else self._address(weights, np.float64),
+            weights=0 if weights is None else self._address(np.ascontiguousarray(weights, dtype=np.float64)),
             order=self._address(self._order),
         )
         if isinstance(X, np.ndarray):
             row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
             return data._replace(X=self._address(X), row_stride=row_stride, column_stride=column_stride)
-        try:
-            X.check_format(full_check=True)  # an index that is not in the matrix would lead anywhere
-        except ValueError as error:
-            raise ValueError(f"X is not a CSR matrix that can be read: {error}") from error
         values, indices, starts = (np.ascontiguousarray(array) for array in (X.data, X.indices, X.indptr))
         return data._replace(
             values=self._address(values),

@@ -54,7 +54,7 @@ LAYERS = [
     {"engines.compiled.run"},
     {"engines.policy"},
     {"engines"},
-    {"inspection", "training"},
+    {"inspection", "splitting", "training"},
     {"outcomes"},
     {"parameters"},
     {"checkpoints"},

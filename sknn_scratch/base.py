@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -50,6 +49,7 @@ from sknn_scratch.perceptron import Perceptron, layer_views, predict_raw
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.scaling import describe_other_scale
 from sknn_scratch.schedules import Schedule
+from sknn_scratch.splitting import split_rows
 from sknn_scratch.suggestions import did_you_mean, where_it_belongs
 from sknn_scratch.training import (
     DIVERGED,
@@ -411,13 +411,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         n_samples = data.n_rows
         described = f"validation_fraction={self.validation_fraction} of {n_samples} samples"
         try:
-            train_rows, validation_rows = train_test_split(
-                np.arange(n_samples),
-                # As scikit-learn counts, also for a float32, with which 0.2 * 100 is 20 and not a little more.
-                test_size=math.ceil(self.validation_fraction * n_samples),
-                random_state=rng,
-                stratify=self._stratify(data.y),
-            )
+            # As scikit-learn counts, also for a float32, with which 0.2 * 100 is 20 and not a little more.
+            n_held_out = math.ceil(self.validation_fraction * n_samples)
+            train_rows, validation_rows = split_rows(n_samples, n_held_out, rng, self._stratify(data.y))
         except ValueError as error:
             raise ValueError(f"{described} cannot be held out for early stopping: {error}") from error
         if len(validation_rows) < 2:

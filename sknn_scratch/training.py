@@ -18,7 +18,7 @@ from scipy.sparse import issparse
 from sknn_scratch.blas import row_major
 from sknn_scratch.digests import digest_of_rows
 from sknn_scratch.engines import start
-from sknn_scratch.job import Job
+from sknn_scratch.job import Job, row_type
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.schedules import Schedule
@@ -212,19 +212,20 @@ class _Order:
     Attributes
     ----------
     rows : ndarray of int or None
-        None for all of them as they come.
+        Changed in place; None for all of them as they come.
     """
 
     def __init__(self, data: TrainingData, rng: np.random.RandomState | None):
         self._rng, self.rows = rng, data.rows
-        if rng is not None and data.rows is None:
-            self.rows = np.arange(data.n_rows)
+        if rng is not None:
+            kind = row_type(data.X.shape[0])
+            self.rows = np.arange(data.n_rows, dtype=kind) if data.rows is None else data.rows.astype(kind)
 
     def next(self) -> NDArray | None:
         """Shuffle, if rows are to be shuffled, and return the rows of an epoch."""
         if self._rng is not None:
             assert self.rows is not None
-            self.rows = self.rows[self._rng.permutation(len(self.rows))]
+            self._rng.shuffle(self.rows)  # draws what permutation() does, and takes no memory
         return self.rows
 
 

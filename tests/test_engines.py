@@ -626,10 +626,10 @@ def numba_is(monkeypatch):
 
     def put(numba):
         monkeypatch.setitem(sys.modules, "numba", numba)
-        engines._import_error.cache_clear()
+        engines._what_import_raises.cache_clear()
 
     yield put
-    engines._import_error.cache_clear()
+    engines._what_import_raises.cache_clear()
 
 
 class Failing:

@@ -40,8 +40,10 @@ def folder() -> Path | None:
 @cache
 def code_version() -> str:
     """Return a name for what stands in the files of compiled code, and for what compiles it."""
-    with suppress(PackageNotFoundError):
+    try:
         numba_version = version("numba")
+    except PackageNotFoundError:  # asked for all the same, since numba is imported only where something is kept
+        numba_version = "none"
     files = sorted(Path(__file__).parent.glob("*.py"))
     content = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(content + f"{numba_version}{np.__version__}{sys.version}".encode()).hexdigest()[:8]

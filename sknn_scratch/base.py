@@ -30,6 +30,7 @@ from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.job import Job
+from sknn_scratch.lbfgs import train_lbfgs
 from sknn_scratch.losses import Loss, is_of_sklearn
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches
@@ -47,19 +48,13 @@ from sknn_scratch.parameters import (
 )
 from sknn_scratch.perceptron import Perceptron, layer_views, predict_raw
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
+from sknn_scratch.progress import DIVERGED, Listener, Progress
 from sknn_scratch.scaling import describe_other_scale
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.splitting import split_rows
 from sknn_scratch.suggestions import did_you_mean, where_it_belongs
-from sknn_scratch.training import (
-    DIVERGED,
-    Listener,
-    MinibatchSettings,
-    MinibatchTraining,
-    Progress,
-    TrainingData,
-    train_lbfgs,
-)
+from sknn_scratch.training import MinibatchSettings, MinibatchTraining
+from sknn_scratch.training_data import TrainingData
 from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, naming, ready_samples
 from sknn_scratch.warn import warn
 

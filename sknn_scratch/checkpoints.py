@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from sknn_scratch.array_files import naming_file, read_arrays, write_arrays
 from sknn_scratch.parameters import SHARED_CONSTRAINTS
+from sknn_scratch.progress import Progress
 from sknn_scratch.stored_values import checked_generator_state, decode, describe, encode
-from sknn_scratch.training import MinibatchTraining, Progress, TrainingData, TrainingState
+from sknn_scratch.training import MinibatchTraining, TrainingState
+from sknn_scratch.training_data import TrainingData
 from sknn_scratch.warn import warn
 from sknn_scratch.whole_file import open_to_read, whole_file
 

@@ -17,16 +17,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sknn_scratch.losses import Loss
 from sknn_scratch.perceptron import Perceptron
-from sknn_scratch.training import (
-    CONVERGED,
-    DIVERGED,
-    INTERRUPTED,
-    MAX_ITER_REACHED,
-    MinibatchTraining,
-    Progress,
-    TrainingData,
-    what_to_try,
-)
+from sknn_scratch.progress import CONVERGED, DIVERGED, INTERRUPTED, MAX_ITER_REACHED, Progress, what_to_try
+from sknn_scratch.training import MinibatchTraining
+from sknn_scratch.training_data import TrainingData
 
 __all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches"]
 

@@ -20,7 +20,7 @@ from sknn_scratch.array_files import naming_file
 from sknn_scratch.constraints import Constraint
 from sknn_scratch.losses import Loss
 from sknn_scratch.parameters import check_estimator_parameters, hidden_sizes, make_activations
-from sknn_scratch.training import Progress
+from sknn_scratch.progress import Progress
 from sknn_scratch.weights_file import read_weights, write_weights
 
 __all__ = ["PersistenceMixin", "unchanged_on_error"]

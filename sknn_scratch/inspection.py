@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.blas import row_major
 from sknn_scratch.engines.numpy.in_place import activate, affine, multiply_slope
+from sknn_scratch.engines.numpy.run import NumpyRun
+from sknn_scratch.fit_kind import FitKind
+from sknn_scratch.job import Job
 from sknn_scratch.links import Link
 from sknn_scratch.losses import Loss
-from sknn_scratch.perceptron import CHUNK_SIZE
-from sknn_scratch.validation import check_samples
+from sknn_scratch.perceptron import CHUNK_SIZE, Perceptron, layer_views
+from sknn_scratch.training_data import TrainingData
+from sknn_scratch.validation import check_sample_weight, check_samples
 
 __all__ = ["InspectionMixin", "hidden_activations", "input_gradients"]
 
@@ -122,6 +126,9 @@ class InspectionMixin:
     _hidden_activations: list[Activation]
     _loss: Loss
     _target_scaling: Callable[[], tuple[NDArray, NDArray] | None]
+    _encode_targets: Callable[..., NDArray]
+    _weigh_classes: Callable[..., NDArray | None]
+    _python_parameters: Any
 
     def hidden_activations(self, X: Any, layer: int = -1) -> NDArray:
         """Return what a hidden layer makes of the samples.
@@ -175,3 +182,50 @@ class InspectionMixin:
             _, factor = scaling
             gradients *= factor[:, np.newaxis].astype(gradients.dtype)
         return gradients[:, 0] if self.n_outputs_ == 1 else gradients
+
+    def loss_gradient(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None
+    ) -> tuple[list[NDArray], list[NDArray]]:
+        """Return the gradient that training descends, at the fitted parameters, with all samples as one minibatch.
+
+        The penalty is included, and ``class_weight``, as the parameters now are; nothing is dropped and no noise is
+        added.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like
+            Their targets, as for ``fit``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the samples; equal by default.
+
+        Returns
+        -------
+        coefs_gradient : list of ndarray of shape (fan_in, fan_out)
+            Derivatives with respect to ``coefs_``.
+        intercepts_gradient : list of ndarray of shape (fan_out,)
+            Derivatives with respect to ``intercepts_``.
+        """
+        check_is_fitted(self)
+        X = check_samples(self, X, reset=False, dtype=self.coefs_[0].dtype)
+        encoded = self._encode_targets(X, y, FitKind.INCREMENT)
+        self._loss.check_targets(encoded)
+        weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X))
+        data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
+        parameters = self._python_parameters
+        layer_units = [X.shape[1], *(layer.shape[1] for layer in self.coefs_)]
+        network = Perceptron(layer_units, self._hidden_activations, self._loss.link, X.dtype)
+        network.set_layers(self.coefs_, self.intercepts_)
+        run = NumpyRun(
+            Job(
+                network,
+                self._loss,
+                *(data.X, data.y, data.sample_weight, data.n_rows),
+                alpha=parameters.alpha,
+                l1_ratio=parameters.l1_ratio,
+                fit_intercept=parameters.fit_intercept or any(biases.any() for biases in self.intercepts_),
+            )
+        )
+        run.loss_and_gradient()
+        return layer_views(run.gradient, layer_units)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.losses import Loss
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.progress import CONVERGED, DIVERGED, INTERRUPTED, MAX_ITER_REACHED, Progress, what_to_try
@@ -50,16 +51,16 @@ class Judge:
         What it is trained on.
     progress : Progress
         Of its training, in all calls.
-    incremental : bool, default=False
-        Whether the data is but a chunk of a stream. From the second on, chunks are not worth the time to look at the
-        network before and after each; it is looked at if the loss has grown many times over.
+    kind : FitKind, default=FRESH
+        The chunks of ``partial_fit`` are, from the second on, not worth the time to look at the network before and
+        after each: it is looked at if the loss has grown many times over.
     """
 
     def __init__(
-        self, network: Perceptron, loss: Loss, data: TrainingData, progress: Progress, incremental: bool = False
+        self, network: Perceptron, loss: Loss, data: TrainingData, progress: Progress, kind: FitKind = FitKind.FRESH
     ):
         self._network, self._loss, self._data, self._progress = network, loss, data, progress
-        self._in_stream = incremental and bool(progress.loss_curve)
+        self._in_stream = kind.is_incremental and bool(progress.loss_curve)
         if not self._in_stream:
             self._few = _some_rows(data, ROWS_BEFORE)
             self._before = _mean_loss(network, loss, data, self._few)
@@ -146,12 +147,12 @@ def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) ->
 
 
 def after_minibatches(
-    estimator: Any, training: MinibatchTraining, outcome: str, judge: Judge, incremental: bool
+    estimator: Any, training: MinibatchTraining, outcome: str, judge: Judge, kind: FitKind
 ) -> list[Advice]:
-    """Return what there is to say after ``fit`` with minibatches or, ``incremental``, after ``partial_fit``."""
+    """Return what there is to say after ``fit`` or ``partial_fit`` with minibatches."""
     if outcome == INTERRUPTED:
         return [interrupted()]
-    if incremental:  # one epoch, which neither converges nor fails to
+    if kind.is_incremental:  # one epoch, which neither converges nor fails to
         return judge.advice(False, estimator.learning_rate_init)
     if outcome == DIVERGED:
         return [stopped_by_divergence(training, estimator.learning_rate_init)]

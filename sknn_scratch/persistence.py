@@ -21,6 +21,7 @@ from sknn_scratch.constraints import Constraint
 from sknn_scratch.losses import Loss
 from sknn_scratch.parameters import check_estimator_parameters, hidden_sizes, make_activations
 from sknn_scratch.progress import Progress
+from sknn_scratch.validation_set import stops_by
 from sknn_scratch.weights_file import read_weights, write_weights
 
 __all__ = ["PersistenceMixin", "unchanged_on_error"]
@@ -206,7 +207,7 @@ class PersistenceMixin(BaseEstimator, ABC):
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self._optimizer = self._schedule = None
-        self._scored_by, self.engine_ = self._stops_by(), "numpy"
+        self._scored_by, self.engine_ = stops_by(self), "numpy"
         self._keep_progress(Progress().next_run(self._scored_by[0]))
 
     # What BaseMLP and its subclasses provide -------------------------------------------------------------------------
@@ -222,10 +223,6 @@ class PersistenceMixin(BaseEstimator, ABC):
     @abstractmethod
     def _make_loss(self) -> Loss:
         """Return the loss for the targets last learnt."""
-
-    @abstractmethod
-    def _stops_by(self) -> tuple[bool, Any]:
-        """Return whether there is early stopping, and how a validation set is scored."""
 
     @abstractmethod
     def _keep_layers(self, weights: list[NDArray], biases: list[NDArray], activations: list[Activation]) -> None:

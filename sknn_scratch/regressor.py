@@ -15,6 +15,7 @@ from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import Component, Constraint, OneOf
+from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import LINKS
 from sknn_scratch.losses import (
@@ -427,7 +428,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             ConvergenceWarning, if there is a best epoch to go back to). The estimator stays as it was.
         """
         self._refuse(unknown, self.fit)
-        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
+        kind, validation = FitKind.of_fit(self, resume_from), (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, kind, validation=validation, resume_from=resume_from)
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks
@@ -458,7 +460,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
         self._refuse(unknown, self.partial_fit)
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, FitKind.of_partial_fit(self))
 
     @overload
     def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...
@@ -539,16 +541,14 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self,
         X: NDArray,
         y: Any,
-        *,
-        carry_on: bool,
-        incremental: bool,
-        classes: ArrayLike | None,
+        kind: FitKind,
+        classes: Any = None,
         sample_weight: NDArray | None = None,
     ) -> NDArray:
         scaled = self.target_transform is not None
         # Standardised before it is rounded, where X is float32.
         y = check_numeric_targets(self, y, X.shape[0], np.float64 if scaled else X.dtype).reshape(X.shape[0], -1)
-        if not carry_on:
+        if not kind.continues_model:
             self._n_targets = y.shape[1]
             self.target_mean_, self.target_scale_ = standardisation(y, sample_weight) if scaled else (None, None)
         elif y.shape[1] != self._n_targets:

@@ -27,7 +27,6 @@ from sknn_scratch.building import (
 )
 from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
-from sknn_scratch.constraints import Constraint
 from sknn_scratch.engines import choose
 from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.fit_kind import FitKind
@@ -37,7 +36,13 @@ from sknn_scratch.lbfgs import train_lbfgs
 from sknn_scratch.losses import Loss
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches
-from sknn_scratch.parameters import SHARED_CONSTRAINTS, check_estimator_parameters, python_parameters
+from sknn_scratch.parameters import (
+    SHARED_PARAMETERS,
+    Parameter,
+    check_estimator_parameters,
+    python_parameters,
+    warn_of_idle_validation,
+)
 from sknn_scratch.perceptron import predict_raw
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.progress import DIVERGED, Listener, Progress
@@ -50,7 +55,6 @@ from sknn_scratch.validation_set import (
     check_validation_data,
     hold_out,
     make_validation,
-    warn_of_idle_validation,
 )
 from sknn_scratch.warn import warn
 
@@ -88,7 +92,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     Subclasses define ``loss`` among their parameters and the abstract methods below.
     """
 
-    _constraints: ClassVar[dict[str, Constraint]] = SHARED_CONSTRAINTS
+    _parameters: ClassVar[dict[str, Parameter]] = SHARED_PARAMETERS
 
     _loss: Loss
     coefs_: list[NDArray[Any]]
@@ -179,7 +183,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         checkpoint = None if resume_from is None else load_checkpoint(resume_from)
         if checkpoint is not None and self.solver == "lbfgs":
             raise ValueError("resume_from cannot be used with solver='lbfgs', which has no checkpoints.")
-        check_estimator_parameters(self, self._constraints)
+        check_estimator_parameters(self)
         # Before the block, so that callbacks that were told of the beginning are told of the end, too.
         events = Events(self, "iteration" if self.solver == "lbfgs" else "epoch", X, y, sample_weight)
         with unchanged_on_error(self), closing(events):
@@ -188,7 +192,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             data = self._check_data(X, y, sample_weight, kind, classes)
             validation_data = check_validation_data(self, *validation, data.X)
             if self.solver != "lbfgs" and not kind.is_incremental:
-                warn_of_idle_validation(self, validation_data)
+                warn_of_idle_validation(self, has_own_set=validation_data is not None)
             if checkpoint is not None:
                 checkpoint.check(self, data, validation_data)
             events.train_begins()
@@ -314,14 +318,14 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def _check_stochastic(self) -> bool:
         """Raise AttributeError, so that ``hasattr`` says no to ``partial_fit``, if the solver has no single steps."""
-        if self.solver == "lbfgs" or not self._constraints["solver"].allows(self.solver):
+        if self.solver == "lbfgs" or not self._parameters["solver"].constraint.allows(self.solver):
             raise AttributeError(f"partial_fit is only available for stochastic solvers, got solver={self.solver!r}.")
         return True
 
     @property
     def _python_parameters(self) -> Any:
         """The parameters that parts are made of."""
-        return python_parameters(self, self._constraints)
+        return python_parameters(self)
 
     # Keeping ---------------------------------------------------------------------------------------------------------
 

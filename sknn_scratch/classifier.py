@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
-from sknn_scratch.constraints import ClassWeight, Component, Constraint
+from sknn_scratch.constraints import ClassWeight, Component
 from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.initializers import Initializer
@@ -34,7 +34,7 @@ from sknn_scratch.names import (
     VerboseName,
 )
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.parameters import make_component
+from sknn_scratch.parameters import Parameter, make_component
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
 from sknn_scratch.validation import check_labels, naming, naming_scored
@@ -148,6 +148,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Added to the denominator by all stochastic solvers but 'sgd', greater than 0.
     n_iter_no_change : int or inf, default=10
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
+        Not used by 'lbfgs'.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
     loss : str or Loss, default='log_loss'
@@ -287,10 +288,12 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     _coder: LabelCoder | MultiOutputCoder
     _kind = "classifier"
     _learnt = (*BaseMLP._learnt, "_coder")
-    _constraints: ClassVar[dict[str, Constraint]] = {
-        **BaseMLP._constraints,
-        "loss": Component(CLASSIFIER_LOSSES, Loss, excluded=REGRESSOR_LOSSES, excluded_for="MLPFromScratchRegressor"),
-        "class_weight": ClassWeight(),
+    _parameters: ClassVar[dict[str, Parameter]] = {
+        **BaseMLP._parameters,
+        "loss": Parameter(
+            Component(CLASSIFIER_LOSSES, Loss, excluded=REGRESSOR_LOSSES, excluded_for="MLPFromScratchRegressor")
+        ),
+        "class_weight": Parameter(ClassWeight()),
     }
 
     def __init__(

@@ -120,7 +120,7 @@ def check_gradients(
     True
     """
     model, rng = clone(estimator), check_random_state(random_state)
-    check_estimator_parameters(model, model._constraints)
+    check_estimator_parameters(model)
     data = model._check_data(X, y, sample_weight, FitKind.FRESH).astype(np.float64)
     network = build_network(model, data, FitKind.FRESH, rng)
     run = NumpyRun(build_job(model, network, data, FitKind.FRESH, rng))

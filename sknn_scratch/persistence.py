@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.array_files import naming_file
-from sknn_scratch.constraints import Constraint
 from sknn_scratch.losses import Loss
 from sknn_scratch.parameters import check_estimator_parameters, hidden_sizes, make_activations
 from sknn_scratch.progress import Progress
@@ -68,7 +67,6 @@ def _whole_numbers_alike(described: Any) -> str:
 class PersistenceMixin(BaseEstimator, ABC):
     """Files of weights, and versions in pickles, for the two estimators."""
 
-    _constraints: ClassVar[dict[str, Constraint]]
     _kind: ClassVar[str]
     # What a fitted model cannot do without, beside its layers.
     _learnt: ClassVar[tuple[str, ...]] = (
@@ -166,7 +164,7 @@ class PersistenceMixin(BaseEstimator, ABC):
         """
         content = read_weights(path)
         with unchanged_on_error(self):
-            check_estimator_parameters(self, self._constraints)
+            check_estimator_parameters(self)
             found = str(content.pop("kind"))
             if found != self._kind:
                 raise ValueError(f"{path} has the weights of a {found}, and {type(self).__name__} is a {self._kind}.")

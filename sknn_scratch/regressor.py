@@ -14,7 +14,7 @@ from sklearn.metrics import d2_pinball_score, r2_score
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
-from sknn_scratch.constraints import Component, Constraint, OneOf
+from sknn_scratch.constraints import Component, OneOf
 from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import LINKS
@@ -41,7 +41,7 @@ from sknn_scratch.names import (
     VerboseName,
 )
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.parameters import make_component
+from sknn_scratch.parameters import Parameter, make_component
 from sknn_scratch.scaling import standardisation
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
@@ -152,6 +152,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Added to the denominator by all stochastic solvers but 'sgd', greater than 0.
     n_iter_no_change : int or inf, default=10
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
+        Not used by 'lbfgs'.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
     output_activation : {'exp', 'identity', 'logistic', 'tanh'} or None, default=None
@@ -288,17 +289,19 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     target_scale_: NDArray[Any] | None
     _kind = "regressor"
     _learnt = (*BaseMLP._learnt, "_n_targets")
-    _constraints: ClassVar[dict[str, Constraint]] = {
-        **BaseMLP._constraints,
-        "loss": Component(
-            REGRESSOR_LOSSES,
-            Loss,
-            excluded=CLASSIFIER_LOSSES,
-            excluded_for="MLPFromScratchClassifier",
-            instead_of_numbers="The second parameter is hidden_layer_sizes: pass it by name.",
+    _parameters: ClassVar[dict[str, Parameter]] = {
+        **BaseMLP._parameters,
+        "loss": Parameter(
+            Component(
+                REGRESSOR_LOSSES,
+                Loss,
+                excluded=CLASSIFIER_LOSSES,
+                excluded_for="MLPFromScratchClassifier",
+                instead_of_numbers="The second parameter is hidden_layer_sizes: pass it by name.",
+            )
         ),
-        "output_activation": OneOf(LINKS, none=True),
-        "target_transform": OneOf(("standardize",), none=True),
+        "output_activation": Parameter(OneOf(LINKS, none=True)),
+        "target_transform": Parameter(OneOf(("standardize",), none=True)),
     }
 
     def __init__(

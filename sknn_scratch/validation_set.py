@@ -23,23 +23,13 @@ from sknn_scratch.training_data import TrainingData
 from sknn_scratch.validation import check_sample_weight, check_samples, naming
 from sknn_scratch.warn import warn
 
-__all__ = ["check_validation_data", "hold_out", "make_validation", "stops_by", "warn_of_idle_validation"]
+__all__ = ["check_validation_data", "hold_out", "make_validation", "stops_by"]
 
 
 def stops_by(estimator: Any) -> tuple[bool, Any]:
     """Return whether there is early stopping, and how a validation set is scored."""
     by_loss = estimator.scoring is None and not is_of_sklearn(estimator._loss)
     return bool(estimator.early_stopping) and estimator.solver != "lbfgs", "loss" if by_loss else estimator.scoring
-
-
-def warn_of_idle_validation(estimator: Any, validation_data: TrainingData | None) -> None:
-    """Warn of parameters that have no effect as there is nothing to be scored, or to be held out."""
-    fraction = estimator.validation_fraction
-    if estimator.scoring is not None and validation_data is None and not estimator.early_stopping:
-        warn(f"scoring={estimator.scoring!r} has no effect without early_stopping=True or X_val.")
-    if fraction != 0.1 and (validation_data is not None or not estimator.early_stopping):
-        reason = "without early_stopping=True" if validation_data is None else "where X_val is given"
-        warn(f"validation_fraction={fraction} has no effect {reason}.")
 
 
 def check_validation_data(

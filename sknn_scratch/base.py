@@ -16,7 +16,6 @@ from sklearn import get_config
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sknn_scratch.activations import Activation
 from sknn_scratch.building import (
     build_job,
     build_network,
@@ -43,7 +42,7 @@ from sknn_scratch.parameters import (
     python_parameters,
     warn_of_idle_validation,
 )
-from sknn_scratch.perceptron import predict_raw
+from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.progress import DIVERGED, Listener, Progress
 from sknn_scratch.schedules import Schedule
@@ -95,8 +94,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     _parameters: ClassVar[dict[str, Parameter]] = SHARED_PARAMETERS
 
     _loss: Loss
-    coefs_: list[NDArray[Any]]
-    intercepts_: list[NDArray[Any]]
+    _network: Perceptron
     _optimizer: Optimizer | None
     _schedule: Schedule | None
     # scikit-learn makes these at run time, and tells type checkers that they return None.
@@ -218,7 +216,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     ) -> TrainingData:
         """Validate and encode what was given to ``fit`` or ``partial_fit``."""
         known = kind.continues_model
-        X = check_samples(self, X, reset=not known, dtype=self.coefs_[0].dtype if known else FLOAT_DTYPES)
+        X = check_samples(self, X, reset=not known, dtype=self.perceptron.dtype if known else FLOAT_DTYPES)
         weights = check_sample_weight(sample_weight, X)
         encoded = self._encode_targets(X, y, kind, classes, weights)
         return TrainingData(X, encoded, self._weigh_classes(encoded, weights)).in_fixed_order()
@@ -232,7 +230,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         rng = check_random_state(self.random_state)
         network = build_network(self, given.data, given.kind, rng)
         job = build_job(self, network, given.data, given.kind, rng)
-        self._keep_layers(network.weights, network.biases, network.activations)
+        self._keep_network(network)
         progress = build_progress(self, given.kind, validated=given.validation_data is not None)
         listener = _Listener(self, progress, events) if events.listened_to else None
         # Overflow shows in the loss or the parameters, which the trainers check.
@@ -334,12 +332,11 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Whether each epoch is printed in scikit-learn's way."""
         return bool(self.verbose) and self.verbose != "bar"
 
-    def _keep_layers(self, weights: list[NDArray], biases: list[NDArray], activations: list[Activation]) -> None:
-        self.coefs_, self.intercepts_ = weights, biases
-        self.n_layers_ = len(weights) + 1
-        self.n_outputs_ = len(biases[-1])
-        self.out_activation_ = self._loss.link.name
-        self._hidden_activations = activations
+    def _keep_network(self, network: Perceptron) -> None:
+        self._network = network
+        self.n_layers_ = len(network.layer_units)
+        self.n_outputs_ = network.layer_units[-1]
+        self.out_activation_ = network.link.name
 
     def _keep_progress(self, progress: Progress) -> None:
         self.n_iter_ = progress.n_iter
@@ -356,20 +353,19 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def _raw_output(self, X: Any) -> NDArray:
         """Return the output of the last layer, before the link, of shape (n_samples, n_outputs)."""
-        if not hasattr(self, "coefs_"):
+        if not hasattr(self, "_network"):
             check_is_fitted(self)  # raises; it takes longer than the prediction of one row
-        model = self.coefs_, self.intercepts_, self._hidden_activations
         samples = ready_samples(self, X)
         if samples is not None:
-            raw_output = predict_raw(samples, *model, check_finite=not get_config()["assume_finite"])
+            raw_output = self._network.raw_output(samples, check_finite=not get_config()["assume_finite"])
             if raw_output is not None:
                 return raw_output
-        return predict_raw(check_samples(self, X, reset=False), *model)
+        return self._network.raw_output(check_samples(self, X, reset=False))
 
     def _link_inverse(self, raw_output: NDArray) -> NDArray:
         """Turn raw output into predictions, in place."""
         with np.errstate(over="ignore"):
-            link_inverse(self._loss.link, raw_output, out=raw_output)
+            link_inverse(self._network.link, raw_output, out=raw_output)
             if (scaling := self._target_scaling()) is not None:
                 shift, factor = (array.astype(raw_output.dtype) for array in scaling)
                 raw_output *= factor

@@ -60,7 +60,7 @@ def build_network(estimator: Any, data: TrainingData, kind: FitKind, rng: np.ran
 
 
 def _check_same_layers(estimator: Any, layer_units: list[int]) -> None:
-    fitted = [estimator.coefs_[0].shape[0], *(weights.shape[1] for weights in estimator.coefs_)]
+    fitted = estimator.perceptron.layer_units
     if layer_units == fitted:
         return
     raise ValueError(

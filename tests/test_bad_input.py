@@ -32,7 +32,7 @@ NAN[3, 2], INF[3, 2] = np.nan, np.inf
 
 
 def state(estimator):
-    return copy.deepcopy(vars(estimator))
+    return copy.deepcopy(estimator.__getstate__())
 
 
 def assert_same_state(now, before):
@@ -59,7 +59,7 @@ def assert_raises(estimator, call, message, error=(ValueError, TypeError)):
         before = state(candidate)
         with pytest.raises(error, match=message):
             call(candidate)
-        assert_same_state(vars(candidate), before)
+        assert_same_state(candidate.__getstate__(), before)
 
 
 # Parameters ----------------------------------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def test_bad_samples(case, method):
         before = state(estimator)
         with pytest.raises((ValueError, TypeError), match=message):
             getattr(estimator, method)(samples)
-        assert_same_state(vars(estimator), before)
+        assert_same_state(estimator.__getstate__(), before)
         return
     arguments = {"classes": [10, 20]} if method == "partial_fit" else {}
     with pytest.raises((ValueError, TypeError), match=message):
@@ -682,7 +682,7 @@ def test_partial_fit_with_other_classes():
         estimator.partial_fit(X, y, classes=[10, 30])
     with pytest.raises(ValueError, match="y is multilabel-indicator, but the model was fitted on binary targets"):
         estimator.partial_fit(*make_task("multilabel"))
-    assert_same_state(vars(estimator), before)
+    assert_same_state(estimator.__getstate__(), before)
     with pytest.raises(ValueError, match=r"y has classes \[20\] that are not in classes_, \[10 11\]"):
         MLPFromScratchClassifier().partial_fit(X, y, classes=[10, 11])
 
@@ -837,7 +837,7 @@ def test_divergence_is_noticed_in_its_epoch(capsys):
         with pytest.raises(ValueError, match="Training diverged in epoch 1"):
             fitted.partial_fit(1e150 * X, y)
     fitted.set_params(learning_rate_init=0.001)
-    assert_same_state(vars(fitted), before)
+    assert_same_state(fitted.__getstate__(), before)
 
 
 def test_divergence_of_lbfgs():

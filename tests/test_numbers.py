@@ -303,5 +303,5 @@ def test_the_parts_of_a_fitted_model_hold_plain_numbers():
         "regression", activation=LeakyReLU(np.float32(0.5)), solver=Adam(beta_1=0), learning_rate=Step(np.int8(3))
     )
     model = pickle.loads(pickle.dumps(model.fit(X, y)))
-    for part in (*model._hidden_activations, model._optimizer, model._schedule):
+    for part in (*model.perceptron.activations, model._optimizer, model._schedule):
         assert {type(value) for value in part.get_params().values()} <= {int, float}

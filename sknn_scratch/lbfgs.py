@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from sknn_scratch.engines import start
 from sknn_scratch.job import Job
+from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.progress import (
     CONVERGED,
     INTERRUPTED,
@@ -20,6 +23,44 @@ from sknn_scratch.progress import (
 )
 
 __all__ = ["train_lbfgs"]
+
+
+class _Calls:
+    """What scipy's minimiser calls.
+
+    Attributes
+    ----------
+    reached : ndarray of shape (n_parameters,)
+        The parameters at the end of the last iteration, in float64.
+    stopped : bool
+        Whether the listener has ended training.
+    """
+
+    def __init__(self, run: Any, network: Perceptron, progress: Progress, verbose: bool, listener: Listener | None):
+        self._run, self._network, self._progress = run, network, progress
+        self._verbose, self._listener = verbose, listener
+        self._latest_loss = np.inf
+        self.reached = network.parameters.astype(np.float64)
+        self.stopped = False
+
+    def objective(self, parameters: NDArray) -> tuple[float, NDArray]:
+        """Return loss and gradient over all samples."""
+        self._network.parameters[...] = parameters
+        self._latest_loss = self._run.loss_and_gradient()
+        return self._latest_loss, self._run.gradient.astype(np.float64)
+
+    def iteration_ended(self, parameters: NDArray) -> None:
+        """Record an iteration; raise StopIteration, which ends the minimiser, if the listener says so."""
+        # The last evaluation of a line search is the one at the point that it accepts.
+        self._progress.add_iteration(self._latest_loss)
+        self.reached[...] = parameters
+        if self._verbose:
+            print(f"Iteration {self._progress.n_iter}, loss = {self._latest_loss:.8f}")
+        if self._listener is not None:
+            self._listener.epoch_begins()
+            if self._listener.epoch_ended():
+                self.stopped = True
+                raise StopIteration
 
 
 def train_lbfgs(
@@ -69,41 +110,20 @@ def train_lbfgs(
     Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming 45,
     1989.
     """
-    network, latest_loss, stopped = job.network, np.inf, False
-    reached = network.parameters.astype(np.float64)
-
-    def iteration_ended(parameters: NDArray) -> None:
-        nonlocal stopped
-        # The last evaluation of a line search is the one at the point that it accepts.
-        progress.add_iteration(latest_loss)
-        reached[...] = parameters
-        if verbose:
-            print(f"Iteration {progress.n_iter}, loss = {latest_loss:.8f}")
-        if listener is not None:
-            listener.epoch_begins()
-            if listener.epoch_ended():
-                stopped = True
-                raise StopIteration
-
+    network = job.network
     with start(engine, job) as run:
-
-        def objective(parameters: NDArray) -> tuple[float, NDArray]:
-            nonlocal latest_loss
-            network.parameters[...] = parameters
-            latest_loss = run.loss_and_gradient()
-            return latest_loss, run.gradient.astype(np.float64)
-
+        calls = _Calls(run, network, progress, verbose, listener)
         try:
             result = minimize(
-                objective,
-                reached.copy(),
+                calls.objective,
+                calls.reached.copy(),
                 method="L-BFGS-B",
                 jac=True,
-                callback=iteration_ended,
+                callback=calls.iteration_ended,
                 options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
             )
         except KeyboardInterrupt:
-            network.parameters[...] = reached
+            network.parameters[...] = calls.reached
             return INTERRUPTED, "interrupted"
     network.parameters[...] = result.x
     progress.loss = float(result.fun)
@@ -115,6 +135,6 @@ def train_lbfgs(
     not_finite = what_is_not_finite(progress.loss, [network.parameters])
     if not_finite:
         raise ValueError(f"Training diverged in iteration {progress.n_iter} of lbfgs: {not_finite}. {what_to_try()}.")
-    if stopped:
+    if calls.stopped:
         return STOPPED, "stopped by a callback"
     return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

@@ -71,7 +71,7 @@ class _Given:
 
 
 class _Listener:
-    """Shows an estimator's progress on the estimator before others are told."""
+    """Sets the fitted attributes that show the progress, then tells the callbacks."""
 
     def __init__(self, estimator: BaseMLP, progress: Progress, events: Events):
         self._estimator, self._progress, self._events = estimator, progress, events
@@ -137,9 +137,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     ) -> NDArray:
         """Check ``y`` and return it as a float array of shape (n_samples, n_outputs) with the dtype of ``X``.
 
-        ``FitKind.INCREMENT`` is also for targets that no model is trained on: they have to be such as the fitted model
-        knows, and need not have all of its classes. ``sample_weight`` counts where something is learnt from the
-        targets.
+        ``FitKind.INCREMENT`` is also for targets that are only compared with predictions: they have to be of the kind
+        that the model was fitted on, and some of its classes may be missing. ``sample_weight`` weighs what is learnt
+        from the targets, such as their mean.
         """
 
     @abstractmethod
@@ -182,7 +182,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if checkpoint is not None and self.solver == "lbfgs":
             raise ValueError("resume_from cannot be used with solver='lbfgs', which has no checkpoints.")
         check_estimator_parameters(self)
-        # Before the block, so that callbacks that were told of the beginning are told of the end, too.
+        # Made before the block: closing it tells the callbacks of the end, also when the fit fails.
         events = Events(self, "iteration" if self.solver == "lbfgs" else "epoch", X, y, sample_weight)
         with unchanged_on_error(self), closing(events):
             if kind.is_incremental:
@@ -196,13 +196,13 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             events.train_begins()
             advice = self._train(_Given(kind, data, validation_data, checkpoint), events)
             events.train_ended()
-        # Outside the block: where warnings are errors, what was learnt is kept all the same.
+        # After the block: where warnings are errors, the fitted model is kept all the same.
         for message, category in advice:
             warn(message, category)
         return self
 
     def _check_partial_fit_parameters(self) -> None:
-        """Raise ValueError for parameters that ``fit`` only can use."""
+        """Raise ValueError for parameters that only ``fit`` can use."""
         if self.early_stopping:
             raise ValueError(
                 "partial_fit does not support early_stopping=True: it is given one chunk of the data at a time and "
@@ -285,8 +285,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     def _choose_engine(self, job: Job, n_rows: int, given: _Given, max_iter: int) -> str:
         """Return the engine for the job.
 
-        What goes on, by ``partial_fit`` or from a checkpoint, goes on with the engine that it began with: rounding is
-        not the same in both.
+        ``partial_fit`` and training from a checkpoint keep the engine that they began with, as rounding differs.
         """
         name, n_epochs = self.engine, max_iter
         if name == "auto" and given.checkpoint is not None:

@@ -81,7 +81,7 @@ def train_lbfgs(
     job : Job
         Its network's parameters are changed in place.
     engine : str
-        Does the job.
+        Name of the engine that does the job.
     progress : Progress
         From ``Progress.next_run(False)``; changed in place.
     max_iter, max_fun : int

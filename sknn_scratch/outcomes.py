@@ -27,15 +27,15 @@ __all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches"]
 # What there is to say: a message and its category.
 Advice = tuple[str, type[Warning]]
 
-# Rows on which the network is judged before training, which costs a part of every fit, and after it; there no more than
-# have so many outputs together, for the sake of memory.
+# Rows for which the loss is computed before training (in every fit, so few) and after it, where NUMBERS_AFTER limits rows
+# times outputs, for memory.
 ROWS_BEFORE, ROWS_AFTER, NUMBERS_AFTER = 100, 10_000, 200_000
-# Growth of the loss, as a share of what it was before training, that does not count as divergence.
+# Relative growth of the loss, over that before training, up to which training has not diverged.
 UNSTEADY = 0.01
-# A loss that is lower than a constant's by a smaller share is that of a constant, but for rounding.
+# Relative difference between two losses up to which they count as equal.
 ROUNDING = 1e-6
-# In a stream of chunks each has a loss of its own: growth over that of the first that counts as divergence, and rows
-# that a chunk needs for its best constant to mean something.
+# For partial_fit: the loss of a chunk divided by that of the first chunk from which on training has diverged, and the
+# rows that a chunk must have for its best constant to be a fair comparison.
 GROWTH_IN_STREAM, ROWS_IN_STREAM = 10, 20
 
 
@@ -52,8 +52,8 @@ class Judge:
     progress : Progress
         Of its training, in all calls.
     kind : FitKind, default=FRESH
-        The chunks of ``partial_fit`` are, from the second on, not worth the time to look at the network before and
-        after each: it is looked at if the loss has grown many times over.
+        From the second chunk of ``partial_fit`` on, the losses before and after are not computed, to save time; only
+        if the loss of the chunks has grown many times over is the network compared with a constant.
     """
 
     def __init__(

@@ -20,11 +20,11 @@ from sknn_scratch.threads import MIN_SHARE, SINGLE_THREADED_ANYWAY, for_each_in_
 
 __all__ = ["CHUNK_SIZE", "Perceptron", "layer_views"]
 
-# Prediction works through the rows in chunks whose widest layer has about this many numbers, to stay in the cache, but
-# in no smaller ones than pay for preparing the weights.
+# Rows are predicted in chunks that stay in the cache: CHUNK_SIZE numbers in the widest layer, but at least MIN_CHUNK
+# rows, so that the fixed cost of a product (below) is small.
 CHUNK_SIZE, MIN_CHUNK = 2**17, 256
-# BLAS prepares the weights of a product, which takes as long as to multiply so many rows by them. To read them takes a
-# single row as long as so many.
+# Fixed cost of multiplying rows by a weight matrix, as a number of rows that take as long: BLAS repacks the matrix for
+# several rows, and only reads it for a single one.
 ROWS_TO_PREPARE, ROWS_TO_READ = 24, 8
 
 

@@ -1,4 +1,4 @@
-"""How far training has come, how it can end, and who is told."""
+"""The progress of a training run, its possible outcomes, and the interface to those who listen to it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DIVERGED = "diverged"
 
 
 class Listener(Protocol):
-    """Somebody who wants to know how training goes; ``progress`` and the network show what has been reached."""
+    """Is told of each epoch of a run, whose state is in its ``Progress`` and its network."""
 
     def epoch_begins(self) -> None:
-        """Take note that an epoch, or an iteration of L-BFGS, begins."""
+        """Take note that an epoch begins; of L-BFGS, that an iteration is about to be reported."""
 
     def epoch_ended(self) -> bool:
-        """Take note that it has ended; return whether training should stop here."""
+        """Take note that it has ended; return whether training should stop."""
 
 
 @dataclass

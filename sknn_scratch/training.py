@@ -147,7 +147,7 @@ class MinibatchTraining:
     data : TrainingData
         The samples of the job, and which of them are trained on.
     engine : str
-        Does the job.
+        Name of the engine that does the job.
     schedule : Schedule
         Started.
     progress : Progress

@@ -27,8 +27,8 @@ __all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches"]
 # What there is to say: a message and its category.
 Advice = tuple[str, type[Warning]]
 
-# Rows for which the loss is computed before training (in every fit, so few) and after it, where NUMBERS_AFTER limits rows
-# times outputs, for memory.
+# Rows for which the loss is computed before training (in every fit, so few) and after it, where NUMBERS_AFTER limits
+# rows times outputs, for memory.
 ROWS_BEFORE, ROWS_AFTER, NUMBERS_AFTER = 100, 10_000, 200_000
 # Relative growth of the loss, over that before training, up to which training has not diverged.
 UNSTEADY = 0.01

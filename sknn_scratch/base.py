@@ -32,7 +32,7 @@ from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.job import Job
 from sknn_scratch.losses import Loss, is_of_sklearn
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches
+from sknn_scratch.outcomes import Advice, Judge, after_lbfgs, after_minibatches, with_scale
 from sknn_scratch.parameters import (
     SHARED_CONSTRAINTS,
     check_estimator_parameters,
@@ -47,7 +47,7 @@ from sknn_scratch.parameters import (
 )
 from sknn_scratch.perceptron import Perceptron, layer_views, predict_raw
 from sknn_scratch.persistence import PersistenceMixin, unchanged_on_error
-from sknn_scratch.scaling import describe_other_scale
+from sknn_scratch.scaling import describe_other_scale, describe_scale
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.splitting import split_rows
 from sknn_scratch.suggestions import did_you_mean, where_it_belongs
@@ -58,6 +58,7 @@ from sknn_scratch.training import (
     MinibatchTraining,
     Progress,
     TrainingData,
+    TrainingDivergedError,
     train_lbfgs,
 )
 from sknn_scratch.validation import FLOAT_DTYPES, check_sample_weight, check_samples, naming, ready_samples
@@ -148,6 +149,10 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     def _target_scaling(self) -> tuple[NDArray, NDArray] | None:
         """Return ``shift`` and ``factor`` of each column by which the link's output becomes a prediction, if any."""
         return None
+
+    def _can_scale_targets(self, loss: Loss) -> bool:
+        """Return whether the targets are numbers that can as well be learnt on another scale."""
+        return False
 
     @abstractmethod
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
@@ -322,14 +327,23 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         listener = _Listener(self, progress, events) if events.listened_to else None
         # Overflow shows in the loss or the parameters, which the trainers check.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            if self.solver == "lbfgs":
-                advice = self._run_lbfgs(job, data, progress, listener)
-            else:
-                advice = self._run_minibatches(
-                    job, data, validation_data, progress, rng, carry_on, incremental, listener, checkpoint
-                )
+            try:
+                if self.solver == "lbfgs":
+                    advice = self._run_lbfgs(job, data, progress, listener)
+                else:
+                    advice = self._run_minibatches(
+                        job, data, validation_data, progress, rng, carry_on, incremental, listener, checkpoint
+                    )
+            except TrainingDivergedError as error:
+                raise ValueError(f"{error} {self._describe_scale(data)}".rstrip()) from None
         self._keep_progress(progress)
-        return advice
+        # In a stream each chunk has numbers of its own, and so Python would show each warning anew.
+        return advice if incremental else with_scale(advice, lambda: self._describe_scale(data))
+
+    def _describe_scale(self, data: TrainingData) -> str:
+        """Return what to say where samples or targets are so far from unit scale that training hardly works."""
+        y = data.y if self._can_scale_targets(self._loss) else None
+        return describe_scale(data.X, y, getattr(self, "feature_names_in_", None))
 
     def _choose_engine(self, job: Job, n_rows: int, carry_on: bool, incremental: bool, checkpoint: Any) -> str:
         """Return the engine for the job.

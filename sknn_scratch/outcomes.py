@@ -9,6 +9,7 @@ fault; but if nothing improved any more when training ended, the model is of no 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from sknn_scratch.training import (
     what_to_try,
 )
 
-__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches"]
+__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches", "with_scale"]
 
 # What there is to say: a message and its category.
 Advice = tuple[str, type[Warning]]
@@ -179,6 +180,15 @@ def after_lbfgs(estimator: Any, outcome: str, message: str, progress: Progress, 
     advice = judge.advice(outcome == CONVERGED)
     if outcome == MAX_ITER_REACHED:
         advice.append(lbfgs_failed(progress.n_iter, message, estimator.max_iter, estimator.max_fun))
+    return advice
+
+
+def with_scale(advice: list[Advice], describe_scale: Callable[[], str]) -> list[Advice]:
+    """Return the same advice; its first ConvergenceWarning describes the scale of the data where that is far off."""
+    for i, (message, category) in enumerate(advice):
+        if issubclass(category, ConvergenceWarning):
+            described = f"{message} {describe_scale()}".rstrip()
+            return [*advice[:i], (described, category), *advice[i + 1 :]]
     return advice
 
 

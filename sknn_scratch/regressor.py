@@ -601,15 +601,18 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
                     f"loss={self.loss!r}, which has an output activation of its own."
                 )
             loss.link = LINKS[self.output_activation]()
-        if self.target_transform is not None:
-            n_columns = loss.n_raw_outputs(self._n_targets)
-            if loss.link.follow_targets(np.zeros(self._n_targets), np.ones(self._n_targets), n_columns) is None:
-                raise ValueError(
-                    f"target_transform={self.target_transform!r} is for losses whose prediction can be any number, and "
-                    f"loss={self.loss!r} predicts by {loss.link.name or type(loss.link).__name__!r}, from the targets "
-                    "as they are. Use target_transform=None."
-                )
+        if self.target_transform is not None and not self._can_scale_targets(loss):
+            raise ValueError(
+                f"target_transform={self.target_transform!r} is for losses whose prediction can be any number, and "
+                f"loss={self.loss!r} predicts by {loss.link.name or type(loss.link).__name__!r}, from the targets "
+                "as they are. Use target_transform=None."
+            )
         return loss
+
+    def _can_scale_targets(self, loss: Loss) -> bool:
+        n_columns = loss.n_raw_outputs(self._n_targets)
+        moved = loss.link.follow_targets(np.zeros(self._n_targets), np.ones(self._n_targets), n_columns)
+        return moved is not None
 
     def _decode_targets(self, y: NDArray) -> NDArray:
         if (standard := self._standard()) is not None:

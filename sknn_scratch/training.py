@@ -29,6 +29,7 @@ __all__ = [
     "MinibatchTraining",
     "Progress",
     "TrainingData",
+    "TrainingDivergedError",
     "TrainingState",
     "train_lbfgs",
     "what_to_try",
@@ -37,6 +38,10 @@ __all__ = [
 # How a training run can end.
 CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
 DIVERGED = "diverged"
+
+
+class TrainingDivergedError(ValueError):
+    """Training ended in numbers that are not finite, and there is no earlier epoch to go back to."""
 
 
 class Listener(Protocol):
@@ -412,7 +417,9 @@ class MinibatchTraining:
         if not_finite:
             self.divergence = f"epoch {progress.n_iter + 1}: {not_finite}"
             if self._best_parameters is None or progress.n_iter == 0 or self.no_score_counted:
-                raise ValueError(f"Training diverged in {self.divergence}. {what_to_try(schedule.learning_rate_init)}.")
+                raise TrainingDivergedError(
+                    f"Training diverged in {self.divergence}. {what_to_try(schedule.learning_rate_init)}."
+                )
             return False
         if self._recent_mean is not None:
             self._recent_mean.epoch_ended()
@@ -598,7 +605,9 @@ def train_lbfgs(
     progress.n_iter = result.nit
     not_finite = _what_is_not_finite(progress.loss, [network.parameters])
     if not_finite:
-        raise ValueError(f"Training diverged in iteration {progress.n_iter} of lbfgs: {not_finite}. {what_to_try()}.")
+        raise TrainingDivergedError(
+            f"Training diverged in iteration {progress.n_iter} of lbfgs: {not_finite}. {what_to_try()}."
+        )
     if stopped:
         return STOPPED, "stopped by a callback"
     return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

@@ -10,10 +10,14 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
+from sklearn.ensemble import BaggingRegressor
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
-from sklearn.preprocessing import scale
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import (
@@ -542,5 +546,27 @@ def test_warnings_point_at_the_callers_line(parameters):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         our_estimator("regression", **parameters).fit(X, y)
+    assert caught
+    assert {Path(warning.filename) for warning in caught} == {Path(__file__)}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: make_pipeline(StandardScaler(), model),
+        lambda model: GridSearchCV(model, {"alpha": [0.1]}, cv=2),
+        lambda model: GridSearchCV(make_pipeline(StandardScaler(), model), {"mlpfromscratchregressor__tol": [0]}, cv=2),
+        lambda model: BaggingRegressor(model, 2, n_jobs=1),
+        lambda model: TransformedTargetRegressor(model),
+        lambda model: model.set_callbacks(lambda fitted: None),
+    ],
+    ids=["pipeline", "search", "search over a pipeline", "bagging", "transformed target", "callback"],
+)
+def test_warnings_point_at_the_callers_line_through_scikit_learn(wrap):
+    X, y = make_task("regression")
+    model = wrap(our_estimator("regression", max_iter=2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
     assert caught
     assert {Path(warning.filename) for warning in caught} == {Path(__file__)}

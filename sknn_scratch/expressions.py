@@ -11,15 +11,28 @@ Three shapes occur: a number (a parameter, a constant), one value for each sampl
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike
+from scipy.special import erf
 
-__all__ = ["COLUMN", "ITEM", "NUMBER", "ROW", "Expression", "NoGraphError", "Trace", "trace_formula", "walk"]
+__all__ = [
+    "BY_OTHERS",
+    "COLUMN",
+    "ITEM",
+    "NUMBER",
+    "ROW",
+    "Expression",
+    "NoGraphError",
+    "Trace",
+    "in_terms_of",
+    "trace_formula",
+    "walk",
+]
 
 # Shapes: a number; an array of shape (n_samples,), (n_samples, 1) and (n_samples, n_columns).
 NUMBER, ROW, COLUMN, ITEM = range(4)
@@ -28,6 +41,8 @@ _TRUTHS = {
     "equal", "greater", "greater_equal", "less", "less_equal", "not_equal",
     "logical_and", "logical_not", "logical_or", "bitwise_and", "bitwise_or", "invert", "isfinite", "isnan",
 }  # fmt: skip
+# What arithmetic with truths alone is in NumPy.
+_OF_TRUTHS = {"add": "logical_or", "maximum": "logical_or", "multiply": "logical_and", "minimum": "logical_and"}
 _REDUCTIONS = {"add": "sum", "maximum": "max", "minimum": "min"}
 
 
@@ -162,6 +177,8 @@ class Trace:
     def apply(self, operation: str, inputs: Sequence[Any]) -> Expression:
         """Return an operation on values of any shapes that NumPy could broadcast."""
         arguments = tuple(self.as_expression(value) for value in inputs)
+        if operation in _OF_TRUTHS and all(argument.is_truth for argument in arguments):
+            operation = _OF_TRUTHS[operation]
         kinds = {argument.kind for argument in arguments}
         if ROW in kinds and kinds & {COLUMN, ITEM}:
             raise NoGraphError("one value a sample meets one a column; keepdims=True is missing")
@@ -242,3 +259,80 @@ def walk(results: Sequence[Expression]) -> Iterator[Expression]:
             seen.add(id(node))
             stack.append((node, True))
             stack.extend((argument, False) for argument in reversed(node.arguments))
+
+
+# Operations by way of others ------------------------------------------------------------------------------------------
+
+
+def _log1p(x: Any) -> Any:
+    # What is lost in adding a small number to 1 is brought back; of any other nothing that counts is lost.
+    small = np.minimum(np.maximum(x, -0.5), 1.0)
+    rounded = 1.0 + small
+    return np.log(1.0 + x) + (small - (rounded - 1.0)) / rounded
+
+
+def _arcsinh(x: Any) -> Any:
+    # x**2 / (1 + sqrt(1 + x**2)), written so that nothing overflows; at 0 something is divided by infinity.
+    size = np.absolute(x)
+    inverse = 1.0 / size
+    return np.sign(x) * np.log1p(size + size / (inverse + np.sqrt(inverse * inverse + 1.0)))
+
+
+# For a language that lacks an operation. All are infinite or NaN only where the operation itself is, and right to a few
+# units in the last place, also near 0; but for the tails of erfc and ndtr, which are differences of numbers near 1.
+BY_OTHERS: dict[str, Callable[..., Any]] = {
+    "arccos": lambda x: 2.0 * np.arctan(np.sqrt((1.0 - x) / (1.0 + x))),
+    "arcsin": lambda x: np.arctan(x / np.sqrt((1.0 - x) * (1.0 + x))),
+    "arcsinh": _arcsinh,
+    "arctanh": lambda x: np.sign(x) * 0.5 * np.log1p(2.0 * np.absolute(x) / (1.0 - np.absolute(x))),
+    "bitwise_and": np.logical_and,
+    "bitwise_or": np.logical_or,
+    "cbrt": lambda x: np.sign(x) * np.absolute(x) ** (1 / 3),
+    "cosh": lambda x: 0.5 * (np.exp(x) + np.exp(-x)),
+    "erfc": lambda x: 1.0 - erf(x),
+    "exp2": lambda x: 2.0**x,
+    "expit": lambda x: 1.0 / (1.0 + np.exp(-x)),
+    "expm1": lambda x: np.tanh(0.5 * x) * (np.exp(x) + 1.0),
+    "fabs": np.absolute,
+    "invert": np.logical_not,
+    "isfinite": lambda x: np.absolute(x) < np.inf,
+    "isnan": lambda x: x != x,
+    "log10": lambda x: np.log(x) * (1 / np.log(10.0)),
+    "log1p": _log1p,
+    "log2": lambda x: np.log(x) * (1 / np.log(2.0)),
+    "log_expit": lambda x: np.minimum(x, 0.0) - np.log1p(np.exp(-np.absolute(x))),
+    "logaddexp": lambda x, y: np.maximum(x, y) + np.log1p(np.exp(-np.absolute(x - y))),
+    "ndtr": lambda x: 0.5 * (1.0 + erf(x * np.sqrt(0.5))),
+    "not_equal": lambda x, y: np.logical_not(x == y),
+    "reciprocal": lambda x: 1.0 / x,
+    "sinh": lambda x: 0.5 * (np.expm1(x) - np.expm1(-x)),
+    "square": lambda x: x * x,
+    "tan": lambda x: np.sin(x) / np.cos(x),
+    "xlogy": lambda x, y: np.where(x == 0.0, 0.0, x * np.log(np.where(x == 0.0, 1.0, y))),
+}
+
+
+def in_terms_of(known: Collection[str], results: Sequence[Expression]) -> list[Expression]:
+    """Return the same results, computed by known operations only.
+
+    Parameters
+    ----------
+    known : collection of str
+        Names of operations.
+    results : sequence of Expression
+
+    Raises
+    ------
+    NoGraphError
+        If an operation is not known, and no others make it.
+    """
+    replaced: dict[int, Expression] = {}
+    for node in walk(results):
+        arguments = tuple(replaced[id(argument)] for argument in node.arguments)
+        if not arguments or node.operation in known:
+            replaced[id(node)] = node.trace.node(node.operation, arguments, node.value, node.kind)
+        elif node.operation in BY_OTHERS:
+            (replaced[id(node)],) = in_terms_of(known, [BY_OTHERS[node.operation](*arguments)])
+        else:
+            raise NoGraphError(f"there is no way to compute {node.operation!r}")
+    return [replaced[id(result)] for result in results]

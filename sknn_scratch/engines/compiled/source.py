@@ -11,34 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from sknn_scratch.expressions import ITEM, NUMBER, Expression, NoGraphError, walk
+from sknn_scratch.expressions import ITEM, NUMBER, Expression, NoGraphError, in_terms_of, walk
 
 __all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
 
-# How operations are written; what is named here stands in ``elementary``, in ``math``, or is one of the constants.
+# How operations are written, others being expressed by these; what is named here stands in ``elementary``, in ``math``,
+# or is one of the constants.
 _TEXTS = {
     "absolute": "abs({0})",
     "add": "{0} + {1}",
     "arctan": "math.atan({0})",
-    "bitwise_and": "{0} & {1}",
-    "bitwise_or": "{0} | {1}",
     "cos": "math.cos({0})",
-    "cosh": "HALF * (exp({0}) + exp(-{0}))",
     "divide": "{0} / {1}",
     "equal": "{0} == {1}",
     "erf": "math.erf({0})",
+    "erfc": "math.erfc({0})",
     "exp": "exp({0})",
-    "expit": "ONE / (ONE + exp(-{0}))",
     "expm1": "expm1({0})",
     "greater": "{0} > {1}",
     "greater_equal": "{0} >= {1}",
-    "invert": "not {0}",
     "less": "{0} < {1}",
     "less_equal": "{0} <= {1}",
     "log": "log({0})",
     "log1p": "log1p({0})",
-    "log_expit": "choose({0} < ZERO, {0}, ZERO) - log1p(exp(-abs({0})))",
-    "logaddexp": "choose({0} > {1}, {0}, {1}) + log1p(exp(-abs({0} - {1})))",
     "logical_and": "{0} & {1}",
     "logical_not": "not {0}",
     "logical_or": "{0} | {1}",
@@ -51,23 +46,16 @@ _TEXTS = {
     "not_equal": "{0} != {1}",
     "positive": "{0}",
     "power": "{0} ** {1}",
-    "reciprocal": "ONE / {0}",
     "sign": "choose({0} > ZERO, ONE, choose({0} < ZERO, -ONE, {0}))",
     "sin": "math.sin({0})",
-    "sinh": "HALF * (expm1({0}) - expm1(-{0}))",
     "sqrt": "math.sqrt({0})",
-    "square": "{0} * {0}",
     "subtract": "{0} - {1}",
     "tan": "math.tan({0})",
     "tanh": "tanh({0})",
     "where": "choose({0}, {1}, {2})",
-    "xlogy": "choose({0} == ZERO, ZERO, {0} * log(choose({0} == ZERO, ONE, {1})))",
 }
 # Of these an operation that is needed in several loops is kept rather than computed again.
-_COSTLY = {
-    *("cosh", "erf", "exp", "expit", "expm1", "log", "log1p", "log_expit", "logaddexp"),
-    *("ndtr", "power", "sinh", "tanh", "xlogy"),
-}
+_COSTLY = {"arctan", "cos", "erf", "erfc", "exp", "expm1", "log", "log1p", "ndtr", "power", "sin", "tan", "tanh"}
 _OVER_COLUMNS = ("sum", "max", "min")
 _WHOLE_POWERS = {
     -2: "ONE / ({0} * {0})",
@@ -107,14 +95,12 @@ class _Text:
     """The statements of a kernel, and the names of what they compute."""
 
     def __init__(self, results: Sequence[Expression]):
-        self.nodes = list(walk(results))
+        self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS}, results)
+        self.nodes = list(walk(self.results))
         self.dtype = results[0].dtype
         self.index = {id(node): number for number, node in enumerate(self.nodes)}
         self.constants: list[str] = []
         self.lines: list[str] = []
-        unknown = {n.operation for n in self.nodes if n.arguments and n.operation not in {*_TEXTS, *_OVER_COLUMNS}}
-        if unknown:
-            raise NoGraphError(f"{', '.join(sorted(unknown))} cannot be compiled")
 
     def numbers(self, at: str = "p") -> None:
         """Write what is computed from numbers alone."""
@@ -193,7 +179,7 @@ def _elementwise(result: Expression, inputs: dict[str, str], out: str, target: s
             text.lines.append(f"            {text.name(node)} = {inputs[node.value]}[i]")
         elif node.kind != NUMBER:
             text.lines.append(f"            {text.statement(node)}")
-    text.lines.append("            " + target.format(out=f"{out}[i]", value=text.name(result)))
+    text.lines.append("            " + target.format(out=f"{out}[i]", value=text.name(text.results[0])))
     arguments = [("pointer", name) for name in pointers]
     arguments += [("integer", name) for name in ("n_rows", "n_columns", "stride")]
     return text.whole("void", [*arguments, ("numbers", "p")])
@@ -224,7 +210,7 @@ def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str
         elif node.kind != NUMBER:
             text.lines.append(f"        {text.statement(node)}")
     targets = [places["w"], *(places[name] for name in names)]
-    text.lines += [f"        {target} = {text.name(result)}" for target, result in zip(targets, results, strict=True)]
+    text.lines += [f"        {target} = {text.name(result)}" for target, result in zip(targets, text.results, strict=True)]
     arguments = [*(("pointer", name) for name in ("w", "g", "state")), ("integer", "n"), ("integer", "stride")]
     return text.whole("void", [*arguments, ("numbers", "c")])
 
@@ -276,7 +262,8 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
     if value.kind in (NUMBER, ITEM) or derivative.kind != ITEM:
         raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
     text = _Text([value, derivative])
-    stages = _Stages(text, [value, derivative])
+    value, derivative = text.results
+    stages = _Stages(text, text.results)
     text.numbers()
     rows = [n for n in text.nodes if n.kind not in (NUMBER, ITEM)]
     row_at = {id(node): f"scratch[{k} * n + i]" for k, node in enumerate(rows)}

@@ -94,7 +94,9 @@ def _power(node: Expression) -> str:
 class _Text:
     """The statements of a kernel, and the names of what they compute."""
 
-    def __init__(self, results: Sequence[Expression]):
+    def __init__(self, results: Sequence[Expression], is_elementwise: bool = True):
+        if is_elementwise and any(node.operation in ("n_columns", *_OVER_COLUMNS) for node in walk(results)):
+            raise NoGraphError("it does not compute a number from one number, but from several columns")
         self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS}, results)
         self.nodes = list(walk(self.results))
         self.dtype = results[0].dtype
@@ -209,8 +211,8 @@ def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str
             text.lines.append(f"        {text.name(node)} = {places[node.value]}")
         elif node.kind != NUMBER:
             text.lines.append(f"        {text.statement(node)}")
-    targets = [places["w"], *(places[name] for name in names)]
-    text.lines += [f"        {target} = {text.name(result)}" for target, result in zip(targets, text.results, strict=True)]
+    for target, result in zip(("w", *names), text.results, strict=True):
+        text.lines.append(f"        {places[target]} = {text.name(result)}")
     arguments = [*(("pointer", name) for name in ("w", "g", "state")), ("integer", "n"), ("integer", "stride")]
     return text.whole("void", [*arguments, ("numbers", "c")])
 
@@ -261,7 +263,7 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
     """
     if value.kind in (NUMBER, ITEM) or derivative.kind != ITEM:
         raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
-    text = _Text([value, derivative])
+    text = _Text([value, derivative], is_elementwise=False)
     value, derivative = text.results
     stages = _Stages(text, text.results)
     text.numbers()

@@ -442,7 +442,7 @@ def test_probabilities_of_a_link_of_ones_own_sum_to_one():
             return 2 * (p - y) * (1 - p) * np.exp(raw_output)
 
     X, y = make_task("binary")
-    model = our_estimator("binary", loss=OwnBrierLoss(), max_iter=30).fit(X, y)
+    model = our_estimator("binary", loss=OwnBrierLoss(), learning_rate_init=0.05, max_iter=50).fit(X, y)
     probability = model.predict_proba(X)
     assert_allclose(probability[:, 1], -np.expm1(-np.exp(model.decision_function(X))))
     assert_allclose(probability.sum(axis=1), 1)

@@ -273,8 +273,7 @@ def walk(results: Sequence[Expression]) -> Iterator[Expression]:
 def _log1p(x: Any) -> Any:
     # What is lost in adding a small number to 1 is brought back; of any other nothing that counts is lost.
     small = np.minimum(np.maximum(x, -0.5), 1.0)
-    rounded = 1.0 + small
-    return np.log(1.0 + x) + (small - (rounded - 1.0)) / rounded
+    return np.log(1.0 + x) + (small - ((1.0 + small) - 1.0))
 
 
 def _arcsinh(x: Any) -> Any:

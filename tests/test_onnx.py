@@ -286,6 +286,13 @@ def test_activations_of_ones_own(dtype, tolerance, run):
     assert_same_probabilities(run(model, X), model, X, tolerance)
 
 
+def test_an_activation_that_is_a_constant(run_graph):
+    constant = type("Constant", (Activation,), {"value": lambda self, z: 1 / 3})()
+    for dtype in (np.float32, np.float64):
+        (got,) = run_graph(graph_of_an_activation(constant, dtype), np.zeros((5, 1), dtype))
+        assert_array_equal(got, np.full((5, 1), 1 / 3, dtype))
+
+
 class CompetingLink(Link):
     """Shares that are largest where the others are small: computed from sums, maxima and minima over the columns."""
 

@@ -65,8 +65,8 @@ def input_gradients(
     """Return the derivative of each output with respect to each feature, for every sample.
 
     Backpropagation with the output itself in the place of the loss: ``delta[L - 1]`` is 1 for the output in question
-    and 0 for the others, times the derivative of the link; equation (2) of ``network.py`` takes it to ``delta[0]``, and
-    ``delta[0] @ W[0].T`` to the features.
+    and 0 for the others, times the derivative of the link; equation (2) of backpropagation takes it to ``delta[0]``,
+    and ``delta[0] @ W[0].T`` to the features.
 
     Parameters
     ----------

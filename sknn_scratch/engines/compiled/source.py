@@ -159,42 +159,54 @@ class _Text:
         return head + "\n".join(self.lines) + "\n"
 
 
-def _elementwise(result: Expression, inputs: dict[str, str], out: str, target: str) -> str:
-    """Return a kernel that computes one array from others.
+def _elementwise(
+    results: Sequence[Expression],
+    places: dict[str, str],
+    targets: Sequence[str],
+    loops: Sequence[str],
+    arguments: Sequence[tuple[str, str]],
+) -> str:
+    """Return a kernel that computes arrays from others, number by number.
 
     Parameters
     ----------
-    result : Expression
-    inputs : dict
-        From an argument of the formula to the pointer from which it is read.
-    out : str
-        The pointer to which is written.
-    target : str
-        How, such as ``"{out} = {value}"``.
+    results : sequence of Expression
+    places : dict
+        From an argument of the formula to where it is read.
+    targets : sequence of str
+        What becomes of each result, such as ``"a[i] = {}"``.
+    loops : sequence of str
+        That lead to ``i``.
+    arguments : sequence of tuple
+        Types and names; the last has the parameters.
     """
-    text = _Text([result])
-    text.numbers()
-    pointers = list(dict.fromkeys([*inputs.values(), out]))
-    text.lines += ["    for r in range(n_rows):", "        for i in range(r * stride, r * stride + n_columns):"]
+    text = _Text(results)
+    text.numbers(arguments[-1][1])
+    text.lines += ["    " * depth + loop for depth, loop in enumerate(loops, start=1)]
+    indent = "    " * (len(loops) + 1)
     for node in text.nodes:
         if node.operation == "argument":
-            text.lines.append(f"            {text.name(node)} = {inputs[node.value]}[i]")
+            text.lines.append(f"{indent}{text.name(node)} = {places[node.value]}")
         elif node.kind != NUMBER:
-            text.lines.append(f"            {text.statement(node)}")
-    text.lines.append("            " + target.format(out=f"{out}[i]", value=text.name(text.results[0])))
-    arguments = [("pointer", name) for name in pointers]
-    arguments += [("integer", name) for name in ("n_rows", "n_columns", "stride")]
-    return text.whole("void", [*arguments, ("numbers", "p")])
+            text.lines.append(f"{indent}{text.statement(node)}")
+    text.lines += [indent + how.format(text.name(one)) for how, one in zip(targets, text.results, strict=True)]
+    return text.whole("void", arguments)
+
+
+_ROWS = "for r in range(n_rows):", "for i in range(r * stride, r * stride + n_columns):"
+_SHAPE = *(("integer", name) for name in ("n_rows", "n_columns", "stride")), ("numbers", "p")
 
 
 def value_source(result: Expression, in_place: bool) -> str:
     """Return ``kernel(z, a, n_rows, n_columns, stride, p)`` for ``a = f(z)``, or without ``z`` in place of ``a``."""
-    return _elementwise(result, {"z": "a" if in_place else "z"}, "a", "{out} = {value}")
+    pointers = [("pointer", name) for name in ("a" if in_place else "za")]
+    return _elementwise([result], {"z": f"{pointers[0][1]}[i]"}, ["a[i] = {}"], _ROWS, [*pointers, *_SHAPE])
 
 
 def slope_source(result: Expression) -> str:
     """Return ``kernel(z, delta, n_rows, n_columns, stride, p)`` for ``delta *= f'(z)``; ``z`` may stand for ``a``."""
-    return _elementwise(result, {"z": "z"}, "delta", "{out} *= {value}")
+    pointers = [("pointer", name) for name in ("z", "delta")]
+    return _elementwise([result], {"z": "z[i]"}, ["delta[i] *= {}"], _ROWS, [*pointers, *_SHAPE])
 
 
 def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str:
@@ -202,19 +214,10 @@ def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str
 
     Vector ``k`` of the state begins at ``k * stride``; ``c`` has the coefficients of the step, then the parameters.
     """
-    text = _Text(results)
-    text.numbers("c")
     places = {"w": "w[i]", "g": "g[i]"} | {name: f"state[{k} * stride + i]" for k, name in enumerate(names)}
-    text.lines.append("    for i in range(n):")
-    for node in text.nodes:
-        if node.operation == "argument":
-            text.lines.append(f"        {text.name(node)} = {places[node.value]}")
-        elif node.kind != NUMBER:
-            text.lines.append(f"        {text.statement(node)}")
-    for target, result in zip(("w", *names), text.results, strict=True):
-        text.lines.append(f"        {places[target]} = {text.name(result)}")
+    targets = [f"{places[name]} = {{}}" for name in ("w", *names)]
     arguments = [*(("pointer", name) for name in ("w", "g", "state")), ("integer", "n"), ("integer", "stride")]
-    return text.whole("void", [*arguments, ("numbers", "c")])
+    return _elementwise(results, places, targets, ["for i in range(n):"], [*arguments, ("numbers", "c")])
 
 
 class _Stages:

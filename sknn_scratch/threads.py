@@ -15,13 +15,12 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = [
     "MIN_SHARE",
     "SINGLE_THREADED_ANYWAY",
     "SMALL",
-    "WORTH_HELP",
     "WORTH_THREADS",
     "for_each_in_threads",
     "one_blas_thread_if_small",
@@ -34,8 +33,6 @@ __all__ = [
 # would take off a tenth to a third of a step, and a busy neighbour makes theirs five to twenty times slower.
 SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**23
-# The compiled engine's threads pay from here on, as they are called once for a whole fit.
-WORTH_HELP = 2**17
 # With more threads, or fewer rows of a minibatch for each, its products would become inefficient.
 MOST_HELPED, MIN_SHARE = 4, 32
 # Predictions wake other threads from here on, half a millisecond of work. BLAS's own would take off as much, but cost
@@ -43,8 +40,8 @@ MOST_HELPED, MIN_SHARE = 4, 32
 WORTH_THREADS = 2**23
 
 _limited = threading.Lock()
-# What holds BLAS to one thread, while something does.
-_limits: list[Any] = []
+# The libraries that are held to one thread, with the numbers of threads that they had.
+_before: list[tuple[LibController, int]] = []
 
 
 @cache
@@ -65,22 +62,41 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     try:
-        with _controller().limit(limits=1, user_api="blas") as limit:
-            _limits.append(limit)
-            try:
-                yield
-            finally:
-                _limits.clear()
+        _before.extend(
+            (library, library.num_threads) for library in _controller().select(user_api="blas").lib_controllers
+        )
+        for library, _ in _before:
+            _set_num_threads(library, 1)
+        yield
     finally:
+        if lock is _limited:  # not so in a forked process, which has its threads back already
+            _lift_limit()
         lock.release()
+
+
+def _lift_limit() -> None:
+    """Give the libraries back the numbers of threads that they had."""
+    while _before:
+        library, n_threads = _before.pop()
+        _set_num_threads(library, n_threads)
+
+
+def _set_num_threads(library: LibController, n_threads: int) -> None:
+    """Set the number of threads of a library, whichever thread we are in.
+
+    threadpoolctl 3.8 lets one thread control OpenBLAS until it ends or gives up, and silently ignores all others.
+    """
+    give_up_control = getattr(library, "clear_controlling_thread", lambda force: None)
+    give_up_control(force=True)
+    library.set_num_threads(n_threads)
+    give_up_control(force=True)
 
 
 def _after_fork() -> None:
     """Begin anew in a forked process, which has no thread that lifts the limit, and none of the pool."""
     global _limited
     _limited = threading.Lock()
-    while _limits:
-        _limits.pop().__exit__(None, None, None)
+    _lift_limit()
     _pool.cache_clear()
 
 
@@ -116,17 +132,34 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
     ------
     pool : Executor or None
     n_helpers : int
-        Its number of threads: one less than BLAS may use, but few. For large products BLAS is left alone instead where
-        it may use more.
+        Its number of threads: one less than BLAS may use. BLAS is left alone instead where it may use many, and where
+        no more threads are to be had.
     """
-    n_threads = 1 if largest_product <= WORTH_HELP else blas_threads()
-    if n_threads == 1 or (n_threads > MOST_HELPED and largest_product >= SMALL):
+    n_threads = 1 if largest_product < SMALL else blas_threads()
+    pool = _started_pool(n_threads - 1) if 1 < n_threads <= MOST_HELPED else None
+    if pool is None:
         with one_blas_thread_if_small(largest_product):
             yield None, 0
     else:
-        n_helpers = min(n_threads, MOST_HELPED) - 1
-        with one_blas_thread(), ThreadPoolExecutor(n_helpers) as pool:
-            yield pool, n_helpers
+        with one_blas_thread(), pool:
+            yield pool, n_threads - 1
+
+
+def _started_pool(n_threads: int) -> ThreadPoolExecutor | None:
+    """Return threads that run already, or None where no more are to be had: the system's, or as the program ends.
+
+    A pool that has to start a thread for what it is given, and cannot, keeps it for those that it has.
+    """
+    pool, all_started = ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch"), threading.Event()
+    try:
+        for _ in range(n_threads):
+            pool.submit(all_started.wait)
+    except RuntimeError:
+        pool.shutdown(wait=False)
+        return None
+    finally:
+        all_started.set()
+    return pool
 
 
 def blas_threads() -> int:
@@ -145,7 +178,10 @@ def threads_worth(n_multiplications: int) -> int:
 @cache
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     """Return threads that stay, asleep, for the next prediction: to start one takes as long as a few hundred rows."""
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch")
+    pool = _started_pool(n_threads)
+    if pool is None:
+        raise RuntimeError("no more threads are to be had")
+    return pool
 
 
 if hasattr(os, "register_at_fork"):
@@ -168,7 +204,7 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
         In the matrix products of all calls together, in float64; in float32, two count as one.
     """
     n_helpers = min(len(items), threads_worth(n_multiplications)) - 1
-    pool = _pool(blas_threads() - 1) if n_helpers > 0 else None
+    n_in_pool = blas_threads() - 1
     remaining = deque(items)
 
     def work() -> None:
@@ -182,8 +218,8 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
     with one_blas_thread():
         others: list[Future[None]] = []
         with suppress(RuntimeError):  # no more threads are to be had: the system's, or as the program ends
-            while pool is not None and len(others) < n_helpers:
-                others.append(pool.submit(work))
+            while len(others) < n_helpers:
+                others.append(_pool(n_in_pool).submit(work))
         try:
             work()
         finally:

@@ -461,21 +461,6 @@ class Sorted(Activation):
         return np.ones_like(z)
 
 
-class Centred(Activation):
-    """Takes what it does from all columns."""
-
-    def value(self, z):
-        return z - z.sum(axis=1, keepdims=True) / 7
-
-    def derivative(self, z):
-        return np.ones_like(z)
-
-
-class Shrinking(Centred):
-    def value(self, z):
-        return z / z.shape[1]
-
-
 class InPlace(Optimizer):
     """Written as it need not be."""
 
@@ -512,8 +497,6 @@ def test_components_of_ones_own_are_compiled(parameters):
     ("parameters", "reason"),
     [
         ({"activation": Sorted()}, r"Sorted cannot be compiled \(sort has no graph\)"),
-        ({"activation": Centred()}, r"Centred cannot be compiled \(it does not compute a number from one number"),
-        ({"activation": Shrinking()}, r"Shrinking cannot be compiled \(it does not compute a number from one number"),
         ({"solver": InPlace()}, r"InPlace cannot be compiled \(it writes into arrays\)"),
     ],
     ids=str,

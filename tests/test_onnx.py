@@ -254,7 +254,7 @@ def test_operations(name, dtype, tolerance, run_graph):
 
     class Own(Activation):
         def value(self, z):
-            if name in ("invert", "bitwise_and", "bitwise_or"):
+            if name.startswith(("invert", "bitwise", "logical_xor")):
                 return ufunc(*(z > 0, z < 6)[: ufunc.nin])
             return ufunc(*(z, 0.3 * z + 1)[: ufunc.nin])
 
@@ -357,14 +357,14 @@ def test_what_has_no_graph():
     class OwnLink(IncreasingLink):
         pass
 
-    for activation, reason in ((Sorted(), "sort has no graph"), (Gamma(), "there is no way to compute 'gamma'")):
+    for activation, reason in ((Sorted(), "sort has no graph"), (Gamma(), "gamma cannot be expressed")):
         with pytest.raises(NotImplementedError, match=rf"\(\) cannot be converted to ONNX: {reason}\."):
             graph_of_an_activation(activation, np.float32)
     X, y = data("regression")
     model = our_estimator("regression", loss=Quantile([0.1, 0.9]), max_iter=2).fit(X, y)
     model._loss.link = OwnLink(2)
     with pytest.raises(
-        NotImplementedError, match=r"OwnLink\(n_columns=2\) cannot be converted to ONNX: reshape has no graph"
+        NotImplementedError, match=r"OwnLink\(n_columns=2\) cannot be converted to ONNX: \.reshape has no graph"
     ):
         to_onnx(model, X)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import sys
@@ -32,7 +33,12 @@ class Kernel(NamedTuple):
 
 
 _done: dict[str, Any] = {}
-_compiling = threading.Lock()
+_compiling = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A process is not forked while another thread compiles: nobody would give the compiler's locks back in it.
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
 def _once(name: str, compile_: Callable[..., Any]) -> Any:
@@ -63,6 +69,7 @@ def _announce(name: str) -> None:
         print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, once on this machine", file=sys.stderr)
 
 
+@functools.cache
 def kernel(text: str, dtype: np.dtype) -> Kernel:
     """Return the kernel that a module's text defines, or a loss of ``row_losses`` by its name."""
     if "\n" not in text:
@@ -79,6 +86,7 @@ def kernel(text: str, dtype: np.dtype) -> Kernel:
     return Kernel(function.address, function)
 
 
+@functools.cache
 def phase(name: str, dtype: np.dtype) -> Kernel:
     """Return a function that does a part of a phase."""
     signature = types.void(types.int64, from_dtype(WORK), from_dtype(dtype))
@@ -91,11 +99,12 @@ def _c_function(function: Callable[..., Any], signature: Any, dtype: np.dtype) -
     return Kernel(compiled.address, compiled)
 
 
+@functools.cache
 def training(dtype: np.dtype) -> Callable[..., Any]:
     """Return the function that trains for an epoch."""
     integer = types.int64
     signature = types.Tuple([types.float64, integer, integer])(
-        integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 4
+        integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 5
     )
     name = f"work_{dtype}"
     return _once(name, lambda cache: njit(signature, nogil=True, cache=cache, **_OPTIONS)(_named(work, name)))

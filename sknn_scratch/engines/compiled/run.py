@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -59,17 +60,19 @@ class CompiledRun:
         self._alive: list[Any] = []  # arrays and code that are passed by address
         self.gradient: NDArray = np.zeros_like(network.parameters)
         self._work = training(network.dtype)
-        self._order = np.arange(job.X.shape[0])
+        self._order, self._is_as_they_come = np.arange(job.X.shape[0]), True
         layers, memory = self._layers_and_memory()
         phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
         told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
         self._told = np.array([(*phases, *told)], dtype=WORK)[0]
         self._one = network.dtype.type(1)
-        # Daemons, as otherwise a program could not end while a daemon of its own trains.
+        # Daemons, as otherwise a program could not end while a daemon of its own trains. They know the arrays, but not
+        # the run, so that it tells them to end even where it is dropped without being closed.
+        arguments = (self._work, self._told, self._one, self._alive)
         self._followers = [
-            threading.Thread(target=self._work, args=(part, self._told, self._one, 0, 0, 0, 0), daemon=True)
-            for part in range(1, n_parts)
+            threading.Thread(target=_follow, args=(part, *arguments), daemon=True) for part in range(1, n_parts)
         ]
+        self._stop = weakref.finalize(self, self._counters.__setitem__, STOP, 1)
         self._n_multiplications = 0
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
@@ -84,12 +87,15 @@ class CompiledRun:
         return self._train(order, first)
 
     def loss_and_gradient(self) -> float:
-        """Return the objective over all samples as one minibatch, and fill ``gradient``."""
+        """Return the objective over all samples, which are one minibatch, and fill ``gradient``."""
+        if self._job.batch_size < self._job.X.shape[0]:
+            size, n_samples = self._job.batch_size, self._job.X.shape[0]
+            raise ValueError(f"a minibatch has {size} of {n_samples} samples, not all of them")
         return self._train(None, 0)
 
     def close(self) -> None:
-        """End the other threads."""
-        self._counters[STOP] = 1
+        """End the other threads. What is trained afterwards, the calling thread does alone."""
+        self._stop()
         for thread in self._followers:
             if thread.ident is not None:
                 thread.join()
@@ -98,16 +104,18 @@ class CompiledRun:
     def _train(self, order: NDArray | None, first_step: int) -> float:
         n_rows, batch_size = len(self._order) if order is None else len(order), self._job.batch_size
         if order is not None:
-            self._order[:n_rows] = order
+            self._order[:n_rows], self._is_as_they_come = order, False
+        elif not self._is_as_they_come:
+            self._order[...], self._is_as_they_come = np.arange(n_rows), True
         self._n_multiplications += n_rows * self._job.network.n_weights
         if self._n_multiplications >= WORTH_STARTING:
             self._start_followers()
         rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * self._job.network.n_weights))
-        total_loss, n_counted = 0.0, 0
+        total_loss, n_counted, n_made = 0.0, 0, 0
         for first in range(0, n_rows, rows_at_once):
             last = min(first + rows_at_once, n_rows)
-            loss, n, n_steps = self._work(0, self._told, self._one, first, last, batch_size, first_step)
-            first_step += n_steps
+            loss, n, n_steps = self._work(0, self._told, self._one, first, last, batch_size, first_step, n_made)
+            n_made += n_steps
             total_loss += loss
             n_counted += n
         return total_loss / n_counted
@@ -225,9 +233,9 @@ class CompiledRun:
         return layers, memory
 
     def _n_scratch(self) -> int:
-        """Return how much scratch space a sample takes: for the losses, or for a row of the first layer."""
+        """Return how much scratch space a sample takes: for the losses, or for what comes out of the first layer."""
         of_losses = [rows + items * head.width for head in self._sources.losses for rows, items in [head.scratch]]
-        return max(*of_losses, *self._job.network.layer_units)
+        return max(*of_losses, self._job.network.layer_units[1])
 
     def _objective(self) -> Objective:
         job, heads = self._job, self._sources.losses
@@ -281,6 +289,11 @@ class CompiledRun:
             nap=sleep,
             millisecond=millisecond,
         )
+
+
+def _follow(part: int, work: Callable[..., Any], told: Any, one: Any, alive: list[Any]) -> None:
+    """Do one part of each step in another thread, in which all that compiled code is told by address stays alive."""
+    work(part, told, one, 0, 0, 0, 0, 0)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

@@ -6,6 +6,8 @@ alone is, too, once before the loop, and then rounded to the dtype of the arrays
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,23 +22,42 @@ __all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
 _TEXTS = {
     "absolute": "abs({0})",
     "add": "{0} + {1}",
+    "arcsinh": "math.asinh({0})",
     "arctan": "math.atan({0})",
+    "arctan2": "math.atan2({0}, {1})",
+    "arctanh": "math.atanh({0})",
+    "bitwise_and": "{0} & {1}",
+    "bitwise_or": "{0} | {1}",
+    "bitwise_xor": "{0} != {1}",
+    "ceil": "np.ceil({0})",
     "cos": "math.cos({0})",
+    "cosh": "HALF * (exp({0}) + exp(-{0}))",
     "divide": "{0} / {1}",
     "equal": "{0} == {1}",
     "erf": "math.erf({0})",
     "erfc": "math.erfc({0})",
     "exp": "exp({0})",
+    "expit": "ONE / (ONE + exp(-{0}))",
     "expm1": "expm1({0})",
+    "fabs": "abs({0})",
+    "floor": "np.floor({0})",
     "greater": "{0} > {1}",
     "greater_equal": "{0} >= {1}",
+    "invert": "not {0}",
+    "isfinite": "abs({0}) < INFINITE",
+    "isinf": "abs({0}) == INFINITE",
+    "isnan": "{0} != {0}",
     "less": "{0} < {1}",
     "less_equal": "{0} <= {1}",
     "log": "log({0})",
     "log1p": "log1p({0})",
+    "log_expit": "choose({0} < ZERO, {0}, ZERO) - log1p(exp(-abs({0})))",
+    # The difference of two infinite numbers is NaN.
+    "logaddexp": "choose({0} > {1}, {0}, {1}) + log1p(exp(-choose({0} == {1}, ZERO, abs({0} - {1}))))",
     "logical_and": "{0} & {1}",
     "logical_not": "not {0}",
     "logical_or": "{0} | {1}",
+    "logical_xor": "{0} != {1}",
     # A NaN goes through, as in NumPy.
     "maximum": "choose(({0} < {1}) | ({1} != {1}), {1}, {0})",
     "minimum": "choose(({0} > {1}) | ({1} != {1}), {1}, {0})",
@@ -46,17 +67,27 @@ _TEXTS = {
     "not_equal": "{0} != {1}",
     "positive": "{0}",
     "power": "{0} ** {1}",
+    "reciprocal": "ONE / {0}",
     "sign": "choose({0} > ZERO, ONE, choose({0} < ZERO, -ONE, {0}))",
     "sin": "math.sin({0})",
+    "sinh": "HALF * (expm1({0}) - expm1(-{0}))",
     "sqrt": "math.sqrt({0})",
+    "square": "{0} * {0}",
     "subtract": "{0} - {1}",
     "tan": "math.tan({0})",
     "tanh": "tanh({0})",
     "where": "choose({0}, {1}, {2})",
+    "xlogy": "{0} * log(choose(({0} == ZERO) & ({1} == {1}), ONE, {1}))",
 }
 # Of these an operation that is needed in several loops is kept rather than computed again.
-_COSTLY = {"arctan", "cos", "erf", "erfc", "exp", "expm1", "log", "log1p", "ndtr", "power", "sin", "tan", "tanh"}
+_COSTLY = {
+    *("cosh", "erf", "exp", "expit", "expm1", "log", "log1p", "log_expit", "logaddexp"),
+    *("ndtr", "power", "sinh", "tanh", "xlogy"),
+}
 _OVER_COLUMNS = ("sum", "max", "min")
+_LEAVES = ("argument", "parameter", "constant", "n_columns")
+# What formulas of numbers alone, which are float64, have in place of constants of the arrays' dtype.
+_IN_FLOAT64 = {"ROOT_HALF": repr(math.sqrt(0.5)), "HALF": "0.5", "ONE": "1.0", "ZERO": "0.0", "INFINITE": "np.inf"}
 _WHOLE_POWERS = {
     -2: "ONE / ({0} * {0})",
     -1: "ONE / {0}",
@@ -74,7 +105,7 @@ from numba import types
 from sknn_scratch.engines.compiled.elementary import choose, exp, expm1, log, log1p, tanh
 
 real = np.{dtype}
-ZERO, ONE, HALF, ROOT_HALF = real(0), real(1), real(0.5), real(math.sqrt(0.5))
+ZERO, ONE, HALF, ROOT_HALF, INFINITE = real(0), real(1), real(0.5), real(math.sqrt(0.5)), real(np.inf)
 {constants}
 pointer, numbers, integer = types.CPointer(types.{dtype}), types.CPointer(types.float64), types.int64
 signature = types.{result}({arguments})
@@ -94,15 +125,18 @@ def _power(node: Expression) -> str:
 class _Text:
     """The statements of a kernel, and the names of what they compute."""
 
-    def __init__(self, results: Sequence[Expression], is_elementwise: bool = True):
-        if is_elementwise and any(node.operation in ("n_columns", *_OVER_COLUMNS) for node in walk(results)):
-            raise NoGraphError("it does not compute a number from one number, but from several columns")
-        self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS}, results)
+    def __init__(self, results: Sequence[Expression]):
+        self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS, *_LEAVES}, results)
         self.nodes = list(walk(self.results))
         self.dtype = results[0].dtype
         self.index = {id(node): number for number, node in enumerate(self.nodes)}
         self.constants: list[str] = []
         self.lines: list[str] = []
+
+    def refuse_columns(self) -> None:
+        """Refuse a formula in which a number depends on others than those in its own place."""
+        if any(node.operation in (*_OVER_COLUMNS, "n_columns") for node in self.nodes):
+            raise NoGraphError("a number depends on those in other columns")
 
     def numbers(self, at: str = "p") -> None:
         """Write what is computed from numbers alone."""
@@ -123,21 +157,22 @@ class _Text:
                     for a in node.arguments
                 ]
                 template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
-                text = template.format(*names).replace("ONE", "1.0").replace("ZERO", "0.0").replace("HALF", "0.5")
+                text = re.sub("|".join(_IN_FLOAT64), lambda found: _IN_FLOAT64[found[0]], template).format(*names)
             self.lines.append(f"    n{i} = {text}")
             if not node.is_truth:
                 self.lines.append(f"    c{i} = real(n{i})")
 
     @staticmethod
     def _literal(value: float) -> str:
-        return repr(value) if np.isfinite(value) else f"np.float64('{value}')"
+        text = repr(value) if np.isfinite(value) else f"np.{abs(value)}"
+        return f"(-{text.removeprefix('-')})" if np.signbit(float(value)) and not np.isnan(value) else text
 
     def name(self, node: Expression) -> str:
         """Return the name of a node's value."""
         i = self.index[id(node)]
         if node.kind == NUMBER:
             if node.operation == "constant":
-                return f"C{i}"
+                return repr(node.value) if node.is_truth else f"C{i}"
             return f"n{i}" if node.is_truth else f"c{i}"
         return f"t{i}"
 
@@ -146,6 +181,10 @@ class _Text:
         names = [self.name(argument) for argument in node.arguments]
         template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
         return f"{self.name(node)} = {template.format(*names)}"
+
+    def read_row(self, node: Expression, place: str) -> str:
+        """Return ``t = ...`` for what has been kept for each sample; truths are kept as 0 and 1."""
+        return f"{self.name(node)} = {place}" + (" != ZERO" if node.is_truth else "")
 
     def whole(self, result: str, arguments: Sequence[tuple[str, str]]) -> str:
         """Return the text of the module."""
@@ -181,6 +220,7 @@ def _elementwise(
         Types and names; the last has the parameters.
     """
     text = _Text(results)
+    text.refuse_columns()
     text.numbers(arguments[-1][1])
     text.lines += ["    " * depth + loop for depth, loop in enumerate(loops, start=1)]
     indent = "    " * (len(loops) + 1)
@@ -266,7 +306,7 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
     """
     if value.kind in (NUMBER, ITEM) or derivative.kind != ITEM:
         raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
-    text = _Text([value, derivative], is_elementwise=False)
+    text = _Text([value, derivative])
     value, derivative = text.results
     stages = _Stages(text, text.results)
     text.numbers()
@@ -304,7 +344,7 @@ def _write_nodes(
     for node in nodes:
         for argument in node.arguments:
             if argument.kind != NUMBER and id(argument) not in done | read:
-                text.lines.append(f"{indent}{text.name(argument)} = {row_at[id(argument)]}")
+                text.lines.append(f"{indent}{text.read_row(argument, row_at[id(argument)])}")
                 read.add(id(argument))
         text.lines += [f"{indent}{text.statement(node)}", f"{indent}{row_at[id(node)]} = {text.name(node)}"]
 
@@ -340,7 +380,7 @@ def _write_loop(
         if id(node) not in needed or node.kind == NUMBER:
             continue
         if node.kind != ITEM:
-            text.lines.append(f"{indent}{text.name(node)} = {row_at[id(node)]}")
+            text.lines.append(f"{indent}{text.read_row(node, row_at[id(node)])}")
             read.add(id(node))
         elif id(node) in kept_since:
             text.lines.append(f"{indent}{text.name(node)} = {item_at[id(node)]}")

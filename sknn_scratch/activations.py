@@ -135,7 +135,7 @@ class LeakyReLU(Activation):
         self.negative_slope = negative_slope
 
     def value(self, z: NDArray) -> NDArray:
-        return np.where(z > 0, z, self.negative_slope * z)
+        return np.maximum(z, 0) + self.negative_slope * np.minimum(z, 0)
 
     def derivative(self, z: NDArray) -> NDArray:
         return np.where(z > 0, 1, self.negative_slope).astype(z.dtype)
@@ -159,7 +159,7 @@ class ELU(Activation):
         self.alpha = alpha
 
     def value(self, z: NDArray) -> NDArray:
-        return np.where(z > 0, z, self.alpha * np.expm1(np.minimum(z, 0)))
+        return np.maximum(z, 0) + self.alpha * np.expm1(np.minimum(z, 0))
 
     def derivative(self, z: NDArray) -> NDArray:
         return np.where(z > 0, 1, self.alpha * np.exp(np.minimum(z, 0)))
@@ -179,7 +179,7 @@ class SELU(Activation):
     alpha = 1.6732632423543772
 
     def value(self, z: NDArray) -> NDArray:
-        return self.scale * np.where(z > 0, z, self.alpha * np.expm1(np.minimum(z, 0)))
+        return self.scale * (np.maximum(z, 0) + self.alpha * np.expm1(np.minimum(z, 0)))
 
     def derivative(self, z: NDArray) -> NDArray:
         return self.scale * np.where(z > 0, 1, self.alpha * np.exp(np.minimum(z, 0)))

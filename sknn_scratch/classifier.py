@@ -20,7 +20,7 @@ from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.labels import LabelCoder, MultiOutputCoder, coder_from_description, describe_coder
-from sknn_scratch.links import Link
+from sknn_scratch.links import Link, LogisticLink
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
 from sknn_scratch.names import (
     ActivationName,
@@ -57,9 +57,16 @@ def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
     return True
 
 
-def _column_per_class(raw_output: NDArray) -> NDArray:
-    """Return the raw output with a column per class: the first of two classes has the second's, negated."""
-    return np.hstack([-raw_output, raw_output]) if raw_output.shape[1] == 1 else raw_output
+def _probabilities(raw_output: NDArray, link: Link, log: bool = False) -> NDArray:
+    """Return the probabilities of the classes of one target, or their logarithms; the raw output is used up."""
+    with np.errstate(over="ignore", divide="ignore"):
+        if raw_output.shape[1] == 1:
+            if type(link) is not LogisticLink:
+                p = link.inverse(raw_output)
+                both = np.hstack([1 - p, p])
+                return np.log(both) if log else both
+            raw_output = np.hstack([-raw_output, raw_output])  # 1 - p(z) is p(-z), which has more digits
+        return link.log_inverse(raw_output) if log else link_inverse(link, raw_output, out=raw_output)
 
 
 def _are_of_several(classes: Any) -> bool:
@@ -516,9 +523,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         """
         result = []
         for raw_output, link in self._heads(self._raw_output(X)):
-            probability = _column_per_class(raw_output)
-            with np.errstate(over="ignore"):
-                link_inverse(link, probability, out=probability)
+            probability = _probabilities(raw_output, link)
             result.append(np.maximum(probability, np.finfo(probability.dtype).tiny, out=probability))
         return self._one_or_all(result)
 
@@ -538,7 +543,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         """
         result = []
         for raw_output, link in self._heads(self._raw_output(X)):
-            log_probability = link.log_inverse(_column_per_class(raw_output))
+            log_probability = _probabilities(raw_output, link, log=True)
             smallest = np.log(np.finfo(raw_output.dtype).tiny)
             result.append(np.maximum(log_probability, smallest, out=log_probability))
         return self._one_or_all(result)

@@ -37,8 +37,8 @@ class Link(BaseEstimator):
         raise NotImplementedError
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
-        """Return ``log(p)``, computed from the raw output so that it stays finite where ``p`` rounds to 0."""
-        raise NotImplementedError
+        """Return ``log(p)``; a formula of its own stays finite where ``p`` rounds to 0."""
+        return np.log(self.inverse(raw_output))
 
     def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
         """Return the derivative with respect to ``z``, given ``gradient``, the one with respect to ``p``."""

@@ -1,46 +1,20 @@
 """Fitted models as ONNX graphs, by way of skl2onnx, which also converts the pipelines around them.
 
 The graph computes what prediction does: for each layer a product, a sum and the activation, at the end the loss's link.
-This is the only module that imports skl2onnx and onnx, and it does so only when something is converted.
+Only this module and ``onnx_graph`` import skl2onnx, and they do so only when something is converted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.activations import (
-    ELU,
-    GELU,
-    SELU,
-    Activation,
-    HardSigmoid,
-    HardTanh,
-    Identity,
-    LeakyReLU,
-    Logistic,
-    Mish,
-    ReLU,
-    ReLU6,
-    SiLU,
-    Softplus,
-    Softsign,
-    Tanh,
-)
 from sknn_scratch.classifier import MLPFromScratchClassifier
-from sknn_scratch.links import (
-    ExpLink,
-    GaussianLink,
-    IdentityLink,
-    IncreasingLink,
-    Link,
-    LogisticLink,
-    SoftmaxLink,
-    TanhLink,
-)
+from sknn_scratch.links import GaussianLink, LogisticLink
+from sknn_scratch.losses import Loss
+from sknn_scratch.onnx_graph import Graph, apply_formula, apply_link
 from sknn_scratch.onnx_nesting import refuse_wrong_conversions, wants_raw_scores
 from sknn_scratch.regressor import MLPFromScratchRegressor
 
@@ -87,8 +61,7 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     model : estimator
         Fitted.
     X : array-like of shape (n_samples, n_features), default=None
-        A few samples, of whose type the graph's inputs are to be: float32 or float64 (where 'gelu' takes ten
-        times as long as another activation, and 23 times the memory: onnxruntime lacks its error function).
+        A few samples, of whose type the graph's inputs are to be: float32 or float64.
     **parameters : object
         Passed on to ``skl2onnx.to_onnx``, such as ``options={"zipmap": False}`` for probabilities as an array instead
         of a list of dicts, ``options={"raw_scores": True}`` for the raw output in the place of probabilities (of a
@@ -110,8 +83,9 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     ImportError
         If skl2onnx is missing.
     NotImplementedError
-        For an activation or a link that is not of this package, for dicts of several targets, and for what skl2onnx
-        would convert wrongly around the model, such as a ``TunedThresholdClassifierCV``, whose threshold it leaves out.
+        For an activation or a link whose formula does what ONNX cannot, for dicts of several targets, and for what
+        skl2onnx would convert wrongly around the model, such as a ``TunedThresholdClassifierCV``, whose threshold it
+        leaves out.
     ValueError
         If ``return_std`` and the loss learns no standard deviation.
     """
@@ -129,162 +103,7 @@ def _import_skl2onnx() -> Any:
     return skl2onnx
 
 
-class _Graph:
-    """The graph that one estimator becomes, written node by node with the operators of ONNX.
-
-    ``graph(name_of_operator, input, ...)`` adds a node and returns the name of its output.
-    """
-
-    def __init__(self, scope: Any, operator: Any, container: Any):
-        from skl2onnx.common.data_types import guess_proto_type
-        from skl2onnx.proto import onnx_proto
-
-        self._scope, self._container = scope, container
-        self.n_outputs = operator.raw_operator.n_outputs_
-        self.types = onnx_proto.TensorProto
-        given = guess_proto_type(operator.inputs[0].type)
-        self.is_double = given == self.types.DOUBLE
-        self.float_type = self.types.DOUBLE if self.is_double else self.types.FLOAT
-
-    def __call__(
-        self, operator: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: Any
-    ) -> str:
-        output = output or self._scope.get_unique_variable_name("value")
-        name = self._scope.get_unique_operator_name(operator)
-        self._container.add_node(operator, list(inputs), [output], op_domain=domain, name=name, **attributes)
-        return output
-
-    def constant(self, values: Any, onnx_type: int | None = None) -> str:
-        """Add an array or a number, of the graph's floating type by default."""
-        name, array = self._scope.get_unique_variable_name("constant"), np.asarray(values)
-        onnx_type = self.float_type if onnx_type is None else onnx_type
-        self._container.add_initializer(name, onnx_type, list(array.shape), array.ravel().tolist())
-        return name
-
-    def columns(self, array: str, start: int, stop: int) -> str:
-        """Add a slice of an array's columns."""
-        return self("Slice", array, *(self.constant([i], self.types.INT64) for i in (start, stop, 1)))
-
-
-# Each adds nodes for an activation or link and its input, and returns the name of the output.
-_Nodes = Callable[[_Graph, Any, str], str]
-
-
-def _clip(graph: _Graph, z: str, low: float, high: float) -> str:
-    return graph("Min", graph("Max", z, graph.constant(low)), graph.constant(high))
-
-
-def _halves(graph: _Graph, right: float, left: str, z: str) -> str:
-    """``right * max(z, 0) + left``, where ``left`` is 0 for positive ``z``."""
-    return graph("Add", graph("Mul", graph("Relu", z), graph.constant(right)), left)
-
-
-def _leaky(graph: _Graph, negative_slope: float, z: str) -> str:
-    negative = graph("Min", z, graph.constant(0.0))
-    return _halves(graph, 1.0, graph("Mul", negative, graph.constant(negative_slope)), z)
-
-
-def _elu(graph: _Graph, scale: float, alpha: float, z: str) -> str:
-    exponential = graph("Exp", graph("Min", z, graph.constant(0.0)))
-    left = graph("Mul", graph("Sub", exponential, graph.constant(1.0)), graph.constant(scale * alpha))
-    return _halves(graph, scale, left, z)
-
-
-def _softplus(graph: _Graph, z: str) -> str:
-    exponential = graph("Exp", graph("Neg", graph("Abs", z)))
-    return graph("Add", graph("Relu", z), graph("Log", graph("Add", exponential, graph.constant(1.0))))
-
-
-def _softsign(graph: _Graph, z: str) -> str:
-    return graph("Div", z, graph("Add", graph("Abs", z), graph.constant(1.0)))
-
-
-def _hard_sigmoid(graph: _Graph, z: str) -> str:
-    line = graph("Add", graph("Mul", z, graph.constant(1 / 6)), graph.constant(0.5))
-    return _clip(graph, line, 0.0, 1.0)
-
-
-def _erf(graph: _Graph, x: str) -> str:
-    """``erf(x)``; in float64, where onnxruntime lacks it, as a Fourier series.
-
-    A square wave of half period P, smoothed by a Gaussian, is ``erf(x)`` for ``|x| < P - 6`` to the last digit. It is
-    ``4 / pi * sum_n exp(-(w_n / 2)**2) * sin(w_n * x) / n`` over the odd ``n``, with ``w_n = n * pi / P``; for P = 12,
-    the 24th term is 1e-18. Beyond 6, ``erf`` is 1 to the last digit.
-    """
-    if graph.float_type == graph.types.FLOAT:
-        return graph("Erf", x)
-    n = np.arange(1, 47, 2)
-    w = n * np.pi / 12
-    as_column = graph("Reshape", _clip(graph, x, -6.0, 6.0), graph.constant([0, 0, 1], graph.types.INT64))
-    sines = graph("Sin", graph("Mul", as_column, graph.constant(w)))
-    return graph("MatMul", sines, graph.constant(4 / np.pi * np.exp(-((w / 2) ** 2)) / n))
-
-
-def _gelu(graph: _Graph, z: str) -> str:
-    erf = _erf(graph, graph("Mul", z, graph.constant(np.sqrt(0.5))))
-    return graph("Mul", z, graph("Mul", graph("Add", erf, graph.constant(1.0)), graph.constant(0.5)))
-
-
-# Of elementary operators: onnxruntime has most activations of ONNX's own in float32 only.
-ACTIVATION_NODES: dict[type[Activation], _Nodes] = {
-    ELU: lambda graph, f, z: _elu(graph, 1.0, f.alpha, z),
-    GELU: lambda graph, f, z: _gelu(graph, z),
-    HardSigmoid: lambda graph, f, z: _hard_sigmoid(graph, z),
-    HardTanh: lambda graph, f, z: _clip(graph, z, -1.0, 1.0),
-    Identity: lambda graph, f, z: z,
-    LeakyReLU: lambda graph, f, z: _leaky(graph, f.negative_slope, z),
-    Logistic: lambda graph, f, z: graph("Sigmoid", z),
-    Mish: lambda graph, f, z: graph("Mul", z, graph("Tanh", _softplus(graph, z))),
-    ReLU: lambda graph, f, z: graph("Relu", z),
-    ReLU6: lambda graph, f, z: _clip(graph, z, 0.0, 6.0),
-    SELU: lambda graph, f, z: _elu(graph, f.scale, f.alpha, z),
-    SiLU: lambda graph, f, z: graph("Mul", z, graph("Sigmoid", z)),
-    Softplus: lambda graph, f, z: _softplus(graph, z),
-    Softsign: lambda graph, f, z: _softsign(graph, z),
-    Tanh: lambda graph, f, z: graph("Tanh", z),
-}
-
-
-def _increasing(graph: _Graph, link: Link, z: str) -> str:
-    """Take the first of each group of columns as it is, the logarithms of the others, and sum up along the groups."""
-    n = link.n_columns
-    n_groups = graph.n_outputs // n
-    is_first = np.tile(np.arange(n) == 0, n_groups).astype(float)
-    steps = graph(
-        "Add",
-        graph("Mul", z, graph.constant(is_first)),
-        graph("Mul", _softplus(graph, z), graph.constant(1 - is_first)),
-    )
-    return graph("MatMul", steps, graph.constant(np.kron(np.eye(n_groups), np.triu(np.ones((n, n))))))
-
-
-def _gaussian(graph: _Graph, link: Link, z: str) -> str:
-    """Take the means as they are, and the standard deviations from their logarithms."""
-    half = graph.n_outputs // 2
-    deviations = graph("Add", graph("Exp", graph.columns(z, half, 2 * half)), graph.constant(link.min_std))
-    return graph("Concat", graph.columns(z, 0, half), deviations, axis=1)
-
-
-LINK_NODES: dict[type[Link], _Nodes] = {
-    GaussianLink: _gaussian,
-    IncreasingLink: _increasing,
-    ExpLink: lambda graph, link, z: graph("Exp", z),
-    IdentityLink: lambda graph, link, z: z,
-    LogisticLink: lambda graph, link, z: graph("Sigmoid", z),
-    SoftmaxLink: lambda graph, link, z: graph("Softmax", z, axis=1),
-    TanhLink: lambda graph, link, z: graph("Tanh", z),
-}
-
-
-def _nodes_of(component: Any, known: dict[Any, _Nodes]) -> _Nodes:
-    # Exactly of the class: a subclass may compute something else.
-    if type(component) not in known:
-        names = ", ".join(sorted(cls.__name__ for cls in known))
-        raise NotImplementedError(f"{component!r} cannot be converted to ONNX; what can be: {names}.")
-    return known[type(component)]
-
-
-def _raw_output(graph: _Graph, operator: Any) -> str:
+def _raw_output(graph: Graph, operator: Any) -> str:
     """Add the forward pass and return the name of the raw output."""
     a = graph("Cast", operator.inputs[0].full_name, to=graph.float_type)
     network = operator.raw_operator.perceptron
@@ -292,13 +111,8 @@ def _raw_output(graph: _Graph, operator: Any) -> str:
     for l, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
         a = graph("Add", graph("MatMul", a, graph.constant(weights)), graph.constant(biases))
         if l < last:
-            activation = network.activations[l]
-            a = _nodes_of(activation, ACTIVATION_NODES)(graph, activation, a)
+            a = apply_formula(graph, network.activations[l], "value", a, len(biases))
     return a
-
-
-def _apply_link(graph: _Graph, link: Link, raw_output: str) -> str:
-    return _nodes_of(link, LINK_NODES)(graph, link, raw_output)
 
 
 # The functions that skl2onnx calls ------------------------------------------------------------------------------------
@@ -331,10 +145,10 @@ def _n_predictions(model: MLPFromScratchRegressor) -> int:
 
 
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
-    graph, model = _Graph(scope, operator, container), operator.raw_operator
+    graph, model = Graph(scope, operator, container), operator.raw_operator
     link = model.perceptron.link
     refuse_wrong_conversions(scope, container, model, graph.is_double, _n_predictions(model))
-    prediction = _apply_link(graph, link, _raw_output(graph, operator))
+    prediction = apply_link(graph, link, _raw_output(graph, operator), graph.n_outputs)
     if (scaling := model._target_scaling()) is not None:
         shift, factor = scaling
         prediction = graph("Add", graph("Mul", prediction, graph.constant(factor)), graph.constant(shift))
@@ -372,41 +186,55 @@ def _set_classifier_outputs(operator: Any) -> None:
 
 
 def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
-    graph, model = _Graph(scope, operator, container), operator.raw_operator
+    graph, model = Graph(scope, operator, container), operator.raw_operator
     refuse_wrong_conversions(scope, container, model, graph.is_double)
-    raw = wants_raw_scores(scope, container, model)
-    raw_output, link = _raw_output(graph, operator), IdentityLink() if raw else model.perceptron.link
+    raw, loss = wants_raw_scores(scope, container, model), model._loss
+    raw_output = _raw_output(graph, operator)
     labels, scores = (output.full_name for output in operator.outputs)
     if model._coder.multilabel:
-        graph("Identity", _apply_link(graph, link, raw_output), output=scores)
-        threshold = graph.constant(0.5 if model._loss.gives_probabilities and not raw else 0.0)
-        graph("Cast", graph("Greater", scores, threshold), output=labels, to=graph.types.INT64)
+        prediction = apply_link(graph, loss.link, raw_output, graph.n_outputs)
+        graph("Identity", raw_output if raw else prediction, output=scores)
+        graph("Cast", _is_positive(graph, loss, prediction), output=labels, to=graph.types.INT64)
         return
     classes, is_text = _classes(scope, model)
     if not _has_several_targets(model):
-        label, score = _classify(graph, link, raw_output, classes[0], is_text)
+        label, score = _classify(graph, loss, raw, raw_output, graph.n_outputs, classes[0], is_text)
         graph("Reshape", label, graph.constant([-1], graph.types.INT64), output=labels)
         graph("Identity", score, output=scores)
         return
     each, stop = [], 0
-    for names, link_of_head, width in zip(classes, model.perceptron.link.links, model._loss.widths, strict=True):
+    for names, loss_of_head, width in zip(classes, loss.losses, loss.widths, strict=True):
         start, stop = stop, stop + width
         head = graph.columns(raw_output, start, stop)
-        each.append(_classify(graph, link if raw else link_of_head, head, names, is_text))
+        each.append(_classify(graph, loss_of_head, raw, head, width, names, is_text))
     graph("Concat", *(label for label, _ in each), output=labels, axis=1)
     graph("SequenceConstruct", *(score for _, score in each), output=scores)
 
 
-def _classify(graph: _Graph, link: Link, raw_output: str, classes: NDArray, is_text: bool) -> tuple[str, str]:
+def _is_positive(graph: Graph, loss: Loss, prediction: str) -> str:
+    return graph("Greater", prediction, graph.constant(0.5 if loss.gives_probabilities else 0.0))
+
+
+def _classify(
+    graph: Graph, loss: Loss, raw: bool, raw_output: str, width: int, classes: NDArray, is_text: bool
+) -> tuple[str, str]:
     """Add a column with the labels of one target, and the scores of its classes."""
-    if len(classes) <= 2:
-        raw_output = graph("Concat", graph("Neg", raw_output), raw_output, axis=1)
-    scores = _apply_link(graph, link, raw_output)
+    prediction = apply_link(graph, loss.link, raw_output, width)
+    as_raw = raw or not loss.gives_probabilities
+    if width > 1:
+        index, scores = graph("ArgMax", prediction, axis=1, keepdims=1), raw_output if as_raw else prediction
+    else:
+        index = graph("Cast", _is_positive(graph, loss, prediction), to=graph.types.INT64)
+        scores = graph("Concat", graph("Neg", raw_output), raw_output, axis=1)
+        if not as_raw and type(loss.link) is LogisticLink:
+            scores = apply_link(graph, loss.link, scores, 2)
+        elif not as_raw:
+            scores = graph("Concat", graph("Sub", graph.constant(1.0), prediction), prediction, axis=1)
     # With a single class there is one column more than there are classes.
     names = graph.constant(
         np.resize(classes, max(2, len(classes))), graph.types.STRING if is_text else graph.types.INT64
     )
-    return graph("Gather", names, graph("ArgMax", scores, axis=1, keepdims=1), axis=0), scores
+    return graph("Gather", names, index, axis=0), scores
 
 
 def _float_type(operator: Any) -> Any:

@@ -67,7 +67,7 @@ LAYERS = [
     {"base"},
     {"classifier", "gradient_check", "plotting.drawing", "regressor"},
     {f"plotting.{name}" for name in ("hidden_layers", "loss_curves", "network_diagram", "weight_images")},
-    {"conversion", "onnx_nesting", "plotting", "trusted_types"},
+    {"conversion", "onnx_graph", "onnx_nesting", "plotting", "trusted_types"},
     {"onnx"},
     {"__init__"},
     {"__main__"},
@@ -79,6 +79,7 @@ OPTIONAL = {
     "engines": {"numba"},
     "engines.compiled": {"llvmlite", "numba"},
     "onnx": {"skl2onnx"},
+    "onnx_graph": {"skl2onnx"},
     "plotting": {"matplotlib"},
 }
 

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from sknn_scratch.activations import Activation
 from sknn_scratch.engines.compiled import source
 from sknn_scratch.engines.compiled.sources import _of_optimizer
-from sknn_scratch.expressions import ITEM, NoGraphError, trace_formula
+from sknn_scratch.expressions import BY_OTHERS, ITEM, NoGraphError, in_terms_of, trace_formula, walk
 from sknn_scratch.optimizers import Optimizer
 
 try:
@@ -333,9 +333,9 @@ REFUSED = [
     (lambda z: z.undefined(), r"\.undefined has no graph"),
     (lambda z: 1 / 0, "ZeroDivisionError: division by zero"),
     # These have a graph, but no loop for single numbers.
-    (lambda z: z / z.shape[0], "n_samples cannot be compiled"),
-    (lambda z: np.gcd(z, z), "gcd cannot be compiled"),
-    (lambda z: z @ z, "matmul cannot be compiled"),
+    (lambda z: z / z.shape[0], "n_samples cannot be expressed"),
+    (lambda z: np.gcd(z, z), "gcd cannot be expressed"),
+    (lambda z: z @ z, "matmul cannot be expressed"),
     (lambda z: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), "a number depends on those in other columns"),
     (lambda z: z / z.shape[1], "a number depends on those in other columns"),
 ]
@@ -376,5 +376,53 @@ class Counting(Optimizer):
 def test_an_optimizer_that_computes_with_what_changes():
     optimizer = Counting()
     optimizer.start(3, np.dtype(float))
-    with pytest.raises(NoGraphError, match="n_updates cannot be compiled"):
+    with pytest.raises(NoGraphError, match="n_updates cannot be expressed"):
         _of_optimizer(optimizer, np.dtype(float))
+
+
+# Operations by way of others ------------------------------------------------------------------------------------------
+
+DIFFERENCES = {"erfc", "logaddexp", "ndtr"}  # near 0, of numbers that are not
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", BY_OTHERS)
+def test_operations_by_way_of_others_are_what_numpy_computes(name, dtype):
+    ufunc = getattr(np, name, None) or getattr(scipy.special, name)
+    tiny, largest = np.logspace(-30, -1, 30), np.logspace(1, 30, 30)
+    x = np.concatenate([np.linspace(-40, 40, 8001), np.linspace(-1, 1, 2001), tiny, -tiny, largest, -largest])
+    x = np.append(x, [0, np.inf, -np.inf, np.nan]).astype(dtype)
+    if name.startswith(("bitwise", "invert", "logical_xor")):
+        x = x > 0
+    arguments = (x, np.random.RandomState(0).permutation(x))[: ufunc.nin]
+    expected, got = ufunc(*arguments), BY_OTHERS[name](*arguments)
+    assert got.dtype == expected.dtype
+    eps = np.finfo(dtype).eps
+    assert_allclose(got, expected, rtol=10 * eps, atol=4 * eps if name in DIFFERENCES else 0)
+
+
+def test_only_known_operations_are_left():
+    class Own(Activation):
+        def value(self, z):
+            return np.sinh(z) + scipy.special.log_expit(z) * scipy.special.ndtr(z)
+
+    (result,), _ = trace_formula(Own(), ["value"], {"z": ITEM}, np.float64)
+    known = {
+        "argument",
+        "constant",
+        "absolute",
+        "add",
+        "erf",
+        "exp",
+        "log",
+        "maximum",
+        "minimum",
+        "multiply",
+        "negative",
+        "subtract",
+    }
+    (result,) = in_terms_of({*known, "tanh"}, [result])
+    assert {node.operation for node in walk([result])} == {*known, "tanh"}
+    with pytest.raises(NoGraphError, match="tanh cannot be expressed"):
+        in_terms_of(known, [result])

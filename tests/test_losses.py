@@ -11,7 +11,7 @@ from tasks import CLASSIFICATION, REGRESSION, make_task, our_estimator
 
 from sknn_scratch.engines.numpy.in_place import loss_and_delta
 from sknn_scratch.gradient_check import check_gradients
-from sknn_scratch.links import LINKS, ExpLink, LogisticLink, SoftmaxLink
+from sknn_scratch.links import LINKS, ExpLink, Link, LogisticLink, SoftmaxLink
 from sknn_scratch.losses import (
     CLASSIFIER_LOSSES,
     AbsoluteError,
@@ -420,6 +420,35 @@ def test_a_loss_of_ones_own(solver):
     half = type("Half", (Loss,), {"value": lambda self, y, z: z.sum(axis=1)})()
     with pytest.raises(TypeError, match=r"Half must define derivative\(y, raw_output\)"):
         our_estimator("binary", loss=half, solver=solver).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_probabilities_of_a_link_of_ones_own_sum_to_one():
+    """Also where ``1 - p(z)`` is not ``p(-z)``."""
+
+    class ComplementaryLogLogLink(Link):
+        def inverse(self, raw_output):
+            return -np.expm1(-np.exp(raw_output))
+
+    class OwnBrierLoss(Loss):
+        link = ComplementaryLogLogLink()
+        gives_probabilities = True
+
+        def value(self, y, raw_output):
+            return ((self.link.inverse(raw_output) - y) ** 2).sum(axis=1)
+
+        def derivative(self, y, raw_output):
+            p = self.link.inverse(raw_output)
+            return 2 * (p - y) * (1 - p) * np.exp(raw_output)
+
+    X, y = make_task("binary")
+    model = our_estimator("binary", loss=OwnBrierLoss(), learning_rate_init=0.05, max_iter=50).fit(X, y)
+    probability = model.predict_proba(X)
+    assert_allclose(probability[:, 1], -np.expm1(-np.exp(model.decision_function(X))))
+    assert_allclose(probability.sum(axis=1), 1)
+    assert_allclose(model.predict_log_proba(X), np.log(probability))
+    assert_array_equal(model.predict(X), model.classes_[probability.argmax(axis=1)])
+    assert model.score(X, y) > 0.7
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

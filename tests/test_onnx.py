@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import special
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -14,9 +15,11 @@ from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import Activation, GaussianNLL, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
 from sknn_scratch.activations import ACTIVATIONS
-from sknn_scratch.links import LINKS, GaussianLink, IncreasingLink, Link, SoftmaxLink
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
-from sknn_scratch.onnx import ACTIVATION_NODES, LINK_NODES, to_onnx
+from sknn_scratch.expressions import BY_OTHERS
+from sknn_scratch.links import LINKS, IncreasingLink, Link
+from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss
+from sknn_scratch.onnx import to_onnx
+from sknn_scratch.onnx_graph import _OPERATORS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 WITHOUT_ZIPMAP = {"zipmap": False}
@@ -232,32 +235,142 @@ def test_no_hidden_layer_and_activation_objects(run):
         assert_same_probabilities(run(model, X), model, X)
 
 
-def test_everything_is_known():
-    assert set(ACTIVATION_NODES) == set(ACTIVATIONS.values())
-    assert set(LINK_NODES) == {*LINKS.values(), GaussianLink, IncreasingLink, SoftmaxLink}
+# Formulas -------------------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_converted():
-    class Sine(Activation):
+def graph_of_an_activation(activation, dtype):
+    """Return the ONNX graph, from one number to one, of a network that is this activation."""
+    model = MLPFromScratchRegressor(hidden_layer_sizes=1, max_iter=1).fit([[0.0], [1.0]], [0.0, 1.0])
+    model.coefs_, model.intercepts_ = [np.ones((1, 1), dtype)] * 2, [np.zeros(1, dtype)] * 2
+    model.perceptron.activations = [activation]
+    return to_onnx(model, np.zeros((1, 1), dtype))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("name", sorted({*_OPERATORS, *BY_OTHERS} - {"where"}))
+def test_operations(name, dtype, tolerance, run_graph):
+    ufunc = getattr(np, name, None) or getattr(special, name)
+
+    class Own(Activation):
         def value(self, z):
-            return np.sin(z)
+            if name.startswith(("invert", "bitwise", "logical_xor")):
+                return ufunc(*(z > 0, z < 6)[: ufunc.nin])
+            return ufunc(*(z, 0.3 * z + 1)[: ufunc.nin])
 
-        def derivative(self, z):
-            return np.cos(z)
+    X = np.concatenate([np.linspace(-200, 200, 4001), [1e-20, -1e-20]], dtype=dtype).reshape(-1, 1)
+    (got,) = run_graph(graph_of_an_activation(Own(), dtype), X)
+    assert got.dtype == dtype
+    assert_allclose(got, Own().value(X), rtol=tolerance, atol=tolerance)
 
-    class OwnLink(Link):
-        name = "own"
 
-        def inverse(self, raw_output, out):
-            out[...] = raw_output
+class Bent(Activation):
+    """A formula with parameters, of which it computes numbers, with truths, and with a choice."""
 
+    def __init__(self, slope, knee=1.5):
+        self.slope = slope
+        self.knee = knee
+
+    def value(self, z):
+        left = np.where((z < -self.knee) | (z == 0), -1.0, self.slope * np.sqrt(self.knee) * z)
+        return left + (z > self.knee) * np.log1p(np.abs(z)) + special.erf(self.knee) / z.shape[1]
+
+    def derivative(self, z):
+        return np.ones_like(z)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_activations_of_ones_own(dtype, tolerance, run):
+    X, y = data("multiclass", dtype)
+    model = our_estimator("multiclass", activation=[Bent(0.3), Bent(0.2, 0.7)], max_iter=5, engine="numpy").fit(X, y)
+    assert_same_probabilities(run(model, X), model, X, tolerance)
+
+
+def test_an_activation_that_is_a_constant(run_graph):
+    constant = type("Constant", (Activation,), {"value": lambda self, z: 1 / 3})()
+    for dtype in (np.float32, np.float64):
+        (got,) = run_graph(graph_of_an_activation(constant, dtype), np.zeros((5, 1), dtype))
+        assert_array_equal(got, np.full((5, 1), 1 / 3, dtype))
+
+
+class CompetingLink(Link):
+    """Shares that are largest where the others are small: computed from sums, maxima and minima over the columns."""
+
+    def inverse(self, raw_output):
+        low, high = raw_output.min(axis=1, keepdims=True), np.max(raw_output, axis=1, keepdims=True)
+        ranks = 1 + (raw_output - low) / (1 + high - low)
+        return ranks / ranks.sum(axis=1, keepdims=True)
+
+
+class CauchyLink(Link):
+    def inverse(self, raw_output):
+        return np.arctan(raw_output) / np.pi + 0.5
+
+
+class ComplementaryLogLogLink(Link):
+    """Not symmetrical: ``1 - p(z)`` is not ``p(-z)``."""
+
+    def inverse(self, raw_output):
+        return -np.expm1(-np.exp(raw_output))
+
+
+class OwnLoss(Loss):
+    gives_probabilities = True
+
+    def __init__(self, link):
+        self.link = link
+
+    def value(self, y, raw_output):
+        return ((raw_output - y) ** 2).sum(axis=1)
+
+    def derivative(self, y, raw_output):
+        return 2 * (raw_output - y)
+
+
+OWN_LINKS = [CauchyLink(), CompetingLink(), ComplementaryLogLogLink()]
+
+
+@pytest.mark.parametrize("target_opset", [None, 15])
+@pytest.mark.parametrize("link", OWN_LINKS, ids=lambda link: type(link).__name__)
+@pytest.mark.parametrize("task", TASKS)
+def test_losses_of_ones_own_with_links_of_their_own(task, link, target_opset, run):
+    for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
+        X, y = data(task, dtype)
+        model = our_estimator(task, loss=OwnLoss(link), max_iter=20).fit(X, y)
+        outputs = run(model, X, target_opset=target_opset)
+        if task not in CLASSIFICATION:
+            assert_allclose(outputs[0].reshape(y.shape), model.predict(X), rtol=tolerance, atol=tolerance)
+            continue
+        assert_same_probabilities(outputs, model, X, tolerance)
+        assert task == "multilabel" or type(link) is CompetingLink or len(np.unique(outputs[0])) > 1
+
+
+def test_what_has_no_graph():
+    class Sorted(Activation):
+        def value(self, z):
+            return np.sort(z, axis=1)
+
+    class Gamma(Activation):
+        def value(self, z):
+            return special.gamma(z)
+
+    class OwnLink(IncreasingLink):
+        pass
+
+    for activation, reason in ((Sorted(), "sort has no graph"), (Gamma(), "gamma cannot be expressed")):
+        with pytest.raises(NotImplementedError, match=rf"\(\) cannot be converted to ONNX: {reason}\."):
+            graph_of_an_activation(activation, np.float32)
     X, y = data("regression")
-    with pytest.raises(NotImplementedError, match=r"Sine\(\) cannot be converted to ONNX; what can be: ELU, "):
-        to_onnx(our_estimator("regression", activation=Sine(), max_iter=2).fit(X, y), X)
-    model = our_estimator("regression", max_iter=2).fit(X, y)
-    model.perceptron.link = OwnLink()
-    with pytest.raises(NotImplementedError, match=r"OwnLink\(\) cannot be converted to ONNX; what can be: ExpLink, "):
+    model = our_estimator("regression", loss=Quantile([0.1, 0.9]), max_iter=2).fit(X, y)
+    model.perceptron.link = OwnLink(2)
+    with pytest.raises(
+        NotImplementedError, match=r"OwnLink\(n_columns=2\) cannot be converted to ONNX: \.reshape has no graph"
+    ):
         to_onnx(model, X)
+
+
+def test_labels_that_are_no_integers():
+    X, _ = data("regression")
     halves = np.resize([0.0, 0.5], len(X))
     classifier = MLPFromScratchClassifier(3, max_iter=2)
     classifier.fit(X, (2 * halves).astype(int)).classes_ = np.array([0.0, 0.5])

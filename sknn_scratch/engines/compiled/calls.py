@@ -34,27 +34,23 @@ def _call(builder, address, result, arguments):
     return builder.call(builder.inttoptr(address, function.as_pointer()), arguments)
 
 
-@intrinsic
-def call(typingctx, address, arguments):
-    """Call a C function without a result; its arguments are a tuple of whole numbers."""
+def _caller(result, llvm_result):
+    """Return a function that calls a C function with this result; its arguments are a tuple of whole numbers."""
 
-    def codegen(context, builder, signature, args):
-        values = [builder.extract_value(args[1], i) for i in range(signature.args[1].count)]
-        _call(builder, args[0], ir.VoidType(), values)
-        return context.get_dummy_value()
+    @intrinsic
+    def call(typingctx, address, arguments):
+        def codegen(context, builder, signature, args):
+            values = [builder.extract_value(args[1], i) for i in range(signature.args[1].count)]
+            value = _call(builder, args[0], llvm_result, values)
+            return context.get_dummy_value() if result == types.void else value
 
-    return types.void(types.int64, types.UniTuple(types.int64, arguments.count)), codegen
+        return result(types.int64, types.UniTuple(types.int64, arguments.count)), codegen
+
+    return call
 
 
-@intrinsic
-def call_for_number(typingctx, address, arguments):
-    """Call a C function that returns a float64."""
-
-    def codegen(context, builder, signature, args):
-        values = [builder.extract_value(args[1], i) for i in range(signature.args[1].count)]
-        return _call(builder, args[0], ir.DoubleType(), values)
-
-    return types.float64(types.int64, types.UniTuple(types.int64, arguments.count)), codegen
+call = _caller(types.void, ir.VoidType())
+call_for_number = _caller(types.float64, ir.DoubleType())
 
 
 @intrinsic

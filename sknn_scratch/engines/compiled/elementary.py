@@ -59,6 +59,20 @@ _LAYOUT = {
 }
 
 
+def _polynomial(coefficients):
+    """Return a polynomial with these coefficients, the highest first."""
+    c = tuple(coefficients)
+
+    @register_jitable
+    def value(x):
+        y = c[0]
+        for k in range(1, len(c)):  # the compiler writes it out
+            y = y * x + c[k]
+        return y
+
+    return value
+
+
 def _split(real):
     """Return a function from ``x`` to ``exp(r) - 1`` and ``2**k`` with ``x = k log(2) + r``."""
     kind, whole, mantissa, bias, high, low, least, most, n_terms = _LAYOUT[real]
@@ -66,34 +80,7 @@ def _split(real):
     rounder = kind(1.5 * 2**mantissa)
     log2_e, high, low, least, most, one = kind(_LOG2_E), kind(high), kind(low), kind(least), kind(most), kind(1)
     bias, mantissa = whole(bias), whole(mantissa)
-    c = tuple(kind(1 / math.factorial(n)) for n in range(n_terms + 1))
-
-    if n_terms == 13:
-
-        @register_jitable
-        def series(r):
-            p = c[13]
-            p = p * r + c[12]
-            p = p * r + c[11]
-            p = p * r + c[10]
-            p = p * r + c[9]
-            p = p * r + c[8]
-            p = p * r + c[7]
-            p = p * r + c[6]
-            p = p * r + c[5]
-            p = p * r + c[4]
-            p = p * r + c[3]
-            return (p * r + c[2]) * (r * r) + r
-    else:
-
-        @register_jitable
-        def series(r):
-            p = c[7]
-            p = p * r + c[6]
-            p = p * r + c[5]
-            p = p * r + c[4]
-            p = p * r + c[3]
-            return (p * r + c[2]) * (r * r) + r
+    series = _polynomial([kind(1 / math.factorial(n)) for n in range(n_terms, 1, -1)])
 
     @register_jitable
     def split(x):
@@ -101,7 +88,8 @@ def _split(real):
         x = choose(x < least, least, choose(x > most, most, x))
         shifted = x * log2_e + rounder
         k = shifted - rounder
-        return series((x - k * high) - k * low), _float(whole((_bits(shifted) + bias) << mantissa))
+        r = (x - k * high) - k * low
+        return series(r) * (r * r) + r, _float(whole((_bits(shifted) + bias) << mantissa))
 
     return split, one
 
@@ -184,25 +172,7 @@ def _log(x):
     root = kind(math.sqrt(2))
     fraction, exponent_of_one = whole((1 << mantissa) - 1), whole(bias << mantissa)
     bias, mantissa = whole(bias), whole(mantissa)
-    c = tuple(kind(1 / n) for n in range(3, 24, 2))
-    wide = real == types.float64
-
-    @register_jitable
-    def series(s2):
-        if wide:
-            p = c[10]
-            p = p * s2 + c[9]
-            p = p * s2 + c[8]
-            p = p * s2 + c[7]
-            p = p * s2 + c[6]
-            p = p * s2 + c[5]
-            p = p * s2 + c[4]
-        else:
-            p = c[4]
-        p = p * s2 + c[3]
-        p = p * s2 + c[2]
-        p = p * s2 + c[1]
-        return (p * s2 + c[0]) * s2
+    series = _polynomial([kind(1 / n) for n in range(23 if real == types.float64 else 11, 2, -2)])
 
     def value(x):
         x = kind(x)
@@ -217,7 +187,7 @@ def _log(x):
         f = m - one
         s = f / (m + one)
         half_square = half * f * f
-        log_m = f - (half_square - s * (half_square + two * series(s * s)))
+        log_m = f - (half_square - s * (half_square + two * (s * s * series(s * s))))
         y = k * high + (log_m + k * low)
         y = choose(x == zero, -infinite, y)
         y = choose(x < zero, nan, y)

@@ -79,20 +79,7 @@ class CompiledRun:
         self._n_multiplications = 0
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
-        """Train for an epoch.
-
-        Parameters
-        ----------
-        order : ndarray of int of shape (n_rows,) or None
-            The rows in order; None for all of them as they come.
-        learning_rates : ndarray of shape (n_steps,)
-            Of the minibatches that count.
-
-        Returns
-        -------
-        loss : float
-            Mean of the minibatch losses, each before its update.
-        """
+        """Train for an epoch; see ``NumpyRun.epoch``."""
         optimizer = self._job.optimizer
         assert optimizer is not None
         first, n_steps = optimizer.n_updates + 1, len(learning_rates)

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from sknn_scratch.expressions import ITEM, NUMBER, Expression, NoGraphError, walk
+from sknn_scratch.expressions import ITEM, NUMBER, Expression, NoGraphError, in_terms_of, walk
 
 __all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
 
-# How operations are written; what is named here stands in ``elementary``, in ``math``, or is one of the constants.
+# How operations are written, others being expressed by these; what is named here stands in ``elementary``, in ``math``,
+# or is one of the constants.
 _TEXTS = {
     "absolute": "abs({0})",
     "add": "{0} + {1}",
@@ -125,14 +126,12 @@ class _Text:
     """The statements of a kernel, and the names of what they compute."""
 
     def __init__(self, results: Sequence[Expression]):
-        self.nodes = list(walk(results))
+        self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS, *_LEAVES}, results)
+        self.nodes = list(walk(self.results))
         self.dtype = results[0].dtype
         self.index = {id(node): number for number, node in enumerate(self.nodes)}
         self.constants: list[str] = []
         self.lines: list[str] = []
-        unknown = {node.operation for node in self.nodes} - {*_TEXTS, *_OVER_COLUMNS, *_LEAVES}
-        if unknown:
-            raise NoGraphError(f"{', '.join(sorted(unknown))} cannot be compiled")
 
     def refuse_columns(self) -> None:
         """Refuse a formula in which a number depends on others than those in its own place."""
@@ -199,43 +198,55 @@ class _Text:
         return head + "\n".join(self.lines) + "\n"
 
 
-def _elementwise(result: Expression, inputs: dict[str, str], out: str, target: str) -> str:
-    """Return a kernel that computes one array from others.
+def _elementwise(
+    results: Sequence[Expression],
+    places: dict[str, str],
+    targets: Sequence[str],
+    loops: Sequence[str],
+    arguments: Sequence[tuple[str, str]],
+) -> str:
+    """Return a kernel that computes arrays from others, number by number.
 
     Parameters
     ----------
-    result : Expression
-    inputs : dict
-        From an argument of the formula to the pointer from which it is read.
-    out : str
-        The pointer to which is written.
-    target : str
-        How, such as ``"{out} = {value}"``.
+    results : sequence of Expression
+    places : dict
+        From an argument of the formula to where it is read.
+    targets : sequence of str
+        What becomes of each result, such as ``"a[i] = {}"``.
+    loops : sequence of str
+        That lead to ``i``.
+    arguments : sequence of tuple
+        Types and names; the last has the parameters.
     """
-    text = _Text([result])
+    text = _Text(results)
     text.refuse_columns()
-    text.numbers()
-    pointers = list(dict.fromkeys([*inputs.values(), out]))
-    text.lines += ["    for r in range(n_rows):", "        for i in range(r * stride, r * stride + n_columns):"]
+    text.numbers(arguments[-1][1])
+    text.lines += ["    " * depth + loop for depth, loop in enumerate(loops, start=1)]
+    indent = "    " * (len(loops) + 1)
     for node in text.nodes:
         if node.operation == "argument":
-            text.lines.append(f"            {text.name(node)} = {inputs[node.value]}[i]")
+            text.lines.append(f"{indent}{text.name(node)} = {places[node.value]}")
         elif node.kind != NUMBER:
-            text.lines.append(f"            {text.statement(node)}")
-    text.lines.append("            " + target.format(out=f"{out}[i]", value=text.name(result)))
-    arguments = [("pointer", name) for name in pointers]
-    arguments += [("integer", name) for name in ("n_rows", "n_columns", "stride")]
-    return text.whole("void", [*arguments, ("numbers", "p")])
+            text.lines.append(f"{indent}{text.statement(node)}")
+    text.lines += [indent + how.format(text.name(one)) for how, one in zip(targets, text.results, strict=True)]
+    return text.whole("void", arguments)
+
+
+_ROWS = "for r in range(n_rows):", "for i in range(r * stride, r * stride + n_columns):"
+_SHAPE = *(("integer", name) for name in ("n_rows", "n_columns", "stride")), ("numbers", "p")
 
 
 def value_source(result: Expression, in_place: bool) -> str:
     """Return ``kernel(z, a, n_rows, n_columns, stride, p)`` for ``a = f(z)``, or without ``z`` in place of ``a``."""
-    return _elementwise(result, {"z": "a" if in_place else "z"}, "a", "{out} = {value}")
+    pointers = [("pointer", name) for name in ("a" if in_place else "za")]
+    return _elementwise([result], {"z": f"{pointers[0][1]}[i]"}, ["a[i] = {}"], _ROWS, [*pointers, *_SHAPE])
 
 
 def slope_source(result: Expression) -> str:
     """Return ``kernel(z, delta, n_rows, n_columns, stride, p)`` for ``delta *= f'(z)``; ``z`` may stand for ``a``."""
-    return _elementwise(result, {"z": "z"}, "delta", "{out} *= {value}")
+    pointers = [("pointer", name) for name in ("z", "delta")]
+    return _elementwise([result], {"z": "z[i]"}, ["delta[i] *= {}"], _ROWS, [*pointers, *_SHAPE])
 
 
 def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str:
@@ -243,20 +254,10 @@ def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str
 
     Vector ``k`` of the state begins at ``k * stride``; ``c`` has the coefficients of the step, then the parameters.
     """
-    text = _Text(results)
-    text.refuse_columns()
-    text.numbers("c")
     places = {"w": "w[i]", "g": "g[i]"} | {name: f"state[{k} * stride + i]" for k, name in enumerate(names)}
-    text.lines.append("    for i in range(n):")
-    for node in text.nodes:
-        if node.operation == "argument":
-            text.lines.append(f"        {text.name(node)} = {places[node.value]}")
-        elif node.kind != NUMBER:
-            text.lines.append(f"        {text.statement(node)}")
-    targets = [places["w"], *(places[name] for name in names)]
-    text.lines += [f"        {target} = {text.name(result)}" for target, result in zip(targets, results, strict=True)]
+    targets = [f"{places[name]} = {{}}" for name in ("w", *names)]
     arguments = [*(("pointer", name) for name in ("w", "g", "state")), ("integer", "n"), ("integer", "stride")]
-    return text.whole("void", [*arguments, ("numbers", "c")])
+    return _elementwise(results, places, targets, ["for i in range(n):"], [*arguments, ("numbers", "c")])
 
 
 class _Stages:
@@ -306,7 +307,8 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
     if value.kind in (NUMBER, ITEM) or derivative.kind != ITEM:
         raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
     text = _Text([value, derivative])
-    stages = _Stages(text, [value, derivative])
+    value, derivative = text.results
+    stages = _Stages(text, text.results)
     text.numbers()
     rows = [n for n in text.nodes if n.kind not in (NUMBER, ITEM)]
     row_at = {id(node): f"scratch[{k} * n + i]" for k, node in enumerate(rows)}

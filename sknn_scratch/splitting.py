@@ -37,7 +37,7 @@ def split_rows(
     kind = row_type(n_rows)
     few = n_rows < MANY or not 0 < n_held_out < n_rows
     if not few and strata is None:
-        order = np.arange(n_rows, dtype=kind)
+        order: NDArray = np.arange(n_rows, dtype=kind)
         rng.shuffle(order)
         return order[n_held_out:], order[:n_held_out]
     counts = values = np.empty(0)

@@ -51,24 +51,22 @@ WORTH_THREADS = 2**23
 
 
 class _Limit:
-    """Holds BLAS to one thread as long as anything in this process wants it.
-
-    Attributes
-    ----------
-    n_before : int or None
-        How many threads BLAS may use otherwise, while it is held to one.
-    """
+    """Holds BLAS to one thread as long as anything in this process wants it."""
 
     def __init__(self) -> None:
-        self._lock, self._n_holding, self._lift = threading.Lock(), 0, _nothing
-        self.n_before: int | None = None
+        self._lock, self._n_holding, self._lift, self._n_before = threading.Lock(), 0, _nothing, 0
+
+    def n_usual(self) -> int:
+        """Return how many threads BLAS may use when it is not held."""
+        with self._lock:
+            return self._n_before if self._n_holding else blas_threads()
 
     def take(self) -> None:
         with self._lock:
             if self._n_holding == 0:
-                n_before = blas_threads()
+                self._n_before = blas_threads()
                 self._lift = _controller().limit(limits=1, user_api="blas").restore_original_limits
-                self.n_before = n_before
+                _let_others_lift()
             self._n_holding += 1
 
     def release(self) -> None:
@@ -76,13 +74,22 @@ class _Limit:
             self._n_holding -= 1
             if self._n_holding == 0:
                 self._lift()
-                self._lift, self.n_before = _nothing, None
+                self._lift = _nothing
+                _let_others_lift()
 
     def give_up(self) -> None:
         """Lift it, in a forked process, which lacks the other threads; to release it then does nothing."""
         self._lock, self._n_holding = threading.Lock(), 0
         self._lift()
-        self._lift, self.n_before = _nothing, None
+        self._lift = _nothing
+        _let_others_lift()
+
+
+def _let_others_lift() -> None:
+    """Give up what threadpoolctl, from 3.8 on, reserves for the thread that has set a limit: it may not be the last."""
+    for library in _controller().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread()
 
 
 def _nothing() -> None:
@@ -177,7 +184,7 @@ def blas_threads() -> int:
 
 def usual_blas_threads() -> int:
     """Return how many threads BLAS may use when nothing of ours holds it to one."""
-    return _limit.n_before or blas_threads()
+    return _limit.n_usual()
 
 
 def threads_worth(n_multiplications: int) -> int:

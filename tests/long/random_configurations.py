@@ -32,8 +32,8 @@ from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
 
 # Relative to the largest loss: rounding grows over four epochs.
 TOLERANCE = {np.float64: 1e-6, np.float32: 1e-3}
-# Where a step goes by a sign (of an error, of a weight under L1, of a gradient in Adam) that is that of a rounding error,
-# engines go different ways, each as good.
+# Where a step goes by a sign (of an error, of a weight under L1, of a gradient in Adam) that is that of a rounding
+# error, engines go different ways, each as good.
 AT_A_KINK = 0.1
 
 

@@ -26,7 +26,13 @@ NUMBER, ROW, COLUMN, ITEM = range(4)
 
 _TRUTHS = {
     "equal", "greater", "greater_equal", "less", "less_equal", "not_equal",
-    "logical_and", "logical_not", "logical_or", "bitwise_and", "bitwise_or", "invert", "isfinite", "isnan",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "invert",
+    "isfinite", "isinf", "isnan",
+}  # fmt: skip
+# What NumPy makes of two truths.
+_OF_TRUTHS = {
+    "add": "logical_or", "maximum": "logical_or", "multiply": "logical_and", "minimum": "logical_and",
+    "equal": "equal", "not_equal": "not_equal",
 }  # fmt: skip
 _REDUCTIONS = {"add": "sum", "maximum": "max", "minimum": "min"}
 
@@ -42,9 +48,9 @@ class Expression(NDArrayOperatorsMixin):
     ----------
     operation : str
         Name of a ufunc, 'where', one of 'sum', 'max' and 'min' over the columns, 'argument', 'parameter', 'constant'
-        or 'n_columns'.
+        'n_columns' or 'n_samples'.
     arguments : tuple of Expression
-    value : str, float or int
+    value : str, float, bool or int
         Name of an argument, position of a parameter, or a constant.
     kind : int
         NUMBER, ROW, COLUMN or ITEM.
@@ -62,21 +68,34 @@ class Expression(NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """Of the columns the number is an expression; that of the samples is not known."""
-        return (None, self.trace.node("n_columns", (), None, NUMBER))
+        """Numbers of samples and columns, as expressions."""
+        return tuple(self.trace.node(name, (), None, NUMBER) for name in ("n_samples", "n_columns"))
 
     @property
     def is_truth(self) -> bool:
         """Whether the values are True and False."""
-        return self.operation in _TRUTHS
+        return self.operation in _TRUTHS or isinstance(self.value, bool)
 
     def astype(self, dtype: DTypeLike, copy: bool = True) -> Expression:
-        """Return the same, as the numbers 0 and 1 if they are truths."""
-        return np.where(self, 1.0, 0.0) if self.is_truth else self  # type: ignore[return-value]
+        """Return the same, as the numbers 0 and 1 if they are truths, or as truths."""
+        if np.dtype(dtype) == np.bool_:
+            return self.trace.as_truth(self)
+        if np.dtype(dtype).kind != "f" and not self.is_truth:
+            raise NoGraphError(f"numbers become {np.dtype(dtype)}")
+        return self.trace.as_number(self)
 
     def copy(self) -> Expression:
         """Return the same: nothing is written into expressions."""
         return self
+
+    def clip(self, min: Any = None, max: Any = None) -> Expression:  # noqa: A002, the names are NumPy's
+        """Replace what lies below ``min`` or above ``max`` by it."""
+        clipped = self if min is None else np.maximum(self, min)
+        return clipped if max is None else np.minimum(clipped, max)
+
+    def mean(self, axis: int | None = None, keepdims: bool = False) -> Expression:
+        """Return the mean of the columns."""
+        return self.sum(axis, keepdims) / (1.0 if self.kind == COLUMN else self.shape[1])
 
     def sum(self, axis: int | None = None, keepdims: bool = False) -> Expression:
         """Add up the columns."""
@@ -94,9 +113,7 @@ class Expression(NDArrayOperatorsMixin):
         if options.pop("out", None) is not None or options.pop("where", True) is not True:
             raise NoGraphError(f"{ufunc.__name__} writes into an array")
         if method == "reduce" and ufunc.__name__ in _REDUCTIONS:
-            return self.trace.reduce(
-                _REDUCTIONS[ufunc.__name__], inputs[0], options.get("axis", 0), options.get("keepdims", False)
-            )
+            return self._reduced(_REDUCTIONS[ufunc.__name__], inputs, {"axis": 0, **options})
         if method != "__call__" or options:
             raise NoGraphError(f"{ufunc.__name__}.{method} with {sorted(options)}")
         return self.trace.apply(ufunc.__name__, inputs)
@@ -104,18 +121,35 @@ class Expression(NDArrayOperatorsMixin):
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        if function is np.where and len(args) == 3:
-            return self.trace.apply("where", args)
-        if function is np.clip and len(args) == 3 and not kwargs:
-            return np.minimum(np.maximum(args[0], args[1]), args[2])
-        if function in (np.sum, np.max, np.min):
-            axis = kwargs.get("axis", args[1] if len(args) > 1 else None)
-            return self.trace.reduce(function.__name__.removeprefix("a"), args[0], axis, kwargs.get("keepdims", False))
-        if function is np.zeros_like:
-            return self * 0.0
-        if function is np.ones_like:
-            return self * 0.0 + 1.0
-        raise NoGraphError(f"{function.__name__} has no graph")
+        name, trace = function.__name__, self.trace
+        if name == "where" and len(args) == 3:
+            return trace.apply("where", args)
+        if name == "clip":
+            limits = {key.removeprefix("a_"): value for key, value in kwargs.items()}
+            if not limits.keys() - {"min", "max"} and isinstance(args[0], Expression):
+                return args[0].clip(*args[1:], **limits)
+        if name.removeprefix("a") in ("sum", "max", "min", "mean"):
+            return self._reduced(name.removeprefix("a"), args, kwargs)
+        if name in ("zeros_like", "ones_like", "full_like") and isinstance(args[0], Expression):
+            if kwargs:
+                raise NoGraphError(f"{name} with {', '.join(kwargs)}")
+            value = args[1] if name == "full_like" else float(name == "ones_like")
+            return trace.apply("where", [trace.apply("equal", [args[0], args[0]]), value, value])
+        raise NoGraphError(f"{name} has no graph")
+
+    @staticmethod
+    def _reduced(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Expression:
+        """Return a reduction over the columns, with arguments as NumPy's functions take them."""
+        options = dict(zip(("axis",), args[1:], strict=False)) | dict(kwargs)
+        given = sorted(key for key, value in options.items() if value is not None and key not in ("axis", "keepdims"))
+        if given or len(args) > 2 or not isinstance(args[0], Expression):
+            raise NoGraphError(f"{name} with {', '.join(given) or 'arguments without names'}")
+        return getattr(args[0], name)(options.get("axis"), options.get("keepdims") or False)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise NoGraphError(f".{name} has no graph")
 
     def _refuse(self, *args: Any) -> Any:
         raise NoGraphError("the formula looks at single values or writes into an array")
@@ -138,7 +172,8 @@ class Trace:
 
     def node(self, operation: str, arguments: tuple[Expression, ...], value: Any, kind: int) -> Expression:
         """Return the expression for an operation."""
-        key = (operation, tuple(id(argument) for argument in arguments), type(value), value, kind)
+        # As text, 0.0 and -0.0 differ, and NaN is the same as NaN.
+        key = (operation, tuple(id(argument) for argument in arguments), type(value), repr(value), kind)
         if key not in self._nodes:
             self._nodes[key] = Expression(self, operation, arguments, value, kind)
         return self._nodes[key]
@@ -155,6 +190,8 @@ class Trace:
         """Return a constant as an expression, and an expression as it is."""
         if isinstance(value, Expression):
             return value
+        if isinstance(value, bool | np.bool_):
+            return self.node("constant", (), bool(value), NUMBER)
         if isinstance(value, Number | np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
             return self.node("constant", (), float(value), NUMBER)  # type: ignore[arg-type]
         raise NoGraphError(f"an array or {type(value).__name__} stands in the formula")
@@ -165,7 +202,36 @@ class Trace:
         kinds = {argument.kind for argument in arguments}
         if ROW in kinds and kinds & {COLUMN, ITEM}:
             raise NoGraphError("one value a sample meets one a column; keepdims=True is missing")
-        return self.node(operation, arguments, None, max(kinds))
+        return self.node(*self._with_truths(operation, arguments), None, max(kinds))
+
+    def as_truth(self, value: Expression) -> Expression:
+        """Return whether a number is not zero, and a truth as it is."""
+        return value if value.is_truth else self.apply("not_equal", [value, 0.0])
+
+    def as_number(self, value: Expression) -> Expression:
+        """Return a truth as 0 or 1, and a number as it is."""
+        if not value.is_truth:
+            return value
+        if value.operation == "constant":
+            return self.as_expression(float(value.value))
+        return self.apply("where", [value, 1.0, 0.0])
+
+    def _with_truths(self, operation: str, arguments: tuple[Expression, ...]) -> tuple[str, tuple[Expression, ...]]:
+        """Return an operation and its arguments: truths or numbers, whichever it computes with."""
+        are_truths = [argument.is_truth for argument in arguments]
+        if operation == "where":
+            return operation, (self.as_truth(arguments[0]), *map(self.as_number, arguments[1:]))
+        if operation.startswith("logical_"):
+            return operation, tuple(map(self.as_truth, arguments))
+        if operation.startswith("bitwise_") or operation == "invert":
+            if not all(are_truths):
+                raise NoGraphError(f"{operation} of numbers")
+            return operation, arguments
+        if all(are_truths):
+            if operation not in _OF_TRUTHS:
+                raise NoGraphError(f"{operation} of True and False")
+            return _OF_TRUTHS[operation], arguments
+        return operation, tuple(map(self.as_number, arguments))
 
     def reduce(self, operation: str, array: Any, axis: Any, keepdims: Any) -> Expression:
         """Return a sum, maximum or minimum over the columns."""

@@ -286,13 +286,13 @@ def _nodes_of(component: Any, known: dict[Any, _Nodes]) -> _Nodes:
 
 def _raw_output(graph: _Graph, operator: Any) -> str:
     """Add the forward pass and return the name of the raw output."""
-    model = operator.raw_operator
     a = graph("Cast", operator.inputs[0].full_name, to=graph.float_type)
-    last = len(model.coefs_) - 1
-    for l, (weights, biases) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+    network = operator.raw_operator.perceptron
+    last = len(network.weights) - 1
+    for l, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
         a = graph("Add", graph("MatMul", a, graph.constant(weights)), graph.constant(biases))
         if l < last:
-            activation = model._hidden_activations[l]
+            activation = network.activations[l]
             a = _nodes_of(activation, ACTIVATION_NODES)(graph, activation, a)
     return a
 
@@ -318,7 +318,7 @@ def _declare_regressor_outputs(scope: Any, model: Any, inputs: Any, custom_parse
 
 def _set_regressor_outputs(operator: Any) -> None:
     model = operator.raw_operator
-    gives_std = isinstance(model._loss.link, GaussianLink)
+    gives_std = isinstance(model.perceptron.link, GaussianLink)
     if len(operator.outputs) == 2 and not gives_std:
         raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {model._loss!r}.")
     for output in operator.outputs:
@@ -327,12 +327,12 @@ def _set_regressor_outputs(operator: Any) -> None:
 
 def _n_predictions(model: MLPFromScratchRegressor) -> int:
     """Return how many columns of predictions there are, without the standard deviations."""
-    return model.n_outputs_ // 2 if isinstance(model._loss.link, GaussianLink) else model.n_outputs_
+    return model.n_outputs_ // 2 if isinstance(model.perceptron.link, GaussianLink) else model.n_outputs_
 
 
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     graph, model = _Graph(scope, operator, container), operator.raw_operator
-    link = model._loss.link
+    link = model.perceptron.link
     refuse_wrong_conversions(scope, container, model, graph.is_double, _n_predictions(model))
     prediction = _apply_link(graph, link, _raw_output(graph, operator))
     if (scaling := model._target_scaling()) is not None:
@@ -375,7 +375,7 @@ def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     graph, model = _Graph(scope, operator, container), operator.raw_operator
     refuse_wrong_conversions(scope, container, model, graph.is_double)
     raw = wants_raw_scores(scope, container, model)
-    raw_output, link = _raw_output(graph, operator), IdentityLink() if raw else model._loss.link
+    raw_output, link = _raw_output(graph, operator), IdentityLink() if raw else model.perceptron.link
     labels, scores = (output.full_name for output in operator.outputs)
     if model._coder.multilabel:
         graph("Identity", _apply_link(graph, link, raw_output), output=scores)
@@ -389,7 +389,7 @@ def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
         graph("Identity", score, output=scores)
         return
     each, stop = [], 0
-    for names, link_of_head, width in zip(classes, model._loss.link.links, model._loss.widths, strict=True):
+    for names, link_of_head, width in zip(classes, model.perceptron.link.links, model._loss.widths, strict=True):
         start, stop = stop, stop + width
         head = graph.columns(raw_output, start, stop)
         each.append(_classify(graph, link if raw else link_of_head, head, names, is_text))

@@ -9,6 +9,7 @@ A new optimiser is one class below and one line in ``OPTIMIZERS``.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,9 @@ class Optimizer(BaseEstimator):
         coefficients = [float(c[0]) for c in self.next_coefficients(np.array([learning_rate]))]
         self.apply(parameters, gradient, learning_rate, coefficients)
 
-    def apply(self, parameters: NDArray, gradient: NDArray, learning_rate: float, coefficients: list[float]) -> None:
+    def apply(
+        self, parameters: NDArray, gradient: NDArray, learning_rate: float, coefficients: Sequence[float]
+    ) -> None:
         """Change ``parameters`` in place by a step with these coefficients."""
         if self.decay_rate:
             parameters[: self.n_weights] *= 1 - learning_rate * self.decay_rate

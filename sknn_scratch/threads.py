@@ -15,14 +15,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = [
     "LONG_VECTOR",
     "MIN_SHARE",
     "SINGLE_THREADED_ANYWAY",
     "SMALL",
-    "WORTH_HELP",
     "WORTH_THREADS",
     "blas_threads",
     "for_each_in_threads",
@@ -41,8 +40,6 @@ SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**23
 # Numbers of a vector, or of a matrix that is multiplied by one, below which OpenBLAS works on one thread anyway.
 LONG_VECTOR = 2**13
-# The compiled engine's threads pay from here on, as they are called once for a whole fit.
-WORTH_HELP = 2**17
 # With more threads, or fewer rows of a minibatch for each, its products would become inefficient.
 MOST_HELPED, MIN_SHARE = 4, 32
 # Predictions wake other threads from here on, half a millisecond of work. BLAS's own would take off as much, but cost
@@ -51,22 +48,31 @@ WORTH_THREADS = 2**23
 
 
 class _Limit:
-    """Holds BLAS to one thread as long as anything in this process wants it."""
+    """Holds BLAS to one thread as long as anything in this process wants it.
+
+    Attributes
+    ----------
+    n_before : int or None
+        How many threads BLAS may use otherwise, while it is held to one.
+    """
 
     def __init__(self) -> None:
-        self._lock, self._n_holding, self._lift, self._n_before = threading.Lock(), 0, _nothing, 0
+        self._lock, self._n_holding = threading.Lock(), 0
+        self._before: list[tuple[LibController, int]] = []
+        self.n_before: int | None = None
 
     def n_usual(self) -> int:
-        """Return how many threads BLAS may use when it is not held."""
+        """Return how many threads BLAS may use when it is not held; nobody takes or releases it meanwhile."""
         with self._lock:
-            return self._n_before if self._n_holding else blas_threads()
+            return self.n_before or blas_threads()
 
     def take(self) -> None:
         with self._lock:
             if self._n_holding == 0:
-                self._n_before = blas_threads()
-                self._lift = _controller().limit(limits=1, user_api="blas").restore_original_limits
-                _let_others_lift()
+                self.n_before = blas_threads()
+                self._before = [(library, library.num_threads) for library in _blas_libraries()]
+                for library, _ in self._before:
+                    _set_num_threads(library, 1)
             self._n_holding += 1
 
     def release(self) -> None:
@@ -74,26 +80,27 @@ class _Limit:
             self._n_holding -= 1
             if self._n_holding == 0:
                 self._lift()
-                self._lift = _nothing
-                _let_others_lift()
 
     def give_up(self) -> None:
         """Lift it, in a forked process, which lacks the other threads; to release it then does nothing."""
         self._lock, self._n_holding = threading.Lock(), 0
         self._lift()
-        self._lift = _nothing
-        _let_others_lift()
+
+    def _lift(self) -> None:
+        while self._before:
+            _set_num_threads(*self._before.pop())
+        self.n_before = None
 
 
-def _let_others_lift() -> None:
-    """Give up what threadpoolctl, from 3.8 on, reserves for the thread that has set a limit: it may not be the last."""
-    for library in _controller().lib_controllers:
-        if hasattr(library, "clear_controlling_thread"):
-            library.clear_controlling_thread()
+def _set_num_threads(library: LibController, n_threads: int) -> None:
+    """Set the number of threads of a library, whichever thread we are in.
 
-
-def _nothing() -> None:
-    """Lift no limit."""
+    threadpoolctl 3.8 lets one thread control OpenBLAS until it ends or gives up, and silently ignores all others.
+    """
+    give_up_control = getattr(library, "clear_controlling_thread", lambda force: None)
+    give_up_control(force=True)
+    library.set_num_threads(n_threads)
+    give_up_control(force=True)
 
 
 _limit = _Limit()
@@ -103,6 +110,11 @@ _limit = _Limit()
 def _controller() -> ThreadpoolController:
     """Find the loaded libraries; it takes milliseconds, so once."""
     return ThreadpoolController()
+
+
+def _blas_libraries() -> list[LibController]:
+    """Return those of BLAS: none where threadpoolctl knows none, as where NumPy has Apple's Accelerate."""
+    return [library for library in _controller().lib_controllers if library.user_api == "blas"]
 
 
 @contextmanager
@@ -162,24 +174,22 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
     pool : Executor or None
         None also where other threads hold BLAS to one and so have the cores.
     n_parts : int
-        Into how many parts a large step is cut: as many as BLAS may use threads when nothing of ours holds it, but few.
-        For large products BLAS is left alone instead where it may use more.
+        Into how many parts a large step is cut: as many as BLAS may use threads when nothing of ours holds it. BLAS is
+        left alone instead where these are many.
     """
-    n_parts = 1 if largest_product <= WORTH_HELP else usual_blas_threads()
-    if n_parts == 1 or (n_parts > MOST_HELPED and largest_product >= SMALL):
+    n_parts = 1 if largest_product < SMALL else usual_blas_threads()
+    if n_parts == 1 or n_parts > MOST_HELPED:
         with one_blas_thread_if_small(largest_product):
             yield None, 1
         return
-    n_parts = min(n_parts, MOST_HELPED)
     n_helpers = min(n_parts, blas_threads()) - 1
     with one_blas_thread(), ThreadPoolExecutor(n_helpers) if n_helpers else nullcontext() as pool:
         yield pool, n_parts
 
 
 def blas_threads() -> int:
-    """Return how many threads BLAS may use: 1 where threadpoolctl knows none, as where NumPy has Apple's Accelerate."""
-    libraries = _controller().lib_controllers
-    return min((library.num_threads for library in libraries if library.user_api == "blas"), default=1)
+    """Return how many threads BLAS may use; 1 where threadpoolctl knows no BLAS."""
+    return min((library.num_threads for library in _blas_libraries()), default=1)
 
 
 def usual_blas_threads() -> int:

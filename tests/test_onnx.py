@@ -255,7 +255,7 @@ def test_what_cannot_be_converted():
     with pytest.raises(NotImplementedError, match=r"Sine\(\) cannot be converted to ONNX; what can be: ELU, "):
         to_onnx(our_estimator("regression", activation=Sine(), max_iter=2).fit(X, y), X)
     model = our_estimator("regression", max_iter=2).fit(X, y)
-    model._loss.link = OwnLink()
+    model.perceptron.link = OwnLink()
     with pytest.raises(NotImplementedError, match=r"OwnLink\(\) cannot be converted to ONNX; what can be: ExpLink, "):
         to_onnx(model, X)
     halves = np.resize([0.0, 0.5], len(X))

@@ -7,7 +7,14 @@ import numpy as np
 from networks import load
 
 import sknn_scratch
-from sknn_scratch import Activation, Loss, MLPFromScratchClassifier, MLPFromScratchRegressor, check_gradients
+from sknn_scratch import (
+    Activation,
+    Loss,
+    MLPFromScratchClassifier,
+    MLPFromScratchRegressor,
+    Optimizer,
+    check_gradients,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,11 +60,13 @@ def test_the_swap():
 
 
 def test_contributing():
-    """Both components that are shown there belong to their derivatives."""
-    left = run_blocks(ROOT / "CONTRIBUTING.md", np=np, Activation=Activation, Loss=Loss)
+    """The components that are shown there belong to their derivatives, and the optimiser goes downhill."""
+    left = run_blocks(ROOT / "CONTRIBUTING.md", np=np, Activation=Activation, Loss=Loss, Optimizer=Optimizer)
     X, y = load("wine")
     activated = MLPFromScratchClassifier(5, activation=left["Sine"]())
     assert check_gradients(activated, X[:50], y[:50], verbose=False) < 1e-6
     X, y = load("diabetes")
     quartic = MLPFromScratchRegressor(left["Quartic"](), 5)
     assert check_gradients(quartic, X[:50], y[:50], verbose=False) < 1e-6
+    model = MLPFromScratchRegressor(hidden_layer_sizes=5, solver=left["SignDescent"](), tol=0.01, random_state=0)
+    assert model.fit(X, y).loss_ < 0.5 * model.loss_curve_[0]

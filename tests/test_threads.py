@@ -1,44 +1,55 @@
-"""The limit of BLAS threads during fit."""
+"""Threads: those of BLAS, and those among which predictions and the steps of training are shared out."""
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, random_array
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-from sknn_scratch.network import Network
 from tasks import make_task, our_estimator
+from test_engines import make_job, train
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from sknn_scratch import MLPFromScratchClassifier
+from sknn_scratch import MLPFromScratchClassifier, threads
+from sknn_scratch.activations import Activation
+from sknn_scratch.engines import missing, policy, start
+from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.losses import Quantile
 from sknn_scratch.threads import (
     SINGLE_THREADED_ANYWAY,
     SMALL,
     WORTH_THREADS,
     for_each_in_threads,
+    for_each_with,
     one_blas_thread,
     one_blas_thread_if_small,
+    threads_for,
     threads_worth,
 )
 
 try:
-    from sknn_scratch.engines import c_functions, numba_epoch, numba_team, numba_training
+    from sknn_scratch.engines.compiled import epoch, kernels, team
+    from sknn_scratch.engines.compiled import run as compiled_run
 except ImportError:
-    numba_training = None
+    compiled_run = None
 
-needs_numba = pytest.mark.skipif(numba_training is None, reason="numba is not installed")
+needs_numba = pytest.mark.skipif(compiled_run is None, reason="numba is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 INSIDE = (SINGLE_THREADED_ANYWAY + SMALL) // 2
 
@@ -71,7 +82,7 @@ def test_a_lower_limit_of_the_user_stays():
         assert set(blas_threads()) == {1}
 
 
-def test_overlapping_blocks():
+def test_the_last_of_overlapping_blocks_lifts_the_limit():
     before, inside, leave = blas_threads(), threading.Event(), threading.Event()
 
     def overlap():
@@ -86,7 +97,7 @@ def test_overlapping_blocks():
         with one_blas_thread_if_small(INSIDE):
             assert set(blas_threads()) == {1}
         assert set(blas_threads()) == {1}
-    assert blas_threads() == before
+    assert set(blas_threads()) == {1}
     leave.set()
     thread.join(10)
     assert blas_threads() == before
@@ -94,7 +105,6 @@ def test_overlapping_blocks():
         assert set(blas_threads()) == {1}
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_in_threads_do_not_disturb_each_other():
     X = np.random.RandomState(0).randn(200, 100)
     models = [MLPFromScratchClassifier(80, max_iter=4, random_state=seed) for seed in range(6)]
@@ -107,20 +117,42 @@ def test_fits_in_threads_do_not_disturb_each_other():
     assert blas_threads() == before
 
 
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-@pytest.mark.parametrize(("width", "limited"), [(4, False), (150, True), (2000, True)])
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_fit(monkeypatch, width, limited, solver):
-    seen, compute = [], Network.backward
-
-    def record(self, *args):
-        seen.append(blas_threads())
-        return compute(self, *args)
-
-    monkeypatch.setattr(Network, "backward", record)
+def test_any_thread_limits():
+    """Whichever did so first; and everybody else may go on to set what they like."""
     before = blas_threads()
+
+    def limit(_):
+        with one_blas_thread_if_small(INSIDE):
+            return blas_threads()
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            limits = [*pool.map(limit, [None]), limit(None)]
+            assert limits == [[1] * len(before)] * 2
+            assert blas_threads() == before
+        with threadpool_limits(1, user_api="blas"):
+            assert set(blas_threads()) == {1}
+            assert set(*pool.map(limit, [None])) == {1}
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize(
+    ("engine", "width", "limited"),
+    [
+        ("numpy", 4, False),
+        ("numpy", 150, True),
+        ("numpy", 2000, True),
+        pytest.param("numba", 4, False, marks=needs_numba),
+        pytest.param("numba", 2000, True, marks=needs_numba),
+    ],
+)
+def test_fit(engine, width, limited, solver):
+    before, seen = blas_threads(), []
     X = np.random.RandomState(0).randn(100, 100)
-    MLPFromScratchClassifier(width, max_iter=1, solver=solver).fit(X, X[:, 0] > 0)
+    model = MLPFromScratchClassifier(width, max_iter=1, solver=solver, engine=engine)
+    model.set_callbacks(lambda estimator: seen.append(blas_threads())).fit(X, X[:, 0] > 0)
     assert seen[0] == ([1] * len(before) if limited else before)
     assert blas_threads() == before
 
@@ -133,8 +165,7 @@ def test_no_blas_is_known(monkeypatch):
     X, y = np.tile(X, (10, 1)), np.tile(y, 10)
     for solver in ("adam", "lbfgs"):
         model = our_estimator("multiclass", hidden_layer_sizes=(300, 300), max_iter=1, solver=solver)
-        with pytest.warns(ConvergenceWarning):
-            model.fit(X, y)
+        model.fit(X, y)
         assert model.predict(X).shape == y.shape
     assert threads_worth(2**40) == 1
 
@@ -263,8 +294,7 @@ def test_columns_of_wide_layers_are_shared_out(monkeypatch, n_rows, dtype):
     """Where there are too few rows for each thread."""
     X, y = make_task("multiclass")
     model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), activation="gelu", solver="lbfgs", max_iter=3)
-    with pytest.warns(ConvergenceWarning):
-        model.fit(X.astype(dtype), y)
+    model.fit(X.astype(dtype), y)
     expected = model.predict_proba(X[:n_rows].astype(dtype))
     threads, barrier = set(), threading.Barrier(2)
 
@@ -280,7 +310,7 @@ def test_columns_of_wide_layers_are_shared_out(monkeypatch, n_rows, dtype):
         return for_each_in_threads(one, items, work)
 
     monkeypatch.setattr("sknn_scratch.threads.WORTH_THREADS", 2**16)
-    monkeypatch.setattr("sknn_scratch.network.for_each_in_threads", together)
+    monkeypatch.setattr("sknn_scratch.perceptron.for_each_in_threads", together)
     tolerance = {np.float64: 1e-12, np.float32: 1e-5}[dtype]
     assert_allclose(model.predict_proba(X[:n_rows].astype(dtype)), expected, rtol=tolerance)
     assert len(threads) == 2
@@ -295,7 +325,7 @@ def test_threads_follow_the_work():
         assert threads_worth(2**40) == 1
 
 
-# Training of large networks -------------------------------------------------------------------------------------------
+# Training: the same numbers, whoever computes them --------------------------------------------------------------------
 
 
 def large(task, **parameters):
@@ -312,43 +342,73 @@ def large(task, **parameters):
     return our_estimator(task, **parameters), X, y
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+class Witness(Activation):
+    """The hyperbolic tangent, which notes which thread computes it for how many rows, and how many BLAS may use."""
+
+    seen: ClassVar[set] = set()
+
+    def value(self, z):
+        self.seen.add((threading.get_ident(), z.shape[0], *blas_threads()))
+        return np.tanh(z)
+
+    def derivative(self, z):
+        return 1 - np.tanh(z) ** 2
+
+
 @pytest.mark.parametrize(
     "parameters",
-    [{}, {"solver": "sgd", "fit_intercept": False}, {"activation": "gelu", "alpha": 0.1}, {"max_grad_norm": 0.1}],
+    [
+        {},
+        {"solver": "sgd", "fit_intercept": False},
+        {"activation": [Witness(), "gelu"], "alpha": 0.1},
+        {"max_grad_norm": 0.1},
+        {"dropout": [0.2, 0.3, 0.1]},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("make", [np.asarray, csr_matrix])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("task", ["multiclass", "regression", "multilabel"])
-def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
-    """A thread for each half of the rows: the same sums in another order."""
-    model, X, y = large(task, engine="numpy", **parameters)
+def test_rows_are_shared_out(task, weighted, make, parameters):
+    """A thread for each half of the rows: the same sums in another order, and the same draws."""
+    model, X, y = large(task, engine="numpy", **{"activation": Witness(), **parameters})
     assert SMALL < 250 * 300 * 120
     weight = np.arange(1.0, 601) if weighted else None
-    threads = set()
-    backward = Network.backward
-
-    def spy(network, X, *args):
-        threads.add((threading.get_ident(), X.shape[0]))
-        assert set(blas_threads()) == {1}
-        return backward(network, X, *args)
-
     with threadpool_limits(1, user_api="blas"):
         alone = clone(model).fit(make(X), y, weight)
-    before = blas_threads()
-    monkeypatch.setattr(Network, "backward", spy)
+    before, Witness.seen = blas_threads(), set()
     model.fit(make(X), y, weight)
-    assert len({thread for thread, _ in threads}) == 2
-    assert {n for _, n in threads} == {125, 100}  # the last minibatch is too small
+    idents, n_rows, *limits = (set(column) for column in zip(*Witness.seen, strict=True))
+    assert len(idents) == 2
+    assert n_rows == {125, 100}  # the last minibatch is too small
+    assert limits == [{1}] * len(before)
     for a, b in zip(model.coefs_ + model.intercepts_, alone.coefs_ + alone.intercepts_, strict=True):
         assert_allclose(a, b, rtol=1e-9, atol=1e-12)
     assert_allclose(model.loss_curve_, alone.loss_curve_, rtol=1e-12)
     assert blas_threads() == before
 
 
+def test_noise_is_the_same_in_shared_rows():
+    model, X, y = large("regression", engine="numpy", activation=Witness(), input_noise=0.5)
+    with threadpool_limits(1, user_api="blas"):
+        alone = clone(model).fit(X, y)
+    Witness.seen = set()
+    shared = model.fit(X, y)
+    assert len({thread for thread, *_ in Witness.seen}) == 2
+    assert_allclose(shared.coefs_[0], alone.coefs_[0], rtol=1e-9, atol=1e-12)
+
+
+def test_lbfgs_is_shared_out():
+    model, X, y = large("multiclass", solver="lbfgs", max_iter=5, batch_size="auto", engine="numpy")
+    model.set_params(activation=Witness())
+    with threadpool_limits(1, user_api="blas"):
+        alone = clone(model).fit(X, y)
+    Witness.seen = set()
+    assert_allclose(model.fit(X, y).coefs_[0], alone.coefs_[0], rtol=1e-7, atol=1e-9)
+    assert len({thread for thread, n_rows, *limits in Witness.seen if n_rows == 300 and set(limits) == {1}}) == 2
+
+
 @needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -359,6 +419,8 @@ def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
         {"solver": "nadam", "early_stopping": True, "hidden_layer_sizes": (7, 3)},
         # The last minibatch has fewer rows than there are threads.
         {"solver": "adamw", "activation": "mish", "shuffle": False, "batch_size": 199},
+        {"dropout": [0.2, 0.3, 0.1]},
+        {"solver": "lbfgs", "batch_size": "auto"},
     ],
     ids=str,
 )
@@ -372,7 +434,6 @@ def test_compiled_epochs_are_shared_out(monkeypatch, task, weighted, make, param
 
 
 @needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(("make", "weighted"), [(np.asarray, False), (csr_matrix, True)])
 @pytest.mark.parametrize(
     ("task", "loss"),
@@ -394,225 +455,117 @@ def test_heads_and_raw_outputs_are_shared_out(monkeypatch, task, loss, make, wei
 
 
 def assert_shared_out(monkeypatch, model, X, y, weight):
-    """Two, three or four parts: the same sums in another order, and to the last bit so whoever does them."""
-    monkeypatch.setattr(Network, "is_small", lambda self, n_rows: False)
+    """One to four parts: the same sums in another order, and to the last bit so whoever does them."""
 
-    def fit(engine, n_threads, worth_starting=0):
+    def fit(engine, n_parts, worth_starting=0):
         with monkeypatch.context() as patch:
-            patch.setattr("sknn_scratch.base.threads_for", lambda _: nullcontext((None, n_threads - 1)))
-            patch.setattr(numba_training, "WORTH_STARTING", worth_starting)
+            patch.setattr(policy, "parts", lambda *args: n_parts)
+            patch.setattr(compiled_run, "WORTH_STARTING", worth_starting)
             fitted = clone(model).set_params(engine=engine).fit(X, y, weight)
+        assert fitted.engine_ == engine
         return [*fitted.coefs_, *fitted.intercepts_, np.array(fitted.loss_curve_)]
 
     rtol = 1e-9 if X.dtype == np.float64 else 1e-3
     reference = fit("numpy", 1)
-    for n_threads in (1, 2, 3, 4):
-        shared = fit("numba", n_threads)
+    for n_parts in (1, 2, 3, 4):
+        shared = fit("numba", n_parts)
         for a, b in zip(shared, reference, strict=True):
             assert_allclose(a, b, rtol=rtol, atol=rtol / 100)
-        for a, b in zip(shared, fit("numba", n_threads, np.inf), strict=True):
+        for a, b in zip(shared, fit("numba", n_parts, np.inf), strict=True):
             assert_array_equal(a, b)
 
 
-@needs_numba
-def test_threads_of_compiled_epochs_take_part_and_end(monkeypatch):
-    """Every part of every phase is begun once, mostly by the thread whose part it is."""
-    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=300, max_iter=20)
-    teams, make = [], numba_training._team
-
-    def remember(*args):
-        teams.append(make(*args))
-        return teams[-1]
-
-    monkeypatch.setattr(numba_training, "_team", remember)
-    n_threads = threading.active_count()
-    with pytest.warns(ConvergenceWarning):
-        model.fit(X, y)
-    assert threading.active_count() == n_threads
-    (team,) = teams
-    n_phases = 20 * 3 * 2
-    assert team.n_parts == 2
-    assert team.counters[numba_team.PHASE] == n_phases
-    assert team.counters[numba_team.DONE] == 2 * n_phases
-    assert team.counters[numba_team.STOP] == 1
+# Training: threads begin, take part and end ---------------------------------------------------------------------------
 
 
-@needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_compiled_code_returns_now_and_then_for_ctrl_c(monkeypatch):
-    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=30, random_state=0)
-    at_once = clone(model).fit(X, y)
-    monkeypatch.setattr(numba_training, "MOST_AT_ONCE", 1)
-    in_pieces = clone(model).fit(X, y)
-    assert_array_equal(in_pieces.coefs_[0], at_once.coefs_[0])
-    assert_allclose(in_pieces.loss_curve_, at_once.loss_curve_, rtol=1e-14)
-
-    n_calls, compile_or_load = 0, numba_training.compiled
-
-    def interrupted(function, dtype):
-        run = compile_or_load(function, dtype)
-
-        def call(*args):
-            nonlocal n_calls
-            n_calls += function is numba_epoch.lead
-            if n_calls == 5:  # of three minibatches in each epoch
-                raise KeyboardInterrupt
-            return run(*args)
-
-        return call
-
-    monkeypatch.setattr(numba_training, "compiled", interrupted)
-    n_threads, before = threading.active_count(), blas_threads()
-    with pytest.warns(UserWarning, match="Training interrupted by user"):
-        model.fit(X, y)
-    assert model.n_iter_ == 1
-    assert n_calls == 5
-    assert threading.active_count() == n_threads
-    assert blas_threads() == before
-
-
-@needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
-    model, X, y = large("multiclass", engine="numba")
-    teams, make, threads = [], numba_training._team, []
-    monkeypatch.setattr(numba_training, "_team", lambda *args: teams.append(make(*args)) or teams[-1])
-    monkeypatch.setattr(numba_training, "_start", threads.extend)
-    model.fit(X, y)
-    counters, begun = teams[0].counters, numba_team.BEGUN
-    done, phase = counters[numba_team.DONE], counters[numba_team.PHASE]
-    counters[numba_team.STOP] = 0
-    threads[0].start()
-    time.sleep(0.05)
-    assert counters[numba_team.DONE] == done
-    counters[numba_team.PHASE] = phase + 1
-    for _ in range(1000):
-        time.sleep(0.01)
-        if counters[numba_team.DONE] > done:
-            break
-    time.sleep(0.05)
-    assert counters[numba_team.DONE] == done + 1
-    assert counters[begun : begun + 2 * numba_team.LINE : numba_team.LINE].tolist() == [phase, phase + 1]
-    counters[numba_team.STOP] = 1
-    threads[0].join(10)
-    assert not threads[0].is_alive()
-
-
-@needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_long_epochs_are_cut_between_minibatches(monkeypatch):
-    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100, batch_size=100, solver="nadam")
-    whole = clone(model).fit(X, y)
-    calls, steps_made = [], numba_training.steps_made
-    monkeypatch.setattr(numba_training, "steps_made", lambda *args: calls.append(steps_made(*args)))
-    monkeypatch.setattr(numba_training, "MOST_AT_ONCE", 250 * 1100)
-    cut = clone(model).fit(X, y)
-    assert len(calls) == 3 * 3
-    assert_array_equal(cut.coefs_[0], whole.coefs_[0])
-    assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-14)
-
-
-@needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_sparse_samples_are_not_copied(monkeypatch):
-    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100)
-    memories, make = [], numba_training._memory
-    monkeypatch.setattr(numba_training, "_memory", lambda *args: memories.append(make(*args)) or memories[-1])
-    for samples in (csr_matrix(X), X):
-        model.fit(samples, y)
-    assert [memory.a.size for memory in memories] == [250 * 100, 250 * (100 + 8)]
-
-
-@needs_numba
-def test_the_leader_goes_on_alone_after_long_waits():
-    team, learn = numba_training._team(2, np.dtype(float), 10**6), numba_epoch._learn.py_func
-    left, following = numba_team.LEFT_ALONE, numba_team.NEXT_ALONE
-
-    def phases_alone():
-        learn(True, team)
-        n = 0
-        while team.job[left] > 0 and n < 10000:
-            learn(False, team)
-            n += 1
-        return n
-
-    assert [phases_alone() for _ in range(8)] == [64, 128, 256, 512, 1024, 2048, 4096, 4096]
-    for _ in range(4096):
-        learn(False, team)
-    assert team.job[following] == 64
-
-
-@needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_thread_without_work_sleeps_longer_and_longer(monkeypatch):
-    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=10, max_iter=1)
-    naps = []
-
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
-    def note(duration):
-        naps.append(duration)
-        return 0
-
-    def wait(estimator):
-        while len(naps) < 10**5 and (len(naps) < 50 or naps[-1] < 1000):
-            time.sleep(0.001)
-
-    monkeypatch.setattr("sknn_scratch.base.threads_for", lambda _: nullcontext((None, 1)))
-    monkeypatch.setattr(numba_training, "WORTH_STARTING", 0)
-    monkeypatch.setattr(numba_training, "nap", lambda: (ctypes.cast(note, ctypes.c_void_p).value, 1000))
-    model.set_callbacks(wait).fit(X, y)
-    assert (naps[0], max(naps)) == (50, 1000)
-    assert all(after in (50, min(before + before // 8, 1000)) for before, after in pairwise(naps))
-
-
-@needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_threads_of_compiled_epochs_start_when_there_is_enough_to_do(monkeypatch):
-    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100)
-    started, start = [], threading.Thread.start
+@pytest.fixture
+def followers(monkeypatch):
+    """Note the threads that are started, and start them however little there is to do."""
+    started, begin = [], threading.Thread.start
 
     def note(thread):
         started.append(thread)
-        start(thread)
+        begin(thread)
 
     monkeypatch.setattr(threading.Thread, "start", note)
-    monkeypatch.setattr(numba_training, "WORTH_STARTING", 600 * 1100 * 3)
-    for _ in range(4):
-        model.partial_fit(X, y, classes=np.unique(y))
-    assert started == []
-    model.set_params(max_iter=2).fit(X, y)
-    assert started == []
-    model.set_params(max_iter=4).fit(X, y)
-    assert len(started) == 1
-    assert started[0].daemon
+    if compiled_run is not None:
+        monkeypatch.setattr(compiled_run, "WORTH_STARTING", 0)
+    return started
+
+
+def an_epoch(run, job, order=None):
+    return run.epoch(order, np.full(job.count_steps(order), 0.01))
 
 
 @needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_no_more_threads_are_to_be_had(monkeypatch):
+def test_threads_of_compiled_epochs_end_with_the_fit(followers):
     model, X, y = large("multiclass", engine="numba", max_iter=20)
+    alive = []
+    model.set_callbacks(lambda estimator: alive.append([thread.is_alive() for thread in followers]))
+    model.fit(X, y)
+    assert alive == [[True]] * 20
+    assert followers[0].daemon
+    assert not followers[0].is_alive()
+
+
+@needs_numba
+def test_threads_of_compiled_epochs_start_when_there_is_enough_to_do(monkeypatch, followers):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100)
+    monkeypatch.setattr(compiled_run, "WORTH_STARTING", 600 * 1100 * 3)
+    for _ in range(4):
+        model.partial_fit(X, y, classes=np.unique(y))
+    assert followers == []
+    model.set_params(max_iter=2).fit(X, y)
+    assert followers == []
+    model.set_params(max_iter=4).fit(X, y)
+    assert len(followers) == 1
+
+
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
+def test_no_more_threads_are_to_be_had(monkeypatch, engine):
+    model, X, y = large("multiclass", engine=engine, max_iter=5)
     expected = clone(model).fit(X, y)
     many = np.tile(X, (40, 1))
     predicted = expected.predict_proba(many)
+    begin, n_more = threading.Thread.start, 0
 
     def fail(thread):
-        raise RuntimeError("can't start new thread")
+        nonlocal n_more
+        n_more -= 1
+        if n_more < 0:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
 
     monkeypatch.setattr(threading.Thread, "start", fail)
-    monkeypatch.setattr("sknn_scratch.threads._pool", lambda n_threads: ThreadPoolExecutor(n_threads))
+    monkeypatch.setattr("sknn_scratch.threads._pool", threads._pool.__wrapped__)
     assert_array_equal(model.fit(X, y).coefs_[0], expected.coefs_[0])
-    assert_array_equal(model.predict_proba(many), predicted)
+    assert_array_equal(expected.predict_proba(many), predicted)
+    for n_threads in (2, 3, 4):
+        n_more, n_before = n_threads - 2, threading.active_count()
+        done = []
+        with threadpool_limits(n_threads, user_api="blas"), threads_for(SMALL) as (pool, n_parts):
+            for_each_with(pool, n_parts - 1, done.append, range(n_parts))
+        assert sorted(done) == list(range(n_threads))
+        n_more, done = n_threads - 2, []
+        with threadpool_limits(n_threads, user_api="blas"):
+            for_each_in_threads(done.append, range(6), WORTH_THREADS)
+        assert sorted(done) == list(range(6))
+        for _ in range(1000):
+            if threading.active_count() == n_before:
+                break
+            time.sleep(0.01)
+        assert threading.active_count() == n_before
 
 
 ENDING = """
 import atexit, sys, threading, time, warnings
 import numpy as np
-from sknn_scratch import MLPFromScratchClassifier
+from sknn_scratch import MLPFromScratchClassifier, threads
 warnings.simplefilter("ignore")
 X = np.random.RandomState(0).randn(2000, 64)
 y, epochs = X[:, 0] > 0, []
-model = MLPFromScratchClassifier(100, engine="numba", max_iter=2, tol=0).fit(X, y)
-forever = MLPFromScratchClassifier(100, engine="numba", max_iter=10**6, n_iter_no_change=10**6)
+model = MLPFromScratchClassifier(100, engine=sys.argv[1], max_iter=2, tol=0).fit(X, y)
+forever = MLPFromScratchClassifier(100, engine=sys.argv[1], max_iter=10**6, n_iter_no_change=10**6)
 forever.set_callbacks(lambda estimator: epochs.append(1))
 threading.Thread(target=forever.fit, args=(X, y), daemon=True).start()
 while len(epochs) < 10:
@@ -624,59 +577,33 @@ def at_exit():
 """
 
 
-@needs_numba
-def test_a_program_that_ends():
+def run_script(script, *arguments, n_threads=2):
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": str(n_threads)}
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
+def test_a_program_that_ends(engine):
     """It does not wait for training in a daemon, and what it does last may still train and predict."""
-    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "(60000,) 10\n"), done.stderr
+    assert run_script(ENDING, engine) == "(60000,) 10\n"
 
 
-@needs_numba
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_single_steps_where_the_loops_of_ufuncs_are_not_found(monkeypatch):
-    with pytest.raises(NotImplementedError, match="lays out a ufunc in another way: <ufunc 'add'>"):
-        c_functions.ufunc_loop(np.add, np.dtype(float))
-    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=30)
-    expected = clone(model).fit(X, y)
-    steps, step = [], Network.step
-
-    def fail(ufunc, dtype):
-        raise NotImplementedError
-
-    monkeypatch.setattr(numba_training, "_loop", fail)
-    monkeypatch.setattr(Network, "step", lambda *args: steps.append(1) or step(*args))
-    assert_allclose(model.fit(X, y).coefs_[0], expected.coefs_[0], rtol=1e-9)
-    assert len(steps) == 9
-
-
-@needs_numba
-def test_an_error_between_epochs_ends_the_threads():
-    model, X, y = large("multiclass", engine="numba", max_iter=5)
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
+def test_an_error_between_epochs_ends_the_threads(followers, engine):
+    model, X, y = large("multiclass", engine=engine, max_iter=5)
 
     def fail(estimator):
         raise KeyError("from a callback")
 
-    n_threads, before = threading.active_count(), blas_threads()
+    before = blas_threads()
     with pytest.raises(KeyError, match="from a callback"):
         model.set_callbacks(fail).fit(X, y)
-    assert threading.active_count() == n_threads
+    assert len(followers) == 1
+    assert not followers[0].is_alive()
     assert blas_threads() == before
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_lbfgs_is_shared_out():
-    model, X, y = large("multiclass", solver="lbfgs", max_iter=5, batch_size="auto")
-    with threadpool_limits(1, user_api="blas"):
-        alone = clone(model).fit(X, y)
-    assert_allclose(model.fit(X, y).coefs_[0], alone.coefs_[0], rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_draws_of_dropout_are_not_shared_out():
-    model, X, y = large("multiclass", dropout=0.3, max_iter=2)
-    with threadpool_limits(1, user_api="blas"):
-        alone = clone(model).fit(X, y)
-    assert_allclose(model.fit(X, y).coefs_[0], alone.coefs_[0], rtol=1e-9, atol=1e-12)
 
 
 def test_divergence_and_errors_in_a_helper(monkeypatch):
@@ -684,15 +611,362 @@ def test_divergence_and_errors_in_a_helper(monkeypatch):
     before = blas_threads()
     with pytest.raises(ValueError, match="Training diverged in epoch"):
         model.fit(X, y)
-    main, backward = threading.get_ident(), Network.backward
+    main = threading.get_ident()
 
-    def fail(network, *args):
+    def fail(activation, z):
         if threading.get_ident() != main:
             raise KeyError("in a helper")
-        return backward(network, *args)
+        return np.tanh(z)
 
-    monkeypatch.setattr(Network, "backward", fail)
+    monkeypatch.setattr(Witness, "value", fail)
     with pytest.raises(KeyError, match="in a helper"):
-        model.set_params(learning_rate_init=0.001).fit(X, y)
+        model.set_params(learning_rate_init=0.001, activation=Witness()).fit(X, y)
     assert blas_threads() == before
     assert not hasattr(model, "coefs_")
+
+
+# The seam -------------------------------------------------------------------------------------------------------------
+
+
+def runs_of(job, n_parts=2):
+    """Return a run of a job on each engine."""
+    yield NumpyRun(job)
+    if compiled_run is not None:
+        yield compiled_run.CompiledRun(job, n_parts)
+
+
+def test_without_an_order_rows_come_as_they_are_whatever_the_order_before():
+    """Also after an epoch of some of the rows only."""
+    for n in range(2 if compiled_run else 1):
+        jobs = [make_job(n_rows=90, batch_size=90) for _ in range(2)]
+        one, other = ([*runs_of(job)][n] for job in jobs)
+        an_epoch(one, jobs[0], np.array([5, 3, 5]))
+        jobs[0].network.parameters[...] = jobs[1].network.parameters
+        assert one.loss_and_gradient() == other.loss_and_gradient()
+        assert_array_equal(one.gradient, other.gradient)
+        jobs[0].optimizer.resume(jobs[1].optimizer)
+        assert an_epoch(one, jobs[0]) == an_epoch(other, jobs[1])
+        one.close()
+
+
+@needs_numba
+def test_the_gradient_is_that_of_all_samples():
+    job = make_job(n_rows=90, batch_size=32)
+    with pytest.raises(ValueError, match="a minibatch has 32 of 90 samples, not all of them"):
+        compiled_run.CompiledRun(job, 1).loss_and_gradient()
+
+
+@needs_numba
+def test_a_closed_run_goes_on_with_the_leader_alone(followers):
+    job, twin = (make_job(n_rows=90, batch_size=90) for _ in range(2))
+    run, expected = compiled_run.CompiledRun(job, 3), compiled_run.CompiledRun(twin, 3)
+    for _ in range(3):
+        assert an_epoch(run, job) == an_epoch(expected, twin)
+        run.close()
+    assert run.loss_and_gradient() == expected.loss_and_gradient()
+    expected.close()
+    assert len(followers) == 4
+    assert not any(thread.is_alive() for thread in followers)
+
+
+@needs_numba
+def test_threads_of_a_run_that_is_dropped_end_and_its_memory_lasts_until_then(followers):
+    job = make_job(n_rows=90, batch_size=90)
+    parameters = weakref.ref(job.network.parameters)
+    run = compiled_run.CompiledRun(job, 3)
+    an_epoch(run, job)
+    told = weakref.ref(run._order)
+    del run, job
+    gc.collect()
+    for thread in followers:
+        thread.join(10)
+        assert not thread.is_alive()
+    gc.collect()
+    assert parameters() is None
+    assert told() is None
+
+
+@needs_numba
+def test_a_run_is_closed_whatever_happens(followers):
+    def interrupted():
+        with start("numba", make_job(n_rows=300, batch_size=300, hidden=(100, 20))) as run:
+            run.loss_and_gradient()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(followers) == 1
+    assert not followers[0].is_alive()
+
+
+def test_sparse_samples_are_not_copied():
+    """Neither all of them nor those of a minibatch become dense."""
+    X = csr_matrix(random_array((400, 50_000), density=1e-3, random_state=0))
+    for engine in ("numpy", "numba") if compiled_run else ("numpy",):
+        model = MLPFromScratchClassifier(2, engine=engine, max_iter=1, random_state=0)
+        model.fit(X, np.arange(400) % 2)
+        tracemalloc.start()
+        model.fit(X, np.arange(400) % 2)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 200 * 50_000 * 8 / 2
+
+
+@needs_numba
+def test_more_sparse_values_than_indices_of_32_bits_tell():
+    job = make_job()
+    job.X = csr_matrix((1, 2**31))
+    assert missing("numba", job) == "X has more than 2**31 rows or, as it is sparse, columns or values"
+    assert missing("numpy", job) is None
+
+
+# Ctrl-C ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Note each call of compiled code by the leader; the rows it is to train on are the third and fourth argument."""
+    noted, training = [], compiled_run.training
+
+    def of_dtype(dtype):
+        work = training(dtype)
+
+        def call(part, *args):
+            if part == 0:
+                noted.append(args)
+                if calls_until_ctrl_c and len(noted) == calls_until_ctrl_c[0]:
+                    raise KeyboardInterrupt
+            return work(part, *args)
+
+        return call
+
+    calls_until_ctrl_c = []
+    noted_and_limit = SimpleNamespace(noted=noted, until_ctrl_c=calls_until_ctrl_c)
+    monkeypatch.setattr(compiled_run, "training", of_dtype)
+    return noted_and_limit
+
+
+@needs_numba
+def test_compiled_code_returns_now_and_then_for_ctrl_c(monkeypatch, calls, followers):
+    model, X, y = large("multiclass", engine="numba", random_state=0)
+    monkeypatch.setattr(compiled_run, "MOST_AT_ONCE", 1)
+    calls.until_ctrl_c.append(5)  # of three minibatches in each epoch
+    before = blas_threads()
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model.fit(X, y)
+    assert model.n_iter_ == 1
+    assert len(calls.noted) == 5
+    assert len(followers) == 1
+    assert not followers[0].is_alive()
+    assert blas_threads() == before
+
+
+@needs_numba
+@pytest.mark.parametrize(("n_minibatches", "rows"), [(1, [100] * 6), (2, [200] * 3), (5, [500, 100]), (6, [600])])
+def test_long_epochs_are_cut_between_minibatches(monkeypatch, calls, n_minibatches, rows):
+    model, X, y = large("multiclass", engine="numba", hidden_layer_sizes=100, batch_size=100, solver="nadam")
+    model.set_params(dropout=0.2)
+    whole = clone(model).fit(X, y)
+    assert len(calls.noted) == 3
+    calls.noted.clear()
+    monkeypatch.setattr(compiled_run, "MOST_AT_ONCE", n_minibatches * 100 * 1100)
+    cut = clone(model).fit(X, y)
+    assert [last - first for _, _, first, last, *_ in calls.noted] == 3 * rows
+    assert_array_equal(cut.coefs_[0], whole.coefs_[0])
+    assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-14)
+
+
+@needs_numba
+def test_ctrl_c_while_code_is_compiled():
+    """It is heard, and the next fit compiles."""
+
+    def interrupted(cache):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kernels._once("of a test", interrupted)
+    assert kernels._once("of a test", lambda cache: "compiled") == "compiled"
+    assert kernels._done.pop("of a test") == "compiled"
+
+
+# Several threads, several processes -----------------------------------------------------------------------------------
+
+
+@needs_numba
+def test_two_threads_that_need_the_same_code_compile_it_once(monkeypatch):
+    monkeypatch.setattr(kernels.cache, "note_kept", lambda name: None)
+    compiled = []
+
+    def compile_(cache):
+        time.sleep(0.05)
+        compiled.append(cache)
+        return object()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: kernels._once("of a test", compile_), range(8)))
+    assert compiled == [True]
+    assert found == {kernels._done.pop("of a test")}
+
+
+FORKING = """
+import os, sys, threading, time, warnings
+import numpy as np
+from threadpoolctl import ThreadpoolController, threadpool_info
+from sknn_scratch import MLPFromScratchClassifier, threads
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).randn(2000, 64)
+y, epochs, engine = X[:, 0] > 0, [], sys.argv[1]
+model = MLPFromScratchClassifier(300, engine=engine, max_iter=2, tol=0, random_state=0).fit(X, y)
+forever = MLPFromScratchClassifier(300, engine=engine, max_iter=10**6, n_iter_no_change=10**6, batch_size=1000)
+
+def blas_threads():
+    return {info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
+
+def child_works():
+    child = os.fork()
+    if child == 0:
+        same = model.coefs_[0].tobytes()
+        os._exit(0 if blas_threads() == {2} and model.fit(X, y).coefs_[0].tobytes() == same else 1)
+    return os.waitpid(child, 0)[1]
+
+def note(estimator):
+    epochs.append(1)
+    if len(epochs) == 5:
+        print("from a callback:", child_works(), flush=True)
+
+threading.Thread(target=forever.set_callbacks(note).fit, args=(X, y), daemon=True).start()
+while len(epochs) < 10:
+    time.sleep(0.01)
+print("beside training:", child_works(), blas_threads())
+"""
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@needs_fork
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
+def test_a_process_that_is_forked_during_training(engine):
+    """It has its BLAS threads back, and trains as its parent does."""
+    assert run_script(FORKING, engine) == "from a callback: 0\nbeside training: 0 {1}\n"
+
+
+FORKING_WHILE_COMPILING = """
+import os, threading, time
+from sknn_scratch.engines.compiled import kernels
+kernels.cache.note_kept = lambda name: None
+begun = threading.Event()
+
+def slowly(cache):
+    begun.set()
+    time.sleep(0.3)
+    return "by the parent"
+
+threading.Thread(target=kernels._once, args=("of a test", slowly)).start()
+begun.wait(10)
+child = os.fork()
+if child == 0:
+    found = kernels._once("of a test", None), kernels._once("another", lambda cache: "by the child")
+    os._exit(0 if found == ("by the parent", "by the child") else 1)
+print(os.waitpid(child, 0)[1], kernels._once("another", lambda cache: "by the parent, too"))
+"""
+
+
+@needs_fork
+@needs_numba
+def test_a_process_that_is_forked_while_code_is_compiled():
+    assert run_script(FORKING_WHILE_COMPILING) == "0 by the parent, too\n"
+
+
+# How the threads of the compiled engine wait for each other -----------------------------------------------------------
+
+
+def shared(run, name, size):
+    """Return numbers that the threads of a run share."""
+    return np.ctypeslib.as_array((ctypes.c_int64 * size).from_address(int(run._told["team"][name])))
+
+
+@needs_numba
+def test_every_part_of_every_phase_is_done_once(followers):
+    job = make_job(n_rows=200, batch_size=64, max_grad_norm=0.1)
+    run = compiled_run.CompiledRun(job, 3)
+    train(run, job, n_epochs=5)
+    counters = shared(run, "counters", 6 * team.LINE)
+    n_phases = 5 * 4 * 3
+    assert counters[team.PHASE] == n_phases
+    assert counters[team.DONE] == 3 * n_phases
+    assert counters[team.STOP] == 1
+
+
+@needs_numba
+def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
+    monkeypatch.setattr(compiled_run, "WORTH_STARTING", np.inf)
+    job = make_job()
+    run = compiled_run.CompiledRun(job, 2)
+    an_epoch(run, job)
+    counters = shared(run, "counters", 5 * team.LINE)
+    done, phase = counters[team.DONE], counters[team.PHASE]
+    run._start_followers()
+    time.sleep(0.05)
+    assert counters[team.DONE] == done
+    counters[team.PHASE] = phase + 1
+    for _ in range(1000):
+        time.sleep(0.01)
+        if counters[team.DONE] > done:
+            break
+    time.sleep(0.05)
+    assert counters[team.DONE] == done + 1
+    assert counters[team.BEGUN :: team.LINE].tolist() == [phase, phase + 1]
+    run.close()
+
+
+@needs_numba
+def test_the_leader_goes_on_alone_after_long_waits():
+    run = compiled_run.CompiledRun(make_job(), 2)
+    told, place = run._told["team"], shared(run, "job", team.LINE)
+
+    def phases_alone():
+        epoch._learn(True, told)
+        n = 0
+        while place[team.LEFT_ALONE] > 0 and n < 10000:
+            epoch._learn(False, told)
+            n += 1
+        return n
+
+    assert [phases_alone() for _ in range(8)] == [64, 128, 256, 512, 1024, 2048, 4096, 4096]
+    for _ in range(4096):
+        epoch._learn(False, told)
+    assert place[team.NEXT_ALONE] == 64
+
+
+@needs_numba
+def test_phases_that_the_leader_does_alone_are_the_same(followers):
+    found = []
+    for alone in (0, 10**6):
+        job = make_job(n_rows=200, batch_size=64)
+        run = compiled_run.CompiledRun(job, 3)
+        shared(run, "job", team.LINE)[team.LEFT_ALONE] = alone
+        found.append(train(run, job))
+    for a, b in zip(*found, strict=True):
+        assert_array_equal(a, b)
+
+
+@needs_numba
+def test_a_thread_without_work_sleeps_longer_and_longer(monkeypatch, followers):
+    naps = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+    def note(duration):
+        naps.append(duration)
+        return 0
+
+    monkeypatch.setattr(compiled_run, "nap", lambda: (ctypes.cast(note, ctypes.c_void_p).value, 1000))
+    job = make_job()
+    run = compiled_run.CompiledRun(job, 2)
+    for _ in range(2):
+        n_before = len(naps)
+        an_epoch(run, job)
+        while len(naps) < n_before + 10**5 and (len(naps) < n_before + 50 or naps[-1] < 1000):
+            time.sleep(0.001)
+    run.close()
+    assert (naps[0], max(naps)) == (50, 1000)
+    assert all(after in (50, min(before + before // 8, 1000)) for before, after in pairwise(naps))

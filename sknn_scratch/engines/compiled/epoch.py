@@ -162,7 +162,7 @@ def _run_phase(kind, job, one):
 
 
 @_helper
-def _lead(job, one, first_row, last_row, batch_size, count):
+def _lead(job, one, first_row, last_row, batch_size, count, n_made):
     n_phases = 3 if job.objective.max_norm > 0 and count > 0 else 2
     total_loss, n_rows, step, place = 0.0, 0, 0, numbers(job.team.job, 1)
     for start in range(first_row, last_row, batch_size):
@@ -170,7 +170,7 @@ def _lead(job, one, first_row, last_row, batch_size, count):
         total = _total_weight(job.data, start, n)
         if total == 0:
             continue
-        place[START], place[N_ROWS], place[STEP], place[COUNT] = start, n, step, count + step
+        place[START], place[N_ROWS], place[STEP], place[COUNT] = start, n, n_made + step, count + n_made + step
         numbers(job.team.numbers, 1.0)[TOTAL] = total
         value = 0.0
         for kind in range(n_phases):
@@ -183,13 +183,13 @@ def _lead(job, one, first_row, last_row, batch_size, count):
     return total_loss, n_rows, step
 
 
-def work(part, job, one, first_row, last_row, batch_size, count):
+def work(part, job, one, first_row, last_row, batch_size, count, n_made):
     """Train on some of the rows, or help to.
 
     Parameters
     ----------
     part : int
-        0 leads. Others do one part of each phase, unless the leader has begun it, until told to stop; the last four
+        0 leads. Others do one part of each phase, unless the leader has begun it, until told to stop; the last five
         arguments are not for them.
     job : record of Work
     one : float
@@ -198,8 +198,10 @@ def work(part, job, one, first_row, last_row, batch_size, count):
         From where to where in ``Data.order``.
     batch_size : int
     count : int
-        Number of the first step since training began, from which dropout and noise are drawn; 0 where only the gradient
-        is wanted.
+        Number of the epoch's first step since training began, from which dropout and noise are drawn; 0 where only the
+        gradient is wanted.
+    n_made : int
+        Steps of the epoch that have been made already.
 
     Returns
     -------
@@ -208,7 +210,7 @@ def work(part, job, one, first_row, last_row, batch_size, count):
         and the steps made.
     """
     if part == 0:
-        return _lead(job, one, first_row, last_row, batch_size, count)
+        return _lead(job, one, first_row, last_row, batch_size, count, n_made)
     while _begin_next(part, job.team):
         _do(part, job, one)
         add(job.team.counters, DONE, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -76,6 +77,7 @@ def _announce(name: str) -> None:
         print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, once on this machine", file=sys.stderr)
 
 
+@functools.cache
 def kernel(text: str, dtype: np.dtype) -> Kernel:
     """Return the kernel that a module's text defines, or a loss of ``row_losses`` by its name."""
     if "\n" not in text:
@@ -96,6 +98,7 @@ def kernel(text: str, dtype: np.dtype) -> Kernel:
     return Kernel(function.address, function)
 
 
+@functools.cache
 def phase(name: str, dtype: np.dtype) -> Kernel:
     """Return a function that does a part of a phase."""
     signature = types.void(types.int64, from_dtype(WORK), from_dtype(dtype))
@@ -112,11 +115,12 @@ def _c_function(function: Callable[..., Any], signature: Any, dtype: np.dtype) -
     return Kernel(compiled.address, compiled)
 
 
+@functools.cache
 def training(dtype: np.dtype) -> Callable[..., Any]:
     """Return the function that trains for an epoch."""
     integer = types.int64
     signature = types.Tuple([types.float64, integer, integer])(
-        integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 4
+        integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 5
     )
     name = f"work_{dtype}"
     return _once(

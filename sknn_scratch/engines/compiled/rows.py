@@ -7,6 +7,7 @@ from numba import njit
 
 from sknn_scratch.engines.compiled.calls import call, call_for_number, gemm, numbers
 from sknn_scratch.engines.compiled.draws import draw, draw_normal, key_of, threshold_of
+from sknn_scratch.engines.compiled.elementary import choose
 from sknn_scratch.engines.compiled.team import COUNT, LINE, N_ROWS, START, TOTAL, share
 
 __all__ = ["pass_rows"]
@@ -65,15 +66,26 @@ def _disturb(job, one, low, high):
 
 
 @_helper
-def _drop(job, one, l, low, high, source, out):
-    """Write the units of layer ``l`` with some dropped; ``source`` and ``out`` are where the layer begins."""
+def _drop(job, one, l, low, high, x):
+    """Drop some of what stands at the units of layer ``l``; ``x`` is where the layer begins.
+
+    In place, as the compiler vectorises no loop over two arrays that may be the same.
+    """
     stride, width = job.memory.stride, numbers(job.layers.units, 1)[l]
     rate, count = numbers(job.layers.dropout, 1.0)[l], numbers(job.team.job, 1)[COUNT]
     key, threshold, scale = key_of(job.objective.seed, count, l), threshold_of(rate), one / type(one)(1 - rate)
     for j in range(width):
         for i in range(low, high):
-            kept = draw(key, i * width + j) >= threshold
-            out[j * stride + i] = source[j * stride + i] * (scale if kept else one - one)
+            x[j * stride + i] *= choose(draw(key, i * width + j) >= threshold, scale, one - one)
+
+
+@_helper
+def _copy(job, one, l, low, high, source, out):
+    """Copy layer ``l`` from one place to another."""
+    stride = job.memory.stride
+    for j in range(numbers(job.layers.units, 1)[l]):
+        for i in range(j * stride + low, j * stride + high):
+            out[i] = source[i]
 
 
 @_helper
@@ -151,7 +163,8 @@ def _forward(job, one, low, high):
             call(numbers(layers.values, 1)[l], (z + low * size, a + low * size, rows, columns, stride, settings))
         if numbers(layers.dropout, 1.0)[l + 1] > 0:
             fed = memory.a + numbers(layers.fed_at, 1)[l + 1] * size
-            _drop(job, one, l + 1, low, high, numbers(a, one), numbers(fed, one))
+            _copy(job, one, l + 1, low, high, numbers(a, one), numbers(fed, one))
+            _drop(job, one, l + 1, low, high, numbers(fed, one))
 
 
 @_helper
@@ -197,7 +210,7 @@ def _hidden_deltas(job, one, low, high):
                 delta_at + low * size, stride, w_at, width, below_at + low * size, stride,
             )  # fmt: skip
         if numbers(layers.dropout, 1.0)[l] > 0:
-            _drop(job, one, l, low, high, below, below)
+            _drop(job, one, l, low, high, below)
         source = memory.a + numbers(layers.a_at, 1)[l] * size
         if numbers(layers.in_place, 1)[l - 1] == 0:
             source = memory.z + numbers(layers.z_at, 1)[l - 1] * size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -62,20 +62,21 @@ class CompiledRun:
         self._alive: list[Any] = []  # arrays and code that are passed by address
         self.gradient: NDArray = np.zeros_like(network.parameters)
         self._work = training(network.dtype)
-        self._order: NDArray | None = None
-        self._is_shuffled = False
+        self._order: NDArray = np.empty(0, dtype=np.int32)
+        self._is_as_they_come = False
         layers, memory = self._layers_and_memory()
         phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
         told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
         self._told = np.array([(*phases, *told)], dtype=WORK)[0]
         self._one = network.dtype.type(1)
-        # Daemons, as otherwise a program could not end while a daemon of its own trains.
+        # Daemons, as otherwise a program could not end while a daemon of its own trains. They know the arrays, but not
+        # the run, so that it tells them to end even where it is dropped without being closed.
+        arguments = (self._work, self._told, self._one, self._alive)
         self._followers = [
-            threading.Thread(target=_follow, args=(self._alive, self._work, part, self._told, self._one), daemon=True)
+            threading.Thread(target=_follow, args=(part, *arguments), daemon=True)
             for part in range(1, n_parts if n_threads is None else n_threads)
         ]
-        # They end, too, where nobody has closed the run.
-        weakref.finalize(self, self._counters.__setitem__, STOP, 1)
+        self._stop = weakref.finalize(self, self._counters.__setitem__, STOP, 1)
         self._n_multiplications = 0
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
@@ -103,12 +104,15 @@ class CompiledRun:
         return self._train(order, first)
 
     def loss_and_gradient(self) -> float:
-        """Return the objective over all samples as one minibatch, and fill ``gradient``."""
+        """Return the objective over all samples, which are one minibatch, and fill ``gradient``."""
+        if self._job.batch_size < self._job.X.shape[0]:
+            size, n_samples = self._job.batch_size, self._job.X.shape[0]
+            raise ValueError(f"a minibatch has {size} of {n_samples} samples, not all of them")
         return self._train(None, 0)
 
     def close(self) -> None:
-        """End the other threads."""
-        self._counters[STOP] = 1
+        """End the other threads. What is trained afterwards, the calling thread does alone."""
+        self._stop()
         for thread in self._followers:
             if thread.ident is not None:
                 thread.join()
@@ -116,21 +120,20 @@ class CompiledRun:
 
     def _train(self, order: NDArray | None, first_step: int) -> float:
         if order is not None:
-            self._order = np.ascontiguousarray(order, dtype=np.int32)
-        elif self._order is None or self._is_shuffled:
-            self._order = np.arange(self._job.X.shape[0], dtype=np.int32)
-        self._is_shuffled = order is not None
+            self._order, self._is_as_they_come = np.ascontiguousarray(order, dtype=np.int32), False
+        elif not self._is_as_they_come:
+            self._order, self._is_as_they_come = np.arange(self._job.X.shape[0], dtype=np.int32), True
         self._told["data"]["order"] = self._order.ctypes.data
         n_rows, batch_size = len(self._order), self._job.batch_size
         self._n_multiplications += n_rows * self._job.network.n_weights
         if self._n_multiplications >= WORTH_STARTING:
             self._start_followers()
         rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * self._job.network.n_weights))
-        total_loss, n_counted = 0.0, 0
+        total_loss, n_counted, n_made = 0.0, 0, 0
         for first in range(0, n_rows, rows_at_once):
             last = min(first + rows_at_once, n_rows)
-            loss, n, n_steps = self._work(0, self._told, self._one, first, last, batch_size, first_step)
-            first_step += n_steps
+            loss, n, n_steps = self._work(0, self._told, self._one, first, last, batch_size, first_step, n_made)
+            n_made += n_steps
             total_loss += loss
             n_counted += n
         return total_loss / n_counted
@@ -179,7 +182,7 @@ class CompiledRun:
             y_column_stride=y.strides[1] // y.itemsize,
             n_targets=y.shape[1],
             weights=0 if weights is None else self._address(np.ascontiguousarray(weights, dtype=np.float64)),
-            order=0,  # known from epoch to epoch
+            order=0,  # told with each epoch
         )
         if isinstance(X, np.ndarray):
             row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
@@ -244,9 +247,9 @@ class CompiledRun:
         return layers, memory
 
     def _n_scratch(self) -> int:
-        """Return how much scratch space a sample takes: for the losses, or for a row of the first layer."""
+        """Return how much scratch space a sample takes: for the losses, or for what comes out of the first layer."""
         of_losses = [rows + items * head.width for head in self._sources.losses for rows, items in [head.scratch]]
-        return max(*of_losses, *self._job.network.layer_units)
+        return max(*of_losses, self._job.network.layer_units[1])
 
     def _objective(self) -> Objective:
         job, heads = self._job, self._sources.losses
@@ -302,9 +305,9 @@ class CompiledRun:
         )
 
 
-def _follow(alive: Sequence[Any], work: Any, part: int, told: Any, one: Any) -> None:
-    """Do one part of each phase until told to stop; what is read and written by address lives on until then."""
-    work(part, told, one, 0, 0, 0, 0)
+def _follow(part: int, work: Callable[..., Any], told: Any, one: Any, alive: list[Any]) -> None:
+    """Do one part of each step in another thread, in which all that compiled code is told by address stays alive."""
+    work(part, told, one, 0, 0, 0, 0, 0)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

@@ -6,6 +6,8 @@ alone is, too, once before the loop, and then rounded to the dtype of the arrays
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,29 +21,42 @@ __all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
 _TEXTS = {
     "absolute": "abs({0})",
     "add": "{0} + {1}",
+    "arcsinh": "math.asinh({0})",
     "arctan": "math.atan({0})",
+    "arctan2": "math.atan2({0}, {1})",
+    "arctanh": "math.atanh({0})",
     "bitwise_and": "{0} & {1}",
     "bitwise_or": "{0} | {1}",
+    "bitwise_xor": "{0} != {1}",
+    "ceil": "np.ceil({0})",
     "cos": "math.cos({0})",
     "cosh": "HALF * (exp({0}) + exp(-{0}))",
     "divide": "{0} / {1}",
     "equal": "{0} == {1}",
     "erf": "math.erf({0})",
+    "erfc": "math.erfc({0})",
     "exp": "exp({0})",
     "expit": "ONE / (ONE + exp(-{0}))",
     "expm1": "expm1({0})",
+    "fabs": "abs({0})",
+    "floor": "np.floor({0})",
     "greater": "{0} > {1}",
     "greater_equal": "{0} >= {1}",
     "invert": "not {0}",
+    "isfinite": "abs({0}) < INFINITE",
+    "isinf": "abs({0}) == INFINITE",
+    "isnan": "{0} != {0}",
     "less": "{0} < {1}",
     "less_equal": "{0} <= {1}",
     "log": "log({0})",
     "log1p": "log1p({0})",
     "log_expit": "choose({0} < ZERO, {0}, ZERO) - log1p(exp(-abs({0})))",
-    "logaddexp": "choose({0} > {1}, {0}, {1}) + log1p(exp(-abs({0} - {1})))",
+    # The difference of two infinite numbers is NaN.
+    "logaddexp": "choose({0} > {1}, {0}, {1}) + log1p(exp(-choose({0} == {1}, ZERO, abs({0} - {1}))))",
     "logical_and": "{0} & {1}",
     "logical_not": "not {0}",
     "logical_or": "{0} | {1}",
+    "logical_xor": "{0} != {1}",
     # A NaN goes through, as in NumPy.
     "maximum": "choose(({0} < {1}) | ({1} != {1}), {1}, {0})",
     "minimum": "choose(({0} > {1}) | ({1} != {1}), {1}, {0})",
@@ -61,7 +76,7 @@ _TEXTS = {
     "tan": "math.tan({0})",
     "tanh": "tanh({0})",
     "where": "choose({0}, {1}, {2})",
-    "xlogy": "choose({0} == ZERO, ZERO, {0} * log(choose({0} == ZERO, ONE, {1})))",
+    "xlogy": "{0} * log(choose(({0} == ZERO) & ({1} == {1}), ONE, {1}))",
 }
 # Of these an operation that is needed in several loops is kept rather than computed again.
 _COSTLY = {
@@ -69,6 +84,9 @@ _COSTLY = {
     *("ndtr", "power", "sinh", "tanh", "xlogy"),
 }
 _OVER_COLUMNS = ("sum", "max", "min")
+_LEAVES = ("argument", "parameter", "constant", "n_columns")
+# What formulas of numbers alone, which are float64, have in place of constants of the arrays' dtype.
+_IN_FLOAT64 = {"ROOT_HALF": repr(math.sqrt(0.5)), "HALF": "0.5", "ONE": "1.0", "ZERO": "0.0", "INFINITE": "np.inf"}
 _WHOLE_POWERS = {
     -2: "ONE / ({0} * {0})",
     -1: "ONE / {0}",
@@ -86,7 +104,7 @@ from numba import types
 from sknn_scratch.engines.compiled.elementary import choose, exp, expm1, log, log1p, tanh
 
 real = np.{dtype}
-ZERO, ONE, HALF, ROOT_HALF = real(0), real(1), real(0.5), real(math.sqrt(0.5))
+ZERO, ONE, HALF, ROOT_HALF, INFINITE = real(0), real(1), real(0.5), real(math.sqrt(0.5)), real(np.inf)
 {constants}
 pointer, numbers, integer = types.CPointer(types.{dtype}), types.CPointer(types.float64), types.int64
 signature = types.{result}({arguments})
@@ -112,9 +130,14 @@ class _Text:
         self.index = {id(node): number for number, node in enumerate(self.nodes)}
         self.constants: list[str] = []
         self.lines: list[str] = []
-        unknown = {n.operation for n in self.nodes if n.arguments and n.operation not in {*_TEXTS, *_OVER_COLUMNS}}
+        unknown = {node.operation for node in self.nodes} - {*_TEXTS, *_OVER_COLUMNS, *_LEAVES}
         if unknown:
             raise NoGraphError(f"{', '.join(sorted(unknown))} cannot be compiled")
+
+    def refuse_columns(self) -> None:
+        """Refuse a formula in which a number depends on others than those in its own place."""
+        if any(node.operation in (*_OVER_COLUMNS, "n_columns") for node in self.nodes):
+            raise NoGraphError("a number depends on those in other columns")
 
     def numbers(self, at: str = "p") -> None:
         """Write what is computed from numbers alone."""
@@ -135,21 +158,22 @@ class _Text:
                     for a in node.arguments
                 ]
                 template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
-                text = template.format(*names).replace("ONE", "1.0").replace("ZERO", "0.0").replace("HALF", "0.5")
+                text = re.sub("|".join(_IN_FLOAT64), lambda found: _IN_FLOAT64[found[0]], template).format(*names)
             self.lines.append(f"    n{i} = {text}")
             if not node.is_truth:
                 self.lines.append(f"    c{i} = real(n{i})")
 
     @staticmethod
     def _literal(value: float) -> str:
-        return repr(value) if np.isfinite(value) else f"np.float64('{value}')"
+        text = repr(value) if np.isfinite(value) else f"np.{abs(value)}"
+        return f"(-{text.removeprefix('-')})" if np.signbit(float(value)) and not np.isnan(value) else text
 
     def name(self, node: Expression) -> str:
         """Return the name of a node's value."""
         i = self.index[id(node)]
         if node.kind == NUMBER:
             if node.operation == "constant":
-                return f"C{i}"
+                return repr(node.value) if node.is_truth else f"C{i}"
             return f"n{i}" if node.is_truth else f"c{i}"
         return f"t{i}"
 
@@ -158,6 +182,10 @@ class _Text:
         names = [self.name(argument) for argument in node.arguments]
         template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
         return f"{self.name(node)} = {template.format(*names)}"
+
+    def read_row(self, node: Expression, place: str) -> str:
+        """Return ``t = ...`` for what has been kept for each sample; truths are kept as 0 and 1."""
+        return f"{self.name(node)} = {place}" + (" != ZERO" if node.is_truth else "")
 
     def whole(self, result: str, arguments: Sequence[tuple[str, str]]) -> str:
         """Return the text of the module."""
@@ -185,6 +213,7 @@ def _elementwise(result: Expression, inputs: dict[str, str], out: str, target: s
         How, such as ``"{out} = {value}"``.
     """
     text = _Text([result])
+    text.refuse_columns()
     text.numbers()
     pointers = list(dict.fromkeys([*inputs.values(), out]))
     text.lines += ["    for r in range(n_rows):", "        for i in range(r * stride, r * stride + n_columns):"]
@@ -215,6 +244,7 @@ def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str
     Vector ``k`` of the state begins at ``k * stride``; ``c`` has the coefficients of the step, then the parameters.
     """
     text = _Text(results)
+    text.refuse_columns()
     text.numbers("c")
     places = {"w": "w[i]", "g": "g[i]"} | {name: f"state[{k} * stride + i]" for k, name in enumerate(names)}
     text.lines.append("    for i in range(n):")
@@ -312,7 +342,7 @@ def _write_nodes(
     for node in nodes:
         for argument in node.arguments:
             if argument.kind != NUMBER and id(argument) not in done | read:
-                text.lines.append(f"{indent}{text.name(argument)} = {row_at[id(argument)]}")
+                text.lines.append(f"{indent}{text.read_row(argument, row_at[id(argument)])}")
                 read.add(id(argument))
         text.lines += [f"{indent}{text.statement(node)}", f"{indent}{row_at[id(node)]} = {text.name(node)}"]
 
@@ -348,7 +378,7 @@ def _write_loop(
         if id(node) not in needed or node.kind == NUMBER:
             continue
         if node.kind != ITEM:
-            text.lines.append(f"{indent}{text.name(node)} = {row_at[id(node)]}")
+            text.lines.append(f"{indent}{text.read_row(node, row_at[id(node)])}")
             read.add(id(node))
         elif id(node) in kept_since:
             text.lines.append(f"{indent}{text.name(node)} = {item_at[id(node)]}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.engines.compiled.source import loss_source, optimizer_source, slope_source, value_source
-from sknn_scratch.expressions import ITEM, NoGraphError, trace_formula
+from sknn_scratch.expressions import ITEM, NUMBER, NoGraphError, Trace, trace_formula
 from sknn_scratch.job import Job
 from sknn_scratch.losses import GaussianNLL, Heads, Loss, Quantile
 from sknn_scratch.optimizers import Optimizer
@@ -86,11 +88,35 @@ def sources_of(job: Job) -> Sources:
     )
 
 
+# What was made of components that are alike: tracing takes as long as some steps, and a stream makes a job a chunk.
+_made: dict[Any, Any] = {}
+_MOST_MADE = 1000
+
+
 def _named(make: Any, component: Any, *arguments: Any) -> Any:
+    key = make, _identity(component), arguments
     try:
-        return make(component, *arguments)
+        if key not in _made:
+            if len(_made) >= _MOST_MADE:
+                _made.clear()
+            _made[key] = make(component, *arguments)
+        return _made[key]
     except NoGraphError as error:
         raise NoGraphError(f"{type(component).__name__} cannot be compiled ({error})") from error
+
+
+def _identity(component: Any) -> Any:
+    """Return what the formulas of a component depend on: its class, its attributes, and its link if it has one."""
+    attributes = component.get_params(deep=False) if isinstance(component, Optimizer) else vars(component)
+    parts = {
+        name: _identity(value) if isinstance(value, BaseEstimator) else value for name, value in attributes.items()
+    }
+    if hasattr(component, "link"):
+        parts["link"] = _identity(component.link)
+    try:
+        return type(component), frozenset(parts.items())
+    except TypeError:  # something that cannot be hashed, so that nothing else is like it
+        return object()
 
 
 def _heads(job: Job) -> list[tuple[Loss, int, int]]:
@@ -126,6 +152,9 @@ def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> OfOptimizer:
     if type(optimizer).update is not Optimizer.update or type(optimizer).apply is not Optimizer.apply:
         raise NoGraphError("it writes into arrays")
     n = optimizer.n_coefficients
+    optimizer = copy.copy(optimizer)
+    # It changes from step to step, and so is refused in the formula.
+    optimizer.n_updates = Trace(dtype).node("n_updates", (), None, NUMBER)  # type: ignore[assignment]
     arguments = dict.fromkeys(("w", "g", *optimizer.vector_names), ITEM)
     results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=n)
     return OfOptimizer(optimizer_source(results, optimizer.vector_names), settings, n)

@@ -22,8 +22,8 @@ ROWS, GRADIENT, UPDATE = range(3)
 # and the last phase in which each part was begun.
 LINE = 8
 PHASE, DONE, STOP, BEGUN = 0, LINE, 2 * LINE, 3 * LINE
-# Places in Team.job: kind of phase, first row and number of rows of the minibatch, which of the steps of this call it
-# is, its number since training began, for how many phases the leader goes on alone, and for how many the next time.
+# Places in Team.job: kind of phase, first row and number of rows of the minibatch, which of the steps of this epoch
+# it is, its number since training began, for how many phases the leader goes on alone, and for how many the next time.
 KIND, START, N_ROWS, STEP, COUNT, LEFT_ALONE, NEXT_ALONE = range(7)
 # Places in Team.numbers: sum of the minibatch's weights, factor of the gradient.
 TOTAL, SCALE = 0, 1

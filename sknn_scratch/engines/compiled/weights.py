@@ -68,7 +68,7 @@ def _sparse_gradient(job, one, low, high):
     delta, own = numbers(job.memory.delta, one), np.empty(width, type(one))
     for i in range(low * width, high * width):
         g[i] = one - one
-    for i in range(numbers(job.team.job, 1)[N_ROWS]):
+    for i in range(place[N_ROWS]):
         row = np.int64(order[start + i])
         for j in range(width):
             own[j] = delta[j * stride + i]

@@ -7,7 +7,7 @@ looked up by their exact type: a subclass may say something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -191,7 +191,7 @@ def add_penalty(weights: NDArray, strength: float, l1_ratio: float, weight_gradi
 
 
 def update(
-    optimizer: Optimizer, parameters: NDArray, gradient: NDArray, learning_rate: float, coefficients: list[float]
+    optimizer: Optimizer, parameters: NDArray, gradient: NDArray, learning_rate: float, coefficients: Sequence[float]
 ) -> None:
     """Make a step of an optimiser with these coefficients, which changes the parameters and its state in place."""
     if type(optimizer) is SGD:

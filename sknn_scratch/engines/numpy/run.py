@@ -262,7 +262,7 @@ class NumpyRun:
         first, rates = optimizer.n_updates + 1, learning_rates.tolist()
         has_formula = type(optimizer).update is Optimizer.update
         if has_formula:
-            coefficients = np.column_stack(optimizer.next_coefficients(learning_rates)).tolist()
+            coefficients = list(zip(*(c.tolist() for c in optimizer.next_coefficients(learning_rates)), strict=True))
         for start in range(0, n_rows, job.batch_size):
             rows: NDArray | slice = slice(start, start + job.batch_size)
             if order is not None:

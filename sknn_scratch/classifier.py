@@ -628,7 +628,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         if not isinstance(given, str) and (unknown := [label for label in given if label not in known]):
             raise ValueError(f"class_weight has labels {unknown} that are not among the classes {self.classes_}.")
         for member, weight_of_members, weight_of_others in self._class_weights(y, self._coder):
-            weights *= np.where(member, weight_of_members, weight_of_others)
+            np.multiply(weights, weight_of_members, out=weights, where=member)
+            np.multiply(weights, weight_of_others, out=weights, where=~member)
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights

@@ -61,6 +61,11 @@ class _Limit:
         self._before: list[tuple[LibController, int]] = []
         self.n_before: int | None = None
 
+    def n_usual(self) -> int:
+        """Return how many threads BLAS may use when it is not held; nobody takes or releases it meanwhile."""
+        with self._lock:
+            return self.n_before or blas_threads()
+
     def take(self) -> None:
         with self._lock:
             if self._n_holding == 0:
@@ -189,7 +194,7 @@ def blas_threads() -> int:
 
 def usual_blas_threads() -> int:
     """Return how many threads BLAS may use when nothing of ours holds it to one."""
-    return _limit.n_before or blas_threads()
+    return _limit.n_usual()
 
 
 def threads_worth(n_multiplications: int) -> int:

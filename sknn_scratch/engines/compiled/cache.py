@@ -69,28 +69,19 @@ def _mark(name: str) -> Path | None:
     return None if place is None else place / f"{name}.compiled"
 
 
-def _files_of(name: str) -> list[Path]:
-    """Return the files in which numba keeps a function, wherever it may have put them."""
-    mark = _mark(name)
-    beside = Path(__file__).with_name("__pycache__")
-    places = [beside, *([mark.parent, mark.parent / "__pycache__", *mark.parent.parent.glob("*/")] if mark else [])]
-    return sorted({file for place in places for file in place.glob(f"*{name}*.nb[ic]")})
-
-
-def _digest(name: str) -> str:
-    """Return a digest of the machine code of a function on disk."""
+def _digest(name: str, place: Path) -> str:
+    """Return a digest of the machine code of a function on disk; OSError if there is none."""
+    files = _files_of(name, place)
+    if not files:
+        raise FileNotFoundError(place)
     digest = hashlib.sha256()
-    for file in _files_of(name):
+    for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def note_kept(name: str) -> None:
-    """Note that the machine code of a function is on disk now, and what it looks like."""
-    mark = _mark(name)
-    if mark is not None and not is_whole(name):
-        with suppress(OSError):
-            mark.write_text(_digest(name))
+def _files_of(name: str, place: Path) -> list[Path]:
+    return sorted(place.glob(f"*{name}*.nb[ic]"))
 
 
 def is_kept(name: str) -> bool:
@@ -99,19 +90,26 @@ def is_kept(name: str) -> bool:
     return mark is not None and mark.is_file()
 
 
-def is_whole(name: str) -> bool:
-    """Return whether the machine code of a function is on disk as it was put there."""
+def is_whole(name: str, place: Path) -> bool:
+    """Return whether the machine code of a function is on disk, in the folder ``place``, as it was put there."""
     mark = _mark(name)
-    try:
-        return mark is not None and bool(_files_of(name)) and mark.read_bytes() == _digest(name).encode()
-    except OSError:
-        return False
+    with suppress(OSError):
+        return mark is not None and mark.read_bytes() == _digest(name, place).encode()
+    return False
 
 
-def forget(name: str) -> None:
+def note_kept(name: str, place: Path) -> None:
+    """Note that the machine code of a function is in the folder ``place`` now, and what it looks like."""
+    mark = _mark(name)
+    if mark is not None and not is_whole(name, place):
+        with suppress(OSError):
+            mark.write_text(_digest(name, place))
+
+
+def forget(name: str, place: Path) -> None:
     """Remove the machine code of a function from disk, as it may be damaged."""
     mark = _mark(name)
-    for file in [*([mark] if mark else []), *_files_of(name)]:
+    for file in [*([mark] if mark else []), *_files_of(name, place)]:
         with suppress(OSError):  # a folder, or one that is not ours to write to
             file.unlink(missing_ok=True)
 

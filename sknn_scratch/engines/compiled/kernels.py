@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -35,27 +36,38 @@ class Kernel(NamedTuple):
 _done: dict[str, Any] = {}
 
 
-def _once(name: str, compile_: Callable[..., Any]) -> Any:
-    """Compile a function unless this process has, with a cache on disk if there is a folder for it."""
+def _once(name: str, define: Callable[[bool], Any], compile_: Callable[..., Any]) -> Any:
+    """Compile a function unless this process has.
+
+    Parameters
+    ----------
+    name : str
+    define : callable
+        Returns the function in Python; its argument says whether it has to stand in a file.
+    compile_ : callable
+        Compiles that, with a cache on disk if ``cache`` says so.
+    """
     with whole_in_forks():
         if name not in _done:
             _announce(name)
-            _done[name] = _compile(name, compile_)
+            _done[name] = _compile(name, define, compile_)
         return _done[name]
 
 
-def _compile(name: str, compile_: Callable[..., Any]) -> Any:
-    if cache.folder() is not None:
-        if not cache.is_whole(name):
-            cache.forget(name)
-        try:
-            function = compile_(cache=True)
-        except Exception:  # nothing can be written, or what is there cannot be removed
-            cache.forget(name)
-        else:
-            cache.note_kept(name)
-            return function
-    return compile_(cache=False)
+def _compile(name: str, define: Callable[[bool], Any], compile_: Callable[..., Any]) -> Any:
+    place = None
+    try:
+        function = define(True)
+        place = Path(str(njit(cache=True)(function).stats.cache_path))
+        if not cache.is_whole(name, place):
+            cache.forget(name, place)
+        compiled = compile_(function, cache=True)
+    except Exception:  # nothing can be written, or what is there can neither be read nor removed
+        if place is not None:
+            cache.forget(name, place)
+        return compile_(define(False), cache=False)
+    cache.note_kept(name, place)
+    return compiled
 
 
 def _announce(name: str) -> None:
@@ -73,12 +85,16 @@ def kernel(text: str, dtype: np.dtype) -> Kernel:
         signature = types.float64(*[pointer] * 4, *[integer] * 3, pointer, types.CPointer(types.float64))
         return _c_function(getattr(row_losses, text), signature, dtype)
     name = cache.module_name(text)
+    space: dict[str, Any] = {}
 
-    def compile_(cache: bool) -> Any:
-        module = _written_module(name, text) if cache else _module_in_memory(name, text)
-        return cfunc(module["signature"], cache=cache, **_OPTIONS)(module["kernel"])
+    def define(in_file: bool) -> Any:
+        space.update(_written_module(name, text) if in_file else _module_in_memory(name, text))
+        return space["kernel"]
 
-    function = _once(name, compile_)
+    def compile_(function: Any, cache: bool) -> Any:
+        return cfunc(space["signature"], cache=cache, **_OPTIONS)(function)
+
+    function = _once(name, define, compile_)
     return Kernel(function.address, function)
 
 
@@ -91,7 +107,11 @@ def phase(name: str, dtype: np.dtype) -> Kernel:
 
 def _c_function(function: Callable[..., Any], signature: Any, dtype: np.dtype) -> Kernel:
     name = f"{function.__name__}_{dtype}"
-    compiled = _once(name, lambda cache: cfunc(signature, cache=cache, **_OPTIONS)(_named(function, name)))
+    compiled = _once(
+        name,
+        lambda in_file: _named(function, name),
+        lambda named, cache: cfunc(signature, cache=cache, **_OPTIONS)(named),
+    )
     return Kernel(compiled.address, compiled)
 
 
@@ -103,7 +123,11 @@ def training(dtype: np.dtype) -> Callable[..., Any]:
         integer, from_dtype(WORK), from_dtype(dtype), *[integer] * 5
     )
     name = f"work_{dtype}"
-    return _once(name, lambda cache: njit(signature, nogil=True, cache=cache, **_OPTIONS)(_named(work, name)))
+    return _once(
+        name,
+        lambda in_file: _named(work, name),
+        lambda named, cache: njit(signature, nogil=True, cache=cache, **_OPTIONS)(named),
+    )
 
 
 def _named(function: Any, name: str) -> Any:

@@ -62,7 +62,8 @@ class CompiledRun:
         self._alive: list[Any] = []  # arrays and code that are passed by address
         self.gradient: NDArray = np.zeros_like(network.parameters)
         self._work = training(network.dtype)
-        self._order, self._is_as_they_come = np.arange(job.X.shape[0], dtype=np.int32), True
+        self._order: NDArray = np.empty(0, dtype=np.int32)
+        self._is_as_they_come = False
         layers, memory = self._layers_and_memory()
         phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
         told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
@@ -105,11 +106,12 @@ class CompiledRun:
         self._followers = []
 
     def _train(self, order: NDArray | None, first_step: int) -> float:
-        n_rows, batch_size = len(self._order) if order is None else len(order), self._job.batch_size
         if order is not None:
-            self._order[:n_rows], self._is_as_they_come = order, False
+            self._order, self._is_as_they_come = np.ascontiguousarray(order, dtype=np.int32), False
         elif not self._is_as_they_come:
-            self._order[...], self._is_as_they_come = np.arange(n_rows), True
+            self._order, self._is_as_they_come = np.arange(self._job.X.shape[0], dtype=np.int32), True
+        self._told["data"]["order"] = self._order.ctypes.data
+        n_rows, batch_size = len(self._order), self._job.batch_size
         self._n_multiplications += n_rows * self._job.network.n_weights
         if self._n_multiplications >= WORTH_STARTING:
             self._start_followers()
@@ -167,7 +169,7 @@ class CompiledRun:
             y_column_stride=y.strides[1] // y.itemsize,
             n_targets=y.shape[1],
             weights=0 if weights is None else self._address(np.ascontiguousarray(weights, dtype=np.float64)),
-            order=self._address(self._order),
+            order=0,  # told with each epoch
         )
         if isinstance(X, np.ndarray):
             row_stride, column_stride = (stride // X.itemsize for stride in X.strides)

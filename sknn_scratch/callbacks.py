@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -53,10 +54,33 @@ CURVES = {
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
+# Estimators that are being trained, by process (a forked one knows those of its parent) and id.
+_in_training: dict[tuple[int, int], object] = {}
+
 
 def with_callbacks(method: _Method) -> _Method:
-    """Tell the callbacks when the method has ended, in success or failure; for type checkers it stays what it is."""
-    return cast(_Method, _with_callbacks(method))
+    """Make a method that trains: its callbacks are told when it has ended, in success or failure.
+
+    While an estimator is being trained, another call raises RuntimeError and leaves it alone. For type checkers the
+    method stays what it is.
+    """
+    told = _with_callbacks(method)
+
+    @wraps(told)
+    def train(estimator: Any, *args: Any, **kwargs: Any) -> Any:
+        me, key = object(), (os.getpid(), id(estimator))
+        if _in_training.setdefault(key, me) is not me:
+            raise RuntimeError(
+                f"This {type(estimator).__name__} is being trained already, in another thread or around the callback "
+                "that calls. fit and partial_fit change the model, so one call has to wait for the other: guard them "
+                "with a lock, or give each thread a model of its own (sklearn.base.clone)."
+            )
+        try:
+            return told(estimator, *args, **kwargs)
+        finally:
+            del _in_training[key]
+
+    return cast(_Method, train)
 
 
 class EpochCallback:

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.array_files import naming_file, read_arrays, write_arrays
-from sknn_scratch.parameters import SHARED_CONSTRAINTS
+from sknn_scratch.parameters import SHARED_PARAMETERS
+from sknn_scratch.progress import Progress
 from sknn_scratch.stored_values import checked_generator_state, decode, describe, encode
-from sknn_scratch.training import MinibatchTraining, Progress, TrainingData, TrainingState
+from sknn_scratch.training import MinibatchTraining, TrainingState
+from sknn_scratch.training_data import TrainingData
 from sknn_scratch.warn import warn
 from sknn_scratch.whole_file import open_to_read, whole_file
 
@@ -54,7 +56,7 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike, facts: dict[str, Any], arrays: dict[str, NDArray]):
         self._path, self._facts, self._arrays = path, facts, arrays
-        if not SHARED_CONSTRAINTS["engine"].allows(facts["engine"]):
+        if not SHARED_PARAMETERS["engine"].constraint.allows(facts["engine"]):
             raise ValueError(f"there is no engine {facts['engine']!r}")
         self._held_out = decode(facts["validation_rows"], arrays)
 

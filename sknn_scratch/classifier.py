@@ -15,8 +15,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
-from sknn_scratch.constraints import ClassWeight, Component, Constraint
+from sknn_scratch.constraints import ClassWeight, Component
 from sknn_scratch.engines.numpy.in_place import link_inverse
+from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.labels import LabelCoder, MultiOutputCoder, coder_from_description, describe_coder
 from sknn_scratch.links import Link, LogisticLink
@@ -33,7 +34,7 @@ from sknn_scratch.names import (
     VerboseName,
 )
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.parameters import make_component
+from sknn_scratch.parameters import Parameter, make_component
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
 from sknn_scratch.validation import check_labels, naming, naming_scored
@@ -154,6 +155,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Added to the denominator by all stochastic solvers but 'sgd', greater than 0.
     n_iter_no_change : int or inf, default=10
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
+        Not used by 'lbfgs'.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
     loss : str or Loss, default='log_loss'
@@ -293,10 +295,12 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     _coder: LabelCoder | MultiOutputCoder
     _kind = "classifier"
     _learnt = (*BaseMLP._learnt, "_coder")
-    _constraints: ClassVar[dict[str, Constraint]] = {
-        **BaseMLP._constraints,
-        "loss": Component(CLASSIFIER_LOSSES, Loss, excluded=REGRESSOR_LOSSES, excluded_for="MLPFromScratchRegressor"),
-        "class_weight": ClassWeight(),
+    _parameters: ClassVar[dict[str, Parameter]] = {
+        **BaseMLP._parameters,
+        "loss": Parameter(
+            Component(CLASSIFIER_LOSSES, Loss, excluded=REGRESSOR_LOSSES, excluded_for="MLPFromScratchRegressor")
+        ),
+        "class_weight": Parameter(ClassWeight()),
     }
 
     def __init__(
@@ -424,7 +428,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             ConvergenceWarning, if there is a best epoch to go back to). The estimator stays as it was.
         """
         self._refuse(unknown, self.fit)
-        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
+        kind, validation = FitKind.of_fit(self, resume_from), (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, kind, validation=validation, resume_from=resume_from)
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks
@@ -465,7 +470,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
         self._refuse(unknown, self.partial_fit)
-        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+        return self._fit(X, y, sample_weight, FitKind.of_partial_fit(self), classes=classes)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict class labels.
@@ -585,31 +590,32 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         self,
         X: NDArray,
         y: Any,
-        *,
-        carry_on: bool,
-        incremental: bool,
-        classes: Any,
+        kind: FitKind,
+        classes: Any = None,
         sample_weight: NDArray | None = None,
     ) -> NDArray:
         with naming("classes"):
-            several = _are_of_several(classes) or (carry_on and isinstance(self._coder, MultiOutputCoder))
+            several = _are_of_several(classes) or (kind.continues_model and isinstance(self._coder, MultiOutputCoder))
         y, target_type = check_labels(self, y, X.shape[0], multioutput=several)
-        if not carry_on:
-            if incremental and classes is None:
+        if not kind.continues_model:
+            if kind.is_incremental and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             several = target_type == "multiclass-multioutput"
             with naming("classes"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
                 self._coder = MultiOutputCoder(y, classes) if several else LabelCoder(y, target_type, classes)
             self.classes_ = self._coder.classes
-        self._coder.check(y, target_type, classes, all_classes=carry_on and not incremental)
+        self._coder.check(y, target_type, classes, all_classes=kind is FitKind.WARM)
         return self._coder.encode(y, X.dtype)
 
-    def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None, incremental: bool) -> NDArray | None:
+    def _check_partial_fit_parameters(self) -> None:
+        super()._check_partial_fit_parameters()
+        if isinstance(self.class_weight, str):
+            raise ValueError("class_weight='balanced' is not for partial_fit; pass a dict of weights.")
+
+    def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray | None:
         given = self.class_weight
         if given is None:
             return sample_weight
-        if isinstance(given, str) and incremental:
-            raise ValueError("class_weight='balanced' is not for partial_fit; pass a dict of weights.")
         weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
         if isinstance(self._coder, MultiOutputCoder):
             if not isinstance(given, str):

@@ -144,7 +144,7 @@ def to_sklearn(model: MLPFromScratchClassifier | MLPFromScratchRegressor) -> MLP
     parameters = clone(model).get_params(deep=False)
     mlp = theirs(**{name: parameters[name] for name in inspect.signature(theirs).parameters})
     mlp.set_params(verbose=bool(model.verbose))
-    if model._hidden_activations or mlp.activation not in THEIR_ACTIVATIONS:
+    if model.perceptron.activations or mlp.activation not in THEIR_ACTIVATIONS:
         mlp.set_params(activation=_common_activation(model) or "identity")
     if isinstance(mlp, MLPRegressor):
         mlp.set_params(loss="poisson" if isinstance(model._loss, PoissonDeviance) else "squared_error")
@@ -203,13 +203,13 @@ def _describe_their_targets(mlp: Any) -> dict[str, Any]:
 def _common_activation(model: Any) -> str | None:
     """Return the name that scikit-learn has for the activation of all hidden layers, if there is one."""
     names = {cls: name for name, cls in ACTIVATIONS.items() if name in THEIR_ACTIVATIONS}
-    found = {names.get(type(activation)) for activation in model._hidden_activations}
+    found = {names.get(type(activation)) for activation in model.perceptron.activations}
     return found.pop() if len(found) == 1 else None
 
 
 def _what_they_lack(model: Any, theirs: type[Any]) -> Iterator[str]:
     """Yield what of a fitted model scikit-learn cannot express."""
-    activations: list[Activation] = model._hidden_activations
+    activations: list[Activation] = model.perceptron.activations
     if activations and _common_activation(model) is None:
         yield f"the activation is {model.activation!r}, not one of {THEIR_ACTIVATIONS} for all hidden layers"
     loss = model._loss
@@ -283,8 +283,7 @@ def _make_fitted(mlp: Any, model: Any) -> None:
 
 def _per_layer(vector: NDArray, model: Any) -> list[NDArray]:
     """Return a copy of a flat vector, cut into arrays like those of the coefficients and then the intercepts."""
-    widths = [model.n_features_in_, *(len(layer) for layer in model.intercepts_)]
-    weights, biases = layer_views(vector.copy(), widths)
+    weights, biases = layer_views(vector.copy(), model.perceptron.layer_units)
     return weights + biases
 
 

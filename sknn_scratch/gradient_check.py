@@ -10,7 +10,9 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from sknn_scratch.base import BaseMLP
+from sknn_scratch.building import build_job, build_network
 from sknn_scratch.engines.numpy.run import NumpyRun
+from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.parameters import check_estimator_parameters
 from sknn_scratch.perceptron import Perceptron
 
@@ -118,10 +120,10 @@ def check_gradients(
     True
     """
     model, rng = clone(estimator), check_random_state(random_state)
-    check_estimator_parameters(model, model._constraints)
-    data = model._check_data(X, y, sample_weight, carry_on=False, incremental=False, classes=None).astype(np.float64)
-    network = model._build_network(data, carry_on=False, rng=rng)
-    run = NumpyRun(model._make_job(network, data, rng, carry_on=False))
+    check_estimator_parameters(model)
+    data = model._check_data(X, y, sample_weight, FitKind.FRESH).astype(np.float64)
+    network = build_network(model, data, FitKind.FRESH, rng)
+    run = NumpyRun(build_job(model, network, data, FitKind.FRESH, rng))
     indices = np.arange(network.parameters.size)
     if len(indices) > max_parameters:
         indices = np.sort(rng.choice(indices, max_parameters, replace=False))

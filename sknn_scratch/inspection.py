@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
-from sknn_scratch.activations import Activation
 from sknn_scratch.blas import row_major
 from sknn_scratch.engines.numpy.in_place import activate, affine, multiply_slope
+from sknn_scratch.engines.numpy.run import NumpyRun
+from sknn_scratch.fit_kind import FitKind
+from sknn_scratch.job import Job
 from sknn_scratch.links import Link
 from sknn_scratch.losses import Loss
-from sknn_scratch.perceptron import CHUNK_SIZE
-from sknn_scratch.validation import check_samples
+from sknn_scratch.perceptron import CHUNK_SIZE, Perceptron, layer_views
+from sknn_scratch.training_data import TrainingData
+from sknn_scratch.validation import check_sample_weight, check_samples
 
 __all__ = ["InspectionMixin", "hidden_activations", "input_gradients"]
 
@@ -27,54 +30,40 @@ def _chunks(n_samples: int, width: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size))
 
 
-def hidden_activations(
-    X: Any, weights: Sequence[NDArray], biases: Sequence[NDArray], activations: Sequence[Activation], layer: int
-) -> NDArray:
+def hidden_activations(network: Perceptron, X: Any, layer: int) -> NDArray:
     """Return the output of hidden layer ``layer``, of shape (n_samples, width).
 
     Parameters
     ----------
+    network : Perceptron
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-    weights, biases : sequence of ndarray
-        One entry per layer.
-    activations : sequence of Activation
-        One for each hidden layer.
     layer : int
         The first hidden layer is 0.
     """
-    widths = [w.shape[1] for w in weights[: layer + 1]]
-    dtype = np.result_type(X.dtype, weights[0].dtype)
+    widths = network.layer_units[1 : layer + 2]
+    dtype = np.result_type(X.dtype, network.dtype)
     result = np.empty((X.shape[0], widths[-1]), dtype=dtype)
     for rows in _chunks(len(result), max(widths)):
         a = row_major(X[rows])
         for l, width in enumerate(widths):
             z = np.empty((a.shape[0], width), dtype=dtype)
-            affine(a, weights[l], biases[l], out=z)
-            a = activate(activations[l], z, out=z)
+            affine(a, network.weights[l], network.biases[l], out=z)
+            a = activate(network.activations[l], z, out=z)
         result[rows] = a
     return result
 
 
-def input_gradients(
-    X: Any,
-    weights: Sequence[NDArray],
-    biases: Sequence[NDArray],
-    activations: Sequence[Activation],
-    link: Link | None = None,
-) -> NDArray:
+def input_gradients(network: Perceptron, X: Any, link: Link | None = None) -> NDArray:
     """Return the derivative of each output with respect to each feature, for every sample.
 
     Backpropagation with the output itself in the place of the loss: ``delta[L - 1]`` is 1 for the output in question
-    and 0 for the others, times the derivative of the link; equation (2) of backpropagation takes it to ``delta[0]``,
-    and ``delta[0] @ W[0].T`` to the features.
+    and 0 for the others, times the derivative of the link; equation (2) of ``engines/numpy/run.py`` takes it to
+    ``delta[0]``, and ``delta[0] @ W[0].T`` to the features.
 
     Parameters
     ----------
+    network : Perceptron
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-    weights, biases : sequence of ndarray
-        One entry per layer.
-    activations : sequence of Activation
-        One for each hidden layer.
     link : Link, default=None
         From the raw output to the output that is derived; by default, it is the raw output.
 
@@ -87,15 +76,16 @@ def input_gradients(
     Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks: visualising image classification models and
     saliency maps", ICLR workshop 2014, arXiv:1312.6034.
     """
-    (n_features, _), n_outputs = weights[0].shape, weights[-1].shape[1]
-    dtype = np.result_type(X.dtype, weights[0].dtype)
+    weights, activations = network.weights, network.activations
+    n_features, *widths = network.layer_units
+    n_outputs = widths[-1]
+    dtype = np.result_type(X.dtype, network.dtype)
     gradients = np.empty((X.shape[0], n_outputs, n_features), dtype=dtype)
-    widths = [w.shape[1] for w in weights]
     for rows in _chunks(len(gradients), max(widths)):
         a, z, hidden = row_major(X[rows]), [], []
         for l, width in enumerate(widths):
             z.append(np.empty((a.shape[0], width), dtype=dtype))
-            affine(a, weights[l], biases[l], out=z[l])
+            affine(a, weights[l], network.biases[l], out=z[l])
             if l < len(activations):
                 a = activate(activations[l], z[l], out=np.empty_like(z[l]))
                 hidden.append(a)
@@ -114,14 +104,47 @@ def input_gradients(
 
 
 class InspectionMixin:
-    """The methods of an estimator that look inside its fitted network."""
+    """The fitted network of an estimator, and the methods that look inside."""
 
-    coefs_: list[NDArray]
-    intercepts_: list[NDArray]
     n_outputs_: int
-    _hidden_activations: list[Activation]
+    _network: Perceptron
     _loss: Loss
     _target_scaling: Callable[[], tuple[NDArray, NDArray] | None]
+    _encode_targets: Callable[..., NDArray]
+    _weigh_classes: Callable[..., NDArray | None]
+    _python_parameters: Any
+
+    @property
+    def perceptron(self) -> Perceptron:
+        """The fitted network, of which ``coefs_`` and ``intercepts_`` are the weights and biases.
+
+        Raises AttributeError before the model is fitted.
+        """
+        if (network := getattr(self, "_network", None)) is None:
+            raise AttributeError(f"This {type(self).__name__} is not fitted yet; call fit first.")
+        return network
+
+    @property
+    def coefs_(self) -> list[NDArray[Any]]:
+        """Weights of each layer; may be changed, and replaced."""
+        return self.perceptron.weights
+
+    @coefs_.setter
+    def coefs_(self, weights: list[NDArray[Any]]) -> None:
+        self._network = Perceptron.of_layers(
+            weights, self.perceptron.biases, self.perceptron.activations, self.perceptron.link
+        )
+
+    @property
+    def intercepts_(self) -> list[NDArray[Any]]:
+        """Biases of each layer; may be changed, and replaced."""
+        return self.perceptron.biases
+
+    @intercepts_.setter
+    def intercepts_(self, biases: list[NDArray[Any]]) -> None:
+        self._network = Perceptron.of_layers(
+            self.perceptron.weights, biases, self.perceptron.activations, self.perceptron.link
+        )
 
     def hidden_activations(self, X: Any, layer: int = -1) -> NDArray:
         """Return what a hidden layer makes of the samples.
@@ -144,11 +167,11 @@ class InspectionMixin:
             If there is no such hidden layer.
         """
         check_is_fitted(self)
-        n_hidden = len(self._hidden_activations)
+        n_hidden = len(self.perceptron.activations)
         if not isinstance(layer, int | np.integer) or not -n_hidden <= layer < n_hidden:
             raise ValueError(f"layer must be the number of one of the {n_hidden} hidden layers, from 0; got {layer!r}.")
         X = check_samples(self, X, reset=False)
-        return hidden_activations(X, self.coefs_, self.intercepts_, self._hidden_activations, layer % n_hidden)
+        return hidden_activations(self.perceptron, X, layer % n_hidden)
 
     def input_gradients(self, X: Any) -> NDArray:
         """Return the derivative of the output with respect to each feature, sample by sample.
@@ -168,10 +191,55 @@ class InspectionMixin:
         """
         check_is_fitted(self)
         X = check_samples(self, X, reset=False)
-        link = self._loss.link if is_regressor(self) else None
+        link = self.perceptron.link if is_regressor(self) else None
         with np.errstate(over="ignore", invalid="ignore"):
-            gradients = input_gradients(X, self.coefs_, self.intercepts_, self._hidden_activations, link)
+            gradients = input_gradients(self.perceptron, X, link)
         if (scaling := self._target_scaling()) is not None:
             _, factor = scaling
             gradients *= factor[:, np.newaxis].astype(gradients.dtype)
         return gradients[:, 0] if self.n_outputs_ == 1 else gradients
+
+    def loss_gradient(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None
+    ) -> tuple[list[NDArray], list[NDArray]]:
+        """Return the gradient that training descends, at the fitted parameters, with all samples as one minibatch.
+
+        The penalty is included, and ``class_weight``, as the parameters now are; nothing is dropped and no noise is
+        added.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like
+            Their targets, as for ``fit``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the samples; equal by default.
+
+        Returns
+        -------
+        coefs_gradient : list of ndarray of shape (fan_in, fan_out)
+            Derivatives with respect to ``coefs_``.
+        intercepts_gradient : list of ndarray of shape (fan_out,)
+            Derivatives with respect to ``intercepts_``.
+        """
+        check_is_fitted(self)
+        X = check_samples(self, X, reset=False, dtype=self.perceptron.dtype)
+        encoded = self._encode_targets(X, y, FitKind.INCREMENT)
+        self._loss.check_targets(encoded)
+        weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X))
+        data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
+        parameters = self._python_parameters
+        network = self.perceptron.copy()
+        run = NumpyRun(
+            Job(
+                network,
+                self._loss,
+                *(data.X, data.y, data.sample_weight, data.n_rows),
+                alpha=parameters.alpha,
+                l1_ratio=parameters.l1_ratio,
+                fit_intercept=parameters.fit_intercept or any(biases.any() for biases in network.biases),
+            )
+        )
+        run.loss_and_gradient()
+        return layer_views(run.gradient, network.layer_units)

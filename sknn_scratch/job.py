@@ -13,7 +13,15 @@ from sknn_scratch.losses import Loss
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.perceptron import Perceptron
 
-__all__ = ["Job"]
+__all__ = ["Job", "row_type"]
+
+# Rows whose weights are looked at at once.
+ROWS_AT_ONCE = 2**16
+
+
+def row_type(n_rows: int) -> type:
+    """Return the smallest dtype for the numbers of so many rows that all who read them take."""
+    return np.int32 if n_rows < 2**31 else np.int64
 
 
 @dataclass
@@ -74,8 +82,13 @@ class Job:
 
     def count_steps(self, order: NDArray | None) -> int:
         """Return how many minibatches of an epoch count: those with a sample whose weight is not zero."""
-        n_rows = self.X.shape[0] if order is None else len(order)
-        if self.sample_weight is None:
-            return -(-n_rows // self.batch_size)
-        weights = self.sample_weight if order is None else self.sample_weight[order]
-        return int(np.count_nonzero(np.add.reduceat(weights, np.arange(0, n_rows, self.batch_size))))
+        n_rows, batch_size = self.X.shape[0] if order is None else len(order), self.batch_size
+        weights = self.sample_weight
+        if weights is None:
+            return -(-n_rows // batch_size)
+        n_steps, at_once = 0, batch_size * max(1, ROWS_AT_ONCE // batch_size)
+        for first in range(0, n_rows, at_once):
+            rows = slice(first, first + at_once) if order is None else order[first : first + at_once]
+            some = weights[rows]
+            n_steps += int(np.count_nonzero(np.add.reduceat(some, np.arange(0, len(some), batch_size))))
+        return n_steps

@@ -15,6 +15,9 @@ from sknn_scratch.validation import naming
 
 __all__ = ["LabelCoder", "MultiOutputCoder", "coder_from_description", "describe_coder"]
 
+# Rows that are encoded at once: to sort labels takes many times their own memory.
+ROWS_AT_ONCE = 2**17
+
 
 class LabelCoder:
     """Codes one target: binary, multiclass or multilabel.
@@ -90,12 +93,15 @@ class LabelCoder:
         if self.multilabel:
             dense = y.toarray() if hasattr(y, "toarray") else y
             return (dense != 0).astype(dtype)
-        _, codes = np.unique(y, return_inverse=True)
-        columns = np.searchsorted(self.classes, unique_labels(y))[codes]
-        if not self.multiclass:
-            return columns.astype(dtype)[:, np.newaxis]
-        encoded = np.zeros((len(y), len(self.classes)), dtype=dtype, order="F")
-        encoded[np.arange(len(y)), columns] = 1
+        encoded = np.zeros((len(y), self.n_columns), dtype=dtype, order="F")
+        for start in range(0, len(y), ROWS_AT_ONCE):
+            labels, rows = y[start : start + ROWS_AT_ONCE], encoded[start : start + ROWS_AT_ONCE]
+            _, codes = np.unique(labels, return_inverse=True)
+            columns = np.searchsorted(self.classes, unique_labels(labels))[codes]
+            if self.multiclass:
+                rows[np.arange(len(rows)), columns] = 1
+            else:
+                rows[:, 0] = columns
         return encoded
 
     def decode(self, columns: NDArray, threshold: float = 0.5) -> Any:

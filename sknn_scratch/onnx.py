@@ -105,13 +105,13 @@ def _import_skl2onnx() -> Any:
 
 def _raw_output(graph: Graph, operator: Any) -> str:
     """Add the forward pass and return the name of the raw output."""
-    model = operator.raw_operator
     a = graph("Cast", operator.inputs[0].full_name, to=graph.float_type)
-    last = len(model.coefs_) - 1
-    for l, (weights, biases) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+    network = operator.raw_operator.perceptron
+    last = len(network.weights) - 1
+    for l, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
         a = graph("Add", graph("MatMul", a, graph.constant(weights)), graph.constant(biases))
         if l < last:
-            a = apply_formula(graph, model._hidden_activations[l], "value", a, len(biases))
+            a = apply_formula(graph, network.activations[l], "value", a, len(biases))
     return a
 
 
@@ -132,7 +132,7 @@ def _declare_regressor_outputs(scope: Any, model: Any, inputs: Any, custom_parse
 
 def _set_regressor_outputs(operator: Any) -> None:
     model = operator.raw_operator
-    gives_std = isinstance(model._loss.link, GaussianLink)
+    gives_std = isinstance(model.perceptron.link, GaussianLink)
     if len(operator.outputs) == 2 and not gives_std:
         raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {model._loss!r}.")
     for output in operator.outputs:
@@ -141,12 +141,12 @@ def _set_regressor_outputs(operator: Any) -> None:
 
 def _n_predictions(model: MLPFromScratchRegressor) -> int:
     """Return how many columns of predictions there are, without the standard deviations."""
-    return model.n_outputs_ // 2 if isinstance(model._loss.link, GaussianLink) else model.n_outputs_
+    return model.n_outputs_ // 2 if isinstance(model.perceptron.link, GaussianLink) else model.n_outputs_
 
 
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     graph, model = Graph(scope, operator, container), operator.raw_operator
-    link = model._loss.link
+    link = model.perceptron.link
     refuse_wrong_conversions(scope, container, model, graph.is_double, _n_predictions(model))
     prediction = apply_link(graph, link, _raw_output(graph, operator), graph.n_outputs)
     if (scaling := model._target_scaling()) is not None:

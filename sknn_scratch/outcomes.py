@@ -9,39 +9,34 @@ fault; but if nothing improved any more when training ended, the model is of no 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.losses import Loss
 from sknn_scratch.perceptron import Perceptron
-from sknn_scratch.training import (
-    CONVERGED,
-    DIVERGED,
-    INTERRUPTED,
-    MAX_ITER_REACHED,
-    MinibatchTraining,
-    Progress,
-    TrainingData,
-    what_to_try,
-)
+from sknn_scratch.progress import CONVERGED, DIVERGED, INTERRUPTED, MAX_ITER_REACHED, Progress, what_to_try
+from sknn_scratch.training import MinibatchTraining
+from sknn_scratch.training_data import TrainingData
 
-__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches"]
+__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches", "with_scale"]
 
 # What there is to say: a message and its category.
 Advice = tuple[str, type[Warning]]
 
-# Rows on which the network is judged before training, which costs a part of every fit, and after it; there no more than
-# have so many outputs together, for the sake of memory.
+# Rows for which the loss is computed before training (in every fit, so few) and after it, where NUMBERS_AFTER limits
+# rows times outputs, for memory.
 ROWS_BEFORE, ROWS_AFTER, NUMBERS_AFTER = 100, 10_000, 200_000
-# Growth of the loss, as a share of what it was before training, that does not count as divergence.
+# Relative growth of the loss, over that before training, up to which training has not diverged.
 UNSTEADY = 0.01
-# A loss that is lower than a constant's by a smaller share is that of a constant, but for rounding.
+# Relative difference between two losses up to which they count as equal.
 ROUNDING = 1e-6
-# In a stream of chunks each has a loss of its own: growth over that of the first that counts as divergence, and rows
-# that a chunk needs for its best constant to mean something.
+# For partial_fit: the loss of a chunk divided by that of the first chunk from which on training has diverged, and the
+# rows that a chunk must have for its best constant to be a fair comparison.
 GROWTH_IN_STREAM, ROWS_IN_STREAM = 10, 20
 
 
@@ -57,16 +52,16 @@ class Judge:
         What it is trained on.
     progress : Progress
         Of its training, in all calls.
-    incremental : bool, default=False
-        Whether the data is but a chunk of a stream. From the second on, chunks are not worth the time to look at the
-        network before and after each; it is looked at if the loss has grown many times over.
+    kind : FitKind, default=FRESH
+        From the second chunk of ``partial_fit`` on, the losses before and after are not computed, to save time; only
+        if the loss of the chunks has grown many times over is the network compared with a constant.
     """
 
     def __init__(
-        self, network: Perceptron, loss: Loss, data: TrainingData, progress: Progress, incremental: bool = False
+        self, network: Perceptron, loss: Loss, data: TrainingData, progress: Progress, kind: FitKind = FitKind.FRESH
     ):
         self._network, self._loss, self._data, self._progress = network, loss, data, progress
-        self._in_stream = incremental and bool(progress.loss_curve)
+        self._in_stream = kind.is_incremental and bool(progress.loss_curve)
         if not self._in_stream:
             self._few = _some_rows(data, ROWS_BEFORE)
             self._before = _mean_loss(network, loss, data, self._few)
@@ -153,12 +148,12 @@ def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) ->
 
 
 def after_minibatches(
-    estimator: Any, training: MinibatchTraining, outcome: str, judge: Judge, incremental: bool
+    estimator: Any, training: MinibatchTraining, outcome: str, judge: Judge, kind: FitKind
 ) -> list[Advice]:
-    """Return what there is to say after ``fit`` with minibatches or, ``incremental``, after ``partial_fit``."""
+    """Return what there is to say after ``fit`` or ``partial_fit`` with minibatches."""
     if outcome == INTERRUPTED:
         return [interrupted()]
-    if incremental:  # one epoch, which neither converges nor fails to
+    if kind.is_incremental:  # one epoch, which neither converges nor fails to
         return judge.advice(False, estimator.learning_rate_init)
     if outcome == DIVERGED:
         return [stopped_by_divergence(training, estimator.learning_rate_init)]
@@ -179,6 +174,15 @@ def after_lbfgs(estimator: Any, outcome: str, message: str, progress: Progress, 
     advice = judge.advice(outcome == CONVERGED)
     if outcome == MAX_ITER_REACHED:
         advice.append(lbfgs_failed(progress.n_iter, message, estimator.max_iter, estimator.max_fun))
+    return advice
+
+
+def with_scale(advice: list[Advice], describe_scale: Callable[[], str]) -> list[Advice]:
+    """Return the same advice; its first ConvergenceWarning describes the scale of the data where that is far off."""
+    for i, (message, category) in enumerate(advice):
+        if issubclass(category, ConvergenceWarning):
+            described = f"{message} {describe_scale()}".rstrip()
+            return [*advice[:i], (described, category), *advice[i + 1 :]]
     return advice
 
 

@@ -1,9 +1,11 @@
-"""The parameters that both estimators share: what each may be, who uses it, and the parts that are built from them."""
+"""The table of parameters that both estimators share, the checks by it, and the components made of parameters."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from numbers import Integral, Real
 from types import SimpleNamespace
@@ -31,7 +33,9 @@ from sknn_scratch.schedules import SCHEDULES, Function, Schedule
 from sknn_scratch.warn import warn
 
 __all__ = [
-    "SHARED_CONSTRAINTS",
+    "SHARED_PARAMETERS",
+    "Parameter",
+    "Use",
     "check_estimator_parameters",
     "defaults",
     "dropout_rates",
@@ -42,72 +46,95 @@ __all__ = [
     "make_optimizer",
     "make_schedule",
     "python_parameters",
+    "warn_of_idle_validation",
 ]
 
 Part = TypeVar("Part", bound=BaseEstimator)
 
-SHARED_CONSTRAINTS: dict[str, Constraint] = {
-    "hidden_layer_sizes": HiddenLayerSizes(),
-    "activation": Component(
-        ACTIVATIONS,
-        Activation,
-        per_layer=True,
-        instead_of_numbers="The sizes of several layers are one tuple: hidden_layer_sizes=(100, 50).",
+
+class Use(Enum):
+    """Who uses a parameter. One that is not used and not at its default causes a warning, but MINIBATCHES an error."""
+
+    ALL = "every solver"
+    LBFGS = "'lbfgs'"
+    STOCHASTIC = "every solver but 'lbfgs'"
+    OPTIMIZER = "solvers given by name whose optimiser has a parameter of this name"
+    SCHEDULE = "every solver but 'lbfgs'; but 'adam' ignores the schedules of scikit-learn"
+    VALIDATION_SET = "every solver but 'lbfgs', if there is a validation set"
+    HELD_OUT = "every solver but 'lbfgs', if a validation set is held out"
+    MINIBATCHES = "every solver but 'lbfgs', which refuses it: its objective must be the same function in every step"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A row of the table of parameters.
+
+    Attributes
+    ----------
+    constraint : Constraint
+        What it may be.
+    use : Use, default=Use.ALL
+    off : object, default=None
+        The value that means that there is none of it, for MINIBATCHES.
+    """
+
+    constraint: Constraint
+    use: Use = Use.ALL
+    off: Any = None
+
+
+SHARED_PARAMETERS: dict[str, Parameter] = {
+    "hidden_layer_sizes": Parameter(HiddenLayerSizes()),
+    "activation": Parameter(
+        Component(
+            ACTIVATIONS,
+            Activation,
+            per_layer=True,
+            instead_of_numbers="The sizes of several layers are one tuple: hidden_layer_sizes=(100, 50).",
+        )
     ),
-    "solver": Component(OPTIMIZERS, Optimizer, also=("lbfgs",)),
-    "alpha": Number(Real, "[0, inf)"),
-    "batch_size": Number(Integral, "[1, inf)", ("auto",)),
-    "learning_rate": Component(
-        SCHEDULES,
-        Schedule,
-        or_callable="a function from the number of epochs to the rate",
-        instead_of_numbers="The rate itself is learning_rate_init.",
+    "solver": Parameter(Component(OPTIMIZERS, Optimizer, also=("lbfgs",))),
+    "alpha": Parameter(Number(Real, "[0, inf)")),
+    "batch_size": Parameter(Number(Integral, "[1, inf)", ("auto",)), Use.STOCHASTIC),
+    "learning_rate": Parameter(
+        Component(
+            SCHEDULES,
+            Schedule,
+            or_callable="a function from the number of epochs to the rate",
+            instead_of_numbers="The rate itself is learning_rate_init.",
+        ),
+        Use.SCHEDULE,
     ),
-    "learning_rate_init": Number(Real, "(0, inf)"),
-    "power_t": Number(Real, "[0, inf)"),
-    "max_iter": Number(Integral, "[1, inf)"),
-    "shuffle": Boolean(),
-    "random_state": RandomState(),
-    "tol": Number(Real, "[0, inf)"),
-    "verbose": Boolean(levels=True, others=("bar",)),
-    "warm_start": Boolean(),
-    "momentum": Number(Real, "[0, 1]"),
-    "nesterovs_momentum": Boolean(),
-    "early_stopping": Boolean(),
-    "validation_fraction": Number(Real, "[0, 1)"),
-    "beta_1": Number(Real, "[0, 1)"),
-    "beta_2": Number(Real, "[0, 1)"),
-    "epsilon": Number(Real, "(0, inf)"),
-    "n_iter_no_change": Number(Integral, "[1, inf)", (np.inf,)),
-    "max_fun": Number(Integral, "[1, inf)"),
-    "l1_ratio": Number(Real, "[0, 1]"),
-    "weight_init": Component(INITIALIZERS, Initializer),
-    "bias_init": Component(INITIALIZERS, Initializer),
-    "fit_intercept": Boolean(),
-    "weight_decay": Number(Real, "[0, inf)"),
-    "max_grad_norm": Number(Real, "(0, inf)", (None,)),
-    "dropout": DropoutRates(),
-    "input_noise": Number(Real, "[0, inf)"),
-    "average": Number(Integral, "[1, inf)"),
-    "scoring": Scoring(),
-    "engine": OneOf(("auto", "numba", "numpy")),
+    "learning_rate_init": Parameter(Number(Real, "(0, inf)"), Use.STOCHASTIC),
+    "power_t": Parameter(Number(Real, "[0, inf)"), Use.SCHEDULE),
+    "max_iter": Parameter(Number(Integral, "[1, inf)")),
+    "shuffle": Parameter(Boolean(), Use.STOCHASTIC),
+    "random_state": Parameter(RandomState()),
+    "tol": Parameter(Number(Real, "[0, inf)")),
+    "verbose": Parameter(Boolean(levels=True, others=("bar",))),
+    "warm_start": Parameter(Boolean()),
+    "momentum": Parameter(Number(Real, "[0, 1]"), Use.OPTIMIZER),
+    "nesterovs_momentum": Parameter(Boolean(), Use.OPTIMIZER),
+    "early_stopping": Parameter(Boolean(), Use.STOCHASTIC),
+    "validation_fraction": Parameter(Number(Real, "[0, 1)"), Use.HELD_OUT),
+    "beta_1": Parameter(Number(Real, "[0, 1)"), Use.OPTIMIZER),
+    "beta_2": Parameter(Number(Real, "[0, 1)"), Use.OPTIMIZER),
+    "epsilon": Parameter(Number(Real, "(0, inf)"), Use.OPTIMIZER),
+    "n_iter_no_change": Parameter(Number(Integral, "[1, inf)", (np.inf,)), Use.STOCHASTIC),
+    "max_fun": Parameter(Number(Integral, "[1, inf)"), Use.LBFGS),
+    "l1_ratio": Parameter(Number(Real, "[0, 1]")),
+    "weight_init": Parameter(Component(INITIALIZERS, Initializer)),
+    "bias_init": Parameter(Component(INITIALIZERS, Initializer)),
+    "fit_intercept": Parameter(Boolean()),
+    "weight_decay": Parameter(Number(Real, "[0, inf)"), Use.OPTIMIZER),
+    "max_grad_norm": Parameter(Number(Real, "(0, inf)", (None,)), Use.MINIBATCHES, off=None),
+    "dropout": Parameter(DropoutRates(), Use.MINIBATCHES, off=0),
+    "input_noise": Parameter(Number(Real, "[0, inf)"), Use.MINIBATCHES, off=0),
+    "average": Parameter(Number(Integral, "[1, inf)"), Use.MINIBATCHES, off=1),
+    "scoring": Parameter(Scoring(), Use.VALIDATION_SET),
+    "engine": Parameter(OneOf(("auto", "numba", "numpy"))),
 }
 
-# Parameters that lbfgs does not use, and parameters that only the optimisers use that take them.
-OF_STOCHASTIC_SOLVERS = (
-    "batch_size",
-    "learning_rate",
-    "learning_rate_init",
-    "power_t",
-    "shuffle",
-    "early_stopping",
-    "validation_fraction",
-    "n_iter_no_change",
-    "scoring",
-)
-OF_OPTIMIZERS = ("momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "weight_decay")
-# Parameters that need many steps, each on other draws or samples; with what they mean when they are off.
-NEED_MINIBATCHES = {"dropout": 0, "input_noise": 0, "average": 1, "max_grad_norm": None}
 # With adam, scikit-learn ignores its own schedules.
 IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
 
@@ -129,44 +156,67 @@ def schedule_acts(estimator: Any) -> bool:
 
 
 def ignored_parameters(estimator: Any) -> set[str]:
-    """Return the names of the parameters that the solver does not use."""
+    """Return the names of the parameters that the solver does not use, but for those that it refuses."""
     if estimator.solver == "lbfgs":
-        return {*OF_STOCHASTIC_SOLVERS, *OF_OPTIMIZERS}
-    used = set(defaults(OPTIMIZERS[estimator.solver])) if isinstance(estimator.solver, str) else set()
-    return {"max_fun", *OF_OPTIMIZERS} - used | (set() if schedule_acts(estimator) else {"learning_rate", "power_t"})
+        return _used_by(*set(Use) - {Use.ALL, Use.LBFGS, Use.MINIBATCHES})
+    of_optimizer = set(defaults(OPTIMIZERS[estimator.solver])) if isinstance(estimator.solver, str) else set()
+    of_schedule = set() if schedule_acts(estimator) else _used_by(Use.SCHEDULE)
+    return _used_by(Use.LBFGS) | (_used_by(Use.OPTIMIZER) - of_optimizer) | of_schedule
 
 
-def check_estimator_parameters(estimator: Any, constraints: dict[str, Constraint]) -> None:
+def _used_by(*uses: Use) -> set[str]:
+    return {name for name, row in SHARED_PARAMETERS.items() if row.use in uses}
+
+
+def _changed(estimator: Any, names: set[str]) -> list[str]:
+    """Return ``name=value`` of those parameters that are not at their default, in the order of the table."""
+    usual = defaults(type(estimator))
+    values = {name: getattr(estimator, name) for name in SHARED_PARAMETERS if name in names and name in usual}
+    return [f"{name}={value!r}" for name, value in values.items() if value != usual[name]]
+
+
+def check_estimator_parameters(estimator: Any) -> None:
     """Raise for a parameter that is not allowed, and warn of those that the solver does not use."""
-    values = {name: getattr(estimator, name) for name in constraints}
-    check_parameters(type(estimator).__name__, values, constraints)
-    usual, ignored = defaults(type(estimator)), ignored_parameters(estimator)
-    changed = [
-        f"{name}={values[name]!r}"
-        for name in constraints
-        if name in ignored and name in usual and values[name] != usual[name]
-    ]
-    if changed:
+    table: dict[str, Parameter] = estimator._parameters
+    values = {name: getattr(estimator, name) for name in table}
+    check_parameters(type(estimator).__name__, values, {name: row.constraint for name, row in table.items()})
+    if changed := _changed(estimator, ignored_parameters(estimator)):
         warn(f"solver={estimator.solver!r} does not use {', '.join(changed)}.")
-
     if estimator.solver == "lbfgs":
-        for name, off in NEED_MINIBATCHES.items():
-            if np.any(np.asarray(values[name]) != off):
+        for name in _used_by(Use.MINIBATCHES):
+            if np.any(np.asarray(values[name]) != table[name].off):
                 raise ValueError(
                     f"{name}={values[name]!r} cannot be used with solver='lbfgs', which minimises one fixed function "
                     "of all samples; use a stochastic solver, such as 'adam'."
                 )
 
 
-def python_parameters(estimator: Any, constraints: Mapping[str, Constraint]) -> SimpleNamespace:
+def warn_of_idle_validation(estimator: Any, has_own_set: bool) -> None:
+    """Warn of parameters without effect: nothing is scored, or nothing held out.
+
+    ``has_own_set`` says that there is an ``X_val``.
+    """
+    idle = {}
+    if has_own_set:
+        idle = {Use.HELD_OUT: "where X_val is given"}
+    elif not estimator.early_stopping:
+        idle = {
+            Use.HELD_OUT: "without early_stopping=True",
+            Use.VALIDATION_SET: "without early_stopping=True or X_val",
+        }
+    for use, reason in idle.items():
+        for changed in _changed(estimator, _used_by(use)):
+            warn(f"{changed} has no effect {reason}.")
+
+
+def python_parameters(estimator: Any) -> SimpleNamespace:
     """Return the parameters of an estimator as training takes them: every number is Python's own float or int.
 
     An estimator keeps what it was given, which may be any number, such as ``alpha=0`` or ``np.int8(100)``. Computed
     with in its own type, an int8 overflows and a float32 rounds; and compiled code is for one type each.
     """
-    return SimpleNamespace(
-        **{name: constraint.to_python(getattr(estimator, name)) for name, constraint in constraints.items()}
-    )
+    table: dict[str, Parameter] = estimator._parameters
+    return SimpleNamespace(**{name: row.constraint.to_python(getattr(estimator, name)) for name, row in table.items()})
 
 
 def make_component(given: Part) -> Part:
@@ -244,5 +294,5 @@ def make_schedule(parameters: Any) -> Schedule:
 
 def _build(component: type[Any], parameters: Any) -> Any:
     """Make a component with those of its parameters that the estimator has too."""
-    names = defaults(component).keys() & SHARED_CONSTRAINTS.keys()
+    names = defaults(component).keys() & SHARED_PARAMETERS.keys()
     return component(**{name: getattr(parameters, name) for name in names})

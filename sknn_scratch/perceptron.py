@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -18,13 +18,13 @@ from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import IdentityLink, Link
 from sknn_scratch.threads import MIN_SHARE, SINGLE_THREADED_ANYWAY, for_each_in_threads, threads_worth
 
-__all__ = ["CHUNK_SIZE", "Perceptron", "layer_views", "predict_raw"]
+__all__ = ["CHUNK_SIZE", "Perceptron", "layer_views"]
 
-# Prediction works through the rows in chunks whose widest layer has about this many numbers, to stay in the cache, but
-# in no smaller ones than pay for preparing the weights.
+# Rows are predicted in chunks that stay in the cache: CHUNK_SIZE numbers in the widest layer, but at least MIN_CHUNK
+# rows, so that the fixed cost of a product (below) is small.
 CHUNK_SIZE, MIN_CHUNK = 2**17, 256
-# BLAS prepares the weights of a product, which takes as long as to multiply so many rows by them. To read them takes a
-# single row as long as so many.
+# Fixed cost of multiplying rows by a weight matrix, as a number of rows that take as long: BLAS repacks the matrix for
+# several rows, and only reads it for a single one.
 ROWS_TO_PREPARE, ROWS_TO_READ = 24, 8
 
 
@@ -59,13 +59,11 @@ class Perceptron:
     Attributes
     ----------
     parameters : ndarray of shape (n_parameters,)
-        Changed in place, never replaced.
+        Changed in place, never replaced. A network from ``of_layers`` has none.
     weights : list of ndarray of shape (fan_in, fan_out)
         Views of ``parameters``.
     biases : list of ndarray of shape (fan_out,)
         Views of ``parameters``.
-    n_weights : int
-        How many of the parameters are weights; they come before the biases.
     """
 
     def __init__(
@@ -75,17 +73,51 @@ class Perceptron:
         link: Link | None = None,
         dtype: DTypeLike = np.float64,
     ):
-        self.layer_units = list(layer_units)
         self.activations = list(activations)
         self.link = IdentityLink() if link is None else link
-        self.n_weights = sum(fan_in * fan_out for fan_in, fan_out in pairwise(layer_units))
-        self.parameters: NDArray = np.zeros(self.n_weights + sum(layer_units[1:]), dtype=dtype)
+        n_parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(layer_units))
+        self.parameters = np.zeros(n_parameters, dtype=dtype)
         self.weights, self.biases = layer_views(self.parameters, layer_units)
+
+    @classmethod
+    def of_layers(
+        cls,
+        weights: Sequence[NDArray],
+        biases: Sequence[NDArray],
+        activations: Sequence[Activation],
+        link: Link | None = None,
+    ) -> Self:
+        """Return a network of arrays that lie anywhere, to predict and to look at; ``copy`` gives one to be trained.
+
+        Neither the arrays nor lists of them are copied.
+        """
+        network = cls.__new__(cls)
+        network.weights = weights if isinstance(weights, list) else list(weights)
+        network.biases = biases if isinstance(biases, list) else list(biases)
+        network.activations = list(activations)
+        network.link = IdentityLink() if link is None else link
+        return network
+
+    def copy(self) -> Perceptron:
+        """Return an equal network with parameters of its own, on one flat vector."""
+        network = Perceptron(self.layer_units, self.activations, self.link, self.dtype)
+        network.set_layers(self.weights, self.biases)
+        return network
+
+    @property
+    def layer_units(self) -> list[int]:
+        """Sizes of all layers."""
+        return [self.weights[0].shape[0], *(layer.shape[1] for layer in self.weights)]
+
+    @property
+    def n_weights(self) -> int:
+        """How many of the parameters are weights; they come before the biases."""
+        return sum(layer.size for layer in self.weights)
 
     @property
     def dtype(self) -> np.dtype:
         """Of the parameters."""
-        return self.parameters.dtype
+        return self.weights[0].dtype
 
     def initialize(
         self,
@@ -128,7 +160,44 @@ class Perceptron:
         raw_output : ndarray of shape (n_samples, n_outputs), or None
             None if something in ``X`` may not be finite: the sum of a chunk is not.
         """
-        return predict_raw(X, self.weights, self.biases, self.activations, rows, check_finite)
+        n_samples = X.shape[0] if rows is None else len(rows)
+        widths = self.layer_units[1:]
+        dtype = np.result_type(X.dtype, self.weights[0].dtype)
+        raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
+        work = _work(n_samples, *self.weights)
+        n_threads = threads_worth(work)
+        n_parts = max(1, min(n_threads, n_samples // MIN_SHARE))
+        # Few rows of wide layers.
+        by_columns = n_parts == 1 < n_threads and isinstance(X, np.ndarray)
+        multiply = _affine_by_columns if by_columns else affine
+        most = max(MIN_CHUNK, CHUNK_SIZE // max(widths))
+        n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # as many for each thread
+        chunk = math.ceil(n_samples / max(1, n_chunks)) or 1
+
+        finite, buffers = True, threading.local()
+
+        def predict_chunk(start: int) -> None:
+            nonlocal finite
+            if not hasattr(buffers, "hidden"):
+                buffers.hidden = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
+            stop = min(start + chunk, n_samples)
+            a = row_major(X[start:stop] if rows is None else X[rows[start:stop]])
+            with np.errstate(over="ignore", invalid="ignore"):
+                if check_finite and not math.isfinite(np.add.reduce(a, axis=None)):
+                    finite = False
+                for l, activation in enumerate(self.activations):
+                    z = buffers.hidden[l][: stop - start]
+                    multiply(a, self.weights[l], self.biases[l], out=z)
+                    a = activate(activation, z, z)
+                multiply(a, self.weights[-1], self.biases[-1], out=raw_output[start:stop])
+
+        starts = range(0, n_samples, chunk)
+        if by_columns or (len(starts) == 1 and self.largest_product(n_samples) <= SINGLE_THREADED_ANYWAY):
+            for start in starts:
+                predict_chunk(start)
+        else:
+            for_each_in_threads(predict_chunk, starts, work)
+        return raw_output if finite else None
 
 
 def _work(n_rows: int, *layers: NDArray) -> int:
@@ -149,52 +218,3 @@ def _affine_by_columns(inputs: NDArray, weights: NDArray, biases: NDArray, out: 
 
     for_each_in_threads(multiply, [slice(*pair) for pair in pairwise(stops)], work)
     np.add(out, biases, out=out)
-
-
-def predict_raw(
-    X: Any,
-    weights: Sequence[NDArray],
-    biases: Sequence[NDArray],
-    activations: Sequence[Activation],
-    rows: NDArray | None = None,
-    check_finite: bool = False,
-) -> Any:
-    """Return the raw output of layers that are given one by one; see ``Perceptron.raw_output``."""
-    n_samples = X.shape[0] if rows is None else len(rows)
-    widths = [layer.shape[1] for layer in weights]
-    dtype = np.result_type(X.dtype, weights[0].dtype)
-    raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
-    work = _work(n_samples, *weights)
-    n_threads = threads_worth(work)
-    n_parts = max(1, min(n_threads, n_samples // MIN_SHARE))
-    # Few rows of wide layers.
-    by_columns = n_parts == 1 < n_threads and isinstance(X, np.ndarray)
-    multiply = _affine_by_columns if by_columns else affine
-    most = max(MIN_CHUNK, CHUNK_SIZE // max(widths))
-    n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # as many for each thread
-    chunk = math.ceil(n_samples / max(1, n_chunks)) or 1
-
-    finite, buffers = True, threading.local()
-
-    def predict_chunk(start: int) -> None:
-        nonlocal finite
-        if not hasattr(buffers, "hidden"):
-            buffers.hidden = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
-        stop = min(start + chunk, n_samples)
-        a = row_major(X[start:stop] if rows is None else X[rows[start:stop]])
-        with np.errstate(over="ignore", invalid="ignore"):
-            if check_finite and not math.isfinite(np.add.reduce(a, axis=None)):
-                finite = False
-            for l, activation in enumerate(activations):
-                z = buffers.hidden[l][: stop - start]
-                multiply(a, weights[l], biases[l], out=z)
-                a = activate(activation, z, z)
-            multiply(a, weights[-1], biases[-1], out=raw_output[start:stop])
-
-    starts = range(0, n_samples, chunk)
-    if by_columns or (len(starts) == 1 and n_samples * max(layer.size for layer in weights) <= SINGLE_THREADED_ANYWAY):
-        for start in starts:
-            predict_chunk(start)
-    else:
-        for_each_in_threads(predict_chunk, starts, work)
-    return raw_output if finite else None

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sknn_scratch.activations import Activation
 from sknn_scratch.array_files import naming_file
-from sknn_scratch.constraints import Constraint
 from sknn_scratch.losses import Loss
 from sknn_scratch.parameters import check_estimator_parameters, hidden_sizes, make_activations
-from sknn_scratch.training import Progress
+from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.progress import Progress
+from sknn_scratch.validation_set import stops_by
 from sknn_scratch.weights_file import read_weights, write_weights
 
 __all__ = ["PersistenceMixin", "unchanged_on_error"]
@@ -67,7 +67,6 @@ def _whole_numbers_alike(described: Any) -> str:
 class PersistenceMixin(BaseEstimator, ABC):
     """Files of weights, and versions in pickles, for the two estimators."""
 
-    _constraints: ClassVar[dict[str, Constraint]]
     _kind: ClassVar[str]
     # What a fitted model cannot do without, beside its layers.
     _learnt: ClassVar[tuple[str, ...]] = (
@@ -78,15 +77,16 @@ class PersistenceMixin(BaseEstimator, ABC):
         "t_",
         "loss_curve_",
     )
-    _hidden_activations: list[Activation]
     _loss: Loss
-    coefs_: list[NDArray]
-    intercepts_: list[NDArray]
+    _network: Perceptron
     _optimizer: Any
     _schedule: Any
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__(), STATE_KEY: STATE_VERSION}
+        if (network := state.pop("_network", None)) is not None:
+            state |= {"coefs_": network.weights, "intercepts_": network.biases}
+            state["_hidden_activations"] = network.activations
         if "loss_curve_" in state:
             state["loss_curve_"] = list(state["loss_curve_"])  # partial_fit appends to it; a copy has one of its own
         return state
@@ -115,6 +115,10 @@ class PersistenceMixin(BaseEstimator, ABC):
                 f"This {type(self).__name__} was fitted by an older sknn_scratch and lacks {', '.join(lacking)}. Fit "
                 "it again, or use the version that fitted it."
             )
+        if "coefs_" in state:
+            state["_network"] = Perceptron.of_layers(
+                state.pop("coefs_"), state.pop("intercepts_"), state.pop("_hidden_activations"), state["_loss"].link
+            )
         super().__setstate__(state)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
@@ -132,11 +136,11 @@ class PersistenceMixin(BaseEstimator, ABC):
         facts = {"feature_names": self.feature_names_in_} if hasattr(self, "feature_names_in_") else {}
         write_weights(
             path,
-            weights=self.coefs_,
-            biases=self.intercepts_,
+            weights=self._network.weights,
+            biases=self._network.biases,
             kind=self._kind,
-            activations=[_describe(activation) for activation in self._hidden_activations],
-            link=_describe(self._loss.link),
+            activations=[_describe(activation) for activation in self._network.activations],
+            link=_describe(self._network.link),
             **facts,
             **self._describe_targets(),
         )
@@ -165,7 +169,7 @@ class PersistenceMixin(BaseEstimator, ABC):
         """
         content = read_weights(path)
         with unchanged_on_error(self):
-            check_estimator_parameters(self, self._constraints)
+            check_estimator_parameters(self)
             found = str(content.pop("kind"))
             if found != self._kind:
                 raise ValueError(f"{path} has the weights of a {found}, and {type(self).__name__} is a {self._kind}.")
@@ -175,8 +179,8 @@ class PersistenceMixin(BaseEstimator, ABC):
             with naming_file(path, "cannot be loaded"):
                 self._become_fitted(weights, biases, content)
             for what, stored, own in (
-                ("hidden activations", activations, [_describe(activation) for activation in self._hidden_activations]),
-                ("the link", link, _describe(self._loss.link)),
+                ("hidden activations", activations, [_describe(f) for f in self._network.activations]),
+                ("the link", link, _describe(self._network.link)),
             ):
                 if _whole_numbers_alike(stored) != _whole_numbers_alike(own):
                     raise ValueError(f"{path} is of a network with {what} {stored}, and this one has {own}.")
@@ -201,12 +205,13 @@ class PersistenceMixin(BaseEstimator, ABC):
             raise ValueError(
                 f"The weights are of a network with {n_outputs} output units, and this one has {expected}."
             )
-        self._keep_layers(weights, biases, make_activations(self, len(widths))[:-1])
+        activations = make_activations(self, len(widths))[:-1]
+        self._keep_network(Perceptron.of_layers(weights, biases, activations, self._loss.link))
         self.n_features_in_ = weights[0].shape[0]
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self._optimizer = self._schedule = None
-        self._scored_by, self.engine_ = self._stops_by(), "numpy"
+        self._scored_by, self.engine_ = stops_by(self), "numpy"
         self._keep_progress(Progress().next_run(self._scored_by[0]))
 
     # What BaseMLP and its subclasses provide -------------------------------------------------------------------------
@@ -224,11 +229,7 @@ class PersistenceMixin(BaseEstimator, ABC):
         """Return the loss for the targets last learnt."""
 
     @abstractmethod
-    def _stops_by(self) -> tuple[bool, Any]:
-        """Return whether there is early stopping, and how a validation set is scored."""
-
-    @abstractmethod
-    def _keep_layers(self, weights: list[NDArray], biases: list[NDArray], activations: list[Activation]) -> None:
+    def _keep_network(self, network: Perceptron) -> None:
         """Set the fitted attributes that describe the network."""
 
     @abstractmethod

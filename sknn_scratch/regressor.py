@@ -14,7 +14,8 @@ from sklearn.metrics import d2_pinball_score, r2_score
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
-from sknn_scratch.constraints import Component, Constraint, OneOf
+from sknn_scratch.constraints import Component, OneOf
+from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import LINKS
 from sknn_scratch.losses import (
@@ -40,7 +41,7 @@ from sknn_scratch.names import (
     VerboseName,
 )
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.parameters import make_component
+from sknn_scratch.parameters import Parameter, make_component
 from sknn_scratch.scaling import standardisation
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
@@ -151,6 +152,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Added to the denominator by all stochastic solvers but 'sgd', greater than 0.
     n_iter_no_change : int or inf, default=10
         Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
+        Not used by 'lbfgs'.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
     output_activation : {'exp', 'identity', 'logistic', 'tanh'} or None, default=None
@@ -287,17 +289,19 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     target_scale_: NDArray[Any] | None
     _kind = "regressor"
     _learnt = (*BaseMLP._learnt, "_n_targets")
-    _constraints: ClassVar[dict[str, Constraint]] = {
-        **BaseMLP._constraints,
-        "loss": Component(
-            REGRESSOR_LOSSES,
-            Loss,
-            excluded=CLASSIFIER_LOSSES,
-            excluded_for="MLPFromScratchClassifier",
-            instead_of_numbers="The second parameter is hidden_layer_sizes: pass it by name.",
+    _parameters: ClassVar[dict[str, Parameter]] = {
+        **BaseMLP._parameters,
+        "loss": Parameter(
+            Component(
+                REGRESSOR_LOSSES,
+                Loss,
+                excluded=CLASSIFIER_LOSSES,
+                excluded_for="MLPFromScratchClassifier",
+                instead_of_numbers="The second parameter is hidden_layer_sizes: pass it by name.",
+            )
         ),
-        "output_activation": OneOf(LINKS, none=True),
-        "target_transform": OneOf(("standardize",), none=True),
+        "output_activation": Parameter(OneOf(LINKS, none=True)),
+        "target_transform": Parameter(OneOf(("standardize",), none=True)),
     }
 
     def __init__(
@@ -427,7 +431,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             ConvergenceWarning, if there is a best epoch to go back to). The estimator stays as it was.
         """
         self._refuse(unknown, self.fit)
-        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), resume_from=resume_from)
+        kind, validation = FitKind.of_fit(self, resume_from), (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, kind, validation=validation, resume_from=resume_from)
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks
@@ -458,7 +463,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
         self._refuse(unknown, self.partial_fit)
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, FitKind.of_partial_fit(self))
 
     @overload
     def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...
@@ -539,16 +544,14 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self,
         X: NDArray,
         y: Any,
-        *,
-        carry_on: bool,
-        incremental: bool,
-        classes: ArrayLike | None,
+        kind: FitKind,
+        classes: Any = None,
         sample_weight: NDArray | None = None,
     ) -> NDArray:
         scaled = self.target_transform is not None
         # Standardised before it is rounded, where X is float32.
         y = check_numeric_targets(self, y, X.shape[0], np.float64 if scaled else X.dtype).reshape(X.shape[0], -1)
-        if not carry_on:
+        if not kind.continues_model:
             self._n_targets = y.shape[1]
             self.target_mean_, self.target_scale_ = standardisation(y, sample_weight) if scaled else (None, None)
         elif y.shape[1] != self._n_targets:
@@ -601,15 +604,18 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
                     f"loss={self.loss!r}, which has an output activation of its own."
                 )
             loss.link = LINKS[self.output_activation]()
-        if self.target_transform is not None:
-            n_columns = loss.n_raw_outputs(self._n_targets)
-            if loss.link.follow_targets(np.zeros(self._n_targets), np.ones(self._n_targets), n_columns) is None:
-                raise ValueError(
-                    f"target_transform={self.target_transform!r} is for losses whose prediction can be any number, and "
-                    f"loss={self.loss!r} predicts by {loss.link.name or type(loss.link).__name__!r}, from the targets "
-                    "as they are. Use target_transform=None."
-                )
+        if self.target_transform is not None and not self._can_scale_targets(loss):
+            raise ValueError(
+                f"target_transform={self.target_transform!r} is for losses whose prediction can be any number, and "
+                f"loss={self.loss!r} predicts by {loss.link.name or type(loss.link).__name__!r}, from the targets "
+                "as they are. Use target_transform=None."
+            )
         return loss
+
+    def _can_scale_targets(self, loss: Loss) -> bool:
+        n_columns = loss.n_raw_outputs(self._n_targets)
+        moved = loss.link.follow_targets(np.zeros(self._n_targets), np.ones(self._n_targets), n_columns)
+        return moved is not None
 
     def _decode_targets(self, y: NDArray) -> NDArray:
         if (standard := self._standard()) is not None:

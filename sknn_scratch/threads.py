@@ -10,22 +10,27 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
 from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = [
+    "LONG_VECTOR",
     "MIN_SHARE",
     "SINGLE_THREADED_ANYWAY",
     "SMALL",
     "WORTH_THREADS",
+    "blas_threads",
     "for_each_in_threads",
+    "for_each_with",
+    "one_blas_thread",
     "one_blas_thread_if_small",
     "threads_for",
     "threads_worth",
+    "usual_blas_threads",
 ]
 
 # In multiplications. OpenBLAS does products below the first on one thread anyway. Up to the second, measured on two
@@ -33,52 +38,53 @@ __all__ = [
 # would take off a tenth to a third of a step, and a busy neighbour makes theirs five to twenty times slower.
 SINGLE_THREADED_ANYWAY = 2**18
 SMALL = 2**23
+# Numbers of a vector, or of a matrix that is multiplied by one, below which OpenBLAS works on one thread anyway.
+LONG_VECTOR = 2**13
 # With more threads, or fewer rows of a minibatch for each, its products would become inefficient.
 MOST_HELPED, MIN_SHARE = 4, 32
 # Predictions wake other threads from here on, half a millisecond of work. BLAS's own would take off as much, but cost
 # a hundred times that where a neighbour keeps a core busy.
 WORTH_THREADS = 2**23
 
-_limited = threading.Lock()
-# The libraries that are held to one thread, with the numbers of threads that they had.
-_before: list[tuple[LibController, int]] = []
 
+class _Limit:
+    """Holds BLAS to one thread as long as anything in this process wants it.
 
-@cache
-def _controller() -> ThreadpoolController:
-    """Find the loaded libraries; it takes milliseconds, so once."""
-    return ThreadpoolController()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread.
-
-    The limit is the process's. One block at a time sets it, and lifts it again at its end; a block that overlaps, in
-    another thread or inside, leaves it alone. A process that is forked meanwhile is not held to it.
+    Attributes
+    ----------
+    n_before : int or None
+        How many threads BLAS may use otherwise, while it is held to one.
     """
-    lock = _limited
-    if not lock.acquire(blocking=False):
-        yield
-        return
-    try:
-        _before.extend(
-            (library, library.num_threads) for library in _controller().select(user_api="blas").lib_controllers
-        )
-        for library, _ in _before:
-            _set_num_threads(library, 1)
-        yield
-    finally:
-        if lock is _limited:  # not so in a forked process, which has its threads back already
-            _lift_limit()
-        lock.release()
 
+    def __init__(self) -> None:
+        self._lock, self._n_holding = threading.Lock(), 0
+        self._before: list[tuple[LibController, int]] = []
+        self.n_before: int | None = None
 
-def _lift_limit() -> None:
-    """Give the libraries back the numbers of threads that they had."""
-    while _before:
-        library, n_threads = _before.pop()
-        _set_num_threads(library, n_threads)
+    def take(self) -> None:
+        with self._lock:
+            if self._n_holding == 0:
+                self.n_before = blas_threads()
+                self._before = [(library, library.num_threads) for library in _blas_libraries()]
+                for library, _ in self._before:
+                    _set_num_threads(library, 1)
+            self._n_holding += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._n_holding -= 1
+            if self._n_holding == 0:
+                self._lift()
+
+    def give_up(self) -> None:
+        """Lift it, in a forked process, which lacks the other threads; to release it then does nothing."""
+        self._lock, self._n_holding = threading.Lock(), 0
+        self._lift()
+
+    def _lift(self) -> None:
+        while self._before:
+            _set_num_threads(*self._before.pop())
+        self.n_before = None
 
 
 def _set_num_threads(library: LibController, n_threads: int) -> None:
@@ -92,11 +98,41 @@ def _set_num_threads(library: LibController, n_threads: int) -> None:
     give_up_control(force=True)
 
 
+_limit = _Limit()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Find the loaded libraries; it takes milliseconds, so once."""
+    return ThreadpoolController()
+
+
+def _blas_libraries() -> list[LibController]:
+    """Return those of BLAS: none where threadpoolctl knows none, as where NumPy has Apple's Accelerate."""
+    return [library for library in _controller().lib_controllers if library.user_api == "blas"]
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread.
+
+    The limit is the process's: the first of several blocks that overlap, in other threads or inside each other, sets
+    it, and the last lifts it. So what is computed in a block does not depend on what others do. A process that is
+    forked meanwhile is not held to it.
+    """
+    limit = _limit
+    limit.take()
+    try:
+        yield
+    finally:
+        limit.release()
+
+
 def _after_fork() -> None:
     """Begin anew in a forked process, which has no thread that lifts the limit, and none of the pool."""
-    global _limited
-    _limited = threading.Lock()
-    _lift_limit()
+    global _limit
+    _limit.give_up()
+    _limit = _Limit()
     _pool.cache_clear()
 
 
@@ -131,57 +167,45 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
     Yields
     ------
     pool : Executor or None
-    n_helpers : int
-        Its number of threads: one less than BLAS may use. BLAS is left alone instead where it may use many, and where
-        no more threads are to be had.
+        None also where other threads hold BLAS to one and so have the cores.
+    n_parts : int
+        Into how many parts a large step is cut: as many as BLAS may use threads when nothing of ours holds it. BLAS is
+        left alone instead where these are many.
     """
-    n_threads = 1 if largest_product < SMALL else blas_threads()
-    pool = _started_pool(n_threads - 1) if 1 < n_threads <= MOST_HELPED else None
-    if pool is None:
+    n_parts = 1 if largest_product < SMALL else usual_blas_threads()
+    if n_parts == 1 or n_parts > MOST_HELPED:
         with one_blas_thread_if_small(largest_product):
-            yield None, 0
-    else:
-        with one_blas_thread(), pool:
-            yield pool, n_threads - 1
-
-
-def _started_pool(n_threads: int) -> ThreadPoolExecutor | None:
-    """Return threads that run already, or None where no more are to be had: the system's, or as the program ends.
-
-    A pool that has to start a thread for what it is given, and cannot, keeps it for those that it has.
-    """
-    pool, all_started = ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch"), threading.Event()
-    try:
-        for _ in range(n_threads):
-            pool.submit(all_started.wait)
-    except RuntimeError:
-        pool.shutdown(wait=False)
-        return None
-    finally:
-        all_started.set()
-    return pool
+            yield None, 1
+        return
+    n_helpers = min(n_parts, blas_threads()) - 1
+    with one_blas_thread(), ThreadPoolExecutor(n_helpers) if n_helpers else nullcontext() as pool:
+        yield pool, n_parts
 
 
 def blas_threads() -> int:
-    """Return how many threads BLAS may use: 1 where threadpoolctl knows none, as where NumPy has Apple's Accelerate."""
-    libraries = _controller().lib_controllers
-    return min((library.num_threads for library in libraries if library.user_api == "blas"), default=1)
+    """Return how many threads BLAS may use; 1 where threadpoolctl knows no BLAS."""
+    return min((library.num_threads for library in _blas_libraries()), default=1)
+
+
+def usual_blas_threads() -> int:
+    """Return how many threads BLAS may use when nothing of ours holds it to one."""
+    return _limit.n_before or blas_threads()
 
 
 def threads_worth(n_multiplications: int) -> int:
-    """Return how many threads are worth waking for so many multiplications of float64, of those that BLAS may use."""
+    """Return how many threads are worth waking for so many multiplications of float64.
+
+    At most as many as BLAS may use when nothing of ours holds it to one; they need not be free.
+    """
     if n_multiplications < WORTH_THREADS:
         return 1
-    return min(blas_threads(), 2 * n_multiplications // WORTH_THREADS)
+    return min(usual_blas_threads(), 2 * n_multiplications // WORTH_THREADS)
 
 
 @cache
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     """Return threads that stay, asleep, for the next prediction: to start one takes as long as a few hundred rows."""
-    pool = _started_pool(n_threads)
-    if pool is None:
-        raise RuntimeError("no more threads are to be had")
-    return pool
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch")
 
 
 if hasattr(os, "register_at_fork"):
@@ -203,11 +227,31 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
     n_multiplications : int
         In the matrix products of all calls together, in float64; in float32, two count as one.
     """
-    n_helpers = min(len(items), threads_worth(n_multiplications)) - 1
-    n_in_pool = blas_threads() - 1
-    remaining = deque(items)
+    n_helpers = min(len(items), threads_worth(n_multiplications), blas_threads()) - 1
+    pool = _pool(blas_threads() - 1) if n_helpers > 0 else None
+    with one_blas_thread():
+        for_each_with(pool, n_helpers, function, items)
 
-    def work() -> None:
+
+def for_each_with(pool: Executor | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]) -> None:
+    """Call a function for each item, in this thread and in so many of a pool, as far as they are to be had.
+
+    Parameters
+    ----------
+    pool : Executor or None
+    n_helpers : int
+    function : callable
+    items : sequence
+
+    Raises
+    ------
+    BaseException
+        The first that a call has raised; no further item is begun then.
+    """
+    remaining, changed, errors = deque(items), threading.Condition(), list[BaseException]()
+    n_at_work = 0
+
+    def take_items() -> None:
         while remaining:
             try:
                 item = remaining.popleft()
@@ -215,16 +259,31 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
                 return
             function(item)
 
-    with one_blas_thread():
-        others: list[Future[None]] = []
-        with suppress(RuntimeError):  # no more threads are to be had: the system's, or as the program ends
-            while len(others) < n_helpers:
-                others.append(_pool(n_in_pool).submit(work))
+    def help_out() -> None:
+        nonlocal n_at_work
+        with changed:
+            if not remaining:  # nobody waits for those that come so late
+                return
+            n_at_work += 1
         try:
-            work()
+            take_items()
+        except BaseException as error:  # is raised by the thread that waits
+            errors.append(error)
         finally:
+            with changed:
+                n_at_work -= 1
+                changed.notify_all()
+
+    # Where no thread can be started, an executor raises, and keeps what it was given for one that may come free.
+    with suppress(RuntimeError):
+        while pool is not None and n_helpers > 0:
+            pool.submit(help_out)
+            n_helpers -= 1
+    try:
+        take_items()
+    finally:
+        with changed:
             remaining.clear()
-            others = [other for other in others if not other.cancel()]
-            wait(others)
-        for other in others:
-            other.result()
+            changed.wait_for(lambda: n_at_work == 0)
+    if errors:
+        raise errors[0]

@@ -1,197 +1,36 @@
-"""The two trainers: minibatch gradient descent, and L-BFGS on all samples at once."""
+"""Minibatch gradient descent: epochs, early stopping, and the state from which it goes on."""
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
-from scipy.optimize import minimize
-from scipy.sparse import issparse
+from numpy.typing import NDArray
 
-from sknn_scratch.blas import row_major
-from sknn_scratch.digests import digest_of_rows
 from sknn_scratch.engines import start
-from sknn_scratch.job import Job
+from sknn_scratch.job import Job, row_type
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.progress import (
+    CONVERGED,
+    DIVERGED,
+    INTERRUPTED,
+    MAX_ITER_REACHED,
+    STOPPED,
+    Listener,
+    Progress,
+    TrainingDivergedError,
+    what_is_not_finite,
+    what_to_try,
+)
 from sknn_scratch.schedules import Schedule
+from sknn_scratch.training_data import TrainingData
 
-__all__ = [
-    "Listener",
-    "MinibatchSettings",
-    "MinibatchTraining",
-    "Progress",
-    "TrainingData",
-    "TrainingState",
-    "train_lbfgs",
-    "what_to_try",
-]
-
-# How a training run can end.
-CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
-DIVERGED = "diverged"
-
-
-class Listener(Protocol):
-    """Somebody who wants to know how training goes; ``progress`` and the network show what has been reached."""
-
-    def epoch_begins(self) -> None:
-        """Take note that an epoch, or an iteration of L-BFGS, begins."""
-
-    def epoch_ended(self) -> bool:
-        """Take note that it has ended; return whether training should stop here."""
-
-
-@dataclass
-class Progress:
-    """What a training run has reached; a later run can carry on from it.
-
-    Attributes
-    ----------
-    n_iter : int
-        Epochs (L-BFGS: iterations) of the current run.
-    t : int
-        Training rows seen in all runs.
-    loss : float or None
-        Mean of the minibatch losses of the last epoch.
-    loss_curve : list of float
-        ``loss`` of every epoch.
-    best_loss : float or None
-        Smallest ``loss``; None with early stopping.
-    validation_scores, validation_loss_curve : list of float or None
-        Score and loss of every epoch on the validation set; None without one.
-    best_validation_score : float or None
-        Largest validation score.
-    no_improvement_count : int
-        Epochs in a row without an improvement of ``tol``.
-    """
-
-    n_iter: int = 0
-    t: int = 0
-    loss: float | None = None
-    loss_curve: list[float] = field(default_factory=list)
-    best_loss: float | None = None
-    validation_scores: list[float] | None = None
-    validation_loss_curve: list[float] | None = None
-    best_validation_score: float | None = None
-    no_improvement_count: int = 0
-
-    def next_run(self, early_stopping: bool, validated: bool = False) -> Progress:
-        """Return one to carry on with, its fields ready for a run of this kind; early stopping is validated too.
-
-        It shares ``loss_curve``; the validation curves are copies.
-        """
-        run = replace(self, n_iter=0)
-        if early_stopping:
-            run.best_loss = None
-        elif run.best_loss is None:
-            run.best_loss = np.inf
-        if early_stopping or validated:
-            run.validation_scores = list(self.validation_scores or [])
-            run.validation_loss_curve = list(self.validation_loss_curve or [])
-            if run.best_validation_score is None:
-                run.best_validation_score = -np.inf
-        else:
-            run.validation_scores = run.validation_loss_curve = run.best_validation_score = None
-        return run
-
-    def add_iteration(self, loss: float) -> None:
-        """Record an iteration of a solver that decides by itself when to stop."""
-        self.n_iter += 1
-        self.loss = loss
-        self.loss_curve.append(loss)
-        self.best_loss = loss if self.best_loss is None else min(loss, self.best_loss)
-        self.no_improvement_count = 0
-
-    def add_epoch(self, loss: float, validation: tuple[float, float] | None, tol: float) -> bool:
-        """Record an epoch and, where there is a validation set, the loss and the score on it.
-
-        Returns whether that score is the best so far.
-        """
-        self.n_iter += 1
-        self.loss = loss
-        self.loss_curve.append(loss)
-        is_best = stalled = False
-        if validation is not None:
-            assert self.validation_scores is not None
-            assert self.validation_loss_curve is not None
-            assert self.best_validation_score is not None
-            validation_loss, score = validation
-            self.validation_loss_curve.append(validation_loss)
-            self.validation_scores.append(score)
-            # A score can be NaN, which compares as neither better nor worse.
-            stalled = score < self.best_validation_score + tol
-            is_best = score > self.best_validation_score
-            if is_best:
-                self.best_validation_score = score
-        if self.best_loss is not None:
-            stalled = loss > self.best_loss - tol
-            self.best_loss = min(loss, self.best_loss)
-        self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
-        return is_best
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Samples to train on.
-
-    Attributes
-    ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-    y : ndarray of shape (n_samples, n_outputs)
-    sample_weight : ndarray of shape (n_samples,) or None
-    rows : ndarray of int or None
-        The rows that are trained on, in this order; None for all of them.
-    """
-
-    X: Any
-    y: Any
-    sample_weight: NDArray | None = None
-    rows: NDArray | None = None
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows that are trained on."""
-        return self.X.shape[0] if self.rows is None else len(self.rows)
-
-    def in_fixed_order(self) -> TrainingData:
-        """Return the same samples, such that no result depends on the memory order in which they came.
-
-        Targets are in Fortran order and weights contiguous. ``X`` is not copied (unless its numbers are not aligned, as
-        BLAS needs them): who computes with its rows gathers them.
-        """
-        X, weight = self.X, self.sample_weight
-        if isinstance(X, np.ndarray) and not X.flags.aligned:
-            X = row_major(X)
-        if weight is not None:
-            weight = row_major(weight)
-        return replace(self, X=X, y=np.require(self.y, requirements=["F", "A"]), sample_weight=weight)
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """What the samples, of all rows, are recognised by: numbers, strings and None."""
-        weight = self.sample_weight
-        return {
-            "n_samples": self.X.shape[0],
-            "n_features": self.X.shape[1],
-            "dtype": str(self.X.dtype),
-            "kind": "sparse" if issparse(self.X) else "dense",
-            "values of X": digest_of_rows(self.X),
-            "values of y": digest_of_rows(self.y),
-            "values of sample_weight": None if weight is None else digest_of_rows(weight),
-        }
-
-    def astype(self, dtype: DTypeLike) -> TrainingData:
-        """Return the same samples in this dtype."""
-        X, y, weight = (None if a is None else a.astype(dtype) for a in (self.X, self.y, self.sample_weight))
-        return TrainingData(X, y, weight, self.rows)
+__all__ = ["MinibatchSettings", "MinibatchTraining", "TrainingState"]
 
 
 @dataclass(frozen=True)
@@ -212,19 +51,20 @@ class _Order:
     Attributes
     ----------
     rows : ndarray of int or None
-        None for all of them as they come.
+        Changed in place; None for all of them as they come.
     """
 
     def __init__(self, data: TrainingData, rng: np.random.RandomState | None):
         self._rng, self.rows = rng, data.rows
-        if rng is not None and data.rows is None:
-            self.rows = np.arange(data.n_rows)
+        if rng is not None:
+            kind = row_type(data.X.shape[0])
+            self.rows = np.arange(data.n_rows, dtype=kind) if data.rows is None else data.rows.astype(kind)
 
     def next(self) -> NDArray | None:
         """Shuffle, if rows are to be shuffled, and return the rows of an epoch."""
         if self._rng is not None:
             assert self.rows is not None
-            self.rows = self.rows[self._rng.permutation(len(self.rows))]
+            self._rng.shuffle(self.rows)  # draws what permutation() does, and takes no memory
         return self.rows
 
 
@@ -308,7 +148,7 @@ class MinibatchTraining:
     data : TrainingData
         The samples of the job, and which of them are trained on.
     engine : str
-        Does the job.
+        Name of the engine that does the job.
     schedule : Schedule
         Started.
     progress : Progress
@@ -407,11 +247,13 @@ class MinibatchTraining:
         network, progress, schedule, settings = self._network, self.progress, self._schedule, self._settings
         order = self._order.next()
         loss = run.epoch(order, schedule.step_rates(self._job.count_steps(order)))
-        not_finite = _what_is_not_finite(loss, [network.parameters, *self._optimizer.vectors])
+        not_finite = what_is_not_finite(loss, [network.parameters, *self._optimizer.vectors])
         if not_finite:
             self.divergence = f"epoch {progress.n_iter + 1}: {not_finite}"
             if self._best_parameters is None or progress.n_iter == 0 or self.no_score_counted:
-                raise ValueError(f"Training diverged in {self.divergence}. {what_to_try(schedule.learning_rate_init)}.")
+                raise TrainingDivergedError(
+                    f"Training diverged in {self.divergence}. {what_to_try(schedule.learning_rate_init)}."
+                )
             return False
         if self._recent_mean is not None:
             self._recent_mean.epoch_ended()
@@ -483,121 +325,3 @@ class MinibatchTraining:
 def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
     what = "Validation score" if early_stopping else "Training loss"
     return f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change} consecutive epochs."
-
-
-def _is_finite(vector: NDArray) -> bool:
-    """Return whether all numbers are finite: certainly so if the sum of their squares is, which is quicker to tell."""
-    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
-
-
-def _what_is_not_finite(loss: float, vectors: list[NDArray]) -> str:
-    """Say what is infinite or NaN, the loss or a number in one of the vectors; nothing if all are finite."""
-    if not math.isfinite(loss):
-        return f"the loss is {loss}"
-    return "" if all(map(_is_finite, vectors)) else "the parameters or moments are infinite or NaN"
-
-
-def what_to_try(learning_rate_init: float | None = None) -> str:
-    """Return advice for training that diverges, with a solver that has a learning rate or one that has none."""
-    advice = "Scale the features of X (and y, if it is numbers), for example with StandardScaler"
-    if learning_rate_init is not None:
-        advice += f", lower learning_rate_init (now {learning_rate_init:g}) or set max_grad_norm"
-    return advice
-
-
-def train_lbfgs(
-    job: Job,
-    engine: str,
-    progress: Progress,
-    *,
-    max_iter: int,
-    max_fun: int,
-    tol: float,
-    verbose: bool,
-    listener: Listener | None = None,
-) -> tuple[str, str]:
-    """Train with scipy's L-BFGS on the objective over all samples.
-
-    Parameters
-    ----------
-    job : Job
-        Its network's parameters are changed in place.
-    engine : str
-        Does the job.
-    progress : Progress
-        From ``Progress.next_run(False)``; changed in place.
-    max_iter, max_fun : int
-        Limits of iterations and of evaluations of the objective.
-    tol : float
-        The largest component of the gradient at which the solver stops.
-    verbose : bool
-        Whether to print the loss of each iteration.
-    listener : Listener, default=None
-        Is told of each iteration, and can stop training.
-
-    Returns
-    -------
-    outcome : str
-        CONVERGED, MAX_ITER_REACHED (any limit), STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
-    message : str
-        scipy's own words on why it stopped.
-
-    Raises
-    ------
-    ValueError
-        If the loss or a parameter ends infinite or NaN.
-
-    References
-    ----------
-    Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming 45,
-    1989.
-    """
-    network, latest_loss, stopped = job.network, np.inf, False
-    reached = network.parameters.astype(np.float64)
-
-    def iteration_ended(parameters: NDArray) -> None:
-        nonlocal stopped
-        # The last evaluation of a line search is the one at the point that it accepts.
-        progress.add_iteration(latest_loss)
-        reached[...] = parameters
-        if verbose:
-            print(f"Iteration {progress.n_iter}, loss = {latest_loss:.8f}")
-        if listener is not None:
-            listener.epoch_begins()
-            if listener.epoch_ended():
-                stopped = True
-                raise StopIteration
-
-    with start(engine, job) as run:
-
-        def objective(parameters: NDArray) -> tuple[float, NDArray]:
-            nonlocal latest_loss
-            network.parameters[...] = parameters
-            latest_loss = run.loss_and_gradient()
-            return latest_loss, run.gradient.astype(np.float64)
-
-        try:
-            result = minimize(
-                objective,
-                reached.copy(),
-                method="L-BFGS-B",
-                jac=True,
-                callback=iteration_ended,
-                options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
-            )
-        except KeyboardInterrupt:
-            network.parameters[...] = reached
-            return INTERRUPTED, "interrupted"
-    network.parameters[...] = result.x
-    progress.loss = float(result.fun)
-    if progress.loss_curve:
-        # A line search that fails ends at its best point, of which the callback is not told.
-        progress.loss_curve[-1] = progress.loss
-        progress.best_loss = min(progress.loss_curve)
-    progress.n_iter = result.nit
-    not_finite = _what_is_not_finite(progress.loss, [network.parameters])
-    if not_finite:
-        raise ValueError(f"Training diverged in iteration {progress.n_iter} of lbfgs: {not_finite}. {what_to_try()}.")
-    if stopped:
-        return STOPPED, "stopped by a callback"
-    return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

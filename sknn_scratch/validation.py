@@ -66,7 +66,7 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     """
     with naming("X"):
         try:
-            return _with_one_index_type(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
+            return _checked_csr(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
         except (TypeError, ValueError) as error:
             if "contains NaN" in str(error):
                 raise ValueError(_missing_values(estimator, X)) from error
@@ -116,12 +116,20 @@ def _has_gaps(column: Any) -> bool:
     return any(value is None or type(value).__name__ == "NAType" or value != value for value in values.ravel())
 
 
-def _with_one_index_type(X: Any) -> Any:
-    """Return a CSR matrix whose two arrays of indices have one dtype: SciPy 1.11 cannot take rows of others."""
-    if not issparse(X) or X.indices.dtype == X.indptr.dtype:
+def _checked_csr(X: Any) -> Any:
+    """Return a CSR matrix whose indices are all within it, in two arrays of one dtype; an array stays as it is.
+
+    SciPy and compiled code would follow other indices out of the arrays, and SciPy 1.11 cannot take rows of a matrix
+    with indices of two dtypes.
+    """
+    if not issparse(X):
         return X
     twin, index_type = copy.copy(X), np.result_type(X.indices, X.indptr)
-    twin.indices, twin.indptr = X.indices.astype(index_type), X.indptr.astype(index_type)
+    twin.indices, twin.indptr = X.indices.astype(index_type, copy=False), X.indptr.astype(index_type, copy=False)
+    try:
+        twin.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"it is not a CSR matrix that can be read: {error}") from error
     return twin
 
 

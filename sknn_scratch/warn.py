@@ -7,13 +7,12 @@ import warnings
 
 __all__ = ["warn"]
 
-# Modules whose frames lie between the line that calls an estimator and the code that warns: ours, and the wrapper
-# around fit that scikit-learn's callbacks need.
-BETWEEN = ("sknn_scratch.", "sklearn.callback.")
+# Packages whose frames lie between the user's line and the code that warns: ours, and those of pipelines and searches.
+BETWEEN = ("sknn_scratch.", "sklearn.", "joblib.")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, pointing at the nearest line outside of this package, such as the one that calls ``fit``."""
+    """Warn, pointing at the user's line, such as the one that calls ``fit``, also that of a pipeline or a search."""
     frame, level = inspect.currentframe(), 1
     while frame is not None and f"{frame.f_globals.get('__name__')}.".startswith(BETWEEN):
         frame, level = frame.f_back, level + 1

@@ -25,9 +25,11 @@ LAYERS = [
         "draws",
         "expressions",
         "digests",
+        "fit_kind",
         "initializers",
         "links",
         "names",
+        "progress",
         "scaling",
         "schedules",
         "signatures",
@@ -38,11 +40,11 @@ LAYERS = [
         "warn",
         "whole_file",
     },
-    {"constraints", "labels", "optimizers", "weights_file"},
+    {"constraints", "labels", "optimizers", "training_data", "weights_file"},
     {"losses.base"},
     {"losses.classification", "losses.heads", "losses.regression"},
     {"losses"},
-    {"engines.numpy", "engines.numpy.in_place"},
+    {"engines.numpy", "engines.numpy.in_place", "engines.whole"},
     {"perceptron"},
     {"job"},
     {"engines.numpy.run"},
@@ -54,9 +56,11 @@ LAYERS = [
     {"engines.compiled.run"},
     {"engines.policy"},
     {"engines"},
-    {"inspection", "training"},
+    {"inspection", "lbfgs", "splitting", "training"},
+    {"validation_set"},
     {"outcomes"},
     {"parameters"},
+    {"building"},
     {"checkpoints"},
     {"callbacks"},
     {"persistence"},
@@ -158,22 +162,22 @@ def test_registries_know_every_component():
 
 def test_names_for_editors_are_those_of_the_registries():
     from sknn_scratch import activations, initializers, links, losses, names, optimizers, schedules
-    from sknn_scratch.parameters import SHARED_CONSTRAINTS
+    from sknn_scratch.parameters import SHARED_PARAMETERS
 
-    constraints = sknn_scratch.MLPFromScratchRegressor._constraints
+    table = sknn_scratch.MLPFromScratchRegressor._parameters
     for of_type, registry in (
         (names.ActivationName, activations.ACTIVATIONS),
-        (names.BatchSizeName, SHARED_CONSTRAINTS["batch_size"].others),
+        (names.BatchSizeName, SHARED_PARAMETERS["batch_size"].constraint.others),
         (names.ClassWeightName, ["balanced"]),
         (names.ClassifierLossName, losses.CLASSIFIER_LOSSES),
-        (names.EngineName, SHARED_CONSTRAINTS["engine"].options),
+        (names.EngineName, SHARED_PARAMETERS["engine"].constraint.options),
         (names.InitializerName, initializers.INITIALIZERS),
         (names.LinkName, links.LINKS),
         (names.RegressorLossName, losses.REGRESSOR_LOSSES),
         (names.ScheduleName, schedules.SCHEDULES),
         (names.SolverName, [*optimizers.OPTIMIZERS, "lbfgs"]),
-        (names.TargetTransformName, constraints["target_transform"].options),
-        (names.VerboseName, SHARED_CONSTRAINTS["verbose"].others),
+        (names.TargetTransformName, table["target_transform"].constraint.options),
+        (names.VerboseName, SHARED_PARAMETERS["verbose"].constraint.others),
     ):
         assert list(get_args(of_type)) == sorted(registry)
     assert len(names.__all__) == 12

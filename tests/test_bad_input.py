@@ -21,7 +21,7 @@ from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 from sknn_scratch import Huber, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor
 from sknn_scratch.constraints import Number
 from sknn_scratch.optimizers import OPTIMIZERS, Adam
-from sknn_scratch.parameters import OF_OPTIMIZERS, OF_STOCHASTIC_SOLVERS
+from sknn_scratch.parameters import SHARED_PARAMETERS, Use
 from sknn_scratch.schedules import Step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -32,7 +32,7 @@ NAN[3, 2], INF[3, 2] = np.nan, np.inf
 
 
 def state(estimator):
-    return copy.deepcopy(vars(estimator))
+    return copy.deepcopy(estimator.__getstate__())
 
 
 def assert_same_state(now, before):
@@ -59,7 +59,7 @@ def assert_raises(estimator, call, message, error=(ValueError, TypeError)):
         before = state(candidate)
         with pytest.raises(error, match=message):
             call(candidate)
-        assert_same_state(vars(candidate), before)
+        assert_same_state(candidate.__getstate__(), before)
 
 
 # Parameters ----------------------------------------------------------------------------------------------------------
@@ -130,8 +130,8 @@ def test_wrong_parameter(cls, name, value):
 
 def test_every_parameter_is_checked():
     for cls in ESTIMATORS:
-        assert set(cls().get_params()) == set(cls._constraints)
-        assert set(WRONG) == set(cls._constraints) - {"class_weight", "output_activation", "target_transform"}
+        assert set(cls().get_params()) == set(cls._parameters)
+        assert set(WRONG) == set(cls._parameters) - {"class_weight", "output_activation", "target_transform"}
 
 
 HINTS = [
@@ -230,8 +230,8 @@ TOO_LARGE = 10**400  # larger than every float, and yet an integer
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_integers_beyond_all_floats(cls, sign):
     refused = []
-    for name, constraint in cls._constraints.items():
-        if isinstance(constraint, Number):
+    for name, row in cls._parameters.items():
+        if isinstance(row.constraint, Number):
             with pytest.raises(ValueError, match=f"The parameter '{name}' of {cls.__name__} must be .*; got "):
                 cls(**{name: sign * TOO_LARGE}).fit(X, y)
             refused.append(name)
@@ -358,7 +358,7 @@ def test_bad_samples(case, method):
         before = state(estimator)
         with pytest.raises((ValueError, TypeError), match=message):
             getattr(estimator, method)(samples)
-        assert_same_state(vars(estimator), before)
+        assert_same_state(estimator.__getstate__(), before)
         return
     arguments = {"classes": [10, 20]} if method == "partial_fit" else {}
     with pytest.raises((ValueError, TypeError), match=message):
@@ -682,7 +682,7 @@ def test_partial_fit_with_other_classes():
         estimator.partial_fit(X, y, classes=[10, 30])
     with pytest.raises(ValueError, match="y is multilabel-indicator, but the model was fitted on binary targets"):
         estimator.partial_fit(*make_task("multilabel"))
-    assert_same_state(vars(estimator), before)
+    assert_same_state(estimator.__getstate__(), before)
     with pytest.raises(ValueError, match=r"y has classes \[20\] that are not in classes_, \[10 11\]"):
         MLPFromScratchClassifier().partial_fit(X, y, classes=[10, 11])
 
@@ -837,7 +837,7 @@ def test_divergence_is_noticed_in_its_epoch(capsys):
         with pytest.raises(ValueError, match="Training diverged in epoch 1"):
             fitted.partial_fit(1e150 * X, y)
     fitted.set_params(learning_rate_init=0.001)
-    assert_same_state(vars(fitted), before)
+    assert_same_state(fitted.__getstate__(), before)
 
 
 def test_divergence_of_lbfgs():
@@ -861,7 +861,9 @@ def test_ignored_parameters_warn():
                 cls(max_iter=2, **parameters).fit(X, y)
 
 
-@pytest.mark.parametrize("name", [*OF_STOCHASTIC_SOLVERS, *OF_OPTIMIZERS, "max_fun"])
+@pytest.mark.parametrize(
+    "name", [name for name, row in SHARED_PARAMETERS.items() if row.use not in (Use.ALL, Use.MINIBATCHES)]
+)
 @pytest.mark.parametrize("solver", ["lbfgs", *OPTIMIZERS])
 def test_every_parameter_that_is_ignored_warns(solver, name):
     other = {"batch_size": 50, "learning_rate": "adaptive", "shuffle": False, "nesterovs_momentum": False}
@@ -874,8 +876,12 @@ def test_every_parameter_that_is_ignored_warns(solver, name):
     ignored = any("does not use" in str(w.message) for w in caught)
     if solver == "lbfgs":
         assert ignored == (name != "max_fun")
-    elif name in OF_STOCHASTIC_SOLVERS:
-        assert ignored == (solver == "adam" and name in ("learning_rate", "power_t"))
+    elif name == "max_fun":
+        assert ignored
+    elif name in ("learning_rate", "power_t"):
+        assert ignored == (solver == "adam")
+    elif SHARED_PARAMETERS[name].use is not Use.OPTIMIZER:
+        assert not ignored
     else:
         assert ignored == (name not in OPTIMIZERS[solver]().get_params())
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,7 @@ import sknn_scratch
 from sknn_scratch import MLPFromScratchClassifier, engines
 from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
 from sknn_scratch.engines import choose, missing, policy
+from sknn_scratch.engines.compiled import cache
 from sknn_scratch.engines.numpy import in_place
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.job import Job
@@ -626,10 +628,10 @@ def numba_is(monkeypatch):
 
     def put(numba):
         monkeypatch.setitem(sys.modules, "numba", numba)
-        engines._import_error.cache_clear()
+        engines._what_import_raises.cache_clear()
 
     yield put
-    engines._import_error.cache_clear()
+    engines._what_import_raises.cache_clear()
 
 
 class Failing:
@@ -659,6 +661,26 @@ def test_without_a_numba_that_works(numba_is, numba, cause):
     assert vars(model) == model.get_params()
     assert choose("auto", make_job(), MANY) == "numpy"
     assert our_estimator("binary", max_iter=2).fit(X, y).engine_ == "numpy"
+
+
+def test_where_numba_was_never_installed(numba_is, monkeypatch):
+    """There, numba's version is not known either, which is part of the name of the folder for compiled code."""
+
+    def version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(cache, "version", version)
+    caches = cache.code_version, cache.folder
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        numba_is(None)
+        X, y = make_task("binary")
+        assert choose("auto", make_job(), SOME) == choose("auto", make_job(), MANY) == "numpy"
+        assert our_estimator("binary", max_iter=2).fit(X, y).engine_ == "numpy"
+    finally:
+        for cached in caches:
+            cached.cache_clear()
 
 
 @needs_numba

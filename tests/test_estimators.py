@@ -45,13 +45,17 @@ def test_signature_is_scikit_learns(ours, theirs):
             assert all(p.kind is p.KEYWORD_ONLY and p.default in (None, False) for p in added)
 
 
+def fitted_attributes(model):
+    return {name for name in dir(model) if name.endswith("_") and not name.startswith("_")}
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_attributes_are_scikit_learns(ours, theirs, solver):
     X, y = make_task("binary")
 
     def public(estimator):
-        return {name for name in vars(estimator.fit(X, y)) if not name.startswith("_")}
+        return {*estimator.get_params(), *fitted_attributes(estimator.fit(X, y))}
 
     own = set(ours().get_params()) - set(theirs().get_params()) | {"engine_", "validation_loss_curve_"}
     if "target_transform" in own:
@@ -64,7 +68,8 @@ def test_attributes_are_scikit_learns(ours, theirs, solver):
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_every_attribute_and_parameter_is_documented(ours, theirs):
     X, y = make_task("binary")
-    for name in vars(ours(max_iter=2).fit(X, y)):
+    model = ours(max_iter=2).fit(X, y)
+    for name in (*vars(model), *fitted_attributes(model)):
         # Python 3.13 takes the indentation away.
         entry = rf"^ *(\w+, )*{name}(, \w+)* : "
         assert name.startswith("_") or re.search(entry, ours.__doc__, re.MULTILINE), name

@@ -1,5 +1,8 @@
 """What can be seen of a fitted network."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -9,6 +12,8 @@ from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import LeakyReLU, Quantile
 from sknn_scratch.activations import ACTIVATIONS
+from sknn_scratch.links import LogisticLink
+from sknn_scratch.perceptron import Perceptron
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -137,3 +142,60 @@ def test_bad_input():
         poisson.input_gradients(X[:, :7])
     with pytest.raises(ValueError, match="y must not be negative"):
         poisson.loss_gradient(X, -np.ones(150))
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_coefs_and_intercepts_are_views_of_the_network(solver):
+    X, y = make_task("binary")
+    model = our_estimator("binary", solver=solver, max_iter=5).fit(X, y)
+    network = model.perceptron
+    layers = [*model.coefs_, *model.intercepts_]
+    assert all(np.shares_memory(layer, network.parameters) for layer in layers)
+    assert_array_equal(np.concatenate([layer.ravel() for layer in layers]), network.parameters)
+    model.coefs_[-1][...] = 0
+    model.intercepts_[-1][...] = 3
+    assert_allclose(model.decision_function(X), 3)
+    assert not network.weights[-1].any()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_coefs_and_intercepts_can_be_replaced(task):
+    """As a whole, or layer by layer: prediction, inspection and further training go by the new ones."""
+    model, X, y = fitted(task, warm_start=True)
+    weights, biases = [2 * layer for layer in model.coefs_], [layer + 1 for layer in model.intercepts_]
+    one_by_one = copy.deepcopy(model)
+    model.coefs_, model.intercepts_ = weights, biases
+    assert model.coefs_ is weights
+    assert model.intercepts_ is biases
+    for l in range(len(weights)):
+        one_by_one.coefs_[l], one_by_one.intercepts_[l] = weights[l], biases[l]
+    hidden = X
+    for l, activation in enumerate(model.perceptron.activations):
+        hidden = activation.value(hidden @ weights[l] + biases[l])
+    stored = pickle.loads(pickle.dumps(model))
+    for changed in (model, one_by_one, stored):
+        assert_allclose(changed.perceptron.raw_output(X), hidden @ weights[-1] + biases[-1], atol=1e-12)
+        assert_allclose(changed.hidden_activations(X), hidden, atol=1e-12)
+        assert_array_equal(changed.loss_gradient(X, y)[0][0], model.loss_gradient(X, y)[0][0])
+    further = [changed.fit(X, y).coefs_[0] for changed in (one_by_one, stored)]
+    assert_array_equal(*further)
+    assert_array_equal(model.fit(X, y).coefs_[0], further[0])
+
+
+def test_a_copy_of_a_network_is_its_own():
+    model, X, _ = fitted("binary")
+    network = Perceptron.of_layers(model.coefs_, model.intercepts_, model.perceptron.activations, LogisticLink())
+    twin = network.copy()
+    assert_array_equal(twin.raw_output(X), model.perceptron.raw_output(X))
+    assert twin.link is network.link
+    assert_array_equal(twin.parameters, model.perceptron.parameters)
+    twin.parameters[...] = 0
+    assert model.coefs_[0].any()
+
+
+def test_there_is_no_network_before_the_fit():
+    model = our_estimator("binary")
+    for name in ("perceptron", "coefs_", "intercepts_"):
+        assert not hasattr(model, name)
+    with pytest.raises(AttributeError, match="This MLPFromScratchClassifier is not fitted yet"):
+        model.coefs_ = []

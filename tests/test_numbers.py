@@ -28,7 +28,7 @@ from sknn_scratch.constraints import Boolean, Number
 from sknn_scratch.initializers import INITIALIZERS
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 from sknn_scratch.optimizers import OPTIMIZERS, Adam
-from sknn_scratch.parameters import NEED_MINIBATCHES, SHARED_CONSTRAINTS, ignored_parameters
+from sknn_scratch.parameters import SHARED_PARAMETERS, Use, ignored_parameters
 from sknn_scratch.schedules import SCHEDULES
 
 try:
@@ -44,7 +44,7 @@ BELOW_ONE = {"beta_1", "beta_2", "label_smoothing", "rho"}
 NEVER_WHOLE = {"q", "rise", "validation_fraction"}
 AT_LEAST_ONE = {"end_factor", "power", "start_factor"}
 
-ESTIMATOR_NUMBERS = [name for name, constraint in SHARED_CONSTRAINTS.items() if isinstance(constraint, Number)]
+ESTIMATOR_NUMBERS = [name for name, row in SHARED_PARAMETERS.items() if isinstance(row.constraint, Number)]
 COMPONENTS = {
     "activation": ACTIVATIONS,
     "solver": OPTIMIZERS,
@@ -120,9 +120,10 @@ def test_numbers_of_the_estimators(name, way):
     parameters, dtype = way
     parameters = where_it_acts(name) | parameters
     estimator = our_estimator("multiclass", **parameters)
-    if name in ignored_parameters(estimator) or (parameters.get("solver") == "lbfgs" and name in NEED_MINIBATCHES):
+    refused = parameters.get("solver") == "lbfgs" and SHARED_PARAMETERS[name].use is Use.MINIBATCHES
+    if refused or name in ignored_parameters(estimator):
         pytest.skip("the solver does not use it")
-    whole = SHARED_CONSTRAINTS[name].kind is Integral
+    whole = SHARED_PARAMETERS[name].constraint.kind is Integral
     for given in numbers(name, whole):
         model = fit(parameters | {name: given}, dtype)
         assert model.get_params()[name] is given
@@ -147,7 +148,9 @@ def test_numbers_of_the_components(role, cls, name, way):
         assert_same_fit(model, fit(parameters | {role: expected}, dtype, task))
 
 
-@pytest.mark.parametrize("name", [name for name, allowed in SHARED_CONSTRAINTS.items() if isinstance(allowed, Boolean)])
+@pytest.mark.parametrize(
+    "name", [name for name, row in SHARED_PARAMETERS.items() if isinstance(row.constraint, Boolean)]
+)
 @pytest.mark.parametrize("value", [True, False])
 def test_truth_values_of_numpy(name, value, way, capsys):
     parameters, dtype = way
@@ -228,7 +231,7 @@ def test_scikit_learn_does_the_same(name, task):
     acts = {"solver": "lbfgs"} if name == "max_fun" else {"batch_size": 40} | where_it_acts(name)
     # With beta_2=0, steps are divided by gradients as small as rounding.
     parameters = {"max_iter": 2 if name == "beta_2" else 12} | acts
-    whole = SHARED_CONSTRAINTS[name].kind is Integral
+    whole = SHARED_PARAMETERS[name].constraint.kind is Integral
     for given in numbers(name, whole):
         ours, theirs = estimator_pair(task, **parameters | {name: given})
         if name in COMPUTED_WITH:
@@ -300,5 +303,5 @@ def test_the_parts_of_a_fitted_model_hold_plain_numbers():
         "regression", activation=LeakyReLU(np.float32(0.5)), solver=Adam(beta_1=0), learning_rate=Step(np.int8(3))
     )
     model = pickle.loads(pickle.dumps(model.fit(X, y)))
-    for part in (*model._hidden_activations, model._optimizer, model._schedule):
+    for part in (*model.perceptron.activations, model._optimizer, model._schedule):
         assert {type(value) for value in part.get_params().values()} <= {int, float}

@@ -242,7 +242,7 @@ def graph_of_an_activation(activation, dtype):
     """Return the ONNX graph, from one number to one, of a network that is this activation."""
     model = MLPFromScratchRegressor(hidden_layer_sizes=1, max_iter=1).fit([[0.0], [1.0]], [0.0, 1.0])
     model.coefs_, model.intercepts_ = [np.ones((1, 1), dtype)] * 2, [np.zeros(1, dtype)] * 2
-    model._hidden_activations = [activation]
+    model.perceptron.activations = [activation]
     return to_onnx(model, np.zeros((1, 1), dtype))
 
 
@@ -362,7 +362,7 @@ def test_what_has_no_graph():
             graph_of_an_activation(activation, np.float32)
     X, y = data("regression")
     model = our_estimator("regression", loss=Quantile([0.1, 0.9]), max_iter=2).fit(X, y)
-    model._loss.link = OwnLink(2)
+    model.perceptron.link = OwnLink(2)
     with pytest.raises(
         NotImplementedError, match=r"OwnLink\(n_columns=2\) cannot be converted to ONNX: \.reshape has no graph"
     ):

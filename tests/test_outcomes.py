@@ -6,13 +6,18 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
+from sklearn.ensemble import BaggingRegressor
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
-from sklearn.preprocessing import scale
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import (
@@ -110,6 +115,76 @@ def test_divergence_of_a_warm_start():
         assert not said_of_use(lambda: model.set_params(max_iter=1).fit(X, y))
     model.set_params(learning_rate_init=10.0, batch_size=10, max_iter=2, n_iter_no_change=50)
     assert "Training diverged" in said_of_use(lambda: model.fit(X, y))[0]
+
+
+# What is far from unit scale -----------------------------------------------------------------------------------------
+
+FEATURES = "The features are far from unit scale: column 1, 'income', has mean 5e+04 and standard deviation 1e+04."
+TARGETS = "The targets are far from unit scale: y has mean 1.78e+05 and standard deviation 7.9e+04."
+
+
+def all_that_is_said(train):
+    """Train, and return the messages of all warnings and of an error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            train()
+        except ValueError as error:
+            return [*(str(w.message) for w in caught), str(error)]
+    return [str(w.message) for w in caught]
+
+
+@pytest.mark.parametrize(
+    ("end", "parameters"),
+    [
+        ("Stochastic Optimizer: Maximum iterations", {"max_iter": 2}),
+        ("The model is no better than a constant", {"solver": "sgd", "max_iter": 300}),
+        ("Training diverged: the loss on the", {"solver": "sgd", "learning_rate_init": 0.01, "max_iter": 3}),
+        ("Training diverged in epoch", {"solver": "sgd", "activation": "identity"}),
+        ("lbfgs failed to converge", {"solver": "lbfgs", "max_iter": 2}),
+    ],
+    ids=["max_iter", "a constant", "divergence", "an error", "lbfgs"],
+)
+def test_scale_is_described_once(end, parameters):
+    X, y = raw_targets()
+    model = MLPFromScratchRegressor(hidden_layer_sizes=(64, 64), random_state=0).set_params(**parameters)
+    messages = all_that_is_said(lambda: model.fit(X, y))
+    assert [TARGETS in m for m in messages if m.startswith(end)] == [True]
+    assert sum("unit scale" in m for m in messages) == 1
+    assert FEATURES[:40] not in " ".join(messages)
+
+
+@pytest.mark.parametrize("max_iter", [2, 100])
+def test_scale_of_features_is_described_by_name(max_iter):
+    rng = np.random.RandomState(0)
+    X = pd.DataFrame({"age": rng.rand(200), "income": 5e4 + 1e4 * scale(rng.randn(200))})
+    model = MLPFromScratchClassifier(5, random_state=0, max_iter=max_iter, tol=1e-9)
+    (message,) = all_that_is_said(lambda: model.fit(X, X["age"] > 0.5))
+    assert message.endswith(f"{FEATURES} Scale X, for example with StandardScaler in a pipeline.")
+
+
+@pytest.mark.parametrize(
+    ("loss", "parameters"),
+    [
+        ("squared_error", {"target_transform": "standardize"}),
+        ("poisson", {}),
+        ("squared_error", {"output_activation": "exp"}),
+    ],
+    ids=["standardised", "positive", "by an exponential"],
+)
+def test_scale_of_targets_is_not_described_where_it_is_no_fault(loss, parameters):
+    X, y = raw_targets()
+    model = MLPFromScratchRegressor(loss, 5, max_iter=2, random_state=0, **parameters)
+    messages = all_that_is_said(lambda: model.fit(X, np.abs(y)))
+    assert any(m.endswith("the optimization hasn't converged yet.") for m in messages)
+    assert not any("unit scale" in m for m in messages)
+
+
+def test_rare_classes_are_no_small_targets():
+    X, _ = raw_targets()
+    model = MLPFromScratchClassifier(5, loss="hinge", max_iter=1, random_state=0)
+    (message,) = all_that_is_said(lambda: model.fit(X, np.arange(len(X)) == 0))
+    assert message.endswith("hasn't converged yet.")
 
 
 # Models that are all right -------------------------------------------------------------------------------------------
@@ -471,5 +546,27 @@ def test_warnings_point_at_the_callers_line(parameters):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         our_estimator("regression", **parameters).fit(X, y)
+    assert caught
+    assert {Path(warning.filename) for warning in caught} == {Path(__file__)}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: make_pipeline(StandardScaler(), model),
+        lambda model: GridSearchCV(model, {"alpha": [0.1]}, cv=2),
+        lambda model: GridSearchCV(make_pipeline(StandardScaler(), model), {"mlpfromscratchregressor__tol": [0]}, cv=2),
+        lambda model: BaggingRegressor(model, 2, n_jobs=1),
+        lambda model: TransformedTargetRegressor(model),
+        lambda model: model.set_callbacks(lambda fitted: None),
+    ],
+    ids=["pipeline", "search", "search over a pipeline", "bagging", "transformed target", "callback"],
+)
+def test_warnings_point_at_the_callers_line_through_scikit_learn(wrap):
+    X, y = make_task("regression")
+    model = wrap(our_estimator("regression", max_iter=2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
     assert caught
     assert {Path(warning.filename) for warning in caught} == {Path(__file__)}

@@ -146,7 +146,7 @@ def test_keyboard_interrupt_before_training_rolls_back(monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sknn_scratch.base.train_test_split", interrupt)
+    monkeypatch.setattr("sknn_scratch.validation_set.split_rows", interrupt)
     model = MLPFromScratchClassifier(early_stopping=True)
     with pytest.raises(KeyboardInterrupt):
         model.fit(*make_task("binary"))

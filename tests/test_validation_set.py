@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import LogLoss
+from sknn_scratch.fit_kind import FitKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -38,11 +39,7 @@ def test_curves(task, early_stopping):
         assert_array_equal(model.coefs_[0], our_estimator(task, **parameters).fit(X, y).coefs_[0])
         assert model.best_loss_ == min(model.loss_curve_)
         assert model.score(X_val, y_val) == pytest.approx(model.validation_scores_[-1])
-        encoded = (
-            clone(model)
-            .fit(X_val, y_val)
-            ._check_data(X_val, y_val, None, carry_on=True, incremental=False, classes=None)
-        )
+        encoded = clone(model).fit(X_val, y_val)._check_data(X_val, y_val, None, FitKind.WARM)
         losses = model._loss.value(encoded.y, model._raw_output(X_val))
         assert model.validation_loss_curve_[-1] == pytest.approx(losses.mean())
 

@@ -20,9 +20,17 @@ from sknn_scratch.engines.compiled import cache as compiled_cache
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import COMPILE_SECONDS, SAVED_PER_PARAMETER, SAVED_PER_STEP, WORTH_LOADING, parts
+from sknn_scratch.engines.whole import whole_in_forks, whole_on_interrupts
 from sknn_scratch.expressions import NoGraphError
 from sknn_scratch.job import Job
-from sknn_scratch.threads import SINGLE_THREADED_ANYWAY, blas_threads, one_blas_thread, threads_for
+from sknn_scratch.threads import (
+    LONG_VECTOR,
+    SINGLE_THREADED_ANYWAY,
+    blas_threads,
+    one_blas_thread,
+    threads_for,
+    usual_blas_threads,
+)
 from sknn_scratch.warn import warn
 
 __all__ = ["choose", "missing", "start"]
@@ -40,8 +48,8 @@ def missing(name: str, job: Job) -> str | None:
         return None
     if _import_error() is not None:
         return f"numba cannot be used: {_import_error()}"
-    if issparse(job.X) and max(job.X.nnz, *job.X.shape) >= 2**31:
-        return "X has more than 2**31 values, rows or columns"
+    if (max(job.X.nnz, *job.X.shape) if issparse(job.X) else job.X.shape[0]) >= 2**31:
+        return "X has more than 2**31 rows or, as it is sparse, columns or values"
     try:
         sources_of(job)
     except NoGraphError as error:
@@ -101,16 +109,20 @@ def start(name: str, job: Job) -> Iterator[Any]:
     name : {'numba', 'numpy'}
     job : Job
     """
+    n_free, largest_product = blas_threads(), job.network.largest_product(job.batch_size)
+    alone_anyway = largest_product <= SINGLE_THREADED_ANYWAY
+    # BLAS shares out long vectors, and products of a matrix and a vector, long before products of matrices.
+    one_thread = one_blas_thread if job.network.parameters.size > LONG_VECTOR else nullcontext
     if name == "numpy":
-        with threads_for(job.network.largest_product(job.batch_size)) as (pool, n_helpers):
-            yield NumpyRun(job, pool, n_helpers)
+        with one_thread() if alone_anyway else nullcontext(), threads_for(largest_product) as (pool, n_parts):
+            yield NumpyRun(job, pool, n_parts)
         return
     from sknn_scratch.engines.compiled.run import CompiledRun
 
-    n_parts = parts(job.batch_size, job.network.n_weights, blas_threads())
-    alone_anyway = job.network.largest_product(job.batch_size) <= SINGLE_THREADED_ANYWAY
-    with nullcontext() if alone_anyway else one_blas_thread():
-        run = CompiledRun(job, n_parts)
+    n_parts = parts(job.batch_size, job.network.n_weights, usual_blas_threads())
+    with one_thread() if alone_anyway else one_blas_thread():
+        # Where fits in other threads have the cores, this one does all parts itself.
+        run = CompiledRun(job, n_parts, n_threads=min(n_parts, n_free))
         try:
             yield run
         finally:
@@ -125,15 +137,22 @@ def _is_on_disk(job: Job) -> bool:
         return True  # nothing is to be compiled; the warning about it is for whoever asks
 
 
-@cache
 def _import_error() -> str | None:
     """Return why numba cannot be used, or None."""
-    try:
-        import numba
+    with whole_in_forks():
+        return _what_import_raises()
 
-        switched_off = getattr(numba.config, "DISABLE_JIT")  # noqa: B009 (numba sets it at run time)
-        if not switched_off:
-            import_module("sknn_scratch.engines.compiled.run")
-    except Exception as error:  # whatever a broken installation raises
-        return f"{type(error).__name__}: {error}"
-    return "NUMBA_DISABLE_JIT is set" if switched_off else None
+
+@cache
+def _what_import_raises() -> str | None:
+    # Half of numba, left behind by Ctrl-C, could neither be used nor be imported again.
+    with whole_on_interrupts():
+        try:
+            import numba
+
+            switched_off = getattr(numba.config, "DISABLE_JIT")  # noqa: B009 (numba sets it at run time)
+            if not switched_off:
+                import_module("sknn_scratch.engines.compiled.run")
+        except Exception as error:  # whatever a broken installation raises
+            return f"{type(error).__name__}: {error}"
+        return "NUMBA_DISABLE_JIT is set" if switched_off else None

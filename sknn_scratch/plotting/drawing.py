@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.activations import ACTIVATIONS, Activation
+from sknn_scratch.perceptron import Perceptron
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,13 +23,13 @@ __all__ = [
     "LINE_COLORS",
     "WEIGHT_COLORS",
     "activation_name",
-    "activations_of",
     "check_network",
     "count",
     "count_in_integers",
     "has_layout_engine",
     "inches",
     "line_colors",
+    "network_of",
     "new_axes_unless_given",
     "plain_log_axis",
     "shorten",
@@ -136,10 +137,13 @@ def check_network(estimator: Any) -> None:
     check_is_fitted(estimator, "coefs_")
 
 
-def activations_of(estimator: Any) -> list[Activation]:
-    """Return the activation of each hidden layer of a fitted estimator."""
-    ours = getattr(estimator, "_hidden_activations", None)
-    return [ACTIVATIONS[estimator.activation]()] * (len(estimator.coefs_) - 1) if ours is None else ours
+def network_of(estimator: Any) -> Perceptron:
+    """Return the network of a fitted estimator, which may be scikit-learn's; raises as ``check_network`` does."""
+    check_network(estimator)
+    if hasattr(estimator, "perceptron"):
+        return estimator.perceptron
+    activations = [ACTIVATIONS[estimator.activation]()] * (len(estimator.coefs_) - 1)
+    return Perceptron.of_layers(estimator.coefs_, estimator.intercepts_, activations)
 
 
 def activation_name(activation: Activation) -> str:

@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
 from sknn_scratch.activations import Activation
-from sknn_scratch.plotting.drawing import (
-    LINE_COLORS,
-    activation_name,
-    activations_of,
-    check_network,
-    count,
-    new_axes_unless_given,
-)
+from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.plotting.drawing import LINE_COLORS, activation_name, count, network_of, new_axes_unless_given
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,12 +93,11 @@ class ActivationDisplay:
         -------
         display : ActivationDisplay
         """
-        check_network(estimator)
-        if len(estimator.coefs_) < 2:
+        network = network_of(estimator)
+        if not network.activations:
             raise ValueError(f"{type(estimator).__name__} has no hidden layer, so there are no activations to draw.")
-        dtype = estimator.coefs_[0].dtype
-        X = validate_data(estimator, X, reset=False, accept_sparse="csr", dtype=dtype, ensure_min_samples=2)
-        layers = list(_hidden_layers(estimator, X))
+        X = validate_data(estimator, X, reset=False, accept_sparse="csr", dtype=network.dtype, ensure_min_samples=2)
+        layers = list(_hidden_layers(network, X))
         names = [
             f"hidden {l}\n{activation_name(f)}\n{count(a.shape[1], 'unit')}"
             for l, (f, a, _) in enumerate(layers, start=1)
@@ -153,10 +146,10 @@ class ActivationDisplay:
         return self
 
 
-def _hidden_layers(estimator: Any, X: Any) -> Iterator[tuple[Activation, NDArray, NDArray]]:
+def _hidden_layers(network: Perceptron, X: Any) -> Iterator[tuple[Activation, NDArray, NDArray]]:
     """Yield the activation of each hidden layer, its output for all samples, and its slope relative to the steepest."""
     a = X
-    for W, b, f in zip(estimator.coefs_, estimator.intercepts_, activations_of(estimator), strict=False):
+    for W, b, f in zip(network.weights, network.biases, network.activations, strict=False):
         z = np.asarray(a @ W + b)
         steepest = np.abs(f.derivative(np.linspace(-10, 10, 2001).reshape(-1, 1))).max()
         a = f.value(z)

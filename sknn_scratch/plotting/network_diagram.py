@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from sknn_scratch.plotting.drawing import (
     WEIGHT_COLORS,
     activation_name,
-    activations_of,
-    check_network,
     count,
     count_in_integers,
     inches,
+    network_of,
     new_axes_unless_given,
     shorten,
     text_size,
@@ -130,12 +129,12 @@ class NetworkDisplay:
         -------
         display : NetworkDisplay
         """
-        check_network(estimator)
-        n_features, n_outputs = estimator.coefs_[0].shape[0], estimator.coefs_[-1].shape[1]
+        network = network_of(estimator)
+        n_features, *widths, n_outputs = network.layer_units
         if feature_names is None:
             feature_names = list(getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(n_features)]))
         if output_names is None:
-            output_names = _output_names(estimator)
+            output_names = _output_names(estimator, n_outputs)
         for parameter, names, n in (
             ("feature_names", feature_names, n_features),
             ("output_names", output_names, n_outputs),
@@ -143,15 +142,13 @@ class NetworkDisplay:
             if len(names) != n:
                 raise ValueError(f"{parameter} must have {n} entries, got {len(names)}.")
         hidden = [
-            f"hidden {l}\n{count(weights.shape[1], 'unit')}\n{activation_name(activation)}"
-            for l, (weights, activation) in enumerate(
-                zip(estimator.coefs_[:-1], activations_of(estimator), strict=True), start=1
-            )
+            f"hidden {l}\n{count(width, 'unit')}\n{activation_name(activation)}"
+            for l, (width, activation) in enumerate(zip(widths, network.activations, strict=True), start=1)
         ]
         output = f"output\n{count(n_outputs, 'unit')}\n{estimator.out_activation_}"
         display = cls(
-            coefs=estimator.coefs_,
-            intercepts=estimator.intercepts_,
+            coefs=network.weights,
+            intercepts=network.biases,
             layer_names=[f"input\n{count(n_features, 'feature')}", *hidden, output],
             input_names=list(feature_names),
             output_names=list(output_names),
@@ -320,9 +317,8 @@ def _names_that_fit(names: Sequence[str], room: float) -> tuple[list[str], float
     return [shorten(name) for name in names] if readable else [], size
 
 
-def _output_names(estimator: Any) -> list[str]:
+def _output_names(estimator: Any, n_outputs: int) -> list[str]:
     """Return the classes that the output units stand for, or for numbers 'y0', 'y1', ..."""
-    n_outputs = estimator.coefs_[-1].shape[1]
     if not hasattr(estimator, "classes_"):
         return ["y"] if n_outputs == 1 else [f"y{i}" for i in range(n_outputs)]
     if not isinstance(estimator.classes_, list):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.plotting.drawing import WEIGHT_COLORS, check_network, new_axes_unless_given, weight_norm
+from sknn_scratch.plotting.drawing import WEIGHT_COLORS, network_of, new_axes_unless_given, weight_norm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,8 +85,7 @@ class WeightsDisplay:
         -------
         display : WeightsDisplay
         """
-        check_network(estimator)
-        weights = estimator.coefs_[0]
+        weights = network_of(estimator).weights[0]
         if image_shape is None:
             side = math.isqrt(weights.shape[0])
             if side * side != weights.shape[0]:

@@ -16,7 +16,17 @@ import numpy as np
 
 from sknn_scratch.engines.compiled.sources import Sources
 
-__all__ = ["GENERIC", "code_version", "folder", "forget", "is_complete", "is_kept", "module_name", "note_kept"]
+__all__ = [
+    "GENERIC",
+    "code_version",
+    "folder",
+    "forget",
+    "is_complete",
+    "is_kept",
+    "is_whole",
+    "module_name",
+    "note_kept",
+]
 
 # The functions that every job needs, whatever its components.
 GENERIC = ("pass_rows", "move_parameters", "work")
@@ -27,8 +37,8 @@ def folder() -> Path | None:
     """Return the folder for generated modules and their machine code, or None if there is none to write to."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     beside = Path(__file__).with_name("__pycache__")
-    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sknn_scratch"
-    for candidate in [Path(chosen) / "sknn_scratch"] if chosen else [beside, users]:
+    users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # which may have no home to name
+    for candidate in [Path(chosen) / "sknn_scratch"] if chosen else [beside, Path(users) / "sknn_scratch"]:
         with suppress(OSError):
             place = candidate / f"kernels-{code_version()}"
             place.mkdir(parents=True, exist_ok=True)
@@ -40,8 +50,10 @@ def folder() -> Path | None:
 @cache
 def code_version() -> str:
     """Return a name for what stands in the files of compiled code, and for what compiles it."""
-    with suppress(PackageNotFoundError):
+    try:
         numba_version = version("numba")
+    except PackageNotFoundError:
+        numba_version = ""
     files = sorted(Path(__file__).parent.glob("*.py"))
     content = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(content + f"{numba_version}{np.__version__}{sys.version}".encode()).hexdigest()[:8]
@@ -57,29 +69,51 @@ def _mark(name: str) -> Path | None:
     return None if place is None else place / f"{name}.compiled"
 
 
-def note_kept(name: str) -> None:
-    """Note that the machine code of a function is on disk now."""
+def _files_of(name: str) -> list[Path]:
+    """Return the files in which numba keeps a function, wherever it may have put them."""
     mark = _mark(name)
-    if mark is not None:
+    beside = Path(__file__).with_name("__pycache__")
+    places = [beside, *([mark.parent, mark.parent / "__pycache__", *mark.parent.parent.glob("*/")] if mark else [])]
+    return sorted({file for place in places for file in place.glob(f"*{name}*.nb[ic]")})
+
+
+def _digest(name: str) -> str:
+    """Return a digest of the machine code of a function on disk."""
+    digest = hashlib.sha256()
+    for file in _files_of(name):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def note_kept(name: str) -> None:
+    """Note that the machine code of a function is on disk now, and what it looks like."""
+    mark = _mark(name)
+    if mark is not None and not is_whole(name):
         with suppress(OSError):
-            mark.touch()
+            mark.write_text(_digest(name))
 
 
 def is_kept(name: str) -> bool:
-    """Return whether the machine code of a function is on disk."""
+    """Return whether the machine code of a function has been put on disk."""
     mark = _mark(name)
-    return mark is not None and mark.exists()
+    return mark is not None and mark.is_file()
+
+
+def is_whole(name: str) -> bool:
+    """Return whether the machine code of a function is on disk as it was put there."""
+    mark = _mark(name)
+    try:
+        return mark is not None and bool(_files_of(name)) and mark.read_bytes() == _digest(name).encode()
+    except OSError:
+        return False
 
 
 def forget(name: str) -> None:
     """Remove the machine code of a function from disk, as it may be damaged."""
     mark = _mark(name)
-    beside = Path(__file__).with_name("__pycache__")
-    places = [beside, *([mark.parent, mark.parent / "__pycache__", *mark.parent.parent.glob("*/")] if mark else [])]
-    with suppress(OSError):
-        for file in [mark, *(file for place in places for file in place.glob(f"*{name}*.nb[ic]"))]:
-            if file is not None:
-                file.unlink(missing_ok=True)
+    for file in [*([mark] if mark else []), *_files_of(name)]:
+        with suppress(OSError):  # a folder, or one that is not ours to write to
+            file.unlink(missing_ok=True)
 
 
 def is_complete(sources: Sources, dtype: np.dtype) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 from sknn_scratch.engines.compiled.calls import (
@@ -125,7 +126,7 @@ def _begin_next(part, team):
 def _total_weight(data, start, n):
     if data.weights == 0:
         return float(n)
-    total, weights, order = 0.0, numbers(data.weights, 1.0), numbers(data.order, 1)
+    total, weights, order = 0.0, numbers(data.weights, 1.0), numbers(data.order, np.int32(1))
     for i in range(start, start + n):
         total += weights[order[i]]
     return total

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from sknn_scratch.engines.compiled.epoch import work
 from sknn_scratch.engines.compiled.rows import pass_rows
 from sknn_scratch.engines.compiled.team import WORK
 from sknn_scratch.engines.compiled.weights import move_parameters
+from sknn_scratch.engines.whole import whole_in_forks
 
 __all__ = ["Kernel", "kernel", "phase", "training"]
 
@@ -33,17 +33,11 @@ class Kernel(NamedTuple):
 
 
 _done: dict[str, Any] = {}
-_compiling = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    # A process is not forked while another thread compiles: nobody would give the compiler's locks back in it.
-    os.register_at_fork(
-        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
-    )
 
 
 def _once(name: str, compile_: Callable[..., Any]) -> Any:
     """Compile a function unless this process has, with a cache on disk if there is a folder for it."""
-    with _compiling:
+    with whole_in_forks():
         if name not in _done:
             _announce(name)
             _done[name] = _compile(name, compile_)
@@ -51,10 +45,12 @@ def _once(name: str, compile_: Callable[..., Any]) -> Any:
 
 
 def _compile(name: str, compile_: Callable[..., Any]) -> Any:
-    for _ in range(2):
+    if cache.folder() is not None:
+        if not cache.is_whole(name):
+            cache.forget(name)
         try:
             function = compile_(cache=True)
-        except Exception:  # what is on disk cannot be read, or nothing can be written
+        except Exception:  # nothing can be written, or what is there cannot be removed
             cache.forget(name)
         else:
             cache.note_kept(name)
@@ -126,17 +122,15 @@ def _written_module(name: str, text: str) -> dict[str, Any]:
     place = cache.folder()
     if place is None:
         raise OSError("there is no folder for compiled code")
-    path = place / f"{name}.py"
-    if not path.exists() or path.read_text() != text:
+    path, content = place / f"{name}.py", text.encode()
+    if not path.is_file() or path.read_bytes() != content:
         temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-        temporary.write_text(text)
+        temporary.write_bytes(content)
         temporary.replace(path)
-    spec = importlib.util.spec_from_file_location(f"sknn_scratch_kernels.{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module = ModuleType(f"sknn_scratch_kernels.{name}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    exec(compile(text, path, "exec"), vars(module))  # not what another process may have put there meanwhile
     return vars(module)
 
 

@@ -22,13 +22,13 @@ def _read_rows(job, one, low, high):
     """Gather the rows of this part: samples, targets and relative weights."""
     data, memory = job.data, job.memory
     stride, fan_in = memory.stride, numbers(job.layers.units, 1)[0]
-    order, tiny = numbers(data.order, 1), numbers(job.layers.tiny, 1)[0] != 0
+    order, tiny = numbers(data.order, np.int32(1)), numbers(job.layers.tiny, 1)[0] != 0
     start, total = numbers(job.team.job, 1)[START], numbers(job.team.numbers, 1.0)[TOTAL]
     X, y, weights = numbers(data.X, one), numbers(data.y, one), numbers(data.weights, 1.0)
     a, targets = numbers(memory.a, one), numbers(memory.targets, one)
     relative_weight = numbers(memory.relative_weight, one)
     for i in range(low, high):
-        row = order[start + i]
+        row = np.int64(order[start + i])
         relative_weight[i] = (weights[row] if data.weights != 0 else 1.0) / total
         for k in range(data.n_targets):
             targets[k * stride + i] = y[row * data.y_row_stride + k * data.y_column_stride]
@@ -95,11 +95,12 @@ def _sparse_product(job, one, low, high, z):
     fan_in, width, rate = units[0], units[1], numbers(job.layers.dropout, 1.0)[0]
     values, w = numbers(data.values, one), numbers(job.memory.w, one)
     indices, starts = numbers(data.indices, np.int32(1)), numbers(data.starts, np.int32(1))
-    order, start, count = numbers(data.order, 1), numbers(job.team.job, 1)[START], numbers(job.team.job, 1)[COUNT]
+    order, place = numbers(data.order, np.int32(1)), numbers(job.team.job, 1)
+    start, count = place[START], place[COUNT]
     key, threshold, scale = key_of(job.objective.seed, count, 0), threshold_of(rate), one / type(one)(1 - rate)
     own = numbers(job.memory.scratch + low * job.objective.n_scratch * job.memory.itemsize, one)
     for i in range(low, high):
-        row = order[start + i]
+        row = np.int64(order[start + i])
         for j in range(width):
             own[j] = one - one
         for position in range(starts[row], starts[row + 1]):

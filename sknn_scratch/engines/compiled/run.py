@@ -51,16 +51,18 @@ class CompiledRun:
     ----------
     job : Job
     n_parts : int
-        Into how many parts a step is cut; sums are rounded accordingly.
+        Into how many parts a step is cut; sums are rounded accordingly, whoever does them.
+    n_threads : int, default=None
+        How many threads may do them; as many as there are parts by default, or 1.
     """
 
-    def __init__(self, job: Job, n_parts: int):
+    def __init__(self, job: Job, n_parts: int, n_threads: int | None = None):
         self._job, network = job, job.network
         self._sources = sources_of(job)
         self._alive: list[Any] = []  # arrays and code that are passed by address
         self.gradient: NDArray = np.zeros_like(network.parameters)
         self._work = training(network.dtype)
-        self._order, self._is_as_they_come = np.arange(job.X.shape[0]), True
+        self._order, self._is_as_they_come = np.arange(job.X.shape[0], dtype=np.int32), True
         layers, memory = self._layers_and_memory()
         phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
         told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
@@ -70,7 +72,8 @@ class CompiledRun:
         # the run, so that it tells them to end even where it is dropped without being closed.
         arguments = (self._work, self._told, self._one, self._alive)
         self._followers = [
-            threading.Thread(target=_follow, args=(part, *arguments), daemon=True) for part in range(1, n_parts)
+            threading.Thread(target=_follow, args=(part, *arguments), daemon=True)
+            for part in range(1, n_parts if n_threads is None else n_threads)
         ]
         self._stop = weakref.finalize(self, self._counters.__setitem__, STOP, 1)
         self._n_multiplications = 0
@@ -163,16 +166,12 @@ class CompiledRun:
             y_row_stride=y.strides[0] // y.itemsize,
             y_column_stride=y.strides[1] // y.itemsize,
             n_targets=y.shape[1],
-            weights=0 if weights is None else self._address(weights, np.float64),
+            weights=0 if weights is None else self._address(np.ascontiguousarray(weights, dtype=np.float64)),
             order=self._address(self._order),
         )
         if isinstance(X, np.ndarray):
             row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
             return data._replace(X=self._address(X), row_stride=row_stride, column_stride=column_stride)
-        try:
-            X.check_format(full_check=True)  # an index that is not in the matrix would lead anywhere
-        except ValueError as error:
-            raise ValueError(f"X is not a CSR matrix that can be read: {error}") from error
         values, indices, starts = (np.ascontiguousarray(array) for array in (X.data, X.indices, X.indptr))
         return data._replace(
             values=self._address(values),

@@ -1,8 +1,9 @@
 """What compiled code is told of a job, and what its threads tell each other.
 
 All of it is a record in memory, and arrays are in it by address: compiled code then neither counts references nor
-checks an index, and compiles in a fraction of the time. Arrays of whole numbers have 64 bits, those of ``Memory`` and
-``Rule.state`` the dtype of the network, all others float64. Whoever makes the record keeps the arrays alive.
+checks an index, and compiles in a fraction of the time. Arrays of whole numbers have 64 bits unless said, those
+of ``Memory`` and ``Rule.state`` the dtype of the network, all others float64. Whoever makes the record keeps the
+arrays alive.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Data(NamedTuple):
     weights : int
         Of the samples; 0 if all weigh the same.
     order : int
-        The rows in order.
+        The rows in order, as numbers of 32 bits.
     """
 
     X: int

@@ -62,13 +62,14 @@ def _sparse_gradient(job, one, low, high):
     fan_in, width, rate = units[0], units[1], numbers(job.layers.dropout, 1.0)[0]
     values, g = numbers(data.values, one), numbers(job.memory.g, one)
     indices, starts = numbers(data.indices, np.int32(1)), numbers(data.starts, np.int32(1))
-    order, start, count = numbers(data.order, 1), numbers(job.team.job, 1)[START], numbers(job.team.job, 1)[COUNT]
+    order, place = numbers(data.order, np.int32(1)), numbers(job.team.job, 1)
+    start, count = place[START], place[COUNT]
     key, threshold, scale = key_of(job.objective.seed, count, 0), threshold_of(rate), one / type(one)(1 - rate)
     delta, own = numbers(job.memory.delta, one), np.empty(width, type(one))
     for i in range(low * width, high * width):
         g[i] = one - one
-    for i in range(numbers(job.team.job, 1)[N_ROWS]):
-        row = order[start + i]
+    for i in range(place[N_ROWS]):
+        row = np.int64(order[start + i])
         for j in range(width):
             own[j] = delta[j * stride + i]
         for position in range(starts[row], starts[row + 1]):

@@ -26,7 +26,6 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, l
 from sknn_scratch.job import Job
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.perceptron import layer_views
-from sknn_scratch.threads import MIN_SHARE, SMALL
+from sknn_scratch.threads import MIN_SHARE, SMALL, for_each_with
 
 __all__ = ["NumpyRun"]
 
@@ -217,9 +216,9 @@ class NumpyRun:
     ----------
     job : Job
     pool : Executor or None
-        Other threads among which the rows of a large minibatch are shared.
-    n_helpers : int
-        How many threads the pool has.
+        Other threads among which the parts are shared.
+    n_parts : int
+        Into how many parts the rows of a large minibatch are cut; sums are rounded accordingly, whoever does them.
 
     Attributes
     ----------
@@ -227,8 +226,8 @@ class NumpyRun:
     gradient : ndarray of shape (n_parameters,)
     """
 
-    def __init__(self, job: Job, pool: Executor | None = None, n_helpers: int = 0):
-        self.job, self._pool, self._n_helpers = job, pool, n_helpers
+    def __init__(self, job: Job, pool: Executor | None = None, n_parts: int = 1):
+        self.job, self._pool, self._n_parts = job, pool, n_parts
         self._parts = [_Part(job)]
         self.gradient = self._parts[0].gradient
         n_weights = job.network.n_weights
@@ -302,9 +301,9 @@ class NumpyRun:
         else:
             total = float(np.add.reduce(sample_weight))
             relative_weight = (sample_weight / total).astype(job.network.dtype, copy=False)
-        n_helpers = min(self._n_helpers, n_rows // MIN_SHARE - 1)
-        if n_helpers > 0 and job.network.largest_product(n_rows) >= SMALL:
-            value = self._share_out(X, y, relative_weight, step, n_helpers)
+        n_parts = min(self._n_parts, n_rows // MIN_SHARE)
+        if n_parts > 1 and job.network.largest_product(n_rows) >= SMALL:
+            value = self._share_out(X, y, relative_weight, step, n_parts)
         else:
             value = self._parts[0].loss_and_gradient(X, y, relative_weight, step, 0)
         if job.alpha > 0:
@@ -318,25 +317,21 @@ class NumpyRun:
             self._uniform_weights[n_rows] = np.full(n_rows, 1 / n_rows, dtype=self.job.network.dtype)
         return self._uniform_weights[n_rows]
 
-    def _share_out(self, X: Any, y: NDArray, relative_weight: NDArray, step: int, n_helpers: int) -> float:
+    def _share_out(self, X: Any, y: NDArray, relative_weight: NDArray, step: int, n_parts: int) -> float:
         """Pass a minibatch forward and backward, each thread a part of its rows, and add up what comes out."""
-        assert self._pool is not None
-        while len(self._parts) <= n_helpers:
+        while len(self._parts) < n_parts:
             self._parts.append(_Part(self.job))
-        stops = [X.shape[0] * k // (n_helpers + 1) for k in range(n_helpers + 2)]
+        stops, values = [X.shape[0] * k // n_parts for k in range(n_parts + 1)], [0.0] * n_parts
 
-        def work(part: _Part, start: int, stop: int) -> float:
-            rows = slice(start, stop)
+        def work(k: int) -> None:
+            rows = slice(stops[k], stops[k + 1])
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # known to this thread only
-                return part.loss_and_gradient(X[rows], y[rows], relative_weight[rows], step, start)
+                values[k] = self._parts[k].loss_and_gradient(X[rows], y[rows], relative_weight[rows], step, stops[k])
 
-        jobs = [(part, *bounds) for part, bounds in zip(self._parts, pairwise(stops), strict=False)]
-        others = [self._pool.submit(work, *one) for one in jobs[1:]]
-        value = work(*jobs[0])
-        for (part, *_), other in zip(jobs[1:], others, strict=True):
-            value += other.result()
+        for_each_with(self._pool, n_parts - 1, work, range(n_parts))
+        for part in self._parts[1:n_parts]:
             np.add(self.gradient, part.gradient, out=self.gradient)
-        return value
+        return sum(values)
 
 
 def _limit_norm(gradient: NDArray, max_norm: float) -> None:

@@ -1,0 +1,139 @@
+"""The progress of a training run, its possible outcomes, and the interface to those who listen to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Listener", "Progress", "TrainingDivergedError", "what_is_not_finite", "what_to_try"]
+
+# How a training run can end.
+CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
+DIVERGED = "diverged"
+
+
+class TrainingDivergedError(ValueError):
+    """Training ended in numbers that are not finite, and there is no earlier epoch to go back to."""
+
+
+class Listener(Protocol):
+    """Is told of each epoch of a run, whose state is in its ``Progress`` and its network."""
+
+    def epoch_begins(self) -> None:
+        """Take note that an epoch begins; of L-BFGS, that an iteration is about to be reported."""
+
+    def epoch_ended(self) -> bool:
+        """Take note that it has ended; return whether training should stop."""
+
+
+@dataclass
+class Progress:
+    """What a training run has reached; a later run can carry on from it.
+
+    Attributes
+    ----------
+    n_iter : int
+        Epochs (L-BFGS: iterations) of the current run.
+    t : int
+        Training rows seen in all runs.
+    loss : float or None
+        Mean of the minibatch losses of the last epoch.
+    loss_curve : list of float
+        ``loss`` of every epoch.
+    best_loss : float or None
+        Smallest ``loss``; None with early stopping.
+    validation_scores, validation_loss_curve : list of float or None
+        Score and loss of every epoch on the validation set; None without one.
+    best_validation_score : float or None
+        Largest validation score.
+    no_improvement_count : int
+        Epochs in a row without an improvement of ``tol``.
+    """
+
+    n_iter: int = 0
+    t: int = 0
+    loss: float | None = None
+    loss_curve: list[float] = field(default_factory=list)
+    best_loss: float | None = None
+    validation_scores: list[float] | None = None
+    validation_loss_curve: list[float] | None = None
+    best_validation_score: float | None = None
+    no_improvement_count: int = 0
+
+    def next_run(self, early_stopping: bool, validated: bool = False) -> Progress:
+        """Return one to carry on with, its fields ready for a run of this kind; early stopping is validated too.
+
+        It shares ``loss_curve``; the validation curves are copies.
+        """
+        run = replace(self, n_iter=0)
+        if early_stopping:
+            run.best_loss = None
+        elif run.best_loss is None:
+            run.best_loss = np.inf
+        if early_stopping or validated:
+            run.validation_scores = list(self.validation_scores or [])
+            run.validation_loss_curve = list(self.validation_loss_curve or [])
+            if run.best_validation_score is None:
+                run.best_validation_score = -np.inf
+        else:
+            run.validation_scores = run.validation_loss_curve = run.best_validation_score = None
+        return run
+
+    def add_iteration(self, loss: float) -> None:
+        """Record an iteration of a solver that decides by itself when to stop."""
+        self.n_iter += 1
+        self.loss = loss
+        self.loss_curve.append(loss)
+        self.best_loss = loss if self.best_loss is None else min(loss, self.best_loss)
+        self.no_improvement_count = 0
+
+    def add_epoch(self, loss: float, validation: tuple[float, float] | None, tol: float) -> bool:
+        """Record an epoch and, where there is a validation set, the loss and the score on it.
+
+        Returns whether that score is the best so far.
+        """
+        self.n_iter += 1
+        self.loss = loss
+        self.loss_curve.append(loss)
+        is_best = stalled = False
+        if validation is not None:
+            assert self.validation_scores is not None
+            assert self.validation_loss_curve is not None
+            assert self.best_validation_score is not None
+            validation_loss, score = validation
+            self.validation_loss_curve.append(validation_loss)
+            self.validation_scores.append(score)
+            # A score can be NaN, which compares as neither better nor worse.
+            stalled = score < self.best_validation_score + tol
+            is_best = score > self.best_validation_score
+            if is_best:
+                self.best_validation_score = score
+        if self.best_loss is not None:
+            stalled = loss > self.best_loss - tol
+            self.best_loss = min(loss, self.best_loss)
+        self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
+        return is_best
+
+
+def _is_finite(vector: NDArray) -> bool:
+    """Return whether all numbers are finite: certainly so if the sum of their squares is, which is quicker to tell."""
+    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
+
+
+def what_is_not_finite(loss: float, vectors: list[NDArray]) -> str:
+    """Say what is infinite or NaN, the loss or a number in one of the vectors; nothing if all are finite."""
+    if not math.isfinite(loss):
+        return f"the loss is {loss}"
+    return "" if all(map(_is_finite, vectors)) else "the parameters or moments are infinite or NaN"
+
+
+def what_to_try(learning_rate_init: float | None = None) -> str:
+    """Return advice for training that diverges, with a solver that has a learning rate or one that has none."""
+    advice = "Scale the features of X (and y, if it is numbers), for example with StandardScaler"
+    if learning_rate_init is not None:
+        advice += f", lower learning_rate_init (now {learning_rate_init:g}) or set max_grad_norm"
+    return advice

@@ -45,7 +45,7 @@ from sknn_scratch.parameters import Parameter, make_component
 from sknn_scratch.scaling import standardisation
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
-from sknn_scratch.validation import cast_targets, check_numeric_targets, naming_scored
+from sknn_scratch.validation import cast_targets, check_numeric_targets, naming_scored, refuse_times
 
 __all__ = ["MLPFromScratchRegressor"]
 
@@ -527,6 +527,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         score : float
         """
         prediction = self.predict(X)
+        refuse_times(y)
         with naming_scored(y, sample_weight, len(prediction)):
             return self._score_point(y, prediction, sample_weight)
 

@@ -28,6 +28,7 @@ __all__ = [
     "check_samples",
     "naming",
     "ready_samples",
+    "refuse_times",
 ]
 
 FLOAT_DTYPES = (np.float64, np.float32)
@@ -244,7 +245,7 @@ def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtyp
     """
     _require_targets(estimator, y)
     with naming("y"):
-        _refuse_times(y)
+        refuse_times(y)
         y = check_array(y, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="y")
         if y.ndim not in (1, 2) or y.size == 0:
             raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
@@ -253,7 +254,7 @@ def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtyp
     return cast_targets(y, dtype)
 
 
-def _refuse_times(y: Any) -> None:
+def refuse_times(y: Any) -> None:
     """Raise TypeError for dates and durations: cast to float, they are counts of an unnamed unit, and NaT is -9e18."""
     columns = [y[name] for name in y.columns] if hasattr(y, "columns") else [y]
     for column in columns:

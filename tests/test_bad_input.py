@@ -613,6 +613,8 @@ def test_dates_and_durations_are_no_numbers(kind):
     own = {"X_val": X, "y_val": times}
     with pytest.raises(TypeError, match=f"^y_val cannot be used: {message}"):
         MLPFromScratchRegressor().fit(X, np.arange(150.0), **own)
+    model = MLPFromScratchRegressor(max_iter=1).fit(X, np.arange(150.0))
+    assert_raises(model, lambda e: e.score(X, times), f"^{message}", TypeError)
 
 
 def test_durations_in_a_unit_are_numbers():

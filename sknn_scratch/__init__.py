@@ -2,7 +2,8 @@
 
 ``MLPFromScratchClassifier`` and ``MLPFromScratchRegressor`` take the place of scikit-learn's ``MLPClassifier`` and
 ``MLPRegressor``: same parameters, same attributes and, with the same ``random_state``, the same coefficients, faster.
-``TabularMLPClassifier`` and ``TabularMLPRegressor`` take a table as it is, with categories and gaps, and need no tuning.
+``TabularMLPClassifier`` and ``TabularMLPRegressor`` take a table as it is, with categories and gaps, and are
+ready without tuning; ``TabularEncoder`` is what they see it through.
 ``check_gradients`` and the components, such as ``Huber(delta=2.0)`` for the parameter ``loss``, are here too.
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -56,7 +55,7 @@ class BaseTabularMLP(BaseEstimator):
 
     @abstractmethod
     def _check_targets(self, y: Any, n_samples: int) -> NDArray:
-        """Check ``y`` and return it, one entry or row for each sample."""
+        """Check ``y`` and return it in numbers, one or a row for each sample."""
 
     @abstractmethod
     def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
@@ -155,12 +154,11 @@ class BaseTabularMLP(BaseEstimator):
     # Predicting ------------------------------------------------------------------------------------------------------
 
     def _raw_output(self, X: Any) -> NDArray:
-        """Return the weighted raw output of shape (n_samples, n_outputs), float64."""
+        """Return the weighted raw output of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        Z = self.encoder_.encode(read_columns(self, X, is_categorical=self.encoder_.is_categorical_))
+        Z = self.encoder_.encode(read_columns(self, X, is_categorical=self.encoder_.is_categorical_), np.float64)
         return sum(
-            weight * self._views[name].raw_output(self._of_view(name, Z)).astype(np.float64)
-            for name, weight in self.calibration_.items()
+            weight * self._views[name].raw_output(self._of_view(name, Z)) for name, weight in self.calibration_.items()
         )  # type: ignore[return-value]
 
     def __sklearn_tags__(self) -> Any:

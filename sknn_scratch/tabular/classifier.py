@@ -13,7 +13,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sknn_scratch.constraints import ClassWeight, Constraint
-from sknn_scratch.labels import LabelCoder
 from sknn_scratch.losses import LogLoss, Loss
 from sknn_scratch.names import ClassWeightName, EngineName
 from sknn_scratch.tabular.base import BaseTabularMLP, mean_of_copies
@@ -188,7 +187,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self._labels(self.predict_log_proba(X))
+        return self.classes_[self.predict_log_proba(X).argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probabilities of the classes.
@@ -239,9 +238,6 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             log_p = np.logaddexp(log_p + np.log(n / (n + 1)), np.log(self._class_frequencies / (n + 1)))
         return np.maximum(log_p, smallest)
 
-    def _labels(self, log_probability: NDArray) -> NDArray:
-        return self.classes_[log_probability.argmax(axis=1)]
-
     def _decision(self, log_probability: NDArray) -> NDArray:
         return log_probability[:, 1] - log_probability[:, 0] if len(self.classes_) == 2 else log_probability
 
@@ -252,33 +248,36 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
                 f"y is {target_type}; {type(self).__name__} takes one label for each sample. For several, fit one for "
                 "each with sklearn.multioutput.MultiOutputClassifier."
             )
-        self._coder = LabelCoder(y, target_type)
-        self.classes_ = self._coder.classes
-        return y
+        self.classes_, positions = np.unique(y, return_inverse=True)
+        return positions
 
     def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
-        encoded = self._coder.encode(y, np.float64)
-        strata = np.searchsorted(self.classes_, y)
-        if len(np.unique(strata)) < 2:
-            raise ValueError(f"y has one class only, {y[0]!r}, among the samples with a positive weight; 2 are needed.")
+        if len(np.unique(y)) < 2:
+            only = self.classes_[y[0]]
+            raise ValueError(f"y has one class only, {only!r}, in samples with a positive weight; 2 are needed.")
         if self.class_weight is not None:
             sample_weight = self._weigh_classes(y, sample_weight)
-        per_class = np.bincount(strata, sample_weight, minlength=len(self.classes_))
+        per_class = np.bincount(y, sample_weight, minlength=len(self.classes_))
         self._class_frequencies, self._n_training = per_class / per_class.sum(), len(y)
-        return encoded, sample_weight, strata
+        return self._encode(y), sample_weight, y
+
+    def _encode(self, y: NDArray) -> NDArray:
+        """Return columns of 0 and 1 for positions of classes."""
+        n_classes = len(self.classes_)
+        return (y[:, np.newaxis] == (np.arange(n_classes) if n_classes > 2 else [1])).astype(np.float64)
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
         given, known = self.class_weight, set(self.classes_.tolist())
         if isinstance(given, Mapping) and (unknown := [label for label in given if label not in known]):
             raise ValueError(f"class_weight has labels {unknown} that are not among the classes {self.classes_}.")
-        weights = compute_sample_weight(given, y) * (1 if sample_weight is None else sample_weight)
+        weights = compute_sample_weight(given, self.classes_[y]) * (1 if sample_weight is None else sample_weight)
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights / weights.mean()
 
     def _make_loss(self) -> Loss:
         loss = LogLoss()
-        loss.start(multiclass=self._coder.multiclass)
+        loss.start(multiclass=len(self.classes_) > 2)
         return loss
 
     def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
@@ -288,5 +287,5 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         self, output: NDArray, y: NDArray, sample_weight: NDArray | None, rows: NDArray, n_samples: int
     ) -> None:
         log_probability = self._log_probability(output)
-        self.oof_score_ = float(accuracy_score(y, self._labels(log_probability), sample_weight=sample_weight))
+        self.oof_score_ = float(accuracy_score(y, log_probability.argmax(axis=1), sample_weight=sample_weight))
         self.oof_decision_function_ = mean_of_copies(rows, self._decision(log_probability), n_samples)

@@ -108,7 +108,7 @@ def _find_categorical(given: Any, columns: Sequence[Any], names: Sequence[str]) 
         return np.array([_is_category(column, name) for column, name in zip(columns, names, strict=True)])
     allowed = "None, 'from_dtype', or a list of names or positions of columns, or a mask"
     chosen = np.asarray(given)
-    if isinstance(given, str) or chosen.ndim != 1 or chosen.dtype.kind not in "biuUOT" and chosen.size:
+    if isinstance(given, str) or chosen.ndim != 1 or (chosen.dtype.kind not in "biuUOT" and chosen.size):
         raise ValueError(f"categorical_features must be {allowed}; got {given!r}.")
     if chosen.dtype.kind == "b":
         if len(chosen) != n:
@@ -132,7 +132,8 @@ def _is_category(column: Any, name: str) -> bool:
     if kind != OBJECTS:
         return kind == CATEGORY
     present = {type(value) for value in column if not _is_missing(value)}
-    return not present or not all(issubclass(cls, Real) and cls not in (bool, np.bool_) for cls in present)
+    booleans: tuple[type, ...] = (bool, np.bool_)
+    return not present or not all(issubclass(cls, Real) and cls not in booleans for cls in present)
 
 
 def _kind(column: Any, name: str) -> str:

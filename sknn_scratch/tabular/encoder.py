@@ -221,10 +221,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self._means = total / n_samples
         return self
 
-    def encode(self, columns: Columns) -> NDArray:
-        """Encode columns that were read."""
+    def encode(self, columns: Columns, dtype: DTypeLike = None) -> NDArray:
+        """Encode columns that were read, in ``self.dtype`` unless another is given."""
         n_samples = len(columns.numbers)
-        out = np.empty((n_samples, self.n_features_out_), dtype=self.dtype)
+        out = np.empty((n_samples, self.n_features_out_), dtype=self.dtype if dtype is None else dtype)
         for rows in self._chunks(n_samples):
             out[rows] = self._encode_chunk(columns.take(rows) if n_samples > 1 else columns)
         return out

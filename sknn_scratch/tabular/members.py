@@ -62,14 +62,24 @@ class Settings:
 class View:
     """Trained members.
 
+    They are trained in float32 and predict in float64: rounding errors of float32 would depend, visibly, on which other
+    samples are predicted at the same time. A pickle holds float32, which loses nothing.
+
     Attributes
     ----------
     layer_units : list of int
     parameters : ndarray of shape (n_members, n_parameters)
+        float64.
     """
 
     layer_units: list[int]
     parameters: NDArray
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layer_units": self.layer_units, "parameters": self.parameters.astype(np.float32)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.layer_units, self.parameters = state["layer_units"], state["parameters"].astype(np.float64)
 
     def raw_output(self, Z: NDArray) -> NDArray:
         """Return the mean of the members' raw outputs."""
@@ -193,7 +203,7 @@ def train(
             f"Training diverged: no epoch gave finite outputs. Try a learning_rate_init below "
             f"{settings.learning_rate_init}."
         )
-    view = View(members[0].job.network.layer_units, best[1])
+    view = View(members[0].job.network.layer_units, best[1].astype(np.float64))
     return Training(view, best[2], curve, best[0], interrupted)
 
 

@@ -54,12 +54,14 @@ class LogLossCriterion(Criterion):
         self._start = np.ones(1)
 
     def loss(self, output: NDArray) -> float:
+        """Return the log-loss at the best temperature."""
         if not np.isfinite(output).all():
             return np.inf
         self._start, value = self._minimise([output], self._start)
         return value
 
     def weigh(self, outputs: list[NDArray]) -> NDArray:
+        """Return the weights by L-BFGS; the loss is a convex function of them."""
         return self._minimise(outputs, np.full(len(outputs), 1 / len(outputs)))[0]
 
     def _minimise(self, outputs: list[NDArray], start: NDArray) -> tuple[NDArray, float]:
@@ -80,10 +82,12 @@ class SquaredErrorCriterion(Criterion):
     """The mean squared error, over samples and targets."""
 
     def loss(self, output: NDArray) -> float:
+        """Return the mean squared error."""
         value = float(self._share @ np.square(output - self._y, dtype=np.float64).mean(axis=1))
         return value if np.isfinite(value) else np.inf
 
     def weigh(self, outputs: list[NDArray]) -> NDArray:
+        """Return the weights by non-negative least squares, without an intercept."""
         root = np.sqrt(self._share)[:, np.newaxis]
         return nnls(np.column_stack([(root * output).ravel() for output in outputs]), (root * self._y).ravel())[0]
 

@@ -221,7 +221,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self._means = total / n_samples
         return self
 
-    def encode(self, columns: Columns, dtype: DTypeLike = None) -> NDArray:
+    def encode(self, columns: Columns, dtype: DTypeLike | None = None) -> NDArray:
         """Encode columns that were read, in ``self.dtype`` unless another is given."""
         n_samples = len(columns.numbers)
         out = np.empty((n_samples, self.n_features_out_), dtype=self.dtype if dtype is None else dtype)

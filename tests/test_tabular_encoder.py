@@ -2,6 +2,7 @@
 
 import datetime
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ def test_codes_are_piecewise_linear_between_quantiles():
     encoder = TabularEncoder(n_bins=4).fit(X)
     codes = encoder.transform(X)[:, -encoder.n_codes_ :]
     edges = np.quantile(X, np.linspace(0, 1, 5))
-    expected = np.column_stack([np.clip((X - low) / (high - low), 0, 1) for low, high in zip(edges, edges[1:])])
+    expected = np.column_stack([np.clip((X - low) / (high - low), 0, 1) for low, high in pairwise(edges)])
     assert_allclose(codes, expected - expected.mean(axis=0), atol=1e-12)
 
 

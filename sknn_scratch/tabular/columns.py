@@ -65,7 +65,7 @@ def read_columns(
         If ``X`` is not such a table, or not that of fit.
     """
     reset = is_categorical is None
-    with naming("X"):
+    with naming("X"), np.errstate(over="ignore", invalid="ignore"):  # scikit-learn adds up what may be huge
         if _is_frame(X):
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             if 0 in X.shape:

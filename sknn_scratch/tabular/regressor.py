@@ -183,7 +183,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
 
     def _prediction(self, output: NDArray) -> NDArray:
         """Return what ``predict`` gives for raw outputs."""
-        prediction = np.clip(output * self._target_scale + self._target_mean, self._target_min, self._target_max)
+        with np.errstate(over="ignore"):
+            prediction = output * self._target_scale + self._target_mean
+        prediction = np.clip(prediction, self._target_min, self._target_max)
         return prediction[:, 0] if self._one_target else prediction
 
     def _check_targets(self, y: Any, n_samples: int) -> NDArray:
@@ -194,12 +196,12 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         y = y.reshape(len(y), -1)
         self._target_min, self._target_max = y.min(axis=0), y.max(axis=0)
         largest = np.abs(y).max(axis=0)
-        unit = np.where(largest > 0, largest, 1.0)  # squares of y / unit do not overflow
+        self._target_unit = unit = np.where(largest > 0, largest, 1.0)  # squares of y / unit do not overflow
         mean = np.average(y / unit, axis=0, weights=sample_weight)
         variance = np.average((y / unit - mean) ** 2, axis=0, weights=sample_weight)
         self._target_mean = mean * unit
         self._target_scale = np.where(self._target_min < self._target_max, np.sqrt(variance) * unit, 1.0)
-        standard = (y - self._target_mean) / self._target_scale
+        standard = (y / unit - mean) / (self._target_scale / unit)
         ranks = standard.sum(axis=1).argsort(kind="stable").argsort(kind="stable")
         return standard, sample_weight, ranks * N_STRATA // len(y)
 
@@ -215,7 +217,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         self, output: NDArray, y: NDArray, sample_weight: NDArray | None, rows: NDArray, n_samples: int
     ) -> None:
         prediction = self._prediction(output)
-        self.oof_score_ = float(r2_score(y, prediction, sample_weight=sample_weight))
+        of_both = (array.reshape(len(y), -1) / self._target_unit for array in (y, prediction))
+        self.oof_score_ = float(r2_score(*of_both, sample_weight=sample_weight))
         self.oof_prediction_ = mean_of_copies(rows, prediction, n_samples)
 
     def __sklearn_tags__(self) -> Any:

@@ -258,8 +258,8 @@ def test_best_epoch_is_kept():
     model = small(TabularMLPRegressor, n_bins=None, learning_rate_init=0.05, weight_decay=0.0).fit(X, y)
     (curve,), (best,) = model.oof_loss_curve_.values(), model.best_epoch_.values()
     assert best == np.argmin(curve) + 1 < len(curve)
-    loss = ((y - model.oof_prediction_) ** 2).mean() / y.var()
-    assert 0.9 * curve[best - 1] < loss < min(curve[best - 1], 0.9 * curve[-1])
+    output = (model.oof_prediction_ - y.mean()) / y.std() / model.calibration_["plain"]
+    assert_allclose(((output - (y - y.mean()) / y.std()) ** 2).mean(), curve[best - 1], rtol=1e-5)
 
 
 def test_folds_are_stratified():

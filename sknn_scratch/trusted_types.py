@@ -12,6 +12,10 @@ from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads
 from sknn_scratch.optimizers import OPTIMIZERS
 from sknn_scratch.regressor import MLPFromScratchRegressor
 from sknn_scratch.schedules import SCHEDULES, Function
+from sknn_scratch.tabular.classifier import TabularMLPClassifier
+from sknn_scratch.tabular.encoder import TabularEncoder
+from sknn_scratch.tabular.members import View
+from sknn_scratch.tabular.regressor import TabularMLPRegressor
 
 __all__ = ["skops_types"]
 
@@ -30,6 +34,10 @@ _OTHERS = (
     MultiOutputCoder,
     OnEpochEnd,
     SoftmaxLink,
+    TabularEncoder,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
+    View,
 )
 
 

@@ -1,0 +1,177 @@
+"""What both estimators share: from a table to weighted views, and back to raw outputs."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sknn_scratch.constraints import Boolean, Constraint, HiddenLayerSizes, Number, OneOf, RandomState, check_parameters
+from sknn_scratch.losses import Loss
+from sknn_scratch.persistence import unchanged_on_error
+from sknn_scratch.tabular.columns import read_columns
+from sknn_scratch.tabular.encoder import FEWEST_BINS, TabularEncoder
+from sknn_scratch.tabular.folds import canonical_order, make_folds, training_rows
+from sknn_scratch.tabular.members import Settings, Training, View, train
+from sknn_scratch.tabular.weights import Criterion
+from sknn_scratch.validation import check_sample_weight
+
+__all__ = ["BaseTabularMLP", "mean_of_copies"]
+
+# Epochs for up to so many samples; for more, fewer, down to a minimum: steps grow with the root of the samples.
+EPOCHS, MANY_SAMPLES, FEWEST_EPOCHS = 32, 10_000, 8
+CODED, PLAIN = "coded", "plain"
+
+
+class BaseTabularMLP(BaseEstimator):
+    """An ensemble of multi-layer perceptrons for tables; a subclass says what the targets are."""
+
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        "n_members": Number(Integral, "[2, inf)"),
+        "hidden_layer_sizes": HiddenLayerSizes(),
+        "max_iter": Number(Integral, "[1, inf)", (None,)),
+        "learning_rate_init": Number(Real, "(0, inf)"),
+        "dropout": Number(Real, "[0, 1)"),
+        "weight_decay": Number(Real, "[0, inf)"),
+        "n_bins": Number(Integral, f"[{FEWEST_BINS}, inf)", (None,)),
+        "engine": OneOf(("auto", "numba", "numpy")),
+        "n_jobs": Number(Integral, "(-inf, inf)", (None,)),
+        "random_state": RandomState(),
+        "verbose": Boolean(levels=True),
+    }
+    _max_codes: ClassVar[int]
+
+    n_features_in_: int
+    _views: dict[str, View]
+
+    # What a subclass provides ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _check_targets(self, y: Any, n_samples: int) -> NDArray:
+        """Check ``y`` and return it in numbers, one or a row for each sample."""
+
+    @abstractmethod
+    def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
+        """Return encoded targets of shape (n_samples, n_targets), final weights, and strata to be spread over folds."""
+
+    @abstractmethod
+    def _make_loss(self) -> Loss:
+        """Return the loss of the members, started."""
+
+    @abstractmethod
+    def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
+        """Return what compares epochs and weighs the views."""
+
+    @abstractmethod
+    def _keep_out_of_fold(
+        self, output: NDArray, y: NDArray, sample_weight: NDArray | None, rows: NDArray, n_samples: int
+    ) -> None:
+        """Keep score and prediction of the training rows' raw outputs; ``rows`` are their places among the samples."""
+
+    # Fitting ---------------------------------------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
+        values = {name: getattr(self, name) for name in self._constraints}
+        check_parameters(type(self).__name__, values, self._constraints)
+        if self.n_jobs == 0:
+            raise ValueError(f"The parameter 'n_jobs' of {type(self).__name__} must not be 0.")
+        with unchanged_on_error(self):
+            self._fit_table(X, y, sample_weight)
+        return self
+
+    def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
+        """Fit to checked parameters."""
+        columns = read_columns(self, X, categorical_features=self.categorical_features)
+        n_samples = len(columns.numbers)
+        if n_samples < 2:
+            raise ValueError(f"X has {n_samples} sample, n_samples = 1; at least 2 are needed.")
+        given = self._check_targets(y, n_samples)
+        rows, weights = training_rows(n_samples, check_sample_weight(sample_weight, columns.numbers))
+        if len(rows) < 2:
+            raise ValueError("sample_weight leaves 1 sample with a positive weight; at least 2 are needed.")
+        self.encoder_ = TabularEncoder(
+            self.n_bins,
+            max_codes=self._max_codes,
+            categorical_features=self.categorical_features,
+            dtype=np.float32,
+        )
+        self.encoder_.n_features_in_ = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            self.encoder_.feature_names_in_ = self.feature_names_in_
+        columns = columns.take(rows)
+        Z = self.encoder_.learn(columns).encode(columns)
+        order = canonical_order(Z, given[rows], *([] if weights is None else [weights]))
+        rows, Z, weights = rows[order], Z[order], None if weights is None else weights[order]
+        encoded, weights, strata = self._learn_targets(given[rows], weights)
+        output = self._train(Z, encoded, weights, strata)
+        self._keep_out_of_fold(output, given[rows], weights, rows, n_samples)
+
+    def _train(self, Z: NDArray, y: NDArray, weights: NDArray | None, strata: NDArray) -> NDArray:
+        """Train the members of each view, weigh the views, and return their weighted out-of-fold output."""
+        rng = check_random_state(self.random_state)
+        folds = make_folds(strata, int(self.n_members), rng)
+        criterion, loss, settings = self._make_criterion(y, weights), self._make_loss(), self._settings(len(Z))
+        y = np.asfortranarray(y, dtype=np.float32)
+        trained: dict[str, Training] = {}
+        for name in [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]:
+            seen = self._of_view(name, Z)
+            trained[name] = train(name, seen, y, weights, folds, loss, criterion, settings, rng)
+            if trained[name].interrupted:
+                break
+        outputs = [training.output for training in trained.values()]
+        calibration = criterion.weigh(outputs)
+        self._views = {name: training.view for name, training in trained.items()}
+        self.calibration_ = dict(zip(trained, map(float, calibration), strict=True))
+        self.oof_loss_curve_ = {name: training.loss_curve for name, training in trained.items()}
+        self.best_epoch_ = {name: training.best_epoch for name, training in trained.items()}
+        self.n_iter_ = max(len(training.loss_curve) for training in trained.values())
+        return np.tensordot(calibration, np.stack(outputs), axes=1)
+
+    def _settings(self, n_samples: int) -> Settings:
+        n_epochs = EPOCHS if n_samples <= MANY_SAMPLES else int(EPOCHS * math.sqrt(MANY_SAMPLES / n_samples))
+        return Settings(
+            hidden_layer_sizes=[int(size) for size in np.atleast_1d(self.hidden_layer_sizes)],
+            max_iter=max(FEWEST_EPOCHS, n_epochs) if self.max_iter is None else int(self.max_iter),
+            learning_rate_init=float(self.learning_rate_init),
+            dropout=float(self.dropout),
+            weight_decay=float(self.weight_decay),
+            engine=self.engine,
+            n_jobs=self.n_jobs,
+            verbose=bool(self.verbose),
+        )
+
+    def _of_view(self, name: str, Z: NDArray) -> NDArray:
+        """Return the columns that the members of a view are given."""
+        return Z if name == CODED else np.ascontiguousarray(Z[:, : Z.shape[1] - self.encoder_.n_codes_])
+
+    # Predicting ------------------------------------------------------------------------------------------------------
+
+    def _raw_output(self, X: Any) -> NDArray:
+        """Return the weighted raw output of shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        Z = self.encoder_.encode(read_columns(self, X, is_categorical=self.encoder_.is_categorical_), np.float64)
+        return sum(
+            weight * self._views[name].raw_output(self._of_view(name, Z)) for name, weight in self.calibration_.items()
+        )  # type: ignore[return-value]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+def mean_of_copies(rows: NDArray, prediction: NDArray, n_samples: int) -> NDArray:
+    """Return a prediction for each sample given: the mean over its copies, NaN where its weight was 0."""
+    counts = np.bincount(rows, minlength=n_samples)
+    sums = np.zeros((n_samples, *prediction.shape[1:]))
+    np.add.at(sums, rows, prediction)
+    with np.errstate(invalid="ignore"):
+        return (sums.T / counts).T

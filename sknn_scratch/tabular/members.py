@@ -1,0 +1,247 @@
+"""The members of the ensemble: jobs for an engine, trained in lockstep, of which one epoch is chosen for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.parallel import Parallel, delayed
+
+from sknn_scratch.activations import ReLU
+from sknn_scratch.engines import choose, start
+from sknn_scratch.initializers import HeNormal, LecunNormal, Normal, Uniform, Zeros
+from sknn_scratch.job import Job
+from sknn_scratch.losses import Loss
+from sknn_scratch.optimizers import AdamW
+from sknn_scratch.perceptron import Perceptron, layer_views, predict_raw
+from sknn_scratch.schedules import Cosine
+from sknn_scratch.tabular.weights import Criterion
+from sknn_scratch.threads import one_blas_thread
+from sknn_scratch.warn import warn
+
+__all__ = ["Settings", "View", "train"]
+
+# Rows of a minibatch for members with fewer training samples than the first number.
+BATCH_SIZES = ((500, 32), (1000, 64), (2000, 128), (20000, 256), (np.inf, 512))
+# The second moment forgets sooner than by default: 0.999 looks back on more steps than some of these fits have.
+BETA_1, BETA_2 = 0.9, 0.95
+# Share of the epochs in which the rate rises, and epochs without a better one after which training ends.
+WARM_UP, PATIENCE = 1 / 16, 12
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How members are trained.
+
+    Attributes
+    ----------
+    hidden_layer_sizes : sequence of int
+    max_iter : int
+        Epochs.
+    learning_rate_init, dropout, weight_decay : float
+    engine : {'auto', 'numba', 'numpy'}
+    n_jobs : int or None
+    verbose : bool
+    """
+
+    hidden_layer_sizes: Sequence[int]
+    max_iter: int
+    learning_rate_init: float
+    dropout: float
+    weight_decay: float
+    engine: str
+    n_jobs: int | None
+    verbose: bool
+
+
+@dataclass
+class View:
+    """Trained members.
+
+    They are trained in float32 and predict in float64: rounding errors of float32 would depend, visibly, on which other
+    samples are predicted at the same time. A pickle holds float32, which loses nothing.
+
+    Attributes
+    ----------
+    layer_units : list of int
+    parameters : ndarray of shape (n_members, n_parameters)
+        float64.
+    """
+
+    layer_units: list[int]
+    parameters: NDArray
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layer_units": self.layer_units, "parameters": self.parameters.astype(np.float32)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.layer_units, self.parameters = state["layer_units"], state["parameters"].astype(np.float64)
+
+    def raw_output(self, Z: NDArray) -> NDArray:
+        """Return the mean of the members' raw outputs."""
+        activations = [ReLU() for _ in self.layer_units[2:]]
+        total: Any = 0.0
+        for parameters in self.parameters:
+            total = total + predict_raw(Z, *layer_views(parameters, self.layer_units), activations)
+        return total / len(self.parameters)
+
+
+@dataclass
+class Training:
+    """What came of training the members.
+
+    Attributes
+    ----------
+    view : View
+        As it was at the best epoch.
+    output : ndarray of shape (n_samples, n_outputs)
+        Out of fold, at the best epoch.
+    loss_curve : list of float
+        Of the out-of-fold outputs, after each epoch.
+    best_epoch : int
+        From 1 on.
+    interrupted : bool
+        Whether Ctrl-C ended it.
+    """
+
+    view: View
+    output: NDArray
+    loss_curve: list[float]
+    best_epoch: int
+    interrupted: bool
+
+
+class _Member:
+    """A network that is trained on all folds but one."""
+
+    def __init__(self, job: Job, rows: NDArray, held_out: NDArray, schedule: Cosine, rng: np.random.RandomState):
+        self.job, self._rows, self.held_out = job, rows, held_out
+        self._schedule, self._rng = schedule, rng
+
+    def train_epoch(self, run: Any) -> NDArray:
+        """Train for an epoch and return the raw output for the samples held out."""
+        order = self._rng.permutation(self._rows)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # it shows in the output
+            run.epoch(order, self._schedule.step_rates(self.job.count_steps(order)))
+            self._schedule.epoch_ended(len(order))
+            return self.job.network.raw_output(self.job.X, self.held_out)
+
+
+def train(
+    name: str,
+    Z: NDArray,
+    y: NDArray,
+    sample_weight: NDArray | None,
+    folds: NDArray,
+    loss: Loss,
+    criterion: Criterion,
+    settings: Settings,
+    rng: np.random.RandomState,
+) -> Training:
+    """Train a member for each fold, an epoch each in turn, and keep them as they were at the best epoch.
+
+    What comes out does not depend, to the last bit, on ``settings.n_jobs``.
+
+    Parameters
+    ----------
+    name : str
+        Of the view, for messages.
+    Z : ndarray of shape (n_samples, n_features)
+        float32.
+    y : ndarray of shape (n_samples, n_targets)
+        float32, in Fortran order.
+    sample_weight : ndarray of shape (n_samples,) or None
+    folds : ndarray of int of shape (n_samples,)
+    loss : Loss
+        Started.
+    criterion : Criterion
+        Compares epochs.
+    settings : Settings
+    rng : RandomState
+
+    Raises
+    ------
+    ValueError
+        If no epoch gave finite outputs.
+    KeyboardInterrupt
+        If it comes in the first epoch; later it ends training.
+    """
+    members = _make_members(Z, y, sample_weight, folds, loss, settings, rng)
+    n_steps = sum(settings.max_iter * (len(Z) - len(one.held_out)) // one.job.batch_size for one in members)
+    engine = choose(settings.engine, members[0].job, n_steps)
+    output = np.empty((len(Z), members[0].job.network.layer_units[-1]), dtype=np.float32)
+    best, curve, interrupted = None, [], False
+    with ExitStack() as stack:
+        # BLAS with several threads would round differently, and be in the way of the other members.
+        stack.enter_context(one_blas_thread())
+        runs = [stack.enter_context(start(engine, member.job)) for member in members]
+        parallel = stack.enter_context(Parallel(n_jobs=settings.n_jobs, require="sharedmem"))
+        for epoch in range(1, settings.max_iter + 1):
+            try:
+                results = parallel(delayed(one.train_epoch)(run) for one, run in zip(members, runs, strict=True))
+            except KeyboardInterrupt:
+                if best is None:
+                    raise
+                warn("Training interrupted by user.")
+                interrupted = True
+                break
+            for member, result in zip(members, results, strict=True):
+                output[member.held_out] = result
+            curve.append(criterion.loss(output))
+            if settings.verbose:
+                print(f"{name}, epoch {epoch}: out-of-fold loss = {curve[-1]:.6f}")
+            if curve[-1] < (np.inf if best is None else curve[best[0] - 1]):
+                best = epoch, np.stack([one.job.network.parameters for one in members]), output.copy()
+            if epoch - (0 if best is None else best[0]) >= PATIENCE:
+                break
+    if best is None:
+        raise ValueError(
+            f"Training diverged: no epoch gave finite outputs. Try a learning_rate_init below "
+            f"{settings.learning_rate_init}."
+        )
+    view = View(members[0].job.network.layer_units, best[1].astype(np.float64))
+    return Training(view, best[2], curve, best[0], interrupted)
+
+
+def _make_members(
+    Z: NDArray,
+    y: NDArray,
+    sample_weight: NDArray | None,
+    folds: NDArray,
+    loss: Loss,
+    settings: Settings,
+    rng: np.random.RandomState,
+) -> list[_Member]:
+    n_folds = int(folds.max()) + 1
+    units = [Z.shape[1], *settings.hidden_layer_sizes, loss.n_raw_outputs(y.shape[1])]
+    mean_square = float(np.einsum("ij,ij->", Z, Z, dtype=np.float64)) / len(Z)
+    members = []
+    for fold, seed in enumerate(rng.randint(2**31, size=n_folds)):
+        own_rng = np.random.RandomState(seed)
+        rows, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        network = Perceptron(units, [ReLU() for _ in units[2:]], loss.link, np.float32)
+        network.initialize(*_initializers(units, mean_square), own_rng)
+        optimizer = AdamW(BETA_1, BETA_2, weight_decay=settings.weight_decay)
+        optimizer.start(network.parameters.size, network.dtype, network.n_weights)
+        batch_size = next(size for most, size in BATCH_SIZES if len(rows) < most)
+        job = Job(network, loss, Z, y, sample_weight, min(batch_size, len(rows)), optimizer)
+        if settings.dropout:
+            job.dropout = [0.0] + [settings.dropout] * (len(units) - 2)
+            job.seed = int(own_rng.randint(2**31))
+        schedule = Cosine(warm_up=max(1, round(settings.max_iter * WARM_UP)))
+        schedule.start(settings.learning_rate_init, settings.max_iter)
+        members.append(_Member(job, rows, held_out, schedule, own_rng))
+    return members
+
+
+def _initializers(units: Sequence[int], mean_square: float) -> tuple[list[Any], list[Any]]:
+    """Return the initialisers of weights and of biases, for inputs whose squares have this sum in the mean."""
+    first = Normal(np.sqrt(2 / mean_square) if mean_square else 0.0)
+    hidden = range(1, len(units) - 2)
+    weights = [first, *(HeNormal() for _ in hidden), LecunNormal()]
+    biases = [Uniform(-0.5, 0.5), *(Uniform(-(units[l] ** -0.5), units[l] ** -0.5) for l in hidden), Zeros()]
+    return weights[-len(units) + 1 :], biases[-len(units) + 1 :]

@@ -1,0 +1,396 @@
+"""TabularMLPClassifier and TabularMLPRegressor: from a table to predictions."""
+
+import pickle
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, make_regression
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sknn_scratch import TabularMLPClassifier, TabularMLPRegressor, skops_types
+from sknn_scratch.tabular import members
+from sknn_scratch.tabular.folds import make_folds
+from sknn_scratch.tabular.weights import LogLossCriterion, SquaredErrorCriterion
+
+SMALL = {"n_members": 2, "hidden_layer_sizes": (16,), "n_bins": 8, "engine": "numpy", "random_state": 0}
+BOTH = (TabularMLPClassifier, TabularMLPRegressor)
+
+
+def small(cls=TabularMLPClassifier, **parameters):
+    return cls(**{**SMALL, **parameters})
+
+
+def table(n_samples=200, seed=0):
+    """Return a frame with gaps and categories, and a number that depends on both."""
+    rng = np.random.RandomState(seed)
+    X = pd.DataFrame({"a": rng.normal(size=n_samples), "b": rng.normal(size=n_samples)})
+    X["c"] = pd.Categorical(rng.choice(["u", "v", "w"], n_samples))
+    y = X["a"] + 2.0 * (X["c"] == "u")
+    X.loc[rng.rand(n_samples) < 0.1, "b"] = np.nan
+    return X, y.to_numpy()
+
+
+def targets(cls, y):
+    return np.array(["low", "high"])[(y > 0.5).astype(int)] if cls is TabularMLPClassifier else y
+
+
+def same_fit(a, b, X):
+    assert_array_equal(a._raw_output(X), b._raw_output(X))
+
+
+@parametrize_with_checks([small(cls, random_state=None) for cls in BOTH])
+def test_sklearn_compatible(estimator, check):
+    check(estimator)
+
+
+# How good it is -------------------------------------------------------------------------------------------------------
+
+
+def test_classifier_is_better_than_boosting():
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0, stratify=y)
+    ours = TabularMLPClassifier(random_state=0, engine="numpy").fit(X_train, y_train)
+    theirs = HistGradientBoostingClassifier(early_stopping=True, random_state=0).fit(X_train, y_train)
+    ours, theirs = (log_loss(y_test, model.predict_proba(X_test)) for model in (ours, theirs))
+    assert ours < 0.8 * theirs
+
+
+def test_regressor_is_better_than_boosting():
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
+    ours = TabularMLPRegressor(random_state=0, engine="numpy").fit(X_train, y_train)
+    theirs = HistGradientBoostingRegressor(early_stopping=True, random_state=0).fit(X_train, y_train)
+    assert ours.score(X_test, y_test) > theirs.score(X_test, y_test)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_categories_and_gaps_are_used(cls):
+    X, y = table(400)
+    y = targets(cls, y)
+    assert small(cls).fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.9
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_frames_of_pandas_and_polars_are_the_same(cls):
+    X, y = table()
+    y = targets(cls, y)
+    a, b = small(cls).fit(X, y), small(cls).fit(pl.from_pandas(X), y)
+    assert_array_equal(a.predict(X), b.predict(pl.from_pandas(X)))
+    assert list(a.feature_names_in_) == list(a.encoder_.feature_names_in_) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_what_was_not_seen_in_fit_is_predicted_for(cls):
+    X, y = table()
+    model = small(cls).fit(X, targets(cls, y))
+    unseen = pd.DataFrame({"a": [np.nan, 1e30], "b": [np.nan, -1e30], "c": ["z", None]}).astype({"c": "category"})
+    assert len(model.predict(unseen)) == 2
+
+
+@pytest.mark.parametrize("cls", BOTH)
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.full((20, 2), np.nan),
+        np.ones((20, 1)),
+        np.full((20, 1), 1e30),
+        np.eye(20, 500),
+        np.array([["a"], ["b"]] * 10, dtype=object),
+        np.array([[1e308], [-1e308]] * 10),
+    ],
+    ids=["missing", "constant", "huge", "wide", "categories", "largest"],
+)
+def test_odd_tables_are_fitted(cls, X):
+    model = small(cls, max_iter=3).fit(X, targets(cls, np.tile([0.0, 1.0], 10)))
+    assert len(model.predict(X)) == 20
+
+
+@pytest.mark.parametrize("cls", BOTH)
+@pytest.mark.parametrize("n_samples", [2, 3, 10, 49])
+def test_a_few_samples_are_enough(cls, n_samples):
+    y = targets(cls, np.arange(n_samples) % 2)
+    model = small(cls, n_members=8, max_iter=3).fit(np.arange(n_samples)[:, np.newaxis], y)
+    assert len(model._views["plain"].parameters) == max(2, min(8, n_samples // 5))
+
+
+def test_a_class_may_have_one_sample():
+    y = np.array([0] * 20 + [1] * 20 + [2])
+    probability = small().fit(np.arange(41)[:, np.newaxis], y).predict_proba([[3.0]])
+    assert (probability > 0).all()
+
+
+@pytest.mark.parametrize("y", [["a"] * 10, [1] * 10])
+def test_one_class_is_refused(y):
+    with pytest.raises(ValueError, match="one class only"):
+        small().fit(np.arange(10)[:, np.newaxis], y)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ({"n_members": 1}, "'n_members' of TabularMLP.* must be an integer"),
+        ({"n_jobs": 0}, "'n_jobs' of TabularMLP.* must not be 0"),
+        ({"dropout": 1.0}, "'dropout' of TabularMLP.* must be"),
+        ({"engine": "nump"}, "Did you mean 'numpy'"),
+        ({"learning_rate_init": 1e30}, "Training diverged"),
+        ({"categorical_features": ["nobody"]}, "names 'nobody'"),
+    ],
+)
+@pytest.mark.parametrize("cls", BOTH)
+def test_a_failed_fit_leaves_the_model_as_it_was(cls, parameter, message):
+    X, y = table(50)
+    y = targets(cls, y)
+    model = small(cls, max_iter=2).fit(X, y)
+    before = model.predict(X)
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**parameter).fit(X, y)
+    assert_array_equal(model.predict(X), before)
+
+
+# The same numbers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["numpy", *["numba"] * bool(find_spec("numba"))])
+@pytest.mark.parametrize("cls", BOTH)
+def test_number_of_jobs_does_not_matter(cls, engine):
+    X, y = table()
+    y = targets(cls, y)
+    one, three = (small(cls, engine=engine, n_members=4, dropout=0.2, n_jobs=n).fit(X, y) for n in (None, 3))
+    same_fit(one, three, X)
+    assert one.oof_loss_curve_ == three.oof_loss_curve_
+
+
+@pytest.mark.skipif(not find_spec("numba"), reason="needs numba")
+@pytest.mark.parametrize("cls", BOTH)
+def test_engines_agree(cls):
+    X, y = table()
+    y = targets(cls, y)
+    a, b = (small(cls, engine=engine, max_iter=3, dropout=0.2).fit(X, y) for engine in ("numpy", "numba"))
+    assert_allclose(a._raw_output(X), b._raw_output(X), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_order_of_the_samples_does_not_matter(cls):
+    X, y = table()
+    y, order = targets(cls, y), np.random.RandomState(1).permutation(len(y))
+    a, b = small(cls).fit(X, y), small(cls).fit(X.iloc[order], y[order])
+    assert_allclose(a._raw_output(X), b._raw_output(X), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_random_state_decides(cls):
+    X, y = table()
+    y = targets(cls, y)
+    a, b, c = (small(cls, random_state=seed, max_iter=3).fit(X, y) for seed in (0, np.random.RandomState(0), 1))
+    same_fit(a, b, X)
+    assert not np.array_equal(a._raw_output(X), c._raw_output(X))
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_whole_weights_are_counts(cls):
+    X, y = table(100)
+    y, counts = targets(cls, y), np.random.RandomState(0).randint(0, 4, 100)
+    weighted = small(cls, max_iter=3).fit(X, y, sample_weight=counts)
+    repeated = small(cls, max_iter=3).fit(X.loc[X.index.repeat(counts)], y.repeat(counts))
+    same_fit(weighted, repeated, X)
+    out_of_fold = weighted.oof_prediction_ if cls is TabularMLPRegressor else weighted.oof_decision_function_
+    assert_array_equal(np.isnan(out_of_fold), counts == 0)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_samples_of_little_weight_hardly_count(cls):
+    X, y = table(400)
+    wrong = np.where(np.arange(400) % 2, -y, y)
+    model = small(cls).fit(X, targets(cls, wrong), sample_weight=np.where(np.arange(400) % 2, 1e-6, 1.5))
+    assert model.score(X, targets(cls, y)) > 0.9
+
+
+def test_weights_of_classes_are_those_of_their_samples():
+    X, y = table()
+    labels = targets(TabularMLPClassifier, y)
+    by_class = small(class_weight={"high": 2.5}, max_iter=3).fit(X, labels)
+    by_sample = small(max_iter=3).fit(X, labels, sample_weight=np.where(labels == "high", 2.5, 1.0))
+    assert_allclose(by_class.predict_proba(X), by_sample.predict_proba(X), rtol=1e-3, atol=1e-3)
+    balanced = small(class_weight="balanced", max_iter=3).fit(X, labels)
+    assert_allclose(balanced._class_frequencies, 0.5)
+    with pytest.raises(ValueError, match="labels \\['other'\\]"):
+        small(class_weight={"other": 1.0}).fit(X, labels)
+
+
+# Out of fold ----------------------------------------------------------------------------------------------------------
+
+
+def test_out_of_fold_prediction_is_that_of_members_that_did_not_see_the_sample():
+    X, _ = table(300)
+    noise = np.random.RandomState(3).normal(size=300)
+    model = small(TabularMLPRegressor, weight_decay=0.0).fit(X, noise)
+    assert model.oof_score_ == pytest.approx(r2_score(noise, model.oof_prediction_))
+    assert model.oof_score_ < 0.05
+
+
+def test_classifier_keeps_what_it_says_out_of_fold():
+    X, y = load_iris(return_X_y=True)
+    model = small().fit(X, y)
+    assert model.oof_decision_function_.shape == (150, 3)
+    assert model.oof_score_ == accuracy_score(y, model.oof_decision_function_.argmax(axis=1)) > 0.85
+    assert set(model.oof_loss_curve_) == set(model.best_epoch_) == set(model.calibration_) == {"coded", "plain"}
+    for name, curve in model.oof_loss_curve_.items():
+        assert model.best_epoch_[name] == np.argmin(curve) + 1
+
+
+def test_best_epoch_is_kept():
+    X, y = table()
+    y = y + 2 * np.random.RandomState(1).normal(size=len(y))
+    model = small(TabularMLPRegressor, n_bins=None, learning_rate_init=0.05, weight_decay=0.0).fit(X, y)
+    (curve,), (best,) = model.oof_loss_curve_.values(), model.best_epoch_.values()
+    assert best == np.argmin(curve) + 1 < len(curve)
+    output = (model.oof_prediction_ - y.mean()) / y.std() / model.calibration_["plain"]
+    assert_allclose(((output - (y - y.mean()) / y.std()) ** 2).mean(), curve[best - 1], rtol=1e-5)
+
+
+def test_folds_are_stratified():
+    strata = np.repeat([0, 1, 2], [50, 30, 4])
+    folds = make_folds(strata, 4, np.random.RandomState(0))
+    counts = np.array([np.bincount(folds[strata == stratum], minlength=4) for stratum in range(3)])
+    assert (np.ptp(counts, axis=1) <= 1).all()
+    assert (counts.sum(axis=0) == 21).all()
+
+
+def test_views_that_are_copies_share_the_weight_of_one():
+    rng = np.random.RandomState(0)
+    y = rng.normal(size=(100, 2))
+    output = 0.5 * y + 0.1 * rng.normal(size=y.shape)
+    criterion = SquaredErrorCriterion(y, None)
+    assert_allclose(criterion.weigh([output, output]).sum(), (output * y).sum() / (output**2).sum())
+    assert_array_equal(criterion.weigh([-output]), 0)
+    assert_allclose(criterion.loss(output), ((output - y) ** 2).mean())
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_log_loss_does_not_depend_on_the_temperature(n_classes):
+    rng = np.random.RandomState(0)
+    labels = rng.randint(n_classes, size=200)
+    y = np.eye(n_classes)[labels] if n_classes > 2 else labels[:, np.newaxis].astype(float)
+    output = y + rng.normal(size=y.shape)
+    criterion = LogLossCriterion(y, None)
+    assert_allclose(criterion.loss(output), criterion.loss(7 * output), rtol=1e-5)
+    weight = criterion.weigh([output])
+    for other in (0.9 * weight, 1.1 * weight):
+        scores = np.hstack([np.zeros((200, int(n_classes == 2))), other * output])
+        p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        assert log_loss(labels, p) > criterion.loss(output)
+
+
+# Predictions ----------------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_and_decisions_say_the_same():
+    for y in (load_iris().target, load_iris().target == 1):
+        X = load_iris().data
+        model = small().fit(X, y)
+        p, decision = model.predict_proba(X), model.decision_function(X)
+        assert_allclose(p.sum(axis=1), 1)
+        assert_allclose(np.log(p), model.predict_log_proba(X))
+        assert_array_equal(model.classes_[p.argmax(axis=1)], model.predict(X))
+        assert_allclose(decision, np.log(p[:, 1] / p[:, 0]) if decision.ndim == 1 else np.log(p), rtol=1e-6)
+        smallest = np.bincount(y) / len(y) / (len(y) + 1)
+        assert (p >= smallest * (1 - 1e-9)).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e30, 1e-30, 1e300])
+def test_unit_of_the_target_does_not_matter(scale):
+    X, y = make_regression(100, 5, n_targets=2, random_state=0)
+    model = small(TabularMLPRegressor, max_iter=5).fit(X, y)
+    scaled = small(TabularMLPRegressor, max_iter=5).fit(X, y / 500 * scale)
+    assert model.predict(X).shape == (100, 2)
+    assert_allclose(scaled.predict(X) / scale, model.predict(X) / 500, rtol=1e-2, atol=1e-2)
+
+
+def test_predictions_stay_between_the_targets():
+    X, y = table()
+    prediction = small(TabularMLPRegressor).fit(X, y).predict(X.assign(a=100 * X["a"]))
+    assert y.min() <= prediction.min() <= prediction.max() <= y.max()
+
+
+def test_a_constant_target_is_predicted():
+    X, _ = table(30)
+    assert_array_equal(small(TabularMLPRegressor, max_iter=2).fit(X, np.full(30, 7.1)).predict(X), 7.1)
+
+
+# With others ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_copies_are_the_same(cls, tmp_path):
+    import skops.io
+
+    X, y = table()
+    model = small(cls, max_iter=3).fit(X, targets(cls, y))
+    skops.io.dump(model, tmp_path / "model.skops")
+    for copy in (
+        pickle.loads(pickle.dumps(model)),
+        skops.io.load(tmp_path / "model.skops", trusted=skops_types()),
+        clone(model).fit(X, targets(cls, y)),
+    ):
+        same_fit(copy, model, X)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_search_over_parameters(cls):
+    X, y = table(60)
+    search = GridSearchCV(small(cls, max_iter=2), {"n_bins": [None, 4]}, cv=2).fit(X, targets(cls, y))
+    assert search.best_params_["n_bins"] in (None, 4)
+
+
+def test_progress_is_printed(capsys):
+    X, y = table(50)
+    small(TabularMLPRegressor, max_iter=2, verbose=True).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        f"{view}, epoch {epoch}" for view in ("coded", "plain") for epoch in (1, 2)
+    ]
+
+
+def interrupt_in_epoch(epoch, monkeypatch):
+    """Let Ctrl-C come in an epoch of two members."""
+    train_epoch, calls = members._Member.train_epoch, []
+
+    def interrupted(self, run):
+        calls.append(self)
+        if len(calls) == 2 * epoch:
+            raise KeyboardInterrupt
+        return train_epoch(self, run)
+
+    monkeypatch.setattr(members._Member, "train_epoch", interrupted)
+
+
+def test_interrupted_training_keeps_the_best_epoch(monkeypatch):
+    X, y = table(50)
+    interrupt_in_epoch(3, monkeypatch)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = small(TabularMLPRegressor).fit(X, y)
+    assert len(model.oof_loss_curve_["coded"]) == 2
+    assert model.predict(X).shape == (50,)
+
+
+def test_interrupted_before_the_first_epoch_nothing_is_learnt(monkeypatch):
+    X, y = table(50)
+    interrupt_in_epoch(1, monkeypatch)
+    model = small(TabularMLPRegressor)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert not hasattr(model, "encoder_")

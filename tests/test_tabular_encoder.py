@@ -1,0 +1,270 @@
+"""TabularEncoder: what becomes of numbers, categories and gaps."""
+
+import datetime
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, RobustScaler, SplineTransformer
+
+from sknn_scratch import MLPFromScratchRegressor, TabularEncoder
+
+PLAIN = {"n_bins": None, "min_frequency": 1}
+
+
+def numbers(n_samples=200, n_features=3, seed=0):
+    return np.random.RandomState(seed).standard_t(3, (n_samples, n_features))
+
+
+def frame(n_repeats=10):
+    """Return a frame with a column of each kind, three samples repeated."""
+    return pd.DataFrame(
+        {
+            "float": [1.5, np.nan, 4.0] * n_repeats,
+            "int": [1, 2, 3] * n_repeats,
+            "nullable": pd.array([1, None, 3] * n_repeats, dtype="Int64"),
+            "object": pd.Series([1, None, 2.5] * n_repeats, dtype=object),
+            "text": ["a", "b", None] * n_repeats,
+            "bool": [True, False, True] * n_repeats,
+            "maybe": pd.array([True, None, False] * n_repeats, dtype="boolean"),
+            "category": pd.Categorical(["u", "v", "w"] * n_repeats),
+            "interval": pd.cut([1.0, 5.0, 9.0] * n_repeats, 3),
+        }
+    )
+
+
+def test_numbers_are_scaled_robustly_and_clipped_smoothly():
+    X = numbers()
+    scaled = RobustScaler().fit_transform(X)
+    clipped = scaled / np.sqrt(1 + (scaled / 3) ** 2)
+    assert_allclose(TabularEncoder(n_bins=None).fit_transform(X), clipped - clipped.mean(axis=0), atol=1e-12)
+
+
+def test_codes_are_piecewise_linear_between_quantiles():
+    X = numbers(n_features=1)
+    encoder = TabularEncoder(n_bins=4).fit(X)
+    codes = encoder.transform(X)[:, -encoder.n_codes_ :]
+    edges = np.quantile(X, np.linspace(0, 1, 5))
+    expected = np.column_stack([np.clip((X - low) / (high - low), 0, 1) for low, high in pairwise(edges)])
+    assert_allclose(codes, expected - expected.mean(axis=0), atol=1e-12)
+
+
+def test_codes_span_the_linear_splines_of_scikit_learn():
+    X = numbers(n_features=1)
+    codes = TabularEncoder(n_bins=8).fit_transform(X)[:, 1:]
+    spline = SplineTransformer(n_knots=9, degree=1, knots="quantile").fit_transform(X)
+    of_both = np.column_stack([codes, np.ones(len(X)), spline])
+    assert np.linalg.matrix_rank(of_both, tol=1e-8) == np.linalg.matrix_rank(spline, tol=1e-8) == 9
+
+
+def test_few_values_are_the_edges_themselves():
+    X = np.repeat([[0.0], [1.0], [5.0]], 10, axis=0)
+    codes = TabularEncoder().fit(X).transform([[0.0], [0.5], [1.0], [3.0], [9.0]])[:, 1:]
+    assert_allclose(codes - codes[0], [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1]])
+
+
+@pytest.mark.parametrize(("n_features", "n_codes"), [(1, 16), (10, 100), (30, 0)])
+def test_codes_are_shared_out_and_left_out_where_they_would_be_few(n_features, n_codes):
+    encoder = TabularEncoder(n_bins=16, max_codes=100).fit(numbers(n_features=n_features))
+    assert encoder.n_codes_ == n_codes
+    assert encoder.n_features_out_ == n_features + n_codes
+
+
+def test_categories_are_those_of_one_hot():
+    levels = np.random.RandomState(0).choice(["a", "b", "c", "d", "e"], 200, p=[0.4, 0.4, 0.18, 0.01, 0.01])
+    X = levels[:, np.newaxis].astype(object)
+    theirs = OneHotEncoder(min_frequency=5, sparse_output=False).fit(X)
+    expected = theirs.transform(X)
+    encoder = TabularEncoder().fit(X)
+    assert_allclose(encoder.transform(X), expected - expected.mean(axis=0), atol=1e-12)
+    assert list(encoder.get_feature_names_out()) == ["x0_a", "x0_b", "x0_c", "x0_rare"]
+    assert_array_equal(encoder.transform([["unseen"]]), encoder.transform([["e"]]))
+
+
+def test_what_was_not_seen_is_the_average_where_nothing_was_rare():
+    X = pd.DataFrame({"two": ["a", "b"] * 10, "three": [1, 2, 3, 3] * 5}).astype("category")
+    encoder = TabularEncoder().fit(X)
+    unseen = pd.DataFrame({"two": ["c", None], "three": [7, None]}).astype("category")
+    assert_allclose(encoder.transform(unseen), 0, atol=1e-12)
+
+
+def test_two_levels_take_one_column():
+    Z = TabularEncoder().fit_transform(pd.DataFrame({"a": [True, False, False, False] * 5}))
+    assert_allclose(Z[:4], [[0.75], [-0.25], [-0.25], [-0.25]])
+
+
+def test_only_the_most_frequent_levels_are_kept():
+    X = np.repeat(np.array([["a"], ["b"], ["c"], ["d"]], dtype=object), [5, 9, 7, 6], axis=0)
+    assert list(TabularEncoder(max_categories=2).fit(X).categories_[0]) == ["b", "c"]
+
+
+def test_missing_numbers_are_the_median_and_marked():
+    X = np.array([[1.0], [2.0], [np.nan], [4.0], [5.0]])
+    encoder = TabularEncoder(**PLAIN).fit(X)
+    assert list(encoder.get_feature_names_out()) == ["x0", "x0_missing"]
+    as_median = encoder.transform([[3.0]])[0]
+    assert_allclose(encoder.transform([[np.nan]])[0] - as_median, [0, 1])
+
+
+def test_first_missing_when_predicting_is_the_median():
+    encoder = TabularEncoder(**PLAIN).fit([[1.0], [2.0], [3.0]])
+    assert_array_equal(encoder.transform([[np.nan]]), encoder.transform([[2.0]]))
+
+
+def test_frames_of_pandas_and_polars_are_the_same():
+    X = frame().drop(columns=["object", "interval"])
+    of_pandas, of_polars = TabularEncoder(), TabularEncoder()
+    Z = of_pandas.fit_transform(X)
+    assert_array_equal(of_polars.fit_transform(pl.from_pandas(X)), Z)
+    assert_array_equal(of_polars.get_feature_names_out(), of_pandas.get_feature_names_out())
+    assert list(X.columns[of_pandas.is_categorical_]) == ["text", "bool", "maybe", "category"]
+
+
+def test_every_kind_of_column_is_told_by_its_type():
+    X = frame()
+    encoder = TabularEncoder().fit(X)
+    assert list(X.columns[~encoder.is_categorical_]) == ["float", "int", "nullable", "object"]
+    assert np.isfinite(encoder.transform(X)).all()
+    assert len(set(encoder.get_feature_names_out())) == encoder.n_features_out_
+    assert {"float_missing", "text_None", "category_v", "bool_True"} <= set(encoder.get_feature_names_out())
+
+
+@pytest.mark.parametrize("given", [["a", "c"], [0, 2], [True, False, True], np.array([0, 2])])
+def test_categorical_features_by_name_position_or_mask(given):
+    X = pd.DataFrame({"a": [1, 2, 3] * 5, "b": [1.0, 2.0, 3.0] * 5, "c": ["x", "y", "z"] * 5})
+    assert_array_equal(TabularEncoder(categorical_features=given).fit(X).is_categorical_, [True, False, True])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["nobody"], "names 'nobody', which is not a column"),
+        ([5], "has 5; X has the columns 0 to 2"),
+        ([True], "mask of 1 columns, but X has 3"),
+        ("from_type", "must be None, 'from_dtype'"),
+        ([0.5], "must be None, 'from_dtype'"),
+        (["a"], "other things than numbers in column 'c'"),
+        (None, "other things than numbers in column 'c'"),
+    ],
+)
+def test_categorical_features_that_cannot_be(given, message):
+    X = pd.DataFrame({"a": [1, 2], "b": [1.0, 2.0], "c": ["x", "y"]})
+    with pytest.raises(ValueError, match=message):
+        TabularEncoder(categorical_features=given).fit(X)
+
+
+@pytest.mark.parametrize("column", [[5.0] * 8, [np.nan] * 8, ["a"] * 8, [None] * 8])
+def test_a_column_that_does_not_vary_is_one_of_zeros(column):
+    X = pd.DataFrame({"varies": range(8), "constant": column})
+    encoder = TabularEncoder(**PLAIN).fit(X)
+    assert list(encoder.get_feature_names_out())[:1] == ["varies"]
+    assert encoder.n_features_out_ == 2
+    other = X.assign(constant=["b"] * 8 if encoder.is_categorical_[1] else [1e30] * 8)
+    assert_array_equal(encoder.transform(other)[:, 1], 0)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-30, 1e30, 1e307])
+def test_the_unit_of_a_number_does_not_matter(factor):
+    X = numbers()
+    assert_allclose(TabularEncoder().fit_transform(X / 20 * factor), TabularEncoder().fit_transform(X), atol=1e-9)
+
+
+def test_largest_floats_stay_finite():
+    largest = np.finfo(np.float64).max
+    X = np.column_stack([[-largest, -1.0, 0.0, 1e-308, 1.0, largest], [0, 0, 0, 0, 0, largest]])
+    Z = TabularEncoder(n_bins=4).fit_transform(X)
+    assert np.isfinite(Z).all()
+    assert np.abs(Z).max() <= 6
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_infinity_is_refused(bad):
+    for X in ([[1.0], [bad]], pd.DataFrame({"a": [1.0, bad]}), pd.DataFrame({"a": [1.0, bad], "b": ["x", "y"]})):
+        with pytest.raises(ValueError, match="infinity"):
+            TabularEncoder().fit(X)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.date_range("2020-01-01", periods=3),
+        pd.to_timedelta([1, 2, 3], "D"),
+        pd.period_range("2020", periods=3, freq="M"),
+        [datetime.date(2020, 1, day) for day in (1, 2, 3)],
+        pl.Series([datetime.date(2020, 1, day) for day in (1, 2, 3)]),
+    ],
+)
+def test_dates_are_refused_with_advice(column):
+    make = pl.DataFrame if isinstance(column, pl.Series) else pd.DataFrame
+    with pytest.raises(TypeError, match=r"dates or durations in column 'when'.*days since"):
+        TabularEncoder().fit(make({"when": column}))
+
+
+def test_nothing_is_learnt_when_fit_fails():
+    encoder = TabularEncoder().fit(numbers())
+    before = pickle.dumps(encoder)
+    with pytest.raises(ValueError, match="infinity"):
+        encoder.fit([[np.inf, 1.0]])
+    assert pickle.dumps(encoder) == before
+
+
+def test_the_table_of_fit_is_asked_for():
+    X = frame()
+    encoder = TabularEncoder()
+    with pytest.raises(NotFittedError):
+        encoder.transform(X)
+    encoder.fit(X)
+    with pytest.raises(ValueError, match="feature names"):
+        encoder.transform(X.rename(columns={"int": "other"}))
+    with pytest.raises(ValueError, match="other things than numbers in column 'int'"):
+        encoder.transform(X.assign(int="three"))
+
+
+@pytest.mark.parametrize(
+    "parameter", [{"n_bins": 3}, {"n_bins": 4.5}, {"max_codes": -1}, {"min_frequency": 0}, {"dtype": "int64"}]
+)
+def test_parameters_are_checked(parameter):
+    with pytest.raises(ValueError, match=f"The parameter '{next(iter(parameter))}' of TabularEncoder must be"):
+        TabularEncoder(**parameter).fit(numbers())
+
+
+def test_output_is_a_frame_if_it_is_asked_for():
+    X = frame()
+    Z = TabularEncoder(dtype=np.float32).set_output(transform="pandas").fit_transform(X)
+    assert list(Z.columns) == list(TabularEncoder().fit(X).get_feature_names_out())
+    assert (Z.dtypes == np.float32).all()
+
+
+def test_rows_are_encoded_alike_whoever_is_beside_them():
+    X = frame(2000)
+    encoder = TabularEncoder().fit(X)
+    assert_array_equal(encoder.transform(X)[3001:3002], encoder.transform(X.iloc[3001:3002]))
+
+
+def test_copies_are_the_same():
+    X = frame()
+    encoder = TabularEncoder().fit(X)
+    for copy in (pickle.loads(pickle.dumps(encoder)), clone(encoder).fit(X)):
+        assert_array_equal(copy.transform(X), encoder.transform(X))
+
+
+def test_a_linear_model_learns_a_bent_function_from_it():
+    X = numbers(500, 1)
+    y = np.abs(X[:, 0]) + (X[:, 0] > 1)
+    bins = make_pipeline(KBinsDiscretizer(16, quantile_method="averaged_inverted_cdf"), Ridge(1e-3)).fit(X, y)
+    codes = make_pipeline(TabularEncoder(16), Ridge(1e-3)).fit(X, y)
+    assert codes.score(X, y) > 0.95 > bins.score(X, y)
+
+
+def test_it_is_a_step_before_the_drop_in():
+    X, y = frame(), np.tile([1.0, 2.0, 4.0], 10)
+    model = make_pipeline(TabularEncoder(), MLPFromScratchRegressor(solver="lbfgs", random_state=0)).fit(X, y)
+    assert model.score(X, y) > 0.99

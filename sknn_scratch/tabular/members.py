@@ -17,7 +17,7 @@ from sknn_scratch.initializers import HeNormal, LecunNormal, Normal, Uniform, Ze
 from sknn_scratch.job import Job
 from sknn_scratch.losses import Loss
 from sknn_scratch.optimizers import AdamW
-from sknn_scratch.perceptron import Perceptron, layer_views, predict_raw
+from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.schedules import Cosine
 from sknn_scratch.tabular.weights import Criterion
 from sknn_scratch.threads import one_blas_thread
@@ -86,7 +86,8 @@ class View:
         activations = [ReLU() for _ in self.layer_units[2:]]
         total: Any = 0.0
         for parameters in self.parameters:
-            total = total + predict_raw(Z, *layer_views(parameters, self.layer_units), activations)
+            network = Perceptron.of_layers(*layer_views(parameters, self.layer_units), activations)
+            total = total + network.raw_output(Z)
         return total / len(self.parameters)
 
 

@@ -50,6 +50,7 @@ def own_cache(tmp_path, monkeypatch):
 
     def load(value=1.0):
         kernels._done.clear()
+        kernels.kernel.cache_clear()
         address = kernels.kernel(SOURCE, np.dtype(np.float64)).function
         return address.ctypes(value)
 
@@ -294,7 +295,7 @@ def test_where_no_thread_can_be_started_training_goes_on_alone(
     no_threads, four_threads, monkeypatch, engine, solver, n_allowed
 ):
     monkeypatch.setattr(compiled_run, "WORTH_STARTING", 0)
-    monkeypatch.setattr("sknn_scratch.threads.WORTH_HELP", 0)
+    monkeypatch.setattr("sknn_scratch.threads.SMALL", 0)
     monkeypatch.setattr("sknn_scratch.engines.numpy.run.SMALL", 0)
     X, y = make_task("multiclass")
     model = our_estimator("multiclass", hidden_layer_sizes=(60, 40), engine=engine, solver=solver, max_iter=3)

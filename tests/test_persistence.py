@@ -24,6 +24,8 @@ from sknn_scratch import (
     MLPFromScratchRegressor,
     ModelCheckpoint,
     Quantile,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
     skops_types,
 )
 from sknn_scratch.activations import ACTIVATIONS
@@ -405,6 +407,10 @@ def every_model():
     yield our_estimator("regression", learning_rate=np.exp, max_iter=1).fit(X, y)
     yield our_estimator("regression", max_iter=2).set_callbacks(EarlyStopping("loss", restore_best=True)).fit(X, y)
     yield our_estimator("regression", max_iter=2).set_callbacks(np.isnan)
+    tabular = {"n_members": 2, "hidden_layer_sizes": (2,), "max_iter": 1}
+    yield TabularMLPRegressor(**tabular).fit(X, y)
+    X, y = make_task("binary")
+    yield TabularMLPClassifier(**tabular).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore")

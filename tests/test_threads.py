@@ -776,35 +776,22 @@ def test_long_epochs_are_cut_between_minibatches(monkeypatch, calls, n_minibatch
     assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-14)
 
 
-@needs_numba
-def test_ctrl_c_while_code_is_compiled():
-    """It is heard, and the next fit compiles."""
-
-    def interrupted(cache):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        kernels._once("of a test", interrupted)
-    assert kernels._once("of a test", lambda cache: "compiled") == "compiled"
-    assert kernels._done.pop("of a test") == "compiled"
-
-
 # Several threads, several processes -----------------------------------------------------------------------------------
 
 
 @needs_numba
 def test_two_threads_that_need_the_same_code_compile_it_once(monkeypatch):
-    monkeypatch.setattr(kernels.cache, "note_kept", lambda name: None)
     compiled = []
 
-    def compile_(cache):
+    def compile_(name, *how):
         time.sleep(0.05)
-        compiled.append(cache)
+        compiled.append(name)
         return object()
 
+    monkeypatch.setattr(kernels, "_compile", compile_)
     with ThreadPoolExecutor(4) as pool:
-        found = set(pool.map(lambda _: kernels._once("of a test", compile_), range(8)))
-    assert compiled == [True]
+        found = set(pool.map(lambda _: kernels._once("of a test", None, None), range(8)))
+    assert compiled == ["of a test"]
     assert found == {kernels._done.pop("of a test")}
 
 
@@ -848,33 +835,6 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 def test_a_process_that_is_forked_during_training(engine):
     """It has its BLAS threads back, and trains as its parent does."""
     assert run_script(FORKING, engine) == "from a callback: 0\nbeside training: 0 {1}\n"
-
-
-FORKING_WHILE_COMPILING = """
-import os, threading, time
-from sknn_scratch.engines.compiled import kernels
-kernels.cache.note_kept = lambda name: None
-begun = threading.Event()
-
-def slowly(cache):
-    begun.set()
-    time.sleep(0.3)
-    return "by the parent"
-
-threading.Thread(target=kernels._once, args=("of a test", slowly)).start()
-begun.wait(10)
-child = os.fork()
-if child == 0:
-    found = kernels._once("of a test", None), kernels._once("another", lambda cache: "by the child")
-    os._exit(0 if found == ("by the parent", "by the child") else 1)
-print(os.waitpid(child, 0)[1], kernels._once("another", lambda cache: "by the parent, too"))
-"""
-
-
-@needs_fork
-@needs_numba
-def test_a_process_that_is_forked_while_code_is_compiled():
-    assert run_script(FORKING_WHILE_COMPILING) == "0 by the parent, too\n"
 
 
 # How the threads of the compiled engine wait for each other -----------------------------------------------------------

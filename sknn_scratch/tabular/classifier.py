@@ -69,7 +69,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     ----------
     classes_ : ndarray of shape (n_classes,)
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if the columns have names.
     encoder_ : TabularEncoder
         Fitted.

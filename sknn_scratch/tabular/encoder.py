@@ -64,9 +64,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if the columns have names.
-    is_categorical_ : ndarray of bool of shape (n_features_in_,)
+    is_categorical_ : ndarray of bool of shape (`n_features_in_`,)
     categories_ : list of ndarray
         The levels of each categorical column that are kept, in order; None stands for missing.
     n_features_out_ : int
@@ -149,7 +149,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, n_features_out_)
+        Z : ndarray of shape (n_samples, `n_features_out_`)
             The numbers, their indicators, the levels and then the codes.
         """
         check_is_fitted(self)
@@ -160,12 +160,12 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        input_features : array-like of str of shape (n_features_in_,), default=None
+        input_features : array-like of str of shape (`n_features_in_`,), default=None
             Names of the features, if they had none; otherwise they must be the same.
 
         Returns
         -------
-        names : ndarray of str of shape (n_features_out_,)
+        names : ndarray of str of shape (`n_features_out_`,)
         """
         check_is_fitted(self)
         known = getattr(self, "feature_names_in_", None)

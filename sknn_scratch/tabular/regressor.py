@@ -65,7 +65,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     Attributes
     ----------
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if the columns have names.
     encoder_ : TabularEncoder
         Fitted.

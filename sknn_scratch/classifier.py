@@ -19,7 +19,13 @@ from sknn_scratch.constraints import ClassWeight, Component
 from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.initializers import Initializer
-from sknn_scratch.labels import LabelCoder, MultiOutputCoder, coder_from_description, describe_coder
+from sknn_scratch.labels import (
+    LabelCoder,
+    MultiOutputCoder,
+    check_labels_of_weights,
+    coder_from_description,
+    describe_coder,
+)
 from sknn_scratch.links import Link, LogisticLink
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
 from sknn_scratch.names import (
@@ -624,9 +630,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
                     "with several targets it must be None or 'balanced'."
                 )
             return weights * compute_sample_weight(given, self._coder.decode(y))
-        known = set(self._coder.classes.tolist())
-        if not isinstance(given, str) and (unknown := [label for label in given if label not in known]):
-            raise ValueError(f"class_weight has labels {unknown} that are not among the classes {self.classes_}.")
+        check_labels_of_weights(given, self._coder.classes)
         for member, weight_of_members, weight_of_others in self._class_weights(y, self._coder):
             np.multiply(weights, weight_of_members, out=weights, where=member)
             np.multiply(weights, weight_of_others, out=weights, where=~member)

@@ -13,10 +13,23 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from sknn_scratch.validation import naming
 
-__all__ = ["LabelCoder", "MultiOutputCoder", "coder_from_description", "describe_coder"]
+__all__ = [
+    "LabelCoder",
+    "MultiOutputCoder",
+    "check_labels_of_weights",
+    "coder_from_description",
+    "describe_coder",
+]
 
 # Rows that are encoded at once: to sort labels takes many times their own memory.
 ROWS_AT_ONCE = 2**17
+
+
+def check_labels_of_weights(class_weight: Any, classes: NDArray) -> None:
+    """Raise ValueError if a mapping of labels to weights has some that are not among the classes."""
+    known = set(classes.tolist())
+    if isinstance(class_weight, Mapping) and (unknown := [label for label in class_weight if label not in known]):
+        raise ValueError(f"class_weight has labels {unknown} that are not among the classes {classes}.")
 
 
 class LabelCoder:

@@ -35,19 +35,16 @@ def split_rows(
         If a part would be empty, or could not have all values.
     """
     kind = row_type(n_rows)
-    few = n_rows < MANY or not 0 < n_held_out < n_rows
-    if not few and strata is None:
+    if n_rows < MANY or not 0 < n_held_out < n_rows:
+        return _by_sklearn(n_rows, n_held_out, rng, strata)
+    if strata is None:
         order: NDArray = np.arange(n_rows, dtype=kind)
         rng.shuffle(order)
         return order[n_held_out:], order[:n_held_out]
-    counts = values = np.empty(0)
-    if not few and strata is not None:
-        values = np.unique(strata)
-        counts = np.array([np.count_nonzero(strata == value) for value in values])
-        few = counts.min() < 2 or len(values) > min(n_held_out, n_rows - n_held_out)
-    if few:
-        parts = train_test_split(np.arange(n_rows), test_size=n_held_out, random_state=rng, stratify=strata)
-        return parts[0].astype(kind), parts[1].astype(kind)
+    values = np.unique(strata)
+    counts = np.array([np.count_nonzero(strata == value) for value in values])
+    if counts.min() < 2 or len(values) > min(n_held_out, n_rows - n_held_out):  # an error, and it says which
+        return _by_sklearn(n_rows, n_held_out, rng, strata)
     n_train = _shares(counts, n_rows - n_held_out, rng)
     n_test = _shares(counts - n_train, n_held_out, rng)
     train: NDArray = np.empty(n_rows - n_held_out, kind)
@@ -61,6 +58,13 @@ def split_rows(
     rng.shuffle(train)
     rng.shuffle(held_out)
     return train, held_out
+
+
+def _by_sklearn(
+    n_rows: int, n_held_out: int, rng: np.random.RandomState, strata: NDArray | None
+) -> tuple[NDArray, NDArray]:
+    parts = train_test_split(np.arange(n_rows), test_size=n_held_out, random_state=rng, stratify=strata)
+    return parts[0].astype(row_type(n_rows)), parts[1].astype(row_type(n_rows))
 
 
 def _shares(counts: NDArray, n_drawn: int, rng: np.random.RandomState) -> NDArray:

@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sknn_scratch.constraints import ClassWeight, Constraint
+from sknn_scratch.labels import check_labels_of_weights
 from sknn_scratch.losses import LogLoss, Loss
 from sknn_scratch.names import ClassWeightName, EngineName
 from sknn_scratch.tabular.base import BaseTabularMLP, mean_of_copies
@@ -268,9 +269,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         return (y[:, np.newaxis] == (np.arange(n_classes) if n_classes > 2 else [1])).astype(np.float64)
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
-        given, known = self.class_weight, set(self.classes_.tolist())
-        if isinstance(given, Mapping) and (unknown := [label for label in given if label not in known]):
-            raise ValueError(f"class_weight has labels {unknown} that are not among the classes {self.classes_}.")
+        given = self.class_weight
+        check_labels_of_weights(given, self.classes_)
         weights = compute_sample_weight(given, self.classes_[y]) * (1 if sample_weight is None else sample_weight)
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")

@@ -267,11 +267,6 @@ def _checked_rows(rows: Any, n_samples: int) -> NDArray:
 # The file -------------------------------------------------------------------------------------------------------------
 
 
-def _written(value: Any) -> str:
-    """Return the ``repr`` of a parameter, of equal numbers the same whatever their types."""
-    return repr(value.item() if isinstance(value, np.generic) else value).removesuffix(".0")
-
-
 def save_checkpoint(path: str | os.PathLike, estimator: Any) -> None:
     """Write an estimator in training to a file, which is never seen half-written.
 

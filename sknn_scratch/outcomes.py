@@ -1,4 +1,4 @@
-"""How training ended and what there is to say about it; and warnings, which point at the caller's line.
+"""How training ended, and what there is to say about it.
 
 A network is judged by its mean loss on the training data, without the penalty, with nothing dropped and no noise added.
 It is compared with two marks: its own loss before training, and the loss of the best constant prediction. A network

@@ -25,6 +25,7 @@ __all__ = [
     "BY_OTHERS",
     "COLUMN",
     "ITEM",
+    "LEAVES",
     "NUMBER",
     "ROW",
     "Expression",
@@ -48,6 +49,8 @@ _OF_TRUTHS = {
     "add": "logical_or", "maximum": "logical_or", "multiply": "logical_and", "minimum": "logical_and",
     "equal": "equal", "not_equal": "not_equal",
 }  # fmt: skip
+# What has no arguments.
+LEAVES = ("argument", "parameter", "constant", "n_columns")
 _REDUCTIONS = {"add": "sum", "maximum": "max", "minimum": "min"}
 
 

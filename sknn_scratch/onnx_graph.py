@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from sknn_scratch.activations import Softplus
-from sknn_scratch.expressions import ITEM, NUMBER, Expression, NoGraphError, in_terms_of, trace_formula, walk
+from sknn_scratch.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, in_terms_of, trace_formula, walk
 from sknn_scratch.links import GaussianLink, IncreasingLink, Link, SoftmaxLink
 
 __all__ = ["Graph", "apply_formula", "apply_link"]
@@ -98,7 +98,6 @@ _OPERATORS = {
     "tanh": "Tanh",
     "where": "Where",
 }
-_LEAVES = ("argument", "parameter", "constant", "n_columns")
 _IN_FLOAT32 = {"arctan": "Atan", "erf": "Erf"}
 # Over the columns, with the version of ONNX since which the columns are an input instead of an attribute.
 _OVER_COLUMNS = {"max": ("ReduceMax", 18), "min": ("ReduceMin", 18), "sum": ("ReduceSum", 13)}
@@ -111,7 +110,7 @@ def apply_formula(graph: Graph, component: Any, method: str, z: str, n_columns: 
         (result,), settings = trace_formula(component, [method], {"z": ITEM}, graph.dtype)
         if result.kind != ITEM:
             result = result + 0.0 * result.trace.argument("z")
-        (result,) = in_terms_of({*operators, *_OVER_COLUMNS, *_LEAVES}, [result])
+        (result,) = in_terms_of({*operators, *_OVER_COLUMNS, *LEAVES}, [result])
     except NoGraphError as error:
         raise NotImplementedError(f"{component!r} cannot be converted to ONNX: {error}.") from error
     numbers: dict[int, Any] = {}

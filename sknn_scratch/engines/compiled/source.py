@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sknn_scratch.expressions import ITEM, NUMBER, Expression, NoGraphError, in_terms_of, walk
+from sknn_scratch.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, in_terms_of, walk
 
 __all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
 
@@ -26,9 +26,6 @@ _TEXTS = {
     "arctan": "math.atan({0})",
     "arctan2": "math.atan2({0}, {1})",
     "arctanh": "math.atanh({0})",
-    "bitwise_and": "{0} & {1}",
-    "bitwise_or": "{0} | {1}",
-    "bitwise_xor": "{0} != {1}",
     "ceil": "np.ceil({0})",
     "cos": "math.cos({0})",
     "cosh": "HALF * (exp({0}) + exp(-{0}))",
@@ -39,14 +36,9 @@ _TEXTS = {
     "exp": "exp({0})",
     "expit": "ONE / (ONE + exp(-{0}))",
     "expm1": "expm1({0})",
-    "fabs": "abs({0})",
     "floor": "np.floor({0})",
     "greater": "{0} > {1}",
     "greater_equal": "{0} >= {1}",
-    "invert": "not {0}",
-    "isfinite": "abs({0}) < INFINITE",
-    "isinf": "abs({0}) == INFINITE",
-    "isnan": "{0} != {0}",
     "less": "{0} < {1}",
     "less_equal": "{0} <= {1}",
     "log": "log({0})",
@@ -67,12 +59,10 @@ _TEXTS = {
     "not_equal": "{0} != {1}",
     "positive": "{0}",
     "power": "{0} ** {1}",
-    "reciprocal": "ONE / {0}",
     "sign": "choose({0} > ZERO, ONE, choose({0} < ZERO, -ONE, {0}))",
     "sin": "math.sin({0})",
     "sinh": "HALF * (expm1({0}) - expm1(-{0}))",
     "sqrt": "math.sqrt({0})",
-    "square": "{0} * {0}",
     "subtract": "{0} - {1}",
     "tan": "math.tan({0})",
     "tanh": "tanh({0})",
@@ -85,9 +75,8 @@ _COSTLY = {
     *("ndtr", "power", "sinh", "tanh", "xlogy"),
 }
 _OVER_COLUMNS = ("sum", "max", "min")
-_LEAVES = ("argument", "parameter", "constant", "n_columns")
 # What formulas of numbers alone, which are float64, have in place of constants of the arrays' dtype.
-_IN_FLOAT64 = {"ROOT_HALF": repr(math.sqrt(0.5)), "HALF": "0.5", "ONE": "1.0", "ZERO": "0.0", "INFINITE": "np.inf"}
+_IN_FLOAT64 = {"ROOT_HALF": repr(math.sqrt(0.5)), "HALF": "0.5", "ONE": "1.0", "ZERO": "0.0"}
 _WHOLE_POWERS = {
     -2: "ONE / ({0} * {0})",
     -1: "ONE / {0}",
@@ -105,7 +94,7 @@ from numba import types
 from sknn_scratch.engines.compiled.elementary import choose, exp, expm1, log, log1p, tanh
 
 real = np.{dtype}
-ZERO, ONE, HALF, ROOT_HALF, INFINITE = real(0), real(1), real(0.5), real(math.sqrt(0.5)), real(np.inf)
+ZERO, ONE, HALF, ROOT_HALF = real(0), real(1), real(0.5), real(math.sqrt(0.5))
 {constants}
 pointer, numbers, integer = types.CPointer(types.{dtype}), types.CPointer(types.float64), types.int64
 signature = types.{result}({arguments})
@@ -126,7 +115,7 @@ class _Text:
     """The statements of a kernel, and the names of what they compute."""
 
     def __init__(self, results: Sequence[Expression]):
-        self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS, *_LEAVES}, results)
+        self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS, *LEAVES}, results)
         self.nodes = list(walk(self.results))
         self.dtype = results[0].dtype
         self.index = {id(node): number for number, node in enumerate(self.nodes)}

@@ -232,8 +232,9 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
     n_multiplications : int
         In the matrix products of all calls together, in float64; in float32, two count as one.
     """
-    n_helpers = min(len(items), threads_worth(n_multiplications), blas_threads()) - 1
-    pool = _pool(blas_threads() - 1) if n_helpers > 0 else None
+    n_free = blas_threads()  # once: another thread may hold BLAS to one at any moment
+    n_helpers = min(len(items), threads_worth(n_multiplications), n_free) - 1
+    pool = _pool(n_free - 1) if n_helpers > 0 else None
     with one_blas_thread():
         for_each_with(pool, n_helpers, function, items)
 

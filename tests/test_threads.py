@@ -246,6 +246,16 @@ def test_for_each_in_threads(work):
         assert threads == {threading.get_ident()}
 
 
+def test_another_thread_takes_the_limit_meanwhile(monkeypatch):
+    """Between any two looks at how many threads BLAS may use."""
+    for n_looks in range(4):
+        left = [2] * n_looks
+        monkeypatch.setattr(threads, "blas_threads", lambda left=left: left.pop() if left else 1)
+        done = []
+        for_each_in_threads(done.append, range(6), WORTH_THREADS)
+        assert sorted(done) == list(range(6))
+
+
 def test_an_error_in_a_thread():
     before = blas_threads()
 

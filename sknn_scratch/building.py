@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.job import Job
 from sknn_scratch.losses import Loss
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.parameters import (
+    check_estimator_parameters,
     defaults,
     dropout_rates,
     hidden_sizes,
@@ -20,7 +22,7 @@ from sknn_scratch.parameters import (
     make_schedule,
 )
 from sknn_scratch.perceptron import Perceptron
-from sknn_scratch.progress import Progress
+from sknn_scratch.progress import Progress, progress_of
 from sknn_scratch.schedules import Schedule
 from sknn_scratch.training_data import TrainingData
 from sknn_scratch.validation_set import stops_by
@@ -32,6 +34,7 @@ __all__ = [
     "build_optimizer",
     "build_progress",
     "build_schedule",
+    "build_untrained_job",
     "rows_per_batch",
 ]
 
@@ -100,6 +103,16 @@ def build_job(
     return job
 
 
+def build_untrained_job(
+    estimator: Any, X: Any, y: Any, sample_weight: ArrayLike | None, rng: np.random.RandomState
+) -> Job:
+    """Return, in float64, what ``fit`` would begin to train."""
+    check_estimator_parameters(estimator)
+    data = estimator._check_data(X, y, sample_weight, FitKind.FRESH).astype(np.float64)
+    network = build_network(estimator, data, FitKind.FRESH, rng)
+    return build_job(estimator, network, data, FitKind.FRESH, rng)
+
+
 def build_optimizer(estimator: Any, parameters: Any, network: Perceptron, kind: FitKind) -> Optimizer:
     """Return a new optimiser; for ``partial_fit``, one in the state of the last call's."""
     optimizer = make_optimizer(parameters)
@@ -139,14 +152,9 @@ def build_progress(estimator: Any, kind: FitKind, validated: bool) -> Progress:
     early_stopping = scored_by[0]
     if not kind.continues_model:
         return Progress().next_run(early_stopping, validated)
-    return Progress(
-        t=estimator.t_,
-        loss=estimator.loss_,
-        # A copy would make each call of partial_fit take longer than the one before.
-        loss_curve=estimator.loss_curve_ if kind.is_incremental else list(estimator.loss_curve_),
-        best_loss=estimator.best_loss_,
-        validation_scores=estimator.validation_scores_,
-        validation_loss_curve=estimator.validation_loss_curve_,
-        best_validation_score=estimator.best_validation_score_ if comparable else None,
-        no_improvement_count=estimator._no_improvement_count,
-    ).next_run(early_stopping, validated)
+    progress = progress_of(estimator)
+    if not kind.is_incremental:  # a copy would make each call of partial_fit take longer than the one before
+        progress.loss_curve = list(progress.loss_curve)
+    if not comparable:
+        progress.best_validation_score = None
+    return progress.next_run(early_stopping, validated)

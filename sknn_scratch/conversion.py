@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
 
-from sknn_scratch.activations import ACTIVATIONS, Activation
+from sknn_scratch.activations import ACTIVATIONS
 from sknn_scratch.classifier import MLPFromScratchClassifier
+from sknn_scratch.fitted import FittedModel, become_fitted, fitted_model
 from sknn_scratch.losses import Heads, LogLoss, PoissonDeviance, SquaredError
-from sknn_scratch.parameters import make_optimizer, make_schedule
-from sknn_scratch.perceptron import layer_views
+from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.parameters import make_optimizer, make_schedule, python_parameters
+from sknn_scratch.perceptron import Perceptron, layer_views
+from sknn_scratch.progress import ATTRIBUTES, progress_of
 from sknn_scratch.regressor import MLPFromScratchRegressor
+from sknn_scratch.schedules import Schedule
 
 __all__ = ["from_sklearn", "to_sklearn"]
 
@@ -32,17 +35,6 @@ THEIR_SOLVERS = ("adam", "lbfgs", "sgd")
 THEIR_SCHEDULES = ("adaptive", "constant", "invscaling")
 # Parameters of ours that, with these solvers, change neither what a model predicts nor how it is trained further.
 WITHOUT_CONSEQUENCE = {"engine", "n_jobs", "verbose", "weight_decay"}
-# What both libraries call by the same name and mean by it.
-SHARED_ATTRIBUTES = (
-    "n_iter_",
-    "t_",
-    "loss_",
-    "loss_curve_",
-    "best_loss_",
-    "validation_scores_",
-    "best_validation_score_",
-    "_no_improvement_count",
-)
 
 
 @overload
@@ -80,26 +72,18 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor) -> MLPFromScratchClassifier 
         if name not in known and parameters.pop(name) != parameter.default:
             raise ValueError(f"{ours.__name__} has no parameter {name!r}, which is {getattr(mlp, name)!r} here.")
     model = ours(**parameters)
-    weights = [layer.copy() for layer in mlp.coefs_]
-    biases = [layer.copy() for layer in mlp.intercepts_]
-    model._become_fitted(weights, biases, _describe_their_targets(mlp))
-    _copy_attributes(mlp, model)
-    if model.early_stopping and model.solver != "lbfgs":
-        model.validation_loss_curve_ = []
-    their_optimizer = getattr(mlp, "_optimizer", None)
-    if model.solver != "lbfgs" and their_optimizer is not None:
-        model._optimizer = make_optimizer(model._python_parameters)
-        vector = np.concatenate([layer.ravel() for layer in weights + biases])
-        model._optimizer.start(vector.size, vector.dtype, sum(layer.size for layer in weights))
-        for name, theirs in _their_vectors(model.solver).items():
-            getattr(model._optimizer, name)[...] = np.concatenate(
-                [part.ravel() for part in getattr(their_optimizer, theirs)]
-            )
-        model._optimizer.n_updates = getattr(their_optimizer, "t", len(mlp.loss_curve_))
-        model._schedule = make_schedule(model._python_parameters)
-        model._schedule.n_epochs = len(mlp.loss_curve_)
-        if model.solver == "sgd":
-            model._schedule.learning_rate = their_optimizer.learning_rate
+    reached = progress_of(mlp)
+    progress = reached.next_run(early_stopping=model.early_stopping and model.solver != "lbfgs")
+    progress.n_iter, progress.loss_curve = reached.n_iter, list(reached.loss_curve)
+    become_fitted(
+        model,
+        [layer.copy() for layer in mlp.coefs_],
+        [layer.copy() for layer in mlp.intercepts_],
+        _describe_their_targets(mlp),
+        progress,
+        *_their_optimizer_and_schedule(mlp, model),
+    )
+    _copy_feature_names(mlp, model)
     return model
 
 
@@ -138,17 +122,17 @@ def to_sklearn(model: MLPFromScratchClassifier | MLPFromScratchRegressor) -> MLP
     from_sklearn : The other direction.
     """
     theirs = _counterpart(model, [(ours, theirs) for theirs, ours in PAIRS])
-    check_is_fitted(model)
-    if reasons := list(_what_they_lack(model, theirs)):
+    fitted = fitted_model(model)
+    if reasons := list(_what_they_lack(model, fitted, theirs)):
         raise ValueError(f"scikit-learn has no counterpart for this {type(model).__name__}: {'; '.join(reasons)}.")
     parameters = clone(model).get_params(deep=False)
     mlp = theirs(**{name: parameters[name] for name in inspect.signature(theirs).parameters})
     mlp.set_params(verbose=bool(model.verbose))
-    if model.perceptron.activations or mlp.activation not in THEIR_ACTIVATIONS:
-        mlp.set_params(activation=_common_activation(model) or "identity")
+    if fitted.network.activations or mlp.activation not in THEIR_ACTIVATIONS:
+        mlp.set_params(activation=_common_activation(fitted.network) or "identity")
     if isinstance(mlp, MLPRegressor):
-        mlp.set_params(loss="poisson" if isinstance(model._loss, PoissonDeviance) else "squared_error")
-    _make_fitted(mlp, model)
+        mlp.set_params(loss="poisson" if isinstance(fitted.loss, PoissonDeviance) else "squared_error")
+    _make_fitted(mlp, model, fitted)
     return mlp
 
 
@@ -160,12 +144,7 @@ def _counterpart(estimator: Any, pairs: list[tuple[type[Any], type[Any]]]) -> ty
     raise TypeError(f"Only a fitted {expected} can be converted, got {type(estimator).__name__}.")
 
 
-def _copy_attributes(source: Any, target: Any) -> None:
-    """Copy the course of training and the names of the features."""
-    for name in SHARED_ATTRIBUTES:
-        if hasattr(source, name):
-            value = getattr(source, name)
-            setattr(target, name, list(value) if isinstance(value, list) else value)
+def _copy_feature_names(source: Any, target: Any) -> None:
     if hasattr(source, "feature_names_in_"):
         target.feature_names_in_ = source.feature_names_in_.copy()
 
@@ -197,22 +176,39 @@ def _describe_their_targets(mlp: Any) -> dict[str, Any]:
     }
 
 
+def _their_optimizer_and_schedule(mlp: Any, model: Any) -> tuple[Optimizer | None, Schedule | None]:
+    """Return optimiser and schedule of ``model`` in the state of scikit-learn's, or None twice if it has no such."""
+    theirs = getattr(mlp, "_optimizer", None)
+    if model.solver == "lbfgs" or theirs is None:
+        return None, None
+    parameters = python_parameters(model)
+    optimizer, schedule = make_optimizer(parameters), make_schedule(parameters)
+    n_weights = sum(layer.size for layer in mlp.coefs_)
+    optimizer.start(n_weights + sum(layer.size for layer in mlp.intercepts_), mlp.coefs_[0].dtype, n_weights)
+    for name, vectors in _their_vectors(model.solver).items():
+        getattr(optimizer, name)[...] = np.concatenate([part.ravel() for part in getattr(theirs, vectors)])
+    optimizer.n_updates = getattr(theirs, "t", len(mlp.loss_curve_))
+    schedule.n_epochs = len(mlp.loss_curve_)
+    if model.solver == "sgd":
+        schedule.learning_rate = theirs.learning_rate
+    return optimizer, schedule
+
+
 # To scikit-learn ------------------------------------------------------------------------------------------------------
 
 
-def _common_activation(model: Any) -> str | None:
+def _common_activation(network: Perceptron) -> str | None:
     """Return the name that scikit-learn has for the activation of all hidden layers, if there is one."""
     names = {cls: name for name, cls in ACTIVATIONS.items() if name in THEIR_ACTIVATIONS}
-    found = {names.get(type(activation)) for activation in model.perceptron.activations}
+    found = {names.get(type(activation)) for activation in network.activations}
     return found.pop() if len(found) == 1 else None
 
 
-def _what_they_lack(model: Any, theirs: type[Any]) -> Iterator[str]:
+def _what_they_lack(model: Any, fitted: FittedModel, theirs: type[Any]) -> Iterator[str]:
     """Yield what of a fitted model scikit-learn cannot express."""
-    activations: list[Activation] = model.perceptron.activations
-    if activations and _common_activation(model) is None:
+    if fitted.network.activations and _common_activation(fitted.network) is None:
         yield f"the activation is {model.activation!r}, not one of {THEIR_ACTIVATIONS} for all hidden layers"
-    loss = model._loss
+    loss = fitted.loss
     if isinstance(loss, Heads):
         yield f"there are {len(loss.losses)} targets"
     elif theirs is MLPClassifier:
@@ -234,12 +230,12 @@ def _what_they_lack(model: Any, theirs: type[Any]) -> Iterator[str]:
             yield f"{name} is {value!r}, not {parameter.default!r}"
 
 
-def _make_fitted(mlp: Any, model: Any) -> None:
+def _make_fitted(mlp: Any, model: Any, fitted: FittedModel) -> None:
     """Give one of scikit-learn's estimators the fitted attributes of ours.
 
     What scikit-learn needs besides the public attributes, it makes itself, by fitting a few samples of zeros.
     """
-    y = _sample_targets(model)
+    y = _sample_targets(model, fitted)
     X = np.zeros((y.shape[0], model.n_features_in_), dtype=model.coefs_[0].dtype)
     solver = "adam" if model.solver == "lbfgs" else model.solver
     given = mlp.get_params(deep=False)
@@ -256,12 +252,15 @@ def _make_fitted(mlp: Any, model: Any) -> None:
         warnings.simplefilter("ignore")
         mlp.fit(X, y)
     mlp.set_params(**given)
-    mlp.coefs_ = [layer.copy() for layer in model.coefs_]
-    mlp.intercepts_ = [layer.copy() for layer in model.intercepts_]
-    _copy_attributes(model, mlp)
-    scaling = model._target_scaling()
-    if scaling is not None:
-        shift, factor = scaling
+    mlp.coefs_ = [layer.copy() for layer in fitted.network.weights]
+    mlp.intercepts_ = [layer.copy() for layer in fitted.network.biases]
+    for name, attribute in ATTRIBUTES.items():
+        value = getattr(fitted.progress, name)
+        if hasattr(mlp, attribute):
+            setattr(mlp, attribute, list(value) if isinstance(value, list) else value)
+    _copy_feature_names(model, mlp)
+    if fitted.target_scaling is not None:
+        shift, factor = fitted.target_scaling
         mlp.coefs_[-1] *= factor
         mlp.intercepts_[-1] *= factor
         mlp.intercepts_[-1] += shift
@@ -270,29 +269,24 @@ def _make_fitted(mlp: Any, model: Any) -> None:
     # What a warm start with early stopping goes back to if no epoch is better.
     mlp._best_coefs = [layer.copy() for layer in mlp.coefs_]
     mlp._best_intercepts = [layer.copy() for layer in mlp.intercepts_]
-    if model._optimizer is None or scaling is not None:
+    optimizer, schedule = fitted.optimizer, fitted.schedule
+    if optimizer is None or schedule is None or fitted.target_scaling is not None:
         del mlp._optimizer
         return
     for name, theirs in _their_vectors(model.solver).items():
-        setattr(mlp._optimizer, theirs, _per_layer(getattr(model._optimizer, name), model))
+        weights, biases = layer_views(getattr(optimizer, name).copy(), fitted.network.layer_units)
+        setattr(mlp._optimizer, theirs, weights + biases)
     if model.solver == "adam":
-        mlp._optimizer.t = model._optimizer.n_updates
+        mlp._optimizer.t = optimizer.n_updates
     else:
-        mlp._optimizer.learning_rate = model._schedule.learning_rate
+        mlp._optimizer.learning_rate = schedule.learning_rate
 
 
-def _per_layer(vector: NDArray, model: Any) -> list[NDArray]:
-    """Return a copy of a flat vector, cut into arrays like those of the coefficients and then the intercepts."""
-    weights, biases = layer_views(vector.copy(), model.perceptron.layer_units)
-    return weights + biases
-
-
-def _sample_targets(model: Any) -> Any:
+def _sample_targets(model: Any, fitted: FittedModel) -> Any:
     """Return targets of every kind that the model was fitted on."""
     if isinstance(model, MLPFromScratchRegressor):
         return np.ones((2, model.n_outputs_)) if model.n_outputs_ > 1 else np.ones(2)
-    described = model._describe_targets()
-    if not described["multilabel"]:
+    if not fitted.targets["multilabel"]:
         return model.classes_
     each = np.eye(len(model.classes_), dtype=int)
-    return csr_array(each) if described["sparse_labels"] else each
+    return csr_array(each) if fitted.targets["sparse_labels"] else each

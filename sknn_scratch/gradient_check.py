@@ -10,10 +10,8 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from sknn_scratch.base import BaseMLP
-from sknn_scratch.building import build_job, build_network
+from sknn_scratch.building import build_untrained_job
 from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.fit_kind import FitKind
-from sknn_scratch.parameters import check_estimator_parameters
 from sknn_scratch.perceptron import Perceptron
 
 __all__ = ["central_differences", "check_gradients"]
@@ -120,10 +118,8 @@ def check_gradients(
     True
     """
     model, rng = clone(estimator), check_random_state(random_state)
-    check_estimator_parameters(model)
-    data = model._check_data(X, y, sample_weight, FitKind.FRESH).astype(np.float64)
-    network = build_network(model, data, FitKind.FRESH, rng)
-    run = NumpyRun(build_job(model, network, data, FitKind.FRESH, rng))
+    run = NumpyRun(build_untrained_job(model, X, y, sample_weight, rng))
+    network = run.job.network
     indices = np.arange(network.parameters.size)
     if len(indices) > max_parameters:
         indices = np.sort(rng.choice(indices, max_parameters, replace=False))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.classifier import MLPFromScratchClassifier
+from sknn_scratch.fitted import fitted_model
 from sknn_scratch.links import GaussianLink, LogisticLink
 from sknn_scratch.losses import Loss
 from sknn_scratch.onnx_graph import Graph, apply_formula, apply_link
@@ -132,9 +133,9 @@ def _declare_regressor_outputs(scope: Any, model: Any, inputs: Any, custom_parse
 
 def _set_regressor_outputs(operator: Any) -> None:
     model = operator.raw_operator
-    gives_std = isinstance(model.perceptron.link, GaussianLink)
-    if len(operator.outputs) == 2 and not gives_std:
-        raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {model._loss!r}.")
+    fitted = fitted_model(model)
+    if len(operator.outputs) == 2 and not isinstance(fitted.network.link, GaussianLink):
+        raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {fitted.loss!r}.")
     for output in operator.outputs:
         output.type = _float_type(operator)([None, _n_predictions(model)])
 
@@ -146,10 +147,11 @@ def _n_predictions(model: MLPFromScratchRegressor) -> int:
 
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     graph, model = Graph(scope, operator, container), operator.raw_operator
-    link = model.perceptron.link
+    fitted = fitted_model(model)
+    link = fitted.network.link
     refuse_wrong_conversions(scope, container, model, graph.is_double, _n_predictions(model))
     prediction = apply_link(graph, link, _raw_output(graph, operator), graph.n_outputs)
-    if (scaling := model._target_scaling()) is not None:
+    if (scaling := fitted.target_scaling) is not None:
         shift, factor = scaling
         prediction = graph("Add", graph("Mul", prediction, graph.constant(factor)), graph.constant(shift))
     if isinstance(link, GaussianLink):
@@ -167,7 +169,7 @@ def _set_classifier_outputs(operator: Any) -> None:
 
     model = operator.raw_operator
     labels, scores = operator.outputs
-    if model._coder.multilabel:
+    if fitted_model(model).targets["multilabel"]:
         labels.type = Int64TensorType([None, model.n_outputs_])
         scores.type = _float_type(operator)([None, model.n_outputs_])
         return
@@ -188,10 +190,11 @@ def _set_classifier_outputs(operator: Any) -> None:
 def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     graph, model = Graph(scope, operator, container), operator.raw_operator
     refuse_wrong_conversions(scope, container, model, graph.is_double)
-    raw, loss = wants_raw_scores(scope, container, model), model._loss
+    raw, fitted = wants_raw_scores(scope, container, model), fitted_model(model)
+    loss: Any = fitted.loss
     raw_output = _raw_output(graph, operator)
     labels, scores = (output.full_name for output in operator.outputs)
-    if model._coder.multilabel:
+    if fitted.targets["multilabel"]:
         prediction = apply_link(graph, loss.link, raw_output, graph.n_outputs)
         graph("Identity", raw_output if raw else prediction, output=scores)
         graph("Cast", _is_positive(graph, loss, prediction), output=labels, to=graph.types.INT64)

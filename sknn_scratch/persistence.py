@@ -11,16 +11,14 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.array_files import naming_file
+from sknn_scratch.fitted import become_fitted, fitted_model
 from sknn_scratch.losses import Loss
-from sknn_scratch.parameters import check_estimator_parameters, hidden_sizes, make_activations
+from sknn_scratch.parameters import check_estimator_parameters
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.progress import Progress
-from sknn_scratch.validation_set import stops_by
 from sknn_scratch.weights_file import read_weights, write_weights
 
 __all__ = ["PersistenceMixin", "unchanged_on_error"]
@@ -132,17 +130,17 @@ class PersistenceMixin(BaseEstimator, ABC):
         path : path-like
             Name of the file, by convention ending in '.npz'; an existing one is replaced once all is written.
         """
-        check_is_fitted(self)
+        model = fitted_model(self)
         facts = {"feature_names": self.feature_names_in_} if hasattr(self, "feature_names_in_") else {}
         write_weights(
             path,
-            weights=self._network.weights,
-            biases=self._network.biases,
+            weights=model.network.weights,
+            biases=model.network.biases,
             kind=self._kind,
-            activations=[_describe(activation) for activation in self._network.activations],
-            link=_describe(self._network.link),
+            activations=[_describe(activation) for activation in model.network.activations],
+            link=_describe(model.network.link),
             **facts,
-            **self._describe_targets(),
+            **model.targets,
         )
 
     def load_weights(self, path: str | os.PathLike[str]) -> Self:
@@ -177,7 +175,7 @@ class PersistenceMixin(BaseEstimator, ABC):
             names = content.pop("feature_names", None)
             activations, link = [str(name) for name in content.pop("activations")], str(content.pop("link"))
             with naming_file(path, "cannot be loaded"):
-                self._become_fitted(weights, biases, content)
+                become_fitted(self, weights, biases, content)
             for what, stored, own in (
                 ("hidden activations", activations, [_describe(f) for f in self._network.activations]),
                 ("the link", link, _describe(self._network.link)),
@@ -187,32 +185,6 @@ class PersistenceMixin(BaseEstimator, ABC):
             if names is not None:
                 self.feature_names_in_ = names.astype(object)
         return self
-
-    def _become_fitted(self, weights: list[NDArray], biases: list[NDArray], targets: Mapping[str, Any]) -> None:
-        """Become a model that has these layers and has seen no samples; ``targets`` is from ``_describe_targets``."""
-        widths = [layer.shape[1] for layer in weights[:-1]]
-        if widths != hidden_sizes(self):
-            raise ValueError(
-                f"The weights are of a network with hidden layers of {widths} units, and this one has "
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r}."
-            )
-        if not self.fit_intercept and any(layer.any() for layer in biases):
-            raise ValueError("The weights are of a network with biases, and this one has fit_intercept=False.")
-        n_columns = self._learn_targets(targets)
-        self._loss = self._make_loss()
-        expected, n_outputs = self._loss.n_raw_outputs(n_columns), weights[-1].shape[1]
-        if n_outputs != expected:
-            raise ValueError(
-                f"The weights are of a network with {n_outputs} output units, and this one has {expected}."
-            )
-        activations = make_activations(self, len(widths))[:-1]
-        self._keep_network(Perceptron.of_layers(weights, biases, activations, self._loss.link))
-        self.n_features_in_ = weights[0].shape[0]
-        if hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        self._optimizer = self._schedule = None
-        self._scored_by, self.engine_ = stops_by(self), "numpy"
-        self._keep_progress(Progress().next_run(self._scored_by[0]))
 
     # What BaseMLP and its subclasses provide -------------------------------------------------------------------------
 

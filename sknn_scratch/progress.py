@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Listener", "Progress", "TrainingDivergedError", "what_is_not_finite", "what_to_try"]
+__all__ = [
+    "ATTRIBUTES",
+    "Listener",
+    "Progress",
+    "TrainingDivergedError",
+    "progress_of",
+    "what_is_not_finite",
+    "what_to_try",
+]
 
 # How a training run can end.
 CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
@@ -117,6 +125,17 @@ class Progress:
             self.best_loss = min(loss, self.best_loss)
         self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
         return is_best
+
+
+# The fitted attribute, also of scikit-learn's estimators, that shows each field.
+ATTRIBUTES = {field.name: f"{field.name}_" for field in fields(Progress)}
+ATTRIBUTES["no_improvement_count"] = "_no_improvement_count"
+
+
+def progress_of(estimator: Any) -> Progress:
+    """Return what the attributes of a fitted estimator, or of one of scikit-learn's, show; its lists are shared."""
+    shown = {name: attribute for name, attribute in ATTRIBUTES.items() if hasattr(estimator, attribute)}
+    return Progress(**{name: getattr(estimator, attribute) for name, attribute in shown.items()})
 
 
 def _is_finite(vector: NDArray) -> bool:

@@ -60,7 +60,7 @@ LAYERS = [
     {"validation_set"},
     {"outcomes"},
     {"parameters"},
-    {"building"},
+    {"building", "fitted"},
     {"checkpoints"},
     {"callbacks"},
     {"persistence"},
@@ -126,6 +126,30 @@ def test_only_public_names_of_declared_dependencies(path):
         assert top in THIRD_PARTY | optional | {"sknn_scratch"} | set(sys.stdlib_module_names)
         if top in THIRD_PARTY | optional:
             assert not any(part.startswith("_") for part in name.split(".")), f"{name} is private"
+
+
+def private_names(path):
+    """Yield ``object.name`` for each private attribute that a file takes of something other than its own class."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            holder, name = ast.unparse(node.value), node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr", "vars"):
+            holder, name = ast.unparse(node.args[0]), getattr((node.args[1:] or [node])[0], "value", "")
+            name = "_" if ast.unparse(node.func) == "vars" else str(name)
+        else:
+            continue
+        if name.startswith("_") and not name.endswith("__") and holder.partition(".")[0] not in ("self", "cls"):
+            yield f"{holder}.{name}"
+
+
+OUTSIDE = ("conversion", "gradient_check", "inspection", "onnx", "plotting", "trusted_types", "weights_file")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if module_name(path).startswith(OUTSIDE)], ids=module_name)
+def test_what_takes_a_fitted_estimator_knows_nothing_private_of_it(path):
+    """``fitted_model`` gives all that there is to know. scikit-learn has nothing like it to learn on from."""
+    of_sklearn = {"mlp"} if module_name(path) == "conversion" else set()
+    assert [name for name in private_names(path) if name.partition(".")[0] not in of_sklearn] == []
 
 
 def test_import_is_light():

@@ -24,6 +24,7 @@ from sknn_scratch import (
     from_sklearn,
     to_sklearn,
 )
+from sknn_scratch.fitted import fitted_model
 from sknn_scratch.links import LINKS, LogisticLink
 from sknn_scratch.losses import REGRESSOR_LOSSES
 from sknn_scratch.onnx import to_onnx
@@ -361,7 +362,7 @@ def test_pickles_and_older_ones():
     assert_array_equal(twin.predict(X), old.predict(X))
     assert_array_equal(twin.input_gradients(X), old.input_gradients(X))
     assert_array_equal(twin.partial_fit(X, y).coefs_[0], old.partial_fit(X, y).coefs_[0])
-    assert twin._describe_targets() == {"n_targets": 1}
+    assert fitted_model(twin).targets == {"n_targets": 1}
 
 
 def test_skops(tmp_path):

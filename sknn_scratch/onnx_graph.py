@@ -13,8 +13,9 @@ import numpy as np
 from scipy import special
 
 from sknn_scratch.activations import Softplus
-from sknn_scratch.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, in_terms_of, trace_formula, walk
+from sknn_scratch.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, trace_formula, walk
 from sknn_scratch.links import GaussianLink, IncreasingLink, Link, SoftmaxLink
+from sknn_scratch.rewriting import in_terms_of
 
 __all__ = ["Graph", "apply_formula", "apply_link"]
 

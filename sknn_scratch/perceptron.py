@@ -14,18 +14,19 @@ from numpy.typing import DTypeLike, NDArray
 from sknn_scratch.activations import Activation
 from sknn_scratch.blas import row_major
 from sknn_scratch.engines.numpy.in_place import activate, affine
+from sknn_scratch.engines.policy import (
+    CHUNK_SIZE,
+    MIN_CHUNK,
+    MIN_SHARE,
+    ROWS_TO_PREPARE,
+    ROWS_TO_READ,
+    SINGLE_THREADED_ANYWAY,
+)
+from sknn_scratch.engines.threads import for_each_in_threads, threads_worth
 from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import IdentityLink, Link
-from sknn_scratch.threads import MIN_SHARE, SINGLE_THREADED_ANYWAY, for_each_in_threads, threads_worth
 
-__all__ = ["CHUNK_SIZE", "Perceptron", "layer_views"]
-
-# Rows are predicted in chunks that stay in the cache: CHUNK_SIZE numbers in the widest layer, but at least MIN_CHUNK
-# rows, so that the fixed cost of a product (below) is small.
-CHUNK_SIZE, MIN_CHUNK = 2**17, 256
-# Fixed cost of multiplying rows by a weight matrix, as a number of rows that take as long: BLAS repacks the matrix for
-# several rows, and only reads it for a single one.
-ROWS_TO_PREPARE, ROWS_TO_READ = 24, 8
+__all__ = ["Perceptron", "layer_views"]
 
 
 def layer_views(vector: NDArray, layer_units: Sequence[int]) -> tuple[list[NDArray], list[NDArray]]:

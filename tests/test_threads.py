@@ -25,15 +25,12 @@ from tasks import make_task, our_estimator
 from test_engines import make_job, train
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from sknn_scratch import MLPFromScratchClassifier, threads
+from sknn_scratch import MLPFromScratchClassifier
 from sknn_scratch.activations import Activation
-from sknn_scratch.engines import missing, policy, start
+from sknn_scratch.engines import missing, policy, start, threads
 from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.losses import Quantile
-from sknn_scratch.threads import (
-    SINGLE_THREADED_ANYWAY,
-    SMALL,
-    WORTH_THREADS,
+from sknn_scratch.engines.policy import SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
+from sknn_scratch.engines.threads import (
     for_each_in_threads,
     for_each_with,
     one_blas_thread,
@@ -41,6 +38,7 @@ from sknn_scratch.threads import (
     threads_for,
     threads_worth,
 )
+from sknn_scratch.losses import Quantile
 
 try:
     from sknn_scratch.engines.compiled import epoch, kernels, team
@@ -160,7 +158,7 @@ def test_fit(engine, width, limited, solver):
 def test_no_blas_is_known(monkeypatch):
     """As on a Mac, where NumPy has Apple's Accelerate."""
     others = ThreadpoolController().select(user_api="openmp")
-    monkeypatch.setattr("sknn_scratch.threads._controller", lambda: others)
+    monkeypatch.setattr("sknn_scratch.engines.threads._controller", lambda: others)
     X, y = make_task("multiclass")
     X, y = np.tile(X, (10, 1)), np.tile(y, 10)
     for solver in ("adam", "lbfgs"):
@@ -287,7 +285,7 @@ def test_an_error_ends_the_work_of_the_other_threads():
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 @pytest.mark.parametrize("make", [np.asarray, csr_matrix])
 def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
-    monkeypatch.setattr("sknn_scratch.threads.WORTH_THREADS", 2**21)
+    monkeypatch.setattr("sknn_scratch.engines.threads.WORTH_THREADS", 2**21)
     X, y = make_task(task)
     model = our_estimator(task, hidden_layer_sizes=(200, 100), solver="lbfgs", max_iter=5, tol=1).fit(X, y)
     many = np.tile(X, (40, 1))
@@ -319,7 +317,7 @@ def test_columns_of_wide_layers_are_shared_out(monkeypatch, n_rows, dtype):
 
         return for_each_in_threads(one, items, work)
 
-    monkeypatch.setattr("sknn_scratch.threads.WORTH_THREADS", 2**16)
+    monkeypatch.setattr("sknn_scratch.engines.threads.WORTH_THREADS", 2**16)
     monkeypatch.setattr("sknn_scratch.perceptron.for_each_in_threads", together)
     tolerance = {np.float64: 1e-12, np.float32: 1e-5}[dtype]
     assert_allclose(model.predict_proba(X[:n_rows].astype(dtype)), expected, rtol=tolerance)
@@ -547,7 +545,7 @@ def test_no_more_threads_are_to_be_had(monkeypatch, engine):
         begin(thread)
 
     monkeypatch.setattr(threading.Thread, "start", fail)
-    monkeypatch.setattr("sknn_scratch.threads._pool", threads._pool.__wrapped__)
+    monkeypatch.setattr("sknn_scratch.engines.threads._pool", threads._pool.__wrapped__)
     assert_array_equal(model.fit(X, y).coefs_[0], expected.coefs_[0])
     assert_array_equal(expected.predict_proba(many), predicted)
     for n_threads in (2, 3, 4):
@@ -570,7 +568,7 @@ def test_no_more_threads_are_to_be_had(monkeypatch, engine):
 ENDING = """
 import atexit, sys, threading, time, warnings
 import numpy as np
-from sknn_scratch import MLPFromScratchClassifier, threads
+from sknn_scratch import MLPFromScratchClassifier
 warnings.simplefilter("ignore")
 X = np.random.RandomState(0).randn(2000, 64)
 y, epochs = X[:, 0] > 0, []
@@ -809,7 +807,7 @@ FORKING = """
 import os, sys, threading, time, warnings
 import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_info
-from sknn_scratch import MLPFromScratchClassifier, threads
+from sknn_scratch import MLPFromScratchClassifier
 warnings.simplefilter("ignore")
 X = np.random.RandomState(0).randn(2000, 64)
 y, epochs, engine = X[:, 0] > 0, [], sys.argv[1]

@@ -23,7 +23,8 @@ from sklearn.base import clone
 from tasks import make_task, our_estimator
 from test_engines import make_job, needs_numba
 
-from sknn_scratch import MLPFromScratchRegressor, engines, threads
+from sknn_scratch import MLPFromScratchRegressor, engines
+from sknn_scratch.engines import threads
 from sknn_scratch.engines.compiled import cache
 
 try:
@@ -295,7 +296,7 @@ def test_where_no_thread_can_be_started_training_goes_on_alone(
     no_threads, four_threads, monkeypatch, engine, solver, n_allowed
 ):
     monkeypatch.setattr(compiled_run, "WORTH_STARTING", 0)
-    monkeypatch.setattr("sknn_scratch.threads.SMALL", 0)
+    monkeypatch.setattr("sknn_scratch.engines.threads.SMALL", 0)
     monkeypatch.setattr("sknn_scratch.engines.numpy.run.SMALL", 0)
     X, y = make_task("multiclass")
     model = our_estimator("multiclass", hidden_layer_sizes=(60, 40), engine=engine, solver=solver, max_iter=3)

@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
 from sknn_scratch.callbacks import EpochCallback
-from sknn_scratch.engines.policy import parts
-from sknn_scratch.threads import SMALL, blas_threads, one_blas_thread, usual_blas_threads
+from sknn_scratch.engines.policy import SMALL, parts
+from sknn_scratch.engines.threads import blas_threads, one_blas_thread, usual_blas_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
@@ -111,7 +111,7 @@ def test_small_steps_have_the_same_bits_with_any_number_of_threads(engine, solve
 @pytest.mark.parametrize("kind", [np.asarray, csr_matrix])
 @pytest.mark.usefixtures("_two_threads")
 def test_several_threads_predict_with_one_model(monkeypatch, task, kind):
-    monkeypatch.setattr("sknn_scratch.threads.WORTH_THREADS", 2**16)
+    monkeypatch.setattr("sknn_scratch.engines.threads.WORTH_THREADS", 2**16)
     X, y = make_task(task)
     model = our_estimator(task, hidden_layer_sizes=(40, 30), max_iter=3).fit(X, y)
     chunks = [kind(np.tile(X[: 20 * k], (4, 1))) for k in (1, 3, 7)]

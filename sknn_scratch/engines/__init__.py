@@ -19,18 +19,19 @@ from scipy.sparse import issparse
 from sknn_scratch.engines.compiled import cache as compiled_cache
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.engines.policy import COMPILE_SECONDS, SAVED_PER_PARAMETER, SAVED_PER_STEP, WORTH_LOADING, parts
+from sknn_scratch.engines.policy import (
+    COMPILE_SECONDS,
+    LONG_VECTOR,
+    SAVED_PER_PARAMETER,
+    SAVED_PER_STEP,
+    SINGLE_THREADED_ANYWAY,
+    WORTH_LOADING,
+    parts,
+)
+from sknn_scratch.engines.threads import blas_threads, one_blas_thread, threads_for, usual_blas_threads
 from sknn_scratch.engines.whole import whole_in_forks, whole_on_interrupts
 from sknn_scratch.expressions import NoGraphError
 from sknn_scratch.job import Job
-from sknn_scratch.threads import (
-    LONG_VECTOR,
-    SINGLE_THREADED_ANYWAY,
-    blas_threads,
-    one_blas_thread,
-    threads_for,
-    usual_blas_threads,
-)
 from sknn_scratch.warn import warn
 
 __all__ = ["choose", "missing", "start"]

@@ -7,6 +7,31 @@ from __future__ import annotations
 
 __all__ = ["parts"]
 
+# Threads --------------------------------------------------------------------------------------------------------------
+
+# Multiplications of a product up to which OpenBLAS uses one thread anyway, and numbers of a vector, or of a matrix that
+# is multiplied by one.
+SINGLE_THREADED_ANYWAY, LONG_VECTOR = 2**18, 2**13
+# Multiplications of a step's largest product up to which BLAS is held to one thread: its own would take off a tenth to
+# a third of the step, and a busy neighbour makes theirs five to twenty times slower. Two threads of ours that share the
+# rows of each step gain nothing up to here.
+SMALL = 2**23
+# Threads up to which ours share the rows of a larger step; more cores are left to BLAS. And rows of a minibatch for
+# each, as products of fewer are inefficient.
+MOST_HELPED, MIN_SHARE = 4, 32
+# Multiplications of a prediction (half a millisecond) from which ours share its rows. BLAS's own would take off as
+# much, but a busy neighbour makes theirs a hundred times slower.
+WORTH_THREADS = 2**23
+
+# Prediction -----------------------------------------------------------------------------------------------------------
+
+# Rows are predicted in chunks that stay in the cache: CHUNK_SIZE numbers in the widest layer, but at least MIN_CHUNK
+# rows, so that the fixed cost of a product (below) is small.
+CHUNK_SIZE, MIN_CHUNK = 2**17, 256
+# Fixed cost of multiplying rows by a weight matrix, as a number of rows that take as long: BLAS repacks the matrix for
+# several rows, and only reads it for a single one.
+ROWS_TO_PREPARE, ROWS_TO_READ = 24, 8
+
 # Which engine ---------------------------------------------------------------------------------------------------------
 
 # Seconds that the compiled engine takes off a step, and off a step for each parameter.
@@ -17,12 +42,22 @@ WORTH_LOADING = 0.01
 # Seconds to compile what a fit needs, with some reserve for slower machines.
 COMPILE_SECONDS = 10.0
 
-# Threads of the compiled engine ---------------------------------------------------------------------------------------
+# The compiled engine --------------------------------------------------------------------------------------------------
 
 # Multiplications of a step for each part, some 20 microseconds: threads meet twice in a step, for about one.
 PER_PART = 2**17
 # Rows of a minibatch for each part. On sixteen cores, 784-256-128-10 with 200 rows gains up to sixteen parts.
 ROWS_PER_PART = 12
+# Multiplications up to which plain loops beat a call of BLAS.
+TINY = 2**12
+# Multiplications after which compiled code returns, a twentieth of a second or so, for Ctrl-C to be heard.
+MOST_AT_ONCE = 2**29
+# The other threads start before the epoch that makes it so many multiplications in all, some milliseconds of work: to
+# call them for less, as a loop over partial_fit would do each time, takes longer than they save.
+WORTH_STARTING = 2**25
+# Polls (about 50 ns each) before a wait counts as long: longer than it takes from one epoch to the next, and than a
+# phase, of whose multiplications there are so many to a poll.
+PATIENCE, PER_POLL = 5000, 400
 
 
 def parts(batch_size: int, n_weights: int, n_threads: int) -> int:

@@ -13,6 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sknn_scratch.activations import ReLU
 from sknn_scratch.engines import choose, start
+from sknn_scratch.engines.threads import one_blas_thread
 from sknn_scratch.initializers import HeNormal, LecunNormal, Normal, Uniform, Zeros
 from sknn_scratch.job import Job
 from sknn_scratch.losses import Loss
@@ -20,7 +21,6 @@ from sknn_scratch.optimizers import AdamW
 from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.schedules import Cosine
 from sknn_scratch.tabular.weights import Criterion
-from sknn_scratch.threads import one_blas_thread
 from sknn_scratch.warn import warn
 
 __all__ = ["Settings", "View", "train"]

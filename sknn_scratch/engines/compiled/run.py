@@ -28,20 +28,10 @@ from sknn_scratch.engines.compiled.team import (
     Team,
 )
 from sknn_scratch.engines.compiled.waiting import give_way, nap
+from sknn_scratch.engines.policy import MOST_AT_ONCE, PATIENCE, PER_POLL, TINY, WORTH_STARTING
 from sknn_scratch.job import Job
 
 __all__ = ["CompiledRun"]
-
-# Multiplications after which the compiled code returns, a twentieth of a second or so, for Ctrl-C to be heard.
-MOST_AT_ONCE = 2**29
-# Polls (about 50 ns each) before a wait counts as long: longer than it takes from one epoch to the next, and than a
-# phase, of whose multiplications there are so many to a poll.
-PATIENCE, PER_POLL = 5000, 400
-# The other threads start before the epoch that makes it so many multiplications in all, some milliseconds of work: to
-# call them for less, as a loop over partial_fit would do each time, takes longer than they save.
-WORTH_STARTING = 2**25
-# Multiplications up to which plain loops beat a call of BLAS.
-TINY = 2**12
 
 
 class CompiledRun:

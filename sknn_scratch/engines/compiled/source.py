@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from sknn_scratch.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, in_terms_of, walk
+from sknn_scratch.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, walk
+from sknn_scratch.rewriting import in_terms_of
 
 __all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
 

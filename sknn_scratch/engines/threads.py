@@ -17,12 +17,9 @@ from typing import Any
 
 from threadpoolctl import LibController, ThreadpoolController
 
+from sknn_scratch.engines.policy import MOST_HELPED, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
+
 __all__ = [
-    "LONG_VECTOR",
-    "MIN_SHARE",
-    "SINGLE_THREADED_ANYWAY",
-    "SMALL",
-    "WORTH_THREADS",
     "blas_threads",
     "for_each_in_threads",
     "for_each_with",
@@ -32,19 +29,6 @@ __all__ = [
     "threads_worth",
     "usual_blas_threads",
 ]
-
-# In multiplications. OpenBLAS does products below the first on one thread anyway. Up to the second, measured on two
-# cores, one thread is as quick as two of our own that share the rows and are called anew for each step; BLAS's own
-# would take off a tenth to a third of a step, and a busy neighbour makes theirs five to twenty times slower.
-SINGLE_THREADED_ANYWAY = 2**18
-SMALL = 2**23
-# Numbers of a vector, or of a matrix that is multiplied by one, below which OpenBLAS works on one thread anyway.
-LONG_VECTOR = 2**13
-# With more threads, or fewer rows of a minibatch for each, its products would become inefficient.
-MOST_HELPED, MIN_SHARE = 4, 32
-# Predictions wake other threads from here on, half a millisecond of work. BLAS's own would take off as much, but cost
-# a hundred times that where a neighbour keeps a core busy.
-WORTH_THREADS = 2**23
 
 
 class _Limit:

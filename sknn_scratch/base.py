@@ -345,6 +345,21 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """Whether each epoch is printed in scikit-learn's way."""
         return bool(self.verbose) and self.verbose != "bar"
 
+    @property
+    def _most_epochs(self) -> int:
+        return int(self.max_iter)
+
+    def _describe_epoch(self) -> str:
+        text = f"loss {self.loss_:.4g}"
+        if self.validation_scores_:
+            text += f", validation score {self.validation_scores_[-1]:.4g}"
+        if self._schedule is not None:
+            text += f", learning rate {self._schedule.learning_rate:.3g}"
+        return text
+
+    def _copies_of_what_changes(self) -> dict[str, Any]:
+        return {name: [array.copy() for array in getattr(self, name)] for name in ("coefs_", "intercepts_")}
+
     def _keep_network(self, network: Perceptron) -> None:
         self._network = network
         self.n_layers_ = len(network.layer_units)

@@ -87,7 +87,9 @@ class EpochCallback:
     """Called before training, after each epoch (for 'lbfgs', iteration) and after training.
 
     While training goes on, the estimator shows what it has reached: ``coefs_``, ``intercepts_``, ``loss_curve_``,
-    ``validation_scores_``, ``n_iter_`` and so on, and it can predict. A subclass overrides what it needs.
+    ``validation_scores_``, ``n_iter_`` and so on, and it can predict. Those for tables show ``oof_loss_curve_``, whose
+    last view is the one in training, and all that they would have if training ended there: their best epoch counts. A
+    subclass overrides what it needs.
     """
 
     def on_train_begin(self, estimator: Any) -> None:
@@ -199,6 +201,7 @@ class EarlyStopping(EpochCallback):
         self._runs: dict[int, _BestEpoch] = {}
 
     def on_train_begin(self, estimator: Any) -> None:
+        _require_single_network(self, estimator)
         self._runs[id(estimator)] = _BestEpoch(np.inf * CURVES[self.monitor][1])
 
     def on_epoch_end(self, estimator: Any) -> bool:
@@ -243,9 +246,20 @@ class EarlyStopping(EpochCallback):
         return self.stopped_
 
     def on_train_end(self, estimator: Any) -> None:
-        # The arrays are those that were trained; if training failed, they are no longer the estimator's.
-        for array, best in self._runs.pop(id(estimator)).arrays:
+        # The arrays are those that were trained; if training failed, they are no longer the estimator's. There are none
+        # if another callback raised before on_train_begin of this one was called.
+        run = self._runs.pop(id(estimator), None)
+        for array, best in [] if run is None else run.arrays:
             array[...] = best
+
+
+def _require_single_network(callback: EpochCallback, estimator: Any) -> None:
+    """Raise TypeError for an estimator that trains several networks at the same time."""
+    if not hasattr(type(estimator), "perceptron"):
+        raise TypeError(
+            f"{type(callback).__name__} follows a single network, and {type(estimator).__name__} trains several, of "
+            "which it keeps the best epoch by itself; pass a function of the estimator to set_callbacks instead."
+        )
 
 
 @dataclass
@@ -282,6 +296,7 @@ class ModelCheckpoint(EpochCallback):
         self.every = every
 
     def on_train_begin(self, estimator: Any) -> None:
+        _require_single_network(self, estimator)
         if estimator.solver == "lbfgs":
             raise ValueError("ModelCheckpoint cannot be used with solver='lbfgs', which has no state to go on from.")
         # Both before training, not after its first epochs.
@@ -306,13 +321,8 @@ class ProgressLine(EpochCallback):
 
     def on_epoch_end(self, estimator: Any) -> None:
         if self._line is None:
-            self._line = self._kind()(int(estimator.max_iter))
-        text = f"loss {estimator.loss_:.4g}"
-        if estimator.validation_scores_:
-            text += f", validation score {estimator.validation_scores_[-1]:.4g}"
-        if estimator._schedule is not None:
-            text += f", learning rate {estimator._schedule.learning_rate:.3g}"
-        self._line.advance(estimator.n_iter_, text)
+            self._line = self._kind()(estimator._most_epochs)
+        self._line.advance(estimator.n_iter_, estimator._describe_epoch())
 
     def on_train_end(self, estimator: Any) -> None:
         if self._line is not None:
@@ -404,11 +414,12 @@ class Events:
 
     def __init__(self, estimator: Any, task_name: str, X: Any, y: Any, sample_weight: Any):
         self._estimator, self._task_name = estimator, task_name
+        self._copies = estimator._copies_of_what_changes
         self._given = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
         self._line = ProgressLine() if estimator.verbose == "bar" else None
         self._root = None
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
-            self._root = estimator._init_callback_context(task_name="fit", max_subtasks=int(estimator.max_iter))
+            self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator._most_epochs)
 
     @property
     def listened_to(self) -> bool:
@@ -433,14 +444,14 @@ class Events:
         if self._line is not None:
             self._line.on_epoch_end(self._estimator)
         return self._root is not None and self._task.call_on_fit_task_end(
-            estimator=self._estimator, reconstruction_attributes=self._fitted_attributes, **self._given
+            estimator=self._estimator, reconstruction_attributes=self._copies, **self._given
         )
 
     def train_ended(self) -> None:
         """Announce the end of the training that succeeded."""
         if self._root is not None:
             self._root.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes=self._fitted_attributes, **self._given
+                estimator=self._estimator, reconstruction_attributes=self._copies, **self._given
             )
 
     def close(self) -> None:
@@ -448,14 +459,22 @@ class Events:
         if self._line is not None:
             self._line.on_train_end(self._estimator)
 
-    def _fitted_attributes(self) -> dict[str, Any]:
-        """Return copies of what training goes on to change."""
-        estimator = self._estimator
-        return {name: [array.copy() for array in getattr(estimator, name)] for name in ("coefs_", "intercepts_")}
-
 
 class CallbackMixin(CallbackSupportMixin):
     """What an estimator needs to call its callbacks."""
+
+    @property
+    def _most_epochs(self) -> int:
+        """The epochs after which training ends at the latest."""
+        raise NotImplementedError
+
+    def _describe_epoch(self) -> str:
+        """Say what the last epoch has reached, for the bar."""
+        raise NotImplementedError
+
+    def _copies_of_what_changes(self) -> dict[str, Any]:
+        """Return copies of the fitted attributes that further training changes in place."""
+        return {}
 
     def set_callbacks(self, *callbacks: Any) -> Self:
         """Set what is called between epochs, in the place of what was set before.

@@ -197,6 +197,15 @@ def test_wrong_parameters_of_early_stopping(parameters, message):
         EarlyStopping(**parameters)
 
 
+def test_a_callback_that_fails_at_the_beginning_is_not_hidden_by_others():
+    class Failing(EpochCallback):
+        def on_train_begin(self, estimator):
+            raise RuntimeError("so it is")
+
+    with pytest.raises(RuntimeError, match="so it is"):
+        our_estimator("binary").set_callbacks(Failing(), EarlyStopping("loss")).fit(*make_task("binary"))
+
+
 # verbose="bar" --------------------------------------------------------------------------------------------------------
 
 

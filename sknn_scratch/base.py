@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ from sknn_scratch.building import (
     build_schedule,
     rows_per_batch,
 )
-from sknn_scratch.callbacks import CallbackMixin, Events
+from sknn_scratch.callbacks import CallbackMixin, Events, with_callbacks
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.engines import choose
 from sknn_scratch.engines.numpy.in_place import link_inverse
@@ -167,6 +167,59 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         """
 
     # Fitting ---------------------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+        resume_from: str | os.PathLike[str] | None = None,
+        **unknown: Never,
+    ) -> Self:
+        """Fit the model to training data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training samples. float32 and float64 are kept and not copied; other types become float64, and for 'lbfgs'
+            another memory order becomes C order.
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_outputs)
+            A classifier's labels: one for each sample, for multilabel targets a matrix of 0 and 1, for several targets
+            a column each. A regressor's numbers: not negative with the losses 'poisson' and 'tweedie', positive with
+            'gamma'.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the samples; equal by default.
+        X_val, y_val, sample_weight_val : default=None
+            A validation set of one's own, like ``X``, ``y`` and ``sample_weight``. It fills ``validation_scores_`` and
+            ``validation_loss_curve_``, and ``early_stopping`` goes by it instead of holding out samples. Not for
+            'lbfgs'.
+        resume_from : path, default=None
+            A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
+            if it had not stopped. All arrays and parameters must be the same as then, except ``max_iter``, ``verbose``,
+            ``warm_start``, ``random_state`` and ``engine``. Reading it runs no code that might be in it. Not for
+            'lbfgs'.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
+
+        Returns
+        -------
+        self : estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or array cannot be used, or if the loss becomes infinite or NaN (with ``early_stopping`` a
+            ConvergenceWarning, if there is a best epoch to go back to). The estimator stays as it was.
+        """
+        self._refuse(unknown, self.fit)
+        kind, validation = FitKind.of_fit(self, resume_from), (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, kind, validation=validation, resume_from=resume_from)
 
     def _fit(
         self,

@@ -146,34 +146,52 @@ def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) ->
 
 # What can be said, once training has ended ---------------------------------------------------------------------------
 
+INTERRUPTION = "Training interrupted by user.", UserWarning
+
 
 def after_minibatches(
     estimator: Any, training: MinibatchTraining, outcome: str, judge: Judge, kind: FitKind
 ) -> list[Advice]:
     """Return what there is to say after ``fit`` or ``partial_fit`` with minibatches."""
+    rate = estimator.learning_rate_init
     if outcome == INTERRUPTED:
-        return [interrupted()]
+        return [INTERRUPTION]
     if kind.is_incremental:  # one epoch, which neither converges nor fails to
-        return judge.advice(False, estimator.learning_rate_init)
+        return judge.advice(False, rate)
     if outcome == DIVERGED:
-        return [stopped_by_divergence(training, estimator.learning_rate_init)]
+        message = (
+            f"Training diverged in {training.divergence}. The parameters are those of the epoch with the best "
+            f"validation score, {training.progress.best_validation_score:.3g}. {what_to_try(rate)}."
+        )
+        return [(message, ConvergenceWarning)]
     ran_to_its_end = outcome == MAX_ITER_REACHED and training.has_planned_end
-    nothing_improved = outcome == CONVERGED or (ran_to_its_end and training.passed_plateau)
-    advice = judge.advice(nothing_improved, estimator.learning_rate_init)
+    advice = judge.advice(outcome == CONVERGED or (ran_to_its_end and training.passed_plateau), rate)
     if estimator.early_stopping and training.no_score_counted:
-        advice.append(no_score_counted(estimator.scoring))
+        message = (
+            f"early_stopping had nothing to go by: every validation score was NaN (scoring={estimator.scoring!r}). The "
+            "parameters are those of the last epoch."
+        )
+        advice.append((message, UserWarning))
     if outcome == MAX_ITER_REACHED and not ran_to_its_end:
-        advice.append(max_iter_reached(estimator.max_iter))
+        message = (  # scikit-learn's words
+            f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
+            "converged yet."
+        )
+        advice.append((message, ConvergenceWarning))
     return advice
 
 
-def after_lbfgs(estimator: Any, outcome: str, message: str, progress: Progress, judge: Judge) -> list[Advice]:
-    """Return what there is to say after ``fit`` with L-BFGS; ``message`` is scipy's."""
+def after_lbfgs(estimator: Any, outcome: str, reason: str, progress: Progress, judge: Judge) -> list[Advice]:
+    """Return what there is to say after ``fit`` with L-BFGS, which ended for this ``reason``, in scipy's words."""
     if outcome == INTERRUPTED:
-        return [interrupted()]
+        return [INTERRUPTION]
     advice = judge.advice(outcome == CONVERGED)
     if outcome == MAX_ITER_REACHED:
-        advice.append(lbfgs_failed(progress.n_iter, message, estimator.max_iter, estimator.max_fun))
+        message = (
+            f"lbfgs failed to converge after {progress.n_iter} iterations: {reason}. Scale the data, or increase "
+            f"max_iter (now {estimator.max_iter}) or max_fun (now {estimator.max_fun})."
+        )
+        advice.append((message, ConvergenceWarning))
     return advice
 
 
@@ -184,43 +202,3 @@ def with_scale(advice: list[Advice], describe_scale: Callable[[], str]) -> list[
             described = f"{message} {describe_scale()}".rstrip()
             return [*advice[:i], (described, category), *advice[i + 1 :]]
     return advice
-
-
-def interrupted() -> Advice:
-    """Return what there is to say after Ctrl-C."""
-    return "Training interrupted by user.", UserWarning
-
-
-def max_iter_reached(max_iter: int) -> Advice:
-    """Return, in scikit-learn's words, what there is to say where training could have gone on."""
-    message = (
-        f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet."
-    )
-    return message, ConvergenceWarning
-
-
-def lbfgs_failed(n_iter: int, reason: str, max_iter: int, max_fun: int) -> Advice:
-    """Return what there is to say where L-BFGS gave up, or came to one of its limits."""
-    message = (
-        f"lbfgs failed to converge after {n_iter} iterations: {reason}. Scale the data, or increase max_iter (now "
-        f"{max_iter}) or max_fun (now {max_fun})."
-    )
-    return message, ConvergenceWarning
-
-
-def no_score_counted(scoring: Any) -> Advice:
-    """Return what there is to say where early stopping could not choose an epoch."""
-    message = (
-        f"early_stopping had nothing to go by: every validation score was NaN (scoring={scoring!r}). The parameters "
-        "are those of the last epoch."
-    )
-    return message, UserWarning
-
-
-def stopped_by_divergence(training: MinibatchTraining, learning_rate_init: float) -> Advice:
-    """Return what there is to say where training diverged, but early stopping has an epoch to go back to."""
-    message = (
-        f"Training diverged in {training.divergence}. The parameters are those of the epoch with the best validation "
-        f"score, {training.progress.best_validation_score:.3g}. {what_to_try(learning_rate_init)}."
-    )
-    return message, ConvergenceWarning

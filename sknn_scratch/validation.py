@@ -6,7 +6,7 @@ import copy
 import datetime
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from numbers import Number
@@ -71,11 +71,10 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
         except (TypeError, ValueError) as error:
             if "contains NaN" in str(error):
                 raise ValueError(_missing_values(estimator, X)) from error
-            names = _columns_without_numbers(X)
-            if not names or "feature names" in str(error):
+            named = _named_columns(X, lambda column: not _has_only_numbers(column))
+            if not named or "feature names" in str(error):
                 raise
             error_type = TypeError if isinstance(error, TypeError) else ValueError
-            named = f"{'column' if len(names) == 1 else 'columns'} {', '.join(names)}"
             raise error_type(
                 f"{named}: there are other things than numbers. Make numbers of them first, for example with "
                 f"OneHotEncoder in a ColumnTransformer. ({error})"
@@ -84,27 +83,29 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
 
 def _missing_values(estimator: BaseEstimator, X: Any) -> str:
     """Return what to say about samples with gaps: where they are, and how to fill them."""
-    names, where = _columns_with_gaps(X), ""
-    if names:
-        where = f" in {'column' if len(names) == 1 else 'columns'} {', '.join(names)}"
+    named = _named_columns(X, _has_gaps)
+    model = type(estimator).__name__
     return (
-        f"Input X contains NaN{where}, and {type(estimator).__name__} needs numbers everywhere. Fill the gaps in a "
-        f"pipeline: make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), {type(estimator).__name__}()) "
-        "takes the mean and tells the network what was missing (sklearn.impute); or drop these rows. Of scikit-learn's "
-        "estimators, HistGradientBoosting takes NaN as it is."
+        f"Input X contains NaN{' in ' if named else ''}{named}, and {model} needs numbers everywhere. Fill the gaps in a "
+        f"pipeline: make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), {model}()) takes the mean and "
+        "tells the network what was missing (sklearn.impute); or drop these rows. Of scikit-learn's estimators, "
+        "HistGradientBoosting takes NaN as it is."
     )
 
 
-def _columns_with_gaps(X: Any, at_most: int = 5) -> list[str]:
-    """Return the names, for an array the positions, of columns in which something is missing."""
+def _named_columns(X: Any, is_meant: Callable[[Any], bool], at_most: int = 5) -> str:
+    """Return such as 'columns 3, 5', of a data frame by name, for those that are meant; nothing if none is."""
     if hasattr(X, "columns"):
-        columns = [(repr(name), X[name]) for name in X.columns]
-    elif isinstance(X, np.ndarray):
-        columns = [(str(position), column) for position, column in enumerate(X.T)]
+        columns = ((repr(name), X[name]) for name in X.columns)
+    elif isinstance(X, np.ndarray) and X.ndim == 2:
+        columns = ((str(position), column) for position, column in enumerate(X.T))
     else:
-        return []
-    found = [name for name, column in columns if _has_gaps(column)]
-    return found if len(found) <= at_most else [*found[:at_most], "..."]
+        return ""
+    found = [name for name, column in columns if is_meant(column)]
+    if not found:
+        return ""
+    named = found if len(found) <= at_most else [*found[:at_most], "..."]
+    return f"{'column' if len(named) == 1 else 'columns'} {', '.join(named)}"
 
 
 def _has_gaps(column: Any) -> bool:
@@ -132,18 +133,6 @@ def _checked_csr(X: Any) -> Any:
     except ValueError as error:
         raise ValueError(f"it is not a CSR matrix that can be read: {error}") from error
     return twin
-
-
-def _columns_without_numbers(X: Any, at_most: int = 5) -> list[str]:
-    """Return the names, for an array the positions, of columns with values that no number can be made of."""
-    if hasattr(X, "columns"):
-        columns = ((repr(name), X[name]) for name in X.columns)
-    elif isinstance(X, np.ndarray) and X.ndim == 2:
-        columns = ((str(position), column) for position, column in enumerate(X.T))
-    else:
-        return []
-    found = (name for name, column in columns if not _has_only_numbers(column))
-    return [name if position < at_most else "..." for position, name in zip(range(at_most + 1), found, strict=False)]
 
 
 def _has_only_numbers(column: Any) -> bool:

@@ -72,22 +72,6 @@ class _Buffers:
     delta: list[NDArray]
     ones: NDArray
 
-    def first_rows(self, n: int) -> _Buffers:
-        """Return views of the first ``n`` rows."""
-        hidden = [array[:n] for array in self.hidden]
-        z = [rows if z is a else z[:n] for z, a, rows in zip(self.z[:-1], self.hidden, hidden, strict=True)]
-        masks = [None if mask is None else mask[:n] for mask in self.masks]
-        fed = [rows if mask is None else array[:n] for array, mask, rows in zip(self.fed, masks, hidden, strict=True)]
-        delta = [array[:n] for array in self.delta[:-1]]
-        output = _fortran_rows(self.z[-1], n), _fortran_rows(self.delta[-1], n)
-        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], self.ones[:n])
-
-
-def _fortran_rows(array: NDArray, n: int) -> NDArray:
-    """Return a Fortran-ordered array of ``n`` rows in the memory of one with more."""
-    n_columns = array.shape[1]
-    return array.T.reshape(-1)[: n_columns * n].reshape(n_columns, n).T
-
 
 class _Part:
     """The gradient of some rows of a minibatch, with arrays of its own, so that several can work at once."""
@@ -182,13 +166,9 @@ class _Part:
     # Buffers ---------------------------------------------------------------------------------------------------------
 
     def _buffers_for(self, n_rows: int) -> _Buffers:
-        """Return buffers for ``n_rows`` samples: made for the largest minibatch, views of them for smaller ones."""
+        """Return buffers for ``n_rows`` samples: full minibatches have one number of rows, the last another."""
         if n_rows not in self._buffers:
-            largest = max(self._buffers, default=0)
-            if n_rows > largest:
-                self._buffers = {n_rows: self._allocate(n_rows)}
-            else:
-                self._buffers[n_rows] = self._buffers[largest].first_rows(n_rows)
+            self._buffers[n_rows] = self._allocate(n_rows)
         return self._buffers[n_rows]
 
     def _allocate(self, n_rows: int) -> _Buffers:

@@ -23,7 +23,7 @@ from sknn_scratch.progress import CONVERGED, DIVERGED, INTERRUPTED, MAX_ITER_REA
 from sknn_scratch.training import MinibatchTraining
 from sknn_scratch.training_data import TrainingData
 
-__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches", "with_scale"]
+__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches", "interrupted", "with_scale"]
 
 # What there is to say: a message and its category.
 Advice = tuple[str, type[Warning]]
@@ -146,7 +146,10 @@ def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) ->
 
 # What can be said, once training has ended ---------------------------------------------------------------------------
 
-INTERRUPTION = "Training interrupted by user.", UserWarning
+
+def interrupted() -> Advice:
+    """Return what there is to say after Ctrl-C."""
+    return "Training interrupted by user.", UserWarning
 
 
 def after_minibatches(
@@ -155,7 +158,7 @@ def after_minibatches(
     """Return what there is to say after ``fit`` or ``partial_fit`` with minibatches."""
     rate = estimator.learning_rate_init
     if outcome == INTERRUPTED:
-        return [INTERRUPTION]
+        return [interrupted()]
     if kind.is_incremental:  # one epoch, which neither converges nor fails to
         return judge.advice(False, rate)
     if outcome == DIVERGED:
@@ -184,7 +187,7 @@ def after_minibatches(
 def after_lbfgs(estimator: Any, outcome: str, reason: str, progress: Progress, judge: Judge) -> list[Advice]:
     """Return what there is to say after ``fit`` with L-BFGS, which ended for this ``reason``, in scipy's words."""
     if outcome == INTERRUPTED:
-        return [INTERRUPTION]
+        return [interrupted()]
     advice = judge.advice(outcome == CONVERGED)
     if outcome == MAX_ITER_REACHED:
         message = (

@@ -84,11 +84,11 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
 def _missing_values(estimator: BaseEstimator, X: Any) -> str:
     """Return what to say about samples with gaps: where they are, and how to fill them."""
     named = _named_columns(X, _has_gaps)
-    model = type(estimator).__name__
+    where, model = f" in {named}" if named else "", type(estimator).__name__
     return (
-        f"Input X contains NaN{' in ' if named else ''}{named}, and {model} needs numbers everywhere. Fill the gaps in a "
-        f"pipeline: make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), {model}()) takes the mean and "
-        "tells the network what was missing (sklearn.impute); or drop these rows. Of scikit-learn's estimators, "
+        f"Input X contains NaN{where}, and {model} needs numbers everywhere. Fill the gaps in a pipeline: "
+        f"make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), {model}()) takes the mean and tells the "
+        "network what was missing (sklearn.impute); or drop these rows. Of scikit-learn's estimators, "
         "HistGradientBoosting takes NaN as it is."
     )
 

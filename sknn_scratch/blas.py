@@ -15,7 +15,7 @@ BLOCK_SIZE = 8192
 
 
 def row_major(samples: Any) -> Any:
-    """Return an array of the same numbers in C order, the same array if it is in it; CSR matrices stay as they are.
+    """Return an array of the same numbers in C order, the same array if it is in it; other matrices stay as they are.
 
     BLAS has kernels of its own for each memory order, which round differently.
     """

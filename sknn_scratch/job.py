@@ -34,7 +34,7 @@ class Job:
         Its parameters change.
     loss : Loss
         Started.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, CSR matrix or CodedMatrix of shape (n_samples, n_features)
         Of the network's dtype.
     y : ndarray of shape (n_samples, n_targets)
     sample_weight : ndarray of shape (n_samples,) or None

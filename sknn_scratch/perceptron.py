@@ -150,7 +150,7 @@ class Perceptron:
 
         Parameters
         ----------
-        X : ndarray or CSR matrix of shape (n_samples, n_features)
+        X : ndarray, CSR matrix or CodedMatrix of shape (n_samples, n_features)
         rows : ndarray of int, default=None
             Which rows of ``X`` to pass; all of them by default.
         check_finite : bool, default=False

@@ -21,6 +21,7 @@ from tasks import TASKS, make_task, our_estimator
 import sknn_scratch
 from sknn_scratch import MLPFromScratchClassifier, engines
 from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
+from sknn_scratch.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.engines import choose, missing, policy
 from sknn_scratch.engines.compiled import cache
 from sknn_scratch.engines.numpy import in_place
@@ -85,7 +86,7 @@ def make_job(
     n_targets=2,
     optimizer=None,
     dtype=np.float64,
-    sparse=None,
+    form=None,
     weighted=False,
     hidden=(7, 5),
     n_rows=90,
@@ -99,14 +100,24 @@ def make_job(
     X = rng.randn(n_rows, 6) * rng.randint(2, size=(n_rows, 6))
     y = make_targets(rng, loss, sum(loss.widths) if type(loss) is Heads else n_targets, n_rows)
     weight = rng.randint(3, size=n_rows).astype(dtype) if weighted else None
-    units = [6, *hidden, loss.n_raw_outputs(y.shape[1])]
+    X = X.astype(dtype)
+    samples = X if form is None else form(X)
+    units = [samples.shape[1], *hidden, loss.n_raw_outputs(y.shape[1])]
     network = Perceptron(units, [activation or Tanh()] * len(hidden), loss.link, dtype)
     network.parameters[...] = 0.4 * rng.randn(network.parameters.size)
     optimizer = clone(optimizer or Adam())
     optimizer.start(network.parameters.size, network.dtype, network.n_weights)
-    X, y = X.astype(dtype), np.asfortranarray(y, dtype=dtype)
-    samples = X if sparse is None else sparse(X)
+    y = np.asfortranarray(y, dtype=dtype)
     return Job(network, loss, samples, y, weight, batch_size, optimizer, **options)
+
+
+def coded(X):
+    """Return samples with as many columns, of which all but the first are the codes of three features."""
+    n_bins = np.array([1, 3, 1])
+    starts = np.array([0, *np.cumsum(n_bins)])
+    fractions, bins = np.modf(np.clip(np.abs(X[:, 1:4]), 0, n_bins - 1e-3))
+    edges = (bins + starts[:-1] + np.arange(3)).astype(np.int32)
+    return CodedMatrix(X[:, :1], edges, fractions, Coding(starts, np.linspace(0, 0.5, 5).astype(X.dtype)))
 
 
 def train(run, job, n_epochs=3):
@@ -199,7 +210,7 @@ def test_optimizers(optimizer, l1_ratio, dtype):
 
 @needs_numba
 @pytest.mark.parametrize("n_parts", [1, 3])
-@pytest.mark.parametrize("sparse", [None, csr_matrix, csr_array])
+@pytest.mark.parametrize("form", [None, csr_matrix, csr_array, coded])
 @pytest.mark.parametrize(
     "options",
     [
@@ -215,19 +226,78 @@ def test_optimizers(optimizer, l1_ratio, dtype):
     ],
     ids=str,
 )
-def test_options(products, options, sparse, n_parts):
-    if sparse is not None and "input_noise" in options:
-        pytest.skip("noise is not for sparse samples")
-    assert_same_training(n_parts, sparse=sparse, seed=123456789, **{"n_rows": 200, "batch_size": 64, **options})
+def test_options(products, options, form, n_parts):
+    if form is not None and "input_noise" in options:
+        pytest.skip("noise is for dense samples")
+    settings = {"form": form, "seed": 123456789, "n_rows": 200, "batch_size": 64, **options}
+    if form is coded and any(options.get("dropout", [])[:1]):
+        assert "codes" in missing("numba", make_job(**settings))
+    else:
+        assert_same_training(n_parts, **settings)
+
+
+def make_coded_job(dense, dtype=np.float64, n_rows=300, **settings):
+    """Return a job with as many bins as tables have, or the same with the dense matrix."""
+    rng, n_bins = np.random.RandomState(0), np.array([64, 5, 1, 30])
+    starts = np.array([0, *np.cumsum(n_bins)])
+    bins = np.floor(rng.uniform(size=(n_rows, 4)) * n_bins)
+    fractions = rng.uniform(size=bins.shape).clip(0.1, 0.9) * 1.25 - 0.125  # some at the edges
+    means = rng.uniform(size=starts[-1])
+    X = CodedMatrix(
+        rng.standard_normal((n_rows, 3)).astype(dtype),
+        (bins + starts[:-1] + np.arange(4)).astype(np.int32),
+        fractions.clip(0, 1).astype(dtype),
+        Coding(starts, means.astype(dtype)),
+    )
+    settings = {"hidden": (40, 30), "batch_size": 64, **settings}
+    return make_job(form=lambda _: X.toarray() if dense else X, n_rows=n_rows, dtype=dtype, **settings)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "options", [{}, {"weighted": True}, {"dropout": [0.2, 0.3, 0.0]}, {"input_noise": 0.3}, {"hidden": ()}], ids=str
+)
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_codes_are_trained_on_as_the_dense_matrix_is(engine, options, dtype):
+    jobs = [make_coded_job(dense, dtype, seed=1, **options) for dense in (True, False)]
+    if missing(engine, jobs[1]):
+        pytest.skip("the engine says that it misses it")
+    start = NumpyRun if engine == "numpy" else lambda job: compiled_run.CompiledRun(job, 3)
+    expected, actual = (train(start(job), job, n_epochs=6) for job in jobs)
+    for one, other in zip(expected, actual, strict=True):
+        assert_allclose(other, one, rtol=0, atol=(1e-10 if dtype == np.float64 else 5e-4) * max(1, np.abs(one).max()))
+    outputs = [job.network.raw_output(jobs[k].X, rows) for k, job in enumerate(jobs) for rows in (None, np.arange(9))]
+    assert_close(outputs[2], outputs[0], dtype, 1e4)
+    assert_close(outputs[3], outputs[2][:9], dtype)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_gradient_of_codes_is_the_limit_of_differences(engine):
+    if engine == "numba" and compiled_run is None:
+        pytest.skip("numba is not installed")
+    job = make_coded_job(False, n_rows=50, batch_size=50, n_targets=1)
+    run = NumpyRun(job) if engine == "numpy" else compiled_run.CompiledRun(job, 2)
+    run.loss_and_gradient()
+    w, gradient = job.network.parameters, run.gradient.copy()
+    for place in np.random.RandomState(0).randint(103 * 40, size=60):
+        differences = []
+        for step in (1e-5, -1e-5):
+            w[place] += step
+            differences.append(run.loss_and_gradient() / (2 * step))
+            w[place] -= step
+        assert_allclose(gradient[place], sum(differences), rtol=1e-6, atol=1e-9)
+    run.close()
 
 
 @needs_numba
+@pytest.mark.parametrize("form", [None, coded])
 @pytest.mark.parametrize("n_parts", [2, 5])
-def test_parts_are_the_same_to_the_last_bit_whoever_computes_them(monkeypatch, n_parts):
+def test_parts_are_the_same_to_the_last_bit_whoever_computes_them(monkeypatch, n_parts, form):
     found = []
     for worth_starting in (0, 2**60):
         monkeypatch.setattr(compiled_run, "WORTH_STARTING", worth_starting)
-        job = make_job(n_rows=300, batch_size=60, hidden=(40, 30), dropout=[0.0, 0.2, 0.0], max_grad_norm=0.5)
+        settings = {"n_rows": 300, "batch_size": 60, "hidden": (40, 30), "dropout": [0.0, 0.2, 0.0]}
+        job = make_job(form=form, max_grad_norm=0.5, **settings)
         found.append(train(compiled_run.CompiledRun(job, n_parts), job, n_epochs=5))
     for alone, together in zip(*found, strict=True):
         assert_array_equal(alone, together)

@@ -16,6 +16,7 @@ from typing import Any
 
 from scipy.sparse import issparse
 
+from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.engines.compiled import cache as compiled_cache
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
@@ -51,6 +52,8 @@ def missing(name: str, job: Job) -> str | None:
         return f"numba cannot be used: {_import_error()}"
     if (max(job.X.nnz, *job.X.shape) if issparse(job.X) else job.X.shape[0]) >= 2**31:
         return "X has more than 2**31 rows or, as it is sparse, columns or values"
+    if isinstance(job.X, CodedMatrix) and (job.input_noise or any(job.dropout[:1])):
+        return "the input has codes and is dropped or noisy"
     try:
         sources_of(job)
     except NoGraphError as error:

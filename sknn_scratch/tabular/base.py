@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.callbacks import CallbackMixin, Events
+from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.constraints import Boolean, Constraint, HiddenLayerSizes, Number, OneOf, RandomState, check_parameters
 from sknn_scratch.losses import Loss
 from sknn_scratch.outcomes import interrupted
@@ -125,14 +126,13 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
             self.n_bins,
             max_codes=self._max_codes,
             categorical_features=self.categorical_features,
-            dtype=np.float32,
         )
         self.encoder_.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             self.encoder_.feature_names_in_ = self.feature_names_in_
         columns = columns.take(rows)
-        Z = self.encoder_.learn(columns).encode(columns)
-        order = canonical_order(Z, given[rows], *([] if weights is None else [weights]))
+        Z = self.encoder_.learn(columns).encode(columns, np.float32)
+        order = canonical_order(Z.plain, Z.edges, Z.fractions, given[rows], *([] if weights is None else [weights]))
         rows, Z, weights = rows[order], Z[order], None if weights is None else weights[order]
         encoded, weights, strata = self._learn_targets(given[rows], weights)
         criterion = self._make_criterion(encoded, weights)
@@ -146,7 +146,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
 
     def _train(
         self,
-        Z: NDArray,
+        Z: CodedMatrix,
         y: NDArray,
         weights: NDArray | None,
         strata: NDArray,
@@ -217,9 +217,9 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         name, curve = next(reversed(self.oof_loss_curve_.items()))
         return f"{name}, out-of-fold loss {curve[-1]:.4g}"
 
-    def _of_view(self, name: str, Z: NDArray) -> NDArray:
+    def _of_view(self, name: str, Z: CodedMatrix) -> NDArray | CodedMatrix:
         """Return the columns that the members of a view are given."""
-        return Z if name == CODED else np.ascontiguousarray(Z[:, : Z.shape[1] - self.encoder_.n_codes_])
+        return Z if name == CODED else Z.plain
 
     # Predicting ------------------------------------------------------------------------------------------------------
 
@@ -227,10 +227,10 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         """Return the weighted raw output of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         Z = self.encoder_.encode(read_columns(self, X, is_categorical=self.encoder_.is_categorical_), np.float64)
-        return sum(
-            weight * self._views[name].mean_output(self._of_view(name, Z), lambda output: output)
-            for name, weight in self.calibration_.items()
-        )  # type: ignore[return-value]
+        total: Any = 0.0
+        for name, weight in self.calibration_.items():
+            total = total + weight * self._views[name].mean_output(self._of_view(name, Z), lambda output: output)
+        return total
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

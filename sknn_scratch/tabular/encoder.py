@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -11,9 +12,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sknn_scratch.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.constraints import Constraint, Number, check_parameters
 from sknn_scratch.persistence import unchanged_on_error
 from sknn_scratch.tabular.columns import Columns, read_columns
+from sknn_scratch.engines.threads import one_blas_thread
 
 __all__ = ["TabularEncoder"]
 
@@ -153,7 +156,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             The numbers, their indicators, the levels and then the codes.
         """
         check_is_fitted(self)
-        return self.encode(read_columns(self, X, is_categorical=self.is_categorical_))
+        return self.encode(read_columns(self, X, is_categorical=self.is_categorical_), self.dtype).toarray()
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray:
         """Return the names of the columns: ``age``, ``age_missing``, ``city_Rome``, ``city_rare``, ``age_code3``.
@@ -186,7 +189,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             labels = [*levels, *["rare"] * has_rare]
             result += [f"{name}_{label}" for label in labels[-_n_columns(len(labels)) :]] or [str(name)]
         counts: Counter[str] = Counter()
-        for name in numbers[self._code_column]:
+        for name in numbers[self._coded].repeat(np.diff(self._code_starts)):
             result.append(f"{name}_code{counts[name]}")
             counts[name] += 1
         return np.array(result, dtype=object)
@@ -212,22 +215,28 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         widths = [_n_columns(len(levels) + rare) for levels, rare in zip(self.categories_, self._has_rare, strict=True)]
         start = numbers.shape[1] + len(self._with_gaps)
         self._starts = start + np.concatenate([[0], np.cumsum(widths, dtype=int)]).astype(int)
-        self.n_codes_ = len(self._code_column)
+        self.n_codes_ = int(self._code_starts[-1])
         self.n_features_out_ = int(self._starts[-1]) + self.n_codes_
         self._means = np.zeros(self.n_features_out_)
-        total, n_samples = np.zeros(self.n_features_out_), len(numbers)
-        for rows in self._chunks(n_samples):
-            total += self._encode_chunk(columns.take(rows)).sum(axis=0)
-        self._means = total / n_samples
+        encoded = self.encode(columns, np.float64)
+        with one_blas_thread():  # several would round otherwise
+            self._means = (np.ones((1, len(encoded))) @ encoded)[0] / len(encoded)
         return self
 
-    def encode(self, columns: Columns, dtype: DTypeLike | None = None) -> NDArray:
-        """Encode columns that were read, in ``self.dtype`` unless another is given."""
-        n_samples = len(columns.numbers)
-        out = np.empty((n_samples, self.n_features_out_), dtype=self.dtype if dtype is None else dtype)
+    def encode(self, columns: Columns, dtype: DTypeLike) -> CodedMatrix:
+        """Encode columns that were read."""
+        n_samples, n_plain = len(columns.numbers), int(self._starts[-1])
+        plain = np.empty((n_samples, n_plain), dtype)
+        edges = np.empty((n_samples, len(self._coded)), np.int32)
+        fractions = np.empty(edges.shape, dtype)
         for rows in self._chunks(n_samples):
-            out[rows] = self._encode_chunk(columns.take(rows) if n_samples > 1 else columns)
-        return out
+            some = columns.take(rows) if n_samples > 1 else columns
+            x = _quarter(some.numbers)
+            is_missing = np.isnan(x)
+            x = np.where(is_missing, self._center, x)
+            plain[rows] = self._encode_plain(x, is_missing, some.categories) - self._means[:n_plain]
+            edges[rows], fractions[rows] = self._place(x)
+        return CodedMatrix(plain, edges, fractions, Coding(self._code_starts, self._means[n_plain:].astype(dtype)))
 
     def _learn_numbers(self, numbers: NDArray) -> None:
         """Learn from numbers of shape (n_samples, n_numeric), NaN where missing."""
@@ -240,9 +249,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         codable = [position for position, values in enumerate(distinct) if len(values) > 2]
         n_bins = 0 if self.n_bins is None else min(self.n_bins, self.max_codes // max(1, len(codable)))
         edges = [_edges(present[i], distinct[i], n_bins) for i in codable] if n_bins >= FEWEST_BINS else []
-        self._code_column = np.repeat(codable[: len(edges)], [len(e) - 1 for e in edges]).astype(int)
-        self._low = np.concatenate([np.empty(0), *(e[:-1] for e in edges)])
-        self._width = np.concatenate([np.empty(0), *(np.diff(e) for e in edges)])
+        self._coded = np.array(codable[: len(edges)], dtype=int)
+        self._code_starts = np.cumsum([0, *(len(e) - 1 for e in edges)])
+        self._edges = np.concatenate([np.empty(0), *edges])
 
     def _frequent_levels(self, values: NDArray) -> tuple[NDArray, bool]:
         """Return the levels of a column that are kept, in order, and whether there are others."""
@@ -257,24 +266,30 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return kept, len(frequent) < len(ordered)
 
     def _chunks(self, n_samples: int) -> list[slice]:
-        size = max(1, CHUNK_SIZE // self.n_features_out_)
+        size = max(1, CHUNK_SIZE // (self.n_features_out_ - self.n_codes_))
         return [slice(start, start + size) for start in range(0, n_samples, size)]
 
-    def _encode_chunk(self, columns: Columns) -> NDArray:
-        """Return the float64 code of a few rows."""
-        x = _quarter(columns.numbers)
-        is_missing = np.isnan(x)
-        x = np.where(is_missing, self._center, x)
-        n_numbers, first_code = x.shape[1], self._starts[-1]
-        out = np.zeros((len(x), self.n_features_out_))
+    def _encode_plain(self, x: NDArray, is_missing: NDArray, categories: list[NDArray]) -> NDArray:
+        """Return all columns but the codes of a few rows, as their means are not yet subtracted."""
+        n_numbers = x.shape[1]
+        out = np.zeros((len(x), self._starts[-1]))
         with np.errstate(over="ignore"):
             v = np.clip((x - self._center) / self._scale, -AT_CLIP, AT_CLIP)
             out[:, :n_numbers] = v / np.sqrt(1 + (v / CLIP) ** 2)
             out[:, n_numbers : self._starts[0]] = is_missing[:, self._with_gaps]
-            out[:, first_code:] = np.clip((x[:, self._code_column] - self._low) / self._width, 0, 1)
-        for position, values in enumerate(columns.categories):
+        for position, values in enumerate(categories):
             self._encode_category(out, position, values)
-        return np.subtract(out, self._means, out=out)
+        return out
+
+    def _place(self, x: NDArray) -> tuple[NDArray, NDArray]:
+        """Return for each coded number of a few rows the edge below it, counted over all, and the fraction above."""
+        below, x = np.empty((len(x), len(self._coded)), dtype=int), x[:, self._coded]
+        for j, (start, stop) in enumerate(pairwise(self._code_starts + np.arange(len(self._code_starts)))):
+            # Beyond the edges a number counts to the outermost bin.
+            below[:, j] = start + np.searchsorted(self._edges[start + 1 : stop - 1], x[:, j], side="right")
+        low, high = self._edges[below], self._edges[below + 1]
+        with np.errstate(over="ignore"):
+            return below, np.clip((x - low) / (high - low), 0, 1)
 
     def _encode_category(self, out: NDArray, position: int, values: NDArray) -> None:
         """Fill the columns of a category."""

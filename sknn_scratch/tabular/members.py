@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
 from sknn_scratch.activations import ReLU
+from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.engines import choose, start
 from sknn_scratch.engines.threads import one_blas_thread
 from sknn_scratch.initializers import HeNormal, LecunNormal, Normal, Uniform, Zeros
@@ -29,6 +30,8 @@ __all__ = ["Settings", "Training", "View"]
 BATCH_SIZES = ((500, 32), (1000, 64), (2000, 128), (20000, 256), (np.inf, 512))
 # The second moment forgets sooner than by default: 0.999 looks back on more steps than some of these fits have.
 BETA_1, BETA_2 = 0.9, 0.95
+# Rows of codes that are looked at as a dense matrix at once.
+ROWS_AT_ONCE = 1024
 # Share of the epochs in which the rate rises, and epochs without a better one after which training ends.
 WARM_UP, PATIENCE = 1 / 16, 12
 
@@ -81,7 +84,7 @@ class View:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.layer_units, self.parameters = state["layer_units"], state["parameters"].astype(np.float64)
 
-    def mean_output(self, Z: NDArray, averaged_form: Callable[[NDArray], NDArray]) -> NDArray:
+    def mean_output(self, Z: NDArray | CodedMatrix, averaged_form: Callable[[NDArray], NDArray]) -> NDArray:
         """Return the mean over the members of what this function makes of a raw output."""
         activations = [ReLU() for _ in self.layer_units[2:]]
         total: Any = 0.0
@@ -135,7 +138,7 @@ class Training:
     ----------
     name : str
         Of the view, for messages.
-    Z : ndarray of shape (n_samples, n_features)
+    Z : ndarray or CodedMatrix of shape (n_samples, n_features)
         float32.
     y : ndarray of shape (n_samples, n_targets)
         float32, in Fortran order.
@@ -161,7 +164,7 @@ class Training:
     def __init__(
         self,
         name: str,
-        Z: NDArray,
+        Z: NDArray | CodedMatrix,
         y: NDArray,
         sample_weight: NDArray | None,
         folds: NDArray,
@@ -237,7 +240,7 @@ class Training:
 
 
 def _make_members(
-    Z: NDArray,
+    Z: NDArray | CodedMatrix,
     y: NDArray,
     sample_weight: NDArray | None,
     folds: NDArray,
@@ -247,7 +250,7 @@ def _make_members(
 ) -> list[_Member]:
     n_folds = int(folds.max()) + 1
     units = [Z.shape[1], *settings.hidden_layer_sizes, loss.n_raw_outputs(y.shape[1])]
-    mean_square = float(np.einsum("ij,ij->", Z, Z, dtype=np.float64)) / len(Z)
+    mean_square = _mean_square(Z)
     members = []
     for fold, seed in enumerate(rng.randint(2**31, size=n_folds)):
         own_rng = np.random.RandomState(seed)
@@ -265,6 +268,16 @@ def _make_members(
         schedule.start(settings.learning_rate_init, settings.max_iter)
         members.append(_Member(job, rows, held_out, schedule, own_rng))
     return members
+
+
+def _mean_square(Z: NDArray | CodedMatrix) -> float:
+    """Return the mean over samples of the sum of their squares."""
+    total = 0.0
+    for first in range(0, len(Z), ROWS_AT_ONCE):
+        some = Z[first : first + ROWS_AT_ONCE]
+        dense = some.toarray() if isinstance(some, CodedMatrix) else some
+        total += float(np.einsum("ij,ij->", dense, dense, dtype=np.float64))
+    return total / len(Z)
 
 
 def _initializers(units: Sequence[int], mean_square: float) -> tuple[list[Any], list[Any]]:

@@ -43,7 +43,9 @@ from sknn_scratch.engines.compiled.team import (
     START,
     STEP,
     STOP,
+    SUMS,
     TOTAL,
+    UPDATE,
 )
 
 __all__ = ["work"]
@@ -58,7 +60,7 @@ ALONE, LONGEST_ALONE = 64, 4096
 @_helper
 def _do(part, job, one):
     """Do one part of the phase that the job describes."""
-    if numbers(job.team.job, 1)[KIND] == ROWS:
+    if numbers(job.team.job, 1)[KIND] <= ROWS:
         call_phase(job.pass_rows, part, address_of(job), one)
     else:
         call_phase(job.move_parameters, part, address_of(job), one)
@@ -163,7 +165,8 @@ def _run_phase(kind, job, one):
 
 @_helper
 def _lead(job, one, first_row, last_row, batch_size, count, n_made):
-    n_phases = 3 if job.objective.max_norm > 0 and count > 0 else 2
+    first_kind = SUMS if job.codes.n_features > 0 else ROWS
+    last_kind = UPDATE if job.objective.max_norm > 0 and count > 0 else GRADIENT
     total_loss, n_rows, step, place = 0.0, 0, 0, numbers(job.team.job, 1)
     for start in range(first_row, last_row, batch_size):
         n = min(batch_size, last_row - start)
@@ -173,7 +176,7 @@ def _lead(job, one, first_row, last_row, batch_size, count, n_made):
         place[START], place[N_ROWS], place[STEP], place[COUNT] = start, n, n_made + step, count + n_made + step
         numbers(job.team.numbers, 1.0)[TOTAL] = total
         value = 0.0
-        for kind in range(n_phases):
+        for kind in range(first_kind, last_kind + 1):
             _run_phase(kind, job, one)
             if kind == GRADIENT:
                 value = _sum_up(job.team, job.objective.max_norm)

@@ -6,9 +6,10 @@ import numpy as np
 from numba import njit
 
 from sknn_scratch.engines.compiled.calls import call, call_for_number, gemm, numbers
+from sknn_scratch.engines.compiled.codes import codes_product, keep_delta, sum_up
 from sknn_scratch.engines.compiled.draws import draw, draw_normal, key_of, threshold_of
 from sknn_scratch.engines.compiled.elementary import choose
-from sknn_scratch.engines.compiled.team import COUNT, LINE, N_ROWS, START, TOTAL, share
+from sknn_scratch.engines.compiled.team import COUNT, KIND, LINE, N_ROWS, START, SUMS, TOTAL, share
 
 __all__ = ["pass_rows"]
 
@@ -21,7 +22,7 @@ INPUT_NOISE = -1
 def _read_rows(job, one, low, high):
     """Gather the rows of this part: samples, targets and relative weights."""
     data, memory = job.data, job.memory
-    stride, fan_in = memory.stride, numbers(job.layers.units, 1)[0]
+    stride, n_plain = memory.stride, data.n_plain
     order, tiny = numbers(data.order, np.int32(1)), numbers(job.layers.tiny, 1)[0] != 0
     start, total = numbers(job.team.job, 1)[START], numbers(job.team.numbers, 1.0)[TOTAL]
     X, y, weights = numbers(data.X, one), numbers(data.y, one), numbers(data.weights, 1.0)
@@ -36,14 +37,14 @@ def _read_rows(job, one, low, high):
         if data.X == 0:
             continue
         if tiny:
-            for j in range(fan_in):
+            for j in range(n_plain):
                 a[j * stride + i] = X[source + j * data.column_stride]
         elif data.column_stride == 1:
-            for j in range(fan_in):
-                a[i * fan_in + j] = X[source + j]
+            for j in range(n_plain):
+                a[i * n_plain + j] = X[source + j]
         else:
-            for j in range(fan_in):
-                a[i * fan_in + j] = X[source + j * data.column_stride]
+            for j in range(n_plain):
+                a[i * n_plain + j] = X[source + j * data.column_stride]
 
 
 @_helper
@@ -117,7 +118,8 @@ def _sparse_product(job, one, low, high, z):
 def _affine(job, one, l, low, high, z_at):
     """``z = a[l] @ W[l] + b[l]`` for the rows of this part; ``z_at`` is the address where the layer begins."""
     layers, memory, size = job.layers, job.memory, job.memory.itemsize
-    fan_in, width, stride = numbers(layers.units, 1)[l], numbers(layers.units, 1)[l + 1], memory.stride
+    fan_in = job.data.n_plain if l == 0 else numbers(layers.units, 1)[l]
+    width, stride = numbers(layers.units, 1)[l + 1], memory.stride
     w_at, a_at = numbers(layers.w_at, 1)[l], numbers(layers.fed_at, 1)[l]
     z, w = numbers(z_at, one), numbers(memory.w, one)
     biases = numbers(layers.w_at, 1)[layers.n_layers + l]
@@ -140,6 +142,8 @@ def _affine(job, one, l, low, high, z_at):
             memory.a + (a_at + low * (fan_in if by_rows else 1)) * size, fan_in if by_rows else stride,
             memory.w + w_at * size, width, z_at + low * size, stride,
         )  # fmt: skip
+    if l == 0 and job.codes.n_features > 0:
+        codes_product(job, one, low, high, z)
 
 
 @_helper
@@ -221,7 +225,10 @@ def _hidden_deltas(job, one, low, high):
 
 
 def pass_rows(part, job, one):
-    """Pass this part's rows forward, and the deltas back; note their share in the mean loss."""
+    """Pass this part's rows forward, and the deltas back; note their share in the mean loss. Or fill its sums."""
+    if numbers(job.team.job, 1)[KIND] == SUMS:
+        sum_up(part, job, one)
+        return
     low, high = share(numbers(job.team.job, 1)[N_ROWS], part, job.team.n_parts)
     loss = 0.0
     if high > low:
@@ -231,4 +238,6 @@ def pass_rows(part, job, one):
         _forward(job, one, low, high)
         loss = _output_delta(job, one, low, high)
         _hidden_deltas(job, one, low, high)
+        if job.codes.n_features > 0:
+            keep_delta(job, one, low, high)
     numbers(job.team.sums, 1.0)[part * LINE] = loss

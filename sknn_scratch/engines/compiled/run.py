@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numba.extending import get_cython_function_address
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
+from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.engines.compiled.epoch import ALONE
 from sknn_scratch.engines.compiled.kernels import Kernel, kernel, phase, training
 from sknn_scratch.engines.compiled.sources import sources_of
@@ -20,6 +22,7 @@ from sknn_scratch.engines.compiled.team import (
     NEXT_ALONE,
     STOP,
     WORK,
+    Codes,
     Data,
     Layers,
     Memory,
@@ -56,7 +59,15 @@ class CompiledRun:
         self._is_as_they_come = False
         layers, memory = self._layers_and_memory()
         phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
-        told = self._data(), layers, self._objective(), self._make_rule(), memory, self._make_team(n_parts)
+        told = (
+            self._data(),
+            self._codes(),
+            layers,
+            self._objective(),
+            self._make_rule(),
+            memory,
+            self._make_team(n_parts),
+        )
         self._told = np.array([(*phases, *told)], dtype=WORK)[0]
         self._one = network.dtype.type(1)
         # Daemons, as otherwise a program could not end while a daemon of its own trains. They know the arrays, but not
@@ -151,6 +162,7 @@ class CompiledRun:
             X=0,
             row_stride=0,
             column_stride=0,
+            n_plain=0,
             values=0,
             indices=0,
             starts=0,
@@ -161,9 +173,13 @@ class CompiledRun:
             weights=0 if weights is None else self._address(np.ascontiguousarray(weights, dtype=np.float64)),
             order=0,  # told with each epoch
         )
+        if isinstance(X, CodedMatrix):
+            X = X.plain
         if isinstance(X, np.ndarray):
             row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
-            return data._replace(X=self._address(X), row_stride=row_stride, column_stride=column_stride)
+            return data._replace(
+                X=self._address(X), row_stride=row_stride, column_stride=column_stride, n_plain=X.shape[1]
+            )
         values, indices, starts = (np.ascontiguousarray(array) for array in (X.data, X.indices, X.indptr))
         return data._replace(
             values=self._address(values),
@@ -171,16 +187,33 @@ class CompiledRun:
             starts=self._address(starts.astype(np.int32, copy=False)),
         )
 
+    def _codes(self) -> Codes:
+        X, width, dtype = self._job.X, self._job.network.layer_units[1], self.gradient.dtype
+        if not isinstance(X, CodedMatrix) or not X.edges.shape[1]:
+            return Codes(*[0] * len(Codes._fields))
+        n_features, n_sums = X.edges.shape[1], X.coding.n_edges * width
+        return Codes(
+            n_features=n_features,
+            edges=self._address(np.ascontiguousarray(X.edges)),
+            fractions=self._address(np.ascontiguousarray(X.fractions)),
+            starts=self._integers(X.coding.starts),
+            means=self._address(X.coding.means, dtype),
+            sums=self._address(np.empty(n_sums, dtype)),
+            sums_gradient=self._address(np.empty(n_sums, dtype)),
+            delta=self._address(np.empty(self._job.batch_size * width, dtype)),
+        )
+
     def _layers_and_memory(self) -> tuple[Layers, Memory]:
         """Return where everything lies in the memory of a minibatch, and that memory."""
         job, units = self._job, self._job.network.layer_units
-        n_layers, stride, dense = len(units) - 1, job.batch_size, isinstance(job.X, np.ndarray)
+        n_layers, stride, dense = len(units) - 1, job.batch_size, not issparse(job.X)
+        n_plain = job.X.plain.shape[1] if isinstance(job.X, CodedMatrix) else units[0] * dense
         activations = self._sources.activations
         in_place = [f.in_place for f in activations]
-        tiny = [stride * fan_in * width <= TINY for fan_in, width in pairwise(units)]
+        tiny = [stride * fan_in * width <= TINY for fan_in, width in pairwise([n_plain, *units[1:]])]
         tiny[0] &= dense
         dropout = [*job.dropout] or [0.0] * n_layers
-        a_sizes = [units[0] if dense else 0, *units[1:-1]]
+        a_sizes = [n_plain, *units[1:-1]]
         a_at = [stride * at for at in _starts(a_sizes)]
         # Layers of which some units are dropped stand behind all others.
         fed_at, end = [], a_at[-1]

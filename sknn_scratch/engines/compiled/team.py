@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 from numba import njit
 
-__all__ = ["WORK", "Data", "Layers", "Memory", "Objective", "Rule", "Team", "Work", "share"]
+__all__ = ["WORK", "Codes", "Data", "Layers", "Memory", "Objective", "Rule", "Team", "Work", "share"]
 
-# Kinds of phases.
-ROWS, GRADIENT, UPDATE = range(3)
+# Kinds of phases, of which the first is for samples with codes only.
+SUMS, ROWS, GRADIENT, UPDATE = range(4)
 
 # Places in Team.counters, each on a cache line of its own: the phase, how many parts are done in all, whether to stop,
 # and the last phase in which each part was begun.
@@ -36,6 +36,8 @@ class Data(NamedTuple):
     ----------
     X, row_stride, column_stride : int
         ``X`` is 0 if the samples are sparse.
+    n_plain : int
+        Columns of it; for samples with codes, without these.
     values, indices, starts : int
         A CSR matrix with indices of 32 bits; 0 if the samples are dense.
     y, y_row_stride, y_column_stride, n_targets : int
@@ -48,6 +50,7 @@ class Data(NamedTuple):
     X: int
     row_stride: int
     column_stride: int
+    n_plain: int
     values: int
     indices: int
     starts: int
@@ -57,6 +60,30 @@ class Data(NamedTuple):
     n_targets: int
     weights: int
     order: int
+
+
+class Codes(NamedTuple):
+    """Piecewise-linear codes of the samples, as in ``CodedMatrix``; ``n_features`` is 0 without any.
+
+    Attributes
+    ----------
+    n_features : int
+    edges, fractions, starts, means : int
+        ``edges`` with 32 bits, ``fractions`` and ``means`` of the dtype of the network.
+    sums, sums_gradient : int
+        ``C``, of which a product takes two rows for each feature, and its gradient.
+    delta : int
+        ``delta[0]`` of the minibatch, sample by sample.
+    """
+
+    n_features: int
+    edges: int
+    fractions: int
+    starts: int
+    means: int
+    sums: int
+    sums_gradient: int
+    delta: int
 
 
 class Layers(NamedTuple):
@@ -190,6 +217,7 @@ class Work(NamedTuple):
     move_parameters: int
 
     data: Data
+    codes: Codes
     layers: Layers
     objective: Objective
     rule: Rule

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sknn_scratch.engines.compiled.calls import call, gemm, numbers
+from sknn_scratch.engines.compiled.codes import codes_gradient, first_row
 from sknn_scratch.engines.compiled.draws import draw, key_of, threshold_of
 from sknn_scratch.engines.compiled.team import (
     COUNT,
@@ -88,6 +89,9 @@ def _weight_gradient(job, one, l, low, high):
     width, stride, n = numbers(layers.units, 1)[l + 1], memory.stride, numbers(job.team.job, 1)[N_ROWS]
     w_at, a_at = numbers(layers.w_at, 1)[l], numbers(layers.fed_at, 1)[l]
     delta_at = numbers(layers.delta_at, 1)[l]
+    if l == 0 and job.codes.n_features > 0:
+        codes_gradient(job, one, low, high)
+        low, high = min(low, job.data.n_plain), min(high, job.data.n_plain)
     if l == 0 and job.data.X == 0:
         _sparse_gradient(job, one, low, high)
     elif numbers(layers.tiny, 1)[l] != 0:
@@ -96,12 +100,12 @@ def _weight_gradient(job, one, l, low, high):
             for j in range(width):
                 inner = _inner(a, a_at + k * stride, delta, delta_at + j * stride, n, one - one)
                 g[w_at + k * width + j] = inner
-    else:
+    elif high > low:
         by_rows = l == 0
         gemm(
             job.team.gemm, (1, 1 if by_rows else 0), (width, high - low, n), one - one,
             memory.delta + delta_at * size, stride, memory.a + (a_at + low * (1 if by_rows else stride)) * size,
-            numbers(layers.units, 1)[l] if by_rows else stride, memory.g + (w_at + low * width) * size, width,
+            job.data.n_plain if by_rows else stride, memory.g + (w_at + low * width) * size, width,
         )  # fmt: skip
 
 
@@ -165,6 +169,8 @@ def move_parameters(part, job, one):
         if of_weights:
             row = numbers(layers.units, 1)[l + 1]
         low, high = share(rows, part, job.team.n_parts)
+        if i == 0:
+            low, high = first_row(job, low), first_row(job, high)
         begin = numbers(layers.w_at, 1)[i] + low * row
         end = numbers(layers.w_at, 1)[i] + high * row
         if compute and of_weights:

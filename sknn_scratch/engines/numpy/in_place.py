@@ -24,7 +24,7 @@ __all__ = ["activate", "add_penalty", "affine", "link_inverse", "loss_and_delta"
 
 
 def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
-    """``out = inputs @ weights + biases``; ``inputs`` may be a CSR matrix, ``out`` in C or Fortran order."""
+    """``out = inputs @ weights + biases``; ``inputs`` may be a CSR or coded matrix, ``out`` in C or Fortran order."""
     if not isinstance(inputs, np.ndarray):
         out[...] = inputs @ weights
     elif out.flags.c_contiguous:

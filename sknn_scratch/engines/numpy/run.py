@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from sknn_scratch.blas import row_major
+from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.draws import INPUT_NOISE, bits, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
 from sknn_scratch.engines.policy import MIN_SHARE, SMALL
@@ -122,7 +123,7 @@ class _Part:
             if isinstance(a[l], np.ndarray):
                 np.dot(a[l].T, delta[l], out=self._weight_gradients[l])
             else:
-                self._weight_gradients[l][...] = a[l].T @ delta[l]
+                self._weight_gradients[l][...] = (delta[l].T @ a[l]).T
             # (4) dC/db[l] = sum of delta[l] over the samples, as a product, which BLAS does faster than a sum
             if self._job.fit_intercept:
                 np.dot(buffers.ones, delta[l], out=self._bias_gradients[l])
@@ -140,6 +141,8 @@ class _Part:
     def _disturb(self, X: Any, step: int, first: int) -> Any:
         """Return samples with noise added and features dropped; ``X`` itself is not changed."""
         job = self._job
+        if isinstance(X, CodedMatrix) and (job.input_noise or any(job.dropout[:1])):
+            X = X.toarray()
         if job.input_noise:
             noise = normal(job.seed, step, INPUT_NOISE, _indices(X.shape, first))
             X = X + (job.input_noise * noise).astype(X.dtype)
@@ -323,7 +326,7 @@ def _limit_norm(gradient: NDArray, max_norm: float) -> None:
 
 
 class _RowReader:
-    """Reads minibatches of rows, in C order, from an array or CSR matrix.
+    """Reads minibatches of rows, in C order, from an array or another matrix.
 
     Those of an array in C order are copied to a buffer that is made once. ``take`` would first copy the whole of any
     other.
@@ -332,7 +335,7 @@ class _RowReader:
     def __init__(self, array: Any, batch_size: int):
         self._array = array
         self._buffer: NDArray | None = None
-        if not issparse(array) and array.flags.c_contiguous:
+        if isinstance(array, np.ndarray) and array.flags.c_contiguous:
             self._buffer = np.empty((batch_size, *array.shape[1:]), dtype=array.dtype)
 
     def read(self, rows: NDArray | slice) -> Any:

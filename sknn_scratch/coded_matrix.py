@@ -1,0 +1,136 @@
+"""A matrix some of whose columns are piecewise-linear codes, kept as two numbers for each feature and sample."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from scipy.sparse import csr_array
+
+__all__ = ["CodedMatrix", "Coding"]
+
+
+class Coding:
+    """Which columns are the codes of which feature, and products with their weights, once for all samples.
+
+    Parameters
+    ----------
+    starts : ndarray of int of shape (n_features + 1,)
+        The first code of each feature, and the number of all codes.
+    means : ndarray of shape (n_codes,)
+        What is subtracted from the codes.
+    """
+
+    def __init__(self, starts: NDArray, means: NDArray):
+        self.starts, self.means = starts, means
+
+    @property
+    def n_edges(self) -> int:
+        """Edges of the bins of all features."""
+        return len(self.means) + len(self.starts) - 1
+
+    @cached_property
+    def at_each_edge(self) -> list[NDArray]:
+        """For each feature, the codes of its edges, as a matrix of shape (n_bins + 1, n_bins)."""
+        return [
+            np.tri(stop - start + 1, stop - start, -1, dtype=self.means.dtype) - self.means[start:stop]
+            for start, stop in pairwise(self.starts)
+        ]
+
+    def at_edges(self, weights: NDArray) -> NDArray:
+        """Return ``C`` of all features, one below the other, for the weights of all codes."""
+        out = np.empty((self.n_edges, weights.shape[1]), dtype=weights.dtype)
+        for j, (start, stop) in enumerate(pairwise(self.starts)):
+            np.dot(self.at_each_edge[j], weights[start:stop], out=out[start + j : stop + j + 1])
+        return out
+
+    def gradient(self, of_edges: NDArray, out: NDArray) -> None:
+        """Fill the derivatives by the weights, given those by ``C``."""
+        for j, (start, stop) in enumerate(pairwise(self.starts)):
+            np.dot(self.at_each_edge[j].T, of_edges[start + j : stop + j + 1], out=out[start:stop])
+
+
+class CodedMatrix:
+    """Samples whose last columns are codes, with products that need no dense matrix.
+
+    A coded feature has edges that bound ``T`` bins, and a column for each bin: 1 for the bins below that of a sample,
+    the fraction ``f`` of its own bin ``t`` that lies below it, and 0 above; less the mean ``m`` of the column. They are
+    linear between edges, and so is their product with weights ``W`` that have a row for each column::
+
+        (codes - m) @ W = (1 - f) * C[t] + f * C[t + 1]          C[k] = W[0] + ... + W[k - 1] - m @ W
+
+    for the edges ``k = 0, ..., T``. If ``D[k]`` is the derivative by ``C[k]``, that by ``W[k]`` is ``D[k + 1] + ... +
+    D[T] - m[k] * sum(D)``. So a sample takes two rows of a feature rather than ``T``.
+
+    Rows can be taken, ``X[rows]``, and multiplied, ``X @ W`` and ``delta.T @ X``, as those of an array.
+
+    Parameters
+    ----------
+    plain : ndarray of shape (n_samples, n_plain)
+        The other columns, as they are.
+    edges : ndarray of int32 of shape (n_samples, n_coded)
+        The last edge below each sample, counted over all features.
+    fractions : ndarray of shape (n_samples, n_coded)
+        From 0 to 1.
+    coding : Coding
+        With means of the dtype of ``plain``.
+    """
+
+    __array_ufunc__ = None  # so that an array leaves products to us
+
+    def __init__(self, plain: NDArray, edges: NDArray, fractions: NDArray, coding: Coding):
+        self.plain, self.edges, self.fractions, self.coding = plain, edges, fractions, coding
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples and columns."""
+        return len(self.plain), self.plain.shape[1] + len(self.coding.means)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the columns."""
+        return self.plain.dtype
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __getitem__(self, rows: NDArray | slice) -> CodedMatrix:
+        return CodedMatrix(self.plain[rows], self.edges[rows], self.fractions[rows], self.coding)
+
+    def toarray(self) -> NDArray:
+        """Return the dense matrix."""
+        n_plain = self.plain.shape[1]
+        out = np.empty(self.shape, dtype=self.dtype)
+        out[:, :n_plain] = self.plain
+        for j, (start, stop) in enumerate(pairwise(self.coding.starts)):
+            bins = self.edges[:, j] - (start + j)
+            codes = out[:, n_plain + start : n_plain + stop]
+            codes[...] = np.arange(stop - start) < bins[:, np.newaxis]
+            codes[np.arange(len(out)), bins] = self.fractions[:, j]
+        out[:, n_plain:] -= self.coding.means
+        return out
+
+    def shares(self, dtype: DTypeLike | None = None) -> Any:
+        """Return a CSR matrix of shape (n_samples, n_edges) that interpolates between edges."""
+        n_samples, n_coded = self.edges.shape
+        values = np.empty((n_samples, n_coded, 2), dtype=self.dtype if dtype is None else dtype)
+        values[..., 0], values[..., 1] = 1 - self.fractions, self.fractions
+        indices = self.edges[..., np.newaxis] + np.arange(2, dtype=np.int32)
+        ends = np.arange(n_samples + 1) * (2 * n_coded)
+        return csr_array((values.ravel(), indices.ravel(), ends), shape=(n_samples, self.coding.n_edges))
+
+    def __matmul__(self, weights: NDArray) -> NDArray:
+        n_plain = self.plain.shape[1]
+        product = self.shares() @ self.coding.at_edges(weights[n_plain:])
+        product += self.plain @ weights[:n_plain]
+        return product
+
+    def __rmatmul__(self, other: NDArray) -> NDArray:
+        n_plain = self.plain.shape[1]
+        out = np.empty((self.shape[1], len(other)), dtype=other.dtype)
+        np.dot(self.plain.T, other.T, out=out[:n_plain])
+        self.coding.gradient(self.shares().T @ other.T, out[n_plain:])
+        return out.T

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.constraints import Constraint, Number, check_parameters
+from sknn_scratch.engines.threads import one_blas_thread
 from sknn_scratch.persistence import unchanged_on_error
 from sknn_scratch.tabular.columns import Columns, read_columns
-from sknn_scratch.engines.threads import one_blas_thread
 
 __all__ = ["TabularEncoder"]
 

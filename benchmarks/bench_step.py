@@ -85,10 +85,8 @@ class Problem:
         def hidden_deltas():
             for l in range(last, 0, -1):
                 np.dot(buffers.delta[l], W[l].T, out=buffers.delta[l - 1])
-                hidden = buffers.hidden[l - 1]
-                in_place.multiply_slope(
-                    network.activations[l - 1], buffers.delta[l - 1], buffers.z[l - 1], hidden, hidden
-                )
+                below = buffers.delta[l - 1], buffers.z[l - 1], buffers.hidden[l - 1]
+                in_place.multiply_slope(network.activations[l - 1], *below)
 
         def gradients():
             for l in range(last + 1):

@@ -98,7 +98,7 @@ def input_gradients(network: Perceptron, X: Any, link: Link | None = None) -> ND
                 delta = link.pull_back(delta, prediction)
             for l in range(len(weights) - 1, 0, -1):
                 below = delta @ weights[l].T
-                multiply_slope(activations[l - 1], below, z[l - 1], hidden[l - 1], scratch=None)
+                multiply_slope(activations[l - 1], below, z[l - 1], hidden[l - 1])
                 delta = below
             gradients[rows, output] = delta @ weights[0].T
     return gradients

@@ -589,14 +589,14 @@ def test_what_cannot_be_compiled_runs_on_the_reference_and_says_so(parameters, r
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("order", "CF")
-@pytest.mark.parametrize("activation", in_place._VALUES)
-def test_activations_in_place(activation, order, dtype):
-    f, z = activation(), np.asarray(3 * np.random.RandomState(0).randn(20, 6), dtype=dtype, order=order)
+@pytest.mark.parametrize("name", ["identity", "relu", "tanh", "gelu"])
+def test_activations_in_place(name, order, dtype):
+    f, z = ACTIVATIONS[name](), np.asarray(3 * np.random.RandomState(0).randn(20, 6), dtype=dtype, order=order)
     before, delta = z.copy(), np.ones_like(z)
     elsewhere = in_place.activate(f, z, out=np.empty_like(z))
     assert_array_equal(z, before)
     assert_allclose(elsewhere, f.value(z), rtol=4 * np.finfo(dtype).eps)
-    in_place.multiply_slope(f, delta, z, elsewhere, scratch=None)
+    in_place.multiply_slope(f, delta, z, elsewhere)
     assert_allclose(delta, f.derivative(z), rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
     assert_array_equal(in_place.activate(f, z, out=z), elsewhere)
 

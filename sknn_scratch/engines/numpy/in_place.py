@@ -1,22 +1,22 @@
 """The operations of the reference engine, written into arrays that the caller owns.
 
-A component's formula allocates an array for each of its operations. For the few components of most networks that costs
-as much as the arithmetic, so these have a second version here, which the tests compare with the formula. Components are
-looked up by their exact type: a subclass may say something else.
+A component's formula allocates an array for each of its operations. Where a step takes longer by that, a component has
+a second version here, which the tests compare with the formula: log-loss (by 6 % on 200 rows of 64-100-10, 24 % on 32
+rows of 4-10-3), squared error (1, 6), SGD (5, 13) and Adam (5, 8). Activations do not: none costs more than 3 %.
+Components are looked up by their exact type: a subclass may say something else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from sknn_scratch.activations import Activation, Identity, Logistic, ReLU, Tanh
+from sknn_scratch.activations import Activation, Identity
 from sknn_scratch.blas import BLOCK_SIZE, in_blocks, scal_and_axpy
-from sknn_scratch.links import IdentityLink, Link, LogisticLink, SoftmaxLink
+from sknn_scratch.links import IdentityLink, Link, SoftmaxLink
 from sknn_scratch.losses import LogLoss, Loss, SquaredError
 from sknn_scratch.optimizers import SGD, Adam, AdamW, Optimizer
 
@@ -39,72 +39,17 @@ def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None
 
 def activate(activation: Activation, z: NDArray, out: NDArray) -> NDArray:
     """``out = f(z)``, which is returned; ``out`` may be ``z`` itself."""
-    in_place = _VALUES.get(type(activation))
-    if in_place is None:
-        out[...] = activation.value(z)
-    else:
-        in_place(z, out)
+    out[...] = activation.value(z)
     return out
 
 
-def multiply_slope(activation: Activation, delta: NDArray, z: NDArray, a: NDArray, scratch: NDArray | None) -> None:
-    """``delta *= f'(z)``, given ``a = f(z)``; ``scratch``, of the same shape, may be ``a`` if that is used up."""
-    in_place = _SLOPES.get(type(activation))
-    if in_place is not None:
-        in_place(delta, a, np.empty_like(a) if scratch is None else scratch)
-    elif activation.needs_input:
-        np.multiply(delta, activation.derivative(z), out=delta)
-    else:
-        np.multiply(delta, activation.derivative_from_output(a), out=delta)
+def multiply_slope(activation: Activation, delta: NDArray, z: NDArray, a: NDArray) -> None:
+    """``delta *= f'(z)``, given ``a = f(z)``."""
+    if type(activation) is Identity:
+        return
+    slope = activation.derivative(z) if activation.needs_input else activation.derivative_from_output(a)
+    np.multiply(delta, slope, out=delta)
 
-
-def _identity(z: NDArray, out: NDArray) -> None:
-    if out is not z:
-        out[...] = z
-
-
-def _logistic(z: NDArray, out: NDArray) -> None:
-    # exp overflows to inf for z below -709 (float64), and 1 / (1 + inf) is the right limit, 0.
-    np.negative(z, out=out)
-    np.exp(out, out=out)
-    np.add(out, 1, out=out)
-    np.reciprocal(out, out=out)
-
-
-def _relu(z: NDArray, out: NDArray) -> None:
-    # A row of zeros keeps the comparison vectorised; against the scalar 0 it takes twice as long.
-    np.maximum(z, np.zeros(z.shape[1], dtype=z.dtype), out=out)
-
-
-def _logistic_slope(delta: NDArray, a: NDArray, scratch: NDArray) -> None:
-    np.multiply(delta, a, out=delta)
-    np.subtract(1, a, out=scratch)
-    np.multiply(delta, scratch, out=delta)
-
-
-def _tanh_slope(delta: NDArray, a: NDArray, scratch: NDArray) -> None:
-    np.multiply(a, a, out=scratch)
-    np.subtract(1, scratch, out=scratch)
-    np.multiply(delta, scratch, out=delta)
-
-
-def _relu_slope(delta: NDArray, a: NDArray, scratch: NDArray) -> None:
-    scratch[...] = (a > 0).view(np.int8)  # bytes become floats faster than booleans do
-    np.multiply(delta, scratch, out=delta)
-
-
-_VALUES: dict[type[Activation], Callable[[NDArray, NDArray], Any]] = {
-    Identity: _identity,
-    Logistic: _logistic,
-    ReLU: _relu,
-    Tanh: lambda z, out: np.tanh(z, out=out),
-}
-_SLOPES: dict[type[Activation], Callable[[NDArray, NDArray, NDArray], None]] = {
-    Identity: lambda delta, a, scratch: None,
-    Logistic: _logistic_slope,
-    ReLU: _relu_slope,
-    Tanh: _tanh_slope,
-}
 
 # Links and losses -----------------------------------------------------------------------------------------------------
 
@@ -113,8 +58,6 @@ def link_inverse(link: Link, raw_output: NDArray, out: NDArray) -> NDArray:
     """``out = p``, the prediction, which is returned; ``out`` may be ``raw_output`` itself."""
     if type(link) is SoftmaxLink:
         _softmax(raw_output, out)
-    elif type(link) is LogisticLink:
-        expit(raw_output, out=out)
     elif type(link) is not IdentityLink or out is not raw_output:
         out[...] = link.inverse(raw_output)
     return out

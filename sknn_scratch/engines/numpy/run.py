@@ -130,7 +130,7 @@ class _Part:
             if l > 0:
                 # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
                 np.dot(delta[l], W[l].T, out=delta[l - 1])
-                multiply_slope(f[l - 1], delta[l - 1], z[l - 1], buffers.hidden[l - 1], scratch=buffers.hidden[l - 1])
+                multiply_slope(f[l - 1], delta[l - 1], z[l - 1], buffers.hidden[l - 1])
                 mask = buffers.masks[l - 1]
                 if mask is not None:
                     np.multiply(delta[l - 1], mask, out=delta[l - 1])

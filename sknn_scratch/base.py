@@ -136,7 +136,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         classes: ArrayLike | None = None,
         sample_weight: NDArray | None = None,
     ) -> NDArray:
-        """Check ``y`` and return it as a float array of shape (n_samples, n_outputs) with the dtype of ``X``.
+        """Check ``y`` and return it, of shape (n_samples, n_outputs), in the dtype of ``X``, or in bytes if 0 and 1.
 
         ``FitKind.INCREMENT`` is also for targets that are only compared with predictions: they have to be of the kind
         that the model was fitted on, and some of its classes may be missing. ``sample_weight`` weighs what is learnt

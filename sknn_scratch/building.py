@@ -43,7 +43,7 @@ def build_network(estimator: Any, data: TrainingData, kind: FitKind, rng: np.ran
     """Return the network for these samples, with initial parameters or those of the fitted model."""
     fitted_loss: Any = getattr(estimator, "_loss", None)
     estimator._loss = loss = estimator._make_loss()
-    loss.check_targets(data.y)
+    data.check_targets(loss)
     layer_units = [data.X.shape[1], *hidden_sizes(estimator), loss.n_raw_outputs(data.y.shape[1])]
     activations = make_activations(estimator, n_hidden=len(layer_units) - 2)
     network = Perceptron(layer_units, activations[:-1], loss.link, data.X.dtype)

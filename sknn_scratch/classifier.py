@@ -559,7 +559,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
                 self._coder = MultiOutputCoder(y, classes) if several else LabelCoder(y, target_type, classes)
             self.classes_ = self._coder.classes
         self._coder.check(y, target_type, classes, all_classes=kind is FitKind.WARM)
-        return self._coder.encode(y, X.dtype)
+        return self._coder.encode(y)
 
     def _check_partial_fit_parameters(self) -> None:
         super()._check_partial_fit_parameters()

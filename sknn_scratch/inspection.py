@@ -227,9 +227,9 @@ class InspectionMixin:
         check_is_fitted(self)
         X = check_samples(self, X, reset=False, dtype=self.perceptron.dtype)
         encoded = self._encode_targets(X, y, FitKind.INCREMENT)
-        self._loss.check_targets(encoded)
         weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X))
         data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
+        data.check_targets(self._loss)
         parameters = self._python_parameters
         network = self.perceptron.copy()
         run = NumpyRun(

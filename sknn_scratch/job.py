@@ -15,7 +15,7 @@ from sknn_scratch.perceptron import Perceptron
 
 __all__ = ["Job", "row_type"]
 
-# Rows whose weights are looked at at once.
+# Rows whose weights or targets are looked at at once.
 ROWS_AT_ONCE = 2**16
 
 
@@ -37,6 +37,7 @@ class Job:
     X : ndarray, CSR matrix or CodedMatrix of shape (n_samples, n_features)
         Of the network's dtype.
     y : ndarray of shape (n_samples, n_targets)
+        Of the network's dtype, or bytes (uint8), which an engine turns into such numbers as it reads a minibatch.
     sample_weight : ndarray of shape (n_samples,) or None
         Not negative.
     batch_size : int

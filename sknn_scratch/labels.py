@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
@@ -101,12 +101,12 @@ class LabelCoder:
         if unknown.size:
             raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes}.")
 
-    def encode(self, y: Any, dtype: DTypeLike) -> NDArray:
-        """Return the columns of 0 and 1, of shape (n_samples, n_columns)."""
+    def encode(self, y: Any) -> NDArray:
+        """Return the columns of 0 and 1, as bytes, of shape (n_samples, n_columns)."""
         if self.multilabel:
             dense = y.toarray() if hasattr(y, "toarray") else y
-            return (dense != 0).astype(dtype)
-        encoded = np.zeros((len(y), self.n_columns), dtype=dtype, order="F")
+            return (dense != 0).view(np.uint8)
+        encoded = np.zeros((len(y), self.n_columns), dtype=np.uint8, order="F")
         for start in range(0, len(y), ROWS_AT_ONCE):
             labels, rows = y[start : start + ROWS_AT_ONCE], encoded[start : start + ROWS_AT_ONCE]
             _, codes = np.unique(labels, return_inverse=True)
@@ -185,9 +185,9 @@ class MultiOutputCoder:
             except ValueError as error:
                 raise ValueError(f"In column {position} of y: {error}") from error
 
-    def encode(self, y: Any, dtype: DTypeLike) -> NDArray:
-        """Return the columns of 0 and 1 of all targets."""
-        return np.hstack([coder.encode(column, dtype) for coder, column in zip(self.coders, y.T, strict=True)])
+    def encode(self, y: Any) -> NDArray:
+        """Return the columns of 0 and 1, as bytes, of all targets."""
+        return np.hstack([coder.encode(column) for coder, column in zip(self.coders, y.T, strict=True)])
 
     def decode(self, columns: NDArray, threshold: float = 0.5) -> NDArray:
         """Return the labels, of shape (n_samples, n_targets)."""

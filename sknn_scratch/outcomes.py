@@ -63,7 +63,7 @@ class Judge:
         self._network, self._loss, self._data, self._progress = network, loss, data, progress
         self._in_stream = kind.is_incremental and bool(progress.loss_curve)
         if not self._in_stream:
-            self._few = _some_rows(data, ROWS_BEFORE)
+            self._few, self._many = _some_rows(data, ROWS_BEFORE), self._rows_after()
             self._before = _mean_loss(network, loss, data, self._few)
 
     def advice(self, nothing_improved: bool, learning_rate_init: float | None = None) -> list[Advice]:
@@ -80,7 +80,7 @@ class Judge:
         if not (diverged or nothing_improved):
             return []
         network, data = self._network, self._data
-        rows = _some_rows(data, max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // network.layer_units[-1])))
+        rows = self._rows_after() if self._in_stream else self._many
         loss = _mean_loss(network, self._loss, data, rows)
         of_constant = _loss_of_best_constant(self._loss, data, rows)
         if np.isnan(of_constant) or loss < of_constant * (1 - math.copysign(ROUNDING, of_constant)):
@@ -97,6 +97,11 @@ class Judge:
             "with a smaller tol."
         )
         return [(message, ConvergenceWarning)]
+
+    def _rows_after(self) -> NDArray:
+        """Return those that the trained network is looked at with; chosen before they are shuffled."""
+        n_outputs = self._network.layer_units[-1]
+        return _some_rows(self._data, max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // n_outputs)))
 
     def _diverged(self) -> bool:
         if self._in_stream:
@@ -121,9 +126,9 @@ class Judge:
 def _some_rows(data: TrainingData, n_rows: int) -> NDArray:
     """Return at most so many of the rows with a positive weight, at even distances."""
     rows = np.arange(data.n_rows) if data.rows is None else data.rows
-    if data.sample_weight is not None:
-        rows = rows[data.sample_weight[rows] > 0]
-    return rows[:: -(-len(rows) // n_rows)]
+    if data.sample_weight is not None and not data.sample_weight.all():
+        rows = rows[(data.sample_weight > 0)[rows]]
+    return rows[:: -(-len(rows) // n_rows)].copy()
 
 
 def _mean_loss(network: Perceptron, loss: Loss, data: TrainingData, rows: NDArray) -> float:
@@ -133,7 +138,7 @@ def _mean_loss(network: Perceptron, loss: Loss, data: TrainingData, rows: NDArra
 
 def _loss_of_best_constant(loss: Loss, data: TrainingData, rows: NDArray) -> float:
     """Return the mean loss for these rows if the same is predicted for each of them, the best that there is."""
-    y, weights = data.y[rows], None if data.sample_weight is None else data.sample_weight[rows]
+    y, weights = data.targets(rows), None if data.sample_weight is None else data.sample_weight[rows]
     constant = loss.best_constant(y, weights).astype(y.dtype)
     return _mean(loss, data, rows, np.tile(constant, (len(rows), 1)))
 
@@ -141,7 +146,7 @@ def _loss_of_best_constant(loss: Loss, data: TrainingData, rows: NDArray) -> flo
 def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) -> float:
     weights = None if data.sample_weight is None else data.sample_weight[rows]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return float(np.average(loss.value(data.y[rows], raw_output).astype(np.float64), weights=weights))
+        return float(np.average(loss.value(data.targets(rows), raw_output).astype(np.float64), weights=weights))
 
 
 # What can be said, once training has ended ---------------------------------------------------------------------------

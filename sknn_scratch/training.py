@@ -51,14 +51,14 @@ class _Order:
     Attributes
     ----------
     rows : ndarray of int or None
-        Changed in place; None for all of them as they come.
+        Changed in place, and with it those of the data; None for all of them as they come.
     """
 
     def __init__(self, data: TrainingData, rng: np.random.RandomState | None):
         self._rng, self.rows = rng, data.rows
         if rng is not None:
             kind = row_type(data.X.shape[0])
-            self.rows = np.arange(data.n_rows, dtype=kind) if data.rows is None else data.rows.astype(kind)
+            self.rows = np.arange(data.n_rows, dtype=kind) if data.rows is None else data.rows.astype(kind, copy=False)
 
     def next(self) -> NDArray | None:
         """Shuffle, if rows are to be shuffled, and return the rows of an epoch."""

@@ -12,6 +12,8 @@ from scipy.sparse import issparse
 
 from sknn_scratch.blas import row_major
 from sknn_scratch.digests import digest_of_rows
+from sknn_scratch.job import ROWS_AT_ONCE
+from sknn_scratch.losses import Loss
 
 __all__ = ["TrainingData"]
 
@@ -24,6 +26,7 @@ class TrainingData:
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     y : ndarray of shape (n_samples, n_outputs)
+        Of the dtype of ``X``, or bytes (uint8) where the targets are 0 and 1.
     sample_weight : ndarray of shape (n_samples,) or None
     rows : ndarray of int or None
         The rows that are trained on, in this order; None for all of them.
@@ -38,6 +41,15 @@ class TrainingData:
     def n_rows(self) -> int:
         """Number of rows that are trained on."""
         return self.X.shape[0] if self.rows is None else len(self.rows)
+
+    def targets(self, rows: NDArray | slice) -> NDArray:
+        """Return the targets of some rows, in the dtype of ``X``."""
+        return self.y[rows].astype(self.X.dtype, copy=False)
+
+    def check_targets(self, loss: Loss) -> None:
+        """Raise ValueError where a target is outside a loss's domain."""
+        for start in range(0, self.X.shape[0], ROWS_AT_ONCE):
+            loss.check_targets(self.targets(slice(start, start + ROWS_AT_ONCE)))
 
     def in_fixed_order(self) -> TrainingData:
         """Return the same samples, such that no result depends on the memory order in which they came.

@@ -15,7 +15,8 @@ from scipy.sparse import issparse
 from sklearn.metrics import check_scoring
 
 from sknn_scratch.fit_kind import FitKind
-from sknn_scratch.losses import is_of_sklearn
+from sknn_scratch.job import ROWS_AT_ONCE
+from sknn_scratch.losses import Loss, is_of_sklearn
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.scaling import describe_other_scale
 from sknn_scratch.splitting import split_rows
@@ -74,9 +75,9 @@ def hold_out(estimator: Any, data: TrainingData, rng: np.random.RandomState) -> 
             f"{described} leaves a validation set of {len(validation_rows)}, too small for early stopping: at "
             "least 2 are needed. Increase validation_fraction or the size of your dataset."
         )
-    weights = data.sample_weight
+    counts = None if data.sample_weight is None else data.sample_weight > 0
     for part, rows in {"training": train_rows, "validation": validation_rows}.items():
-        if weights is not None and not weights[rows].any():
+        if counts is not None and not counts[rows].any():
             raise ValueError(f"sample_weight is zero for every sample of the {part} set ({described}).")
     return replace(data, rows=train_rows), replace(data, rows=validation_rows)
 
@@ -88,13 +89,13 @@ def make_validation(estimator: Any, network: Perceptron, held_out: TrainingData)
     weights = None if held_out.sample_weight is None else held_out.sample_weight[rows]
     if held_out.rows is None:
         with naming("y_val"):
-            loss_function.check_targets(y)
+            held_out.check_targets(loss_function)
     truth, scoring = estimator._decode_targets(y), stops_by(estimator)[1]
     scorer = None if scoring in (None, "loss") else _make_scorer(estimator, held_out.X, rows, truth, weights)
 
     def validate() -> tuple[float, float]:
         raw_output = network.raw_output(held_out.X, held_out.rows)
-        loss = float(np.average(loss_function.value(y, raw_output), weights=weights))
+        loss = float(np.average(_losses(loss_function, y, raw_output), weights=weights))
         if scoring == "loss":
             return loss, -loss
         if scorer is not None:
@@ -102,6 +103,12 @@ def make_validation(estimator: Any, network: Perceptron, held_out: TrainingData)
         return loss, estimator._score_prediction(truth, estimator._link_inverse(raw_output), weights)
 
     return validate
+
+
+def _losses(loss: Loss, y: NDArray, raw_output: NDArray) -> NDArray:
+    """Return the loss of each row; a block at a time, as what is computed on the way takes many times the memory."""
+    some = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(y), ROWS_AT_ONCE)]
+    return np.concatenate([loss.value(y[rows].astype(raw_output.dtype, copy=False), raw_output[rows]) for rows in some])
 
 
 def _make_scorer(

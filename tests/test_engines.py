@@ -289,6 +289,30 @@ def test_gradient_of_codes_is_the_limit_of_differences(engine):
     run.close()
 
 
+@pytest.mark.parametrize("engine", ["few", "many", pytest.param("numba", marks=needs_numba)])
+@pytest.mark.parametrize("multiclass", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_targets_in_bytes_are_the_same_numbers(monkeypatch, dtype, multiclass, engine):
+    if engine == "many":
+        monkeypatch.setattr("sknn_scratch.engines.numpy.run.FEW_TARGETS", 0)
+
+    def start(batch_size, kind):
+        job = make_job(loss=LogLoss(), multiclass=multiclass, n_targets=3, batch_size=batch_size, dtype=dtype)
+        job.y = job.y.astype(kind)
+        return (compiled_run.CompiledRun(job, 2) if engine == "numba" else NumpyRun(job)), job
+
+    of_numbers, of_bytes = (
+        [
+            *train(*start(32, kind)),
+            start(32, kind)[0].epoch(None, np.full(3, 0.01)),
+            start(90, kind)[0].loss_and_gradient(),
+        ]
+        for kind in (dtype, np.uint8)
+    )
+    for one, other in zip(of_bytes, of_numbers, strict=True):
+        assert_array_equal(one, other)
+
+
 @needs_numba
 @pytest.mark.parametrize("form", [None, coded])
 @pytest.mark.parametrize("n_parts", [2, 5])

@@ -27,12 +27,13 @@ def _read_rows(job, one, low, high):
     start, total = numbers(job.team.job, 1)[START], numbers(job.team.numbers, 1.0)[TOTAL]
     X, y, weights = numbers(data.X, one), numbers(data.y, one), numbers(data.weights, 1.0)
     a, targets = numbers(memory.a, one), numbers(memory.targets, one)
-    relative_weight = numbers(memory.relative_weight, one)
+    relative_weight, y_in_bytes = numbers(memory.relative_weight, one), numbers(data.y_in_bytes, np.uint8(1))
     for i in range(low, high):
         row = np.int64(order[start + i])
         relative_weight[i] = (weights[row] if data.weights != 0 else 1.0) / total
         for k in range(data.n_targets):
-            targets[k * stride + i] = y[row * data.y_row_stride + k * data.y_column_stride]
+            at = row * data.y_row_stride + k * data.y_column_stride
+            targets[k * stride + i] = y[at] if data.y != 0 else type(one)(y_in_bytes[at])
         source = row * data.row_stride
         if data.X == 0:
             continue

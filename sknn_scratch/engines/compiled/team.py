@@ -40,7 +40,9 @@ class Data(NamedTuple):
         Columns of it; for samples with codes, without these.
     values, indices, starts : int
         A CSR matrix with indices of 32 bits; 0 if the samples are dense.
-    y, y_row_stride, y_column_stride, n_targets : int
+    y, y_in_bytes : int
+        One of them is 0.
+    y_row_stride, y_column_stride, n_targets : int
     weights : int
         Of the samples; 0 if all weigh the same.
     order : int
@@ -55,6 +57,7 @@ class Data(NamedTuple):
     indices: int
     starts: int
     y: int
+    y_in_bytes: int
     y_row_stride: int
     y_column_stride: int
     n_targets: int

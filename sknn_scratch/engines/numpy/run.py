@@ -36,7 +36,7 @@ from sknn_scratch.blas import row_major
 from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.draws import INPUT_NOISE, bits, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
-from sknn_scratch.engines.policy import MIN_SHARE, SMALL
+from sknn_scratch.engines.policy import FEW_TARGETS, MIN_SHARE, SMALL
 from sknn_scratch.engines.threads import for_each_with
 from sknn_scratch.job import Job
 from sknn_scratch.optimizers import Optimizer
@@ -216,10 +216,10 @@ class NumpyRun:
         self.gradient = self._parts[0].gradient
         n_weights = job.network.n_weights
         self._penalised = job.network.parameters[:n_weights], self.gradient[:n_weights]
-        self._rows_of_X: Any = None
+        self._all_rows: tuple[Any, NDArray] | None = None
         self._uniform_weights: dict[int, NDArray] = {}
         self._read_X = _RowReader(job.X, job.batch_size).read
-        self._read_y = _TargetReader(job.y, job.batch_size).read
+        self._read_y = _TargetReader(job.y, job.batch_size, job.network.dtype).read
         self._read_weight: Callable[[NDArray | slice], NDArray | None] = _nothing
         if job.sample_weight is not None:
             self._read_weight = _RowReader(job.sample_weight, job.batch_size).read
@@ -269,9 +269,9 @@ class NumpyRun:
 
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples as one minibatch, and fill ``gradient``."""
-        if self._rows_of_X is None:
-            self._rows_of_X = row_major(self.job.X)
-        return self._minibatch(self._rows_of_X, self.job.y, self.job.sample_weight, 0)
+        if self._all_rows is None:
+            self._all_rows = row_major(self.job.X), self.job.y.astype(self.job.network.dtype, copy=False)
+        return self._minibatch(*self._all_rows, self.job.sample_weight, 0)
 
     def close(self) -> None:
         """Do nothing: the threads belong to whoever made them."""
@@ -348,19 +348,25 @@ class _RowReader:
 
 
 class _TargetReader:
-    """Reads minibatches of rows from an array in Fortran order, in which they stay, as the raw output has it, too."""
+    """Reads minibatches of rows from an array in Fortran order, in which they stay, as the raw output has it, too.
 
-    def __init__(self, array: NDArray, batch_size: int):
-        self._columns = array.T
-        self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
+    Few bytes become numbers all at once, many as they are read.
+    """
+
+    def __init__(self, array: NDArray, batch_size: int, dtype: np.dtype):
+        self._dtype = dtype
+        self._columns = (array.astype(dtype, copy=False) if array.size <= FEW_TARGETS else array).T
+        self._buffer = np.empty((array.shape[1], batch_size), dtype=self._columns.dtype)
 
     def read(self, rows: NDArray | slice) -> NDArray:
         if isinstance(rows, slice):
-            return self._columns[:, rows].T
-        out = self._buffer
-        if len(rows) < out.shape[1]:
-            out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
-        return self._columns.take(rows, 1, out, "clip").T
+            columns = self._columns[:, rows]
+        else:
+            out = self._buffer
+            if len(rows) < out.shape[1]:
+                out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
+            columns = self._columns.take(rows, 1, out, "clip")
+        return (columns if columns.dtype == self._dtype else columns.astype(self._dtype)).T
 
 
 def _nothing(rows: NDArray | slice) -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
 from sknn_scratch.activations import ReLU
-from sknn_scratch.coded_matrix import CodedMatrix
+from sknn_scratch.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.engines import choose, start
-from sknn_scratch.engines.threads import one_blas_thread
+from sknn_scratch.engines.threads import for_each_in_threads, one_blas_thread
 from sknn_scratch.initializers import HeNormal, LecunNormal, Normal, Uniform, Zeros
 from sknn_scratch.job import Job
 from sknn_scratch.losses import Loss
@@ -32,6 +32,8 @@ BATCH_SIZES = ((500, 32), (1000, 64), (2000, 128), (20000, 256), (np.inf, 512))
 BETA_1, BETA_2 = 0.9, 0.95
 # Rows of codes that are looked at as a dense matrix at once.
 ROWS_AT_ONCE = 1024
+# Numbers of the members' widest layer for a chunk of rows that are predicted together, which stay in the cache.
+CHUNK_SIZE = 2**17
 # Share of the epochs in which the rate rises, and epochs without a better one after which training ends.
 WARM_UP, PATIENCE = 1 / 16, 12
 
@@ -61,37 +63,75 @@ class Settings:
     verbose: bool
 
 
-@dataclass
 class View:
-    """Trained members.
+    """Trained members, which predict together.
 
-    They are trained in float32 and predict in float64: rounding errors of float32 would depend, visibly, on which other
-    samples are predicted at the same time. A pickle holds float32, which loses nothing.
+    What they give for a sample does not depend on which others are predicted at the same time, but for the rounding of
+    float64. In float32 that would show, so only the sums of codes are computed in it, one sample after the other.
 
-    Attributes
+    Parameters
     ----------
     layer_units : list of int
     parameters : ndarray of shape (n_members, n_parameters)
-        float64.
+        float32.
     """
 
-    layer_units: list[int]
-    parameters: NDArray
+    def __init__(self, layer_units: list[int], parameters: NDArray):
+        self.layer_units, self.parameters = layer_units, parameters
+        self._layers: tuple[NDArray | None, list[NDArray], list[NDArray]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"layer_units": self.layer_units, "parameters": self.parameters.astype(np.float32)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.layer_units, self.parameters = state["layer_units"], state["parameters"].astype(np.float64)
+        return {**vars(self), "_layers": None}
 
     def mean_output(self, Z: NDArray | CodedMatrix, averaged_form: Callable[[NDArray], NDArray]) -> NDArray:
-        """Return the mean over the members of what this function makes of a raw output."""
-        activations = [ReLU() for _ in self.layer_units[2:]]
-        total: Any = 0.0
-        for parameters in self.parameters:
-            network = Perceptron.of_layers(*layer_views(parameters, self.layer_units), activations)
-            total = total + averaged_form(network.raw_output(Z))
-        return total / len(self.parameters)
+        """Return the mean over the members of what this function makes of raw outputs; ``Z`` is in float64."""
+        output = self._outputs(Z)
+        n_samples, n_members, n_outputs = output.shape
+        return averaged_form(output.reshape(-1, n_outputs)).reshape(n_samples, n_members, -1).mean(axis=1)
+
+    def _outputs(self, Z: NDArray | CodedMatrix) -> NDArray:
+        """Return the members' raw outputs, of shape (n_samples, n_members, n_outputs)."""
+        if self._layers is None:
+            self._layers = self._side_by_side(Z.coding if isinstance(Z, CodedMatrix) else None)
+        at_edges, weights, biases = self._layers
+        output = np.empty((len(Z), *biases[-1].shape))
+
+        def predict_chunk(first: int) -> None:
+            some = Z[first : first + chunk]
+            if isinstance(some, CodedMatrix):
+                z = some.plain @ weights[0]
+                z += some.shares(np.float32) @ at_edges
+            else:
+                z = some @ weights[0]
+            z = z.reshape(len(some), *biases[0].shape)
+            z += biases[0]
+            for W, b in zip(weights[1:], biases[1:], strict=True):
+                a = np.maximum(z, 0, out=z)
+                z = np.empty((len(some), *b.shape))
+                np.matmul(a.transpose(1, 0, 2), W, out=z.transpose(1, 0, 2))
+                z += b
+            output[first : first + chunk] = z
+
+        chunk = max(1, CHUNK_SIZE // max(b.size for b in biases))
+        for_each_in_threads(predict_chunk, range(0, len(Z), chunk), len(Z) * sum(W.size for W in weights))
+        return output
+
+    def _side_by_side(self, coding: Coding | None) -> tuple[NDArray | None, list[NDArray], list[NDArray]]:
+        """Return the layers of all members in float64: the first as one matrix, the others stacked.
+
+        Of weights for codes, what they sum up to at each edge comes before, in float32.
+        """
+        views = [layer_views(parameters, self.layer_units) for parameters in self.parameters.astype(np.float64)]
+        weights, biases = (
+            [np.stack(layer) for layer in zip(*of_all, strict=True)] for of_all in zip(*views, strict=True)
+        )
+        first = np.concatenate(weights[0], axis=1)
+        if coding is None:
+            return None, [first, *weights[1:]], biases
+        n_plain = len(first) - len(coding.means)
+        with one_blas_thread():
+            at_edges = coding.at_edges(first[n_plain:]).astype(np.float32)
+        return at_edges, [first[:n_plain].copy(), *weights[1:]], biases
 
 
 @dataclass(frozen=True)
@@ -235,7 +275,7 @@ class Training:
         if self._settings.verbose:
             print(f"{self._name}, epoch {len(curve)}: out-of-fold loss = {curve[-1]:.6f}")
         if curve[-1] < (np.inf if self.best is None else curve[self.best.epoch - 1]):
-            parameters = np.stack([one.job.network.parameters for one in members]).astype(np.float64)
+            parameters = np.stack([one.job.network.parameters for one in members])
             self.best = Best(len(curve), View(members[0].job.network.layer_units, parameters), output)
 
 

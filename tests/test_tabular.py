@@ -1,6 +1,7 @@
 """TabularMLPClassifier and TabularMLPRegressor: from a table to predictions."""
 
 import pickle
+import tracemalloc
 from importlib.util import find_spec
 
 import numpy as np
@@ -329,3 +330,61 @@ def test_search_over_parameters(cls):
     X, y = table(60)
     search = GridSearchCV(small(cls, max_iter=2), {"n_bins": [None, 4]}, cv=2).fit(X, targets(cls, y))
     assert search.best_params_["n_bins"] in (None, 4)
+
+
+# What it costs --------------------------------------------------------------------------------------------------------
+
+
+def many_numbers(n_samples, n_features=10):
+    X = np.random.RandomState(0).standard_normal((n_samples, n_features))
+    return X, X[:, 0] + np.abs(X[:, 1])
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_sample_is_predicted_alike_alone_and_among_others(cls):
+    X, y = many_numbers(400)
+    model = small(cls).fit(X, targets(cls, y > 0.5))
+    predict = getattr(model, "predict_proba", model.predict)
+    together = predict(X)
+    assert_allclose(np.concatenate([predict(X[i : i + 1]) for i in range(400)]), together, rtol=1e-12)
+    assert_allclose(predict(X[::-1])[::-1], together, rtol=1e-12)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_codes_are_used_as_the_dense_matrix_would_be(monkeypatch, cls, engine):
+    if engine == "numba" and find_spec("numba") is None:
+        pytest.skip("numba is not installed")
+    X, y = many_numbers(300)
+    y, model = targets(cls, y > 0.5), small(cls, engine=engine, max_iter=4)
+    ours = clone(model).fit(X, y)
+    monkeypatch.setattr(cls, "_of_view", lambda self, name, Z: Z.toarray() if name == "coded" else Z.plain)
+    dense = clone(model).fit(X, y)
+    assert_allclose(ours.oof_loss_curve_["coded"], dense.oof_loss_curve_["coded"], rtol=5e-4)
+    assert_allclose(ours._raw_output(X[:99]), dense._raw_output(X[:99]), rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_no_dense_matrix_of_codes(engine):
+    if engine == "numba" and find_spec("numba") is None:
+        pytest.skip("numba is not installed")
+    X, y = many_numbers(6000)
+    model = TabularMLPRegressor(n_members=2, hidden_layer_sizes=4, max_iter=1, engine=engine)
+    model.fit(X[:1000], y[:1000])  # what is kept from the first fit on
+    tracemalloc.start()
+    try:
+        model.fit(X, y).predict(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < len(X) * model.encoder_.n_features_out_ * 4 / 2
+
+
+def test_pickle_holds_what_predicting_needs():
+    X, y = many_numbers(300, 20)
+    model = TabularMLPRegressor(max_iter=1, engine="numpy").fit(X, y)
+    before = pickle.dumps(model)
+    expected = model.predict(X)
+    assert len(before) < 5 * 2**20
+    assert len(pickle.dumps(model)) == len(before)
+    assert_array_equal(pickle.loads(before).predict(X), expected)

@@ -63,15 +63,21 @@ def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
 
 
 def _probabilities(raw_output: NDArray, link: Link, log: bool = False) -> NDArray:
-    """Return the probabilities of the classes of one target, or their logarithms; the raw output is used up."""
+    """Return the probabilities of the classes of one target, or their logarithms; the raw output is used up.
+
+    None is less than the smallest normal number, so that logarithms are finite.
+    """
     with np.errstate(over="ignore", divide="ignore"):
-        if raw_output.shape[1] == 1:
-            if type(link) is not LogisticLink:
-                p = link.inverse(raw_output)
-                both = np.hstack([1 - p, p])
-                return np.log(both) if log else both
-            raw_output = np.hstack([-raw_output, raw_output])  # 1 - p(z) is p(-z), which has more digits
-        return link.log_inverse(raw_output) if log else link_inverse(link, raw_output, out=raw_output)
+        if raw_output.shape[1] == 1 and type(link) is not LogisticLink:
+            p = link.inverse(raw_output)
+            result = np.hstack([1 - p, p])
+            result = np.log(result) if log else result
+        else:
+            if raw_output.shape[1] == 1:
+                raw_output = np.hstack([-raw_output, raw_output])  # 1 - p(z) is p(-z), which has more digits
+            result = link.log_inverse(raw_output) if log else link_inverse(link, raw_output, out=raw_output)
+    smallest = np.finfo(result.dtype).tiny
+    return np.maximum(result, np.log(smallest) if log else smallest, out=result)
 
 
 def _are_of_several(classes: Any) -> bool:
@@ -401,12 +407,8 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training samples.
-        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
-            Class labels, or for multilabel targets a matrix of 0 and 1. With several targets, labels in a column each.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples; equal by default.
+        X, y, sample_weight
+            As for ``fit``.
         classes : array-like of shape (n_classes,), or list of such arrays, default=None
             All labels that can ever occur (for multilabel targets, the column numbers; with several targets, an array
             for each). Required in the first call of an estimator that was not fitted.
@@ -475,11 +477,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
             multilabel. Where a probability would round to 0 it is the smallest normal number instead, so that its
             logarithm is finite. With several targets, a list of such arrays.
         """
-        result = []
-        for raw_output, link in self._heads(self._raw_output(X)):
-            probability = _probabilities(raw_output, link)
-            result.append(np.maximum(probability, np.finfo(probability.dtype).tiny, out=probability))
-        return self._one_or_all(result)
+        return self._one_or_all([_probabilities(z, link) for z, link in self._heads(self._raw_output(X))])
 
     @available_if(_gives_probabilities)
     def predict_log_proba(self, X: Any) -> ArrayOrList:
@@ -495,12 +493,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         log_probability : ndarray of shape (n_samples, n_classes)
             One column per entry of ``classes_``; with several targets, a list of such arrays.
         """
-        result = []
-        for raw_output, link in self._heads(self._raw_output(X)):
-            log_probability = _probabilities(raw_output, link, log=True)
-            smallest = np.log(np.finfo(raw_output.dtype).tiny)
-            result.append(np.maximum(log_probability, smallest, out=log_probability))
-        return self._one_or_all(result)
+        return self._one_or_all([_probabilities(z, link, log=True) for z, link in self._heads(self._raw_output(X))])
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the share of samples whose prediction is right, in all labels or targets if there are several.

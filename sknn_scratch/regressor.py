@@ -391,12 +391,8 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; not negative with the losses 'poisson' and 'tweedie', positive with 'gamma'.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples; equal by default.
+        X, y, sample_weight
+            As for ``fit``.
         **unknown
             Nothing; for what other libraries take here, the TypeError says where it belongs.
 

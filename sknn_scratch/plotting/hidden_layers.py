@@ -112,10 +112,8 @@ class ActivationDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw into; new ones by default.
-        bins : int, default=60
-            Bins of the histograms.
+        ax, bins
+            As for ``from_estimator``.
 
         Returns
         -------

@@ -179,14 +179,8 @@ class LossCurveDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw into, which may have the curves of other fits already; new ones by default.
-        mark_best : bool, default=True
-            Whether to mark the best epoch.
-        line_kw : dict, default=None
-            Passed to ``Axes.plot`` for every curve.
-        yscale : {'linear', 'log'}, default=None
-            Scale of the losses, which with 'log' must be positive. By default that of the axes; new ones are linear.
+        ax, mark_best, line_kw, yscale
+            As for ``from_estimator``.
 
         Returns
         -------

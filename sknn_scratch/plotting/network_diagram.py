@@ -160,10 +160,8 @@ class NetworkDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw into; new ones by default.
-        kind : {'auto', 'lines', 'heatmap'}, default='auto'
-            How weights are drawn; 'auto' is 'lines' if no layer has more than 20 units.
+        ax, kind
+            As for ``from_estimator``.
 
         Returns
         -------

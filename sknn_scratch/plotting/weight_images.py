@@ -98,10 +98,8 @@ class WeightsDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw into; new ones by default.
-        scale_each : bool, default=False
-            Whether to divide the weights of each unit by their largest absolute value, to see weak ones too.
+        ax, scale_each
+            As for ``from_estimator``.
 
         Returns
         -------

@@ -301,7 +301,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             except TrainingDivergedError as error:
                 raise ValueError(f"{error} {self._describe_scale(given.data)}".rstrip()) from None
         self._keep_progress(progress)
-        # In a stream each chunk has numbers of its own, and so Python would show each warning anew.
+        # With the numbers of a chunk in it, Python would show the warning for each chunk.
         return advice if given.kind.is_incremental else with_scale(advice, lambda: self._describe_scale(given.data))
 
     def _describe_scale(self, data: TrainingData) -> str:

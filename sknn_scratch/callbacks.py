@@ -45,6 +45,7 @@ __all__ = [
     "with_callbacks",
 ]
 
+# What can be monitored: the attribute that has the curve, and the sign with which smaller is better.
 CURVES = {
     "loss": ("loss_curve_", 1),
     "validation_loss": ("validation_loss_curve_", 1),

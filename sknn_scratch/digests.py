@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 
 __all__ = ["digest_of_rows"]
 
-# Of larger arrays evenly spaced rows are read, so that it takes about a tenth of a second.
+# Of larger arrays only evenly spaced rows are read, which takes about a tenth of a second.
 MAX_BYTES = 2**26
 # Rows are made contiguous in blocks of this size.
 BLOCK_BYTES = 2**20

@@ -1,8 +1,8 @@
-"""Random draws by counter: what is dropped, and what noise is added, is a function of where and when.
+"""Random draws by counter: dropout and noise as a function of step, layer and position.
 
 A draw depends on a seed, the number of the step, the layer and the index of a number in it, and on nothing else. So it
-is the same whichever engine computes it, in however many parts and in whichever order, and training that goes on after
-an interruption needs no state of a generator.
+is the same on every engine, in however many parts and in whichever order, and training that is resumed needs no state
+of a generator.
 
 References
 ----------

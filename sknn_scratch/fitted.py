@@ -1,4 +1,4 @@
-"""What an estimator has learnt, taken out of it and put into it: all that files, conversion and ONNX know of one."""
+"""What an estimator has learnt, as one object: all that files, conversion and ONNX know of it."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from sknn_scratch.perceptron import Perceptron
 
 __all__ = ["Job", "row_type"]
 
-# Rows whose weights or targets are looked at at once.
+# Rows of a block in which weights or targets are read.
 ROWS_AT_ONCE = 2**16
 
 
 def row_type(n_rows: int) -> type:
-    """Return the smallest dtype for the numbers of so many rows that all who read them take."""
+    """Return the dtype of row numbers: int32, which every engine takes, unless there are more rows."""
     return np.int32 if n_rows < 2**31 else np.int64
 
 
@@ -58,7 +58,7 @@ class Job:
     input_noise : float
         Standard deviation of the noise that is added to the samples.
     seed : int
-        From 0 to ``2**63 - 1``; all that is dropped and added follows from it and the number of the step.
+        From 0 to ``2**63 - 1``; dropout and noise follow from it and the number of the step.
     """
 
     network: Perceptron

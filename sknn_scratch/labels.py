@@ -21,7 +21,7 @@ __all__ = [
     "describe_coder",
 ]
 
-# Rows that are encoded at once: to sort labels takes many times their own memory.
+# Rows that are encoded at once: sorting labels takes many times their memory.
 ROWS_AT_ONCE = 2**17
 
 

@@ -35,8 +35,8 @@ ROWS_BEFORE, ROWS_AFTER, NUMBERS_AFTER = 100, 10_000, 200_000
 UNSTEADY = 0.01
 # Relative difference between two losses up to which they count as equal.
 ROUNDING = 1e-6
-# For partial_fit: the loss of a chunk divided by that of the first chunk from which on training has diverged, and the
-# rows that a chunk must have for its best constant to be a fair comparison.
+# For partial_fit: loss of a chunk, divided by that of the first, from which training counts as diverged; and rows from
+# which a chunk's best constant is a fair comparison.
 GROWTH_IN_STREAM, ROWS_IN_STREAM = 10, 20
 
 
@@ -46,7 +46,7 @@ class Judge:
     Parameters
     ----------
     network : Perceptron
-        As it is before training; looked at again afterwards.
+        As it is before training; judged afterwards.
     loss : Loss
     data : TrainingData
         What it is trained on.

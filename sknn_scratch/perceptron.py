@@ -60,7 +60,7 @@ class Perceptron:
     Attributes
     ----------
     parameters : ndarray of shape (n_parameters,)
-        Changed in place, never replaced. A network from ``of_layers`` has none.
+        Changed in place, never replaced. Missing in a network from ``of_layers``.
     weights : list of ndarray of shape (fan_in, fan_out)
         Views of ``parameters``.
     biases : list of ndarray of shape (fan_out,)
@@ -88,7 +88,7 @@ class Perceptron:
         activations: Sequence[Activation],
         link: Link | None = None,
     ) -> Self:
-        """Return a network of arrays that lie anywhere, to predict and to look at; ``copy`` gives one to be trained.
+        """Return a network on existing arrays, for prediction and inspection; to train it, take a ``copy``.
 
         Neither the arrays nor lists of them are copied.
         """
@@ -154,12 +154,12 @@ class Perceptron:
         rows : ndarray of int, default=None
             Which rows of ``X`` to pass; all of them by default.
         check_finite : bool, default=False
-            Whether to look for NaN and infinity in ``X``, an array then, on the way.
+            Whether to check ``X``, which must be an array then, for NaN and infinity.
 
         Returns
         -------
         raw_output : ndarray of shape (n_samples, n_outputs), or None
-            None if something in ``X`` may not be finite: the sum of a chunk is not.
+            None if ``check_finite`` and the sum of a chunk of ``X`` is NaN or infinite.
         """
         n_samples = X.shape[0] if rows is None else len(rows)
         widths = self.layer_units[1:]
@@ -168,11 +168,11 @@ class Perceptron:
         work = _work(n_samples, *self.weights)
         n_threads = threads_worth(work)
         n_parts = max(1, min(n_threads, n_samples // MIN_SHARE))
-        # Few rows of wide layers.
+        # Too few rows to share: then threads share the columns of each layer.
         by_columns = n_parts == 1 < n_threads and isinstance(X, np.ndarray)
         multiply = _affine_by_columns if by_columns else affine
         most = max(MIN_CHUNK, CHUNK_SIZE // max(widths))
-        n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # as many for each thread
+        n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # a multiple of the number of threads
         chunk = math.ceil(n_samples / max(1, n_chunks)) or 1
 
         finite, buffers = True, threading.local()
@@ -208,13 +208,13 @@ def _work(n_rows: int, *layers: NDArray) -> int:
 
 
 def _affine_by_columns(inputs: NDArray, weights: NDArray, biases: NDArray, out: NDArray) -> None:
-    """``out = inputs @ weights + biases``, of which threads share out the columns."""
+    """``out = inputs @ weights + biases``, with the columns shared out among threads."""
     work = _work(len(inputs), weights)
     n_parts = threads_worth(work)
     stops = [out.shape[1] * k // n_parts for k in range(n_parts + 1)]
 
     def multiply(columns: slice) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # known to this thread only
+        with np.errstate(over="ignore", invalid="ignore"):  # errstate holds for one thread only
             out[:, columns] = inputs @ weights[:, columns]
 
     for_each_in_threads(multiply, [slice(*pair) for pair in pairwise(stops)], work)

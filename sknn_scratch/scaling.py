@@ -119,8 +119,8 @@ def _name(column: int, feature_names: Sequence[str] | None) -> str:
 
 # Fewer rows than these say nothing about their scale.
 ROWS_THAT_SAY_SOMETHING = 10
-# A column is on another scale from this distance on, in standard deviations of the training samples, or with this ratio
-# of the spreads, if many others are too; and by itself from the larger figures on.
+# Distance of the medians, in standard deviations of the training samples, and ratio of the spreads, above which a
+# column is on another scale; where few columns are, only above the larger pair.
 DISTANCE, RATIO = 2.5, 10.0
 DISTANCE_ALONE, RATIO_ALONE = 30.0, 1000.0
 

@@ -1,4 +1,4 @@
-"""Rows that are held out, as scikit-learn's ``train_test_split`` draws them, also where there are millions."""
+"""Held-out rows as scikit-learn's ``train_test_split`` draws them, with less memory where there are many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sknn_scratch.job import row_type
 
 __all__ = ["split_rows"]
 
-# From so many rows on, the draws are made here: scikit-learn's own function takes ninety bytes for each row.
+# Rows from which the draws are made here: scikit-learn's own function takes ninety bytes for each row.
 MANY = 2**17
 
 
@@ -27,7 +27,7 @@ def split_rows(
     rng : RandomState
         Drawn from.
     strata : ndarray of shape (n_rows,), default=None
-        Of each of its values, both parts have the same share.
+        Both parts have the same share of each of its values.
 
     Raises
     ------

@@ -182,12 +182,12 @@ class MinibatchTraining:
 
     @property
     def data(self) -> TrainingData:
-        """The samples, those included that are held out."""
+        """All samples, also those that are held out."""
         return self._data
 
     @property
     def has_planned_end(self) -> bool:
-        """Whether ``settings.max_iter`` epochs are the plan, not a limit: so says the schedule."""
+        """Whether the schedule is laid out over ``settings.max_iter`` epochs, which then are a plan and not a limit."""
         return self._schedule.has_planned_end
 
     def run(self, validate: Callable[[], tuple[float, float]] | None = None, listener: Listener | None = None) -> str:
@@ -204,9 +204,9 @@ class MinibatchTraining:
         Returns
         -------
         outcome : str
-            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener), INTERRUPTED (by KeyboardInterrupt), or DIVERGED in
-            an epoch after the one to whose parameters early stopping goes back: when and how is in ``divergence``, and
-            the optimiser is of no further use.
+            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener), INTERRUPTED (by KeyboardInterrupt), or, with early
+            stopping, DIVERGED: the parameters are those of the best epoch, ``divergence`` says when and how, and the
+            optimiser's state is useless.
 
         Raises
         ------
@@ -301,14 +301,14 @@ class MinibatchTraining:
         )
 
     def restore(self, state: TrainingState) -> None:
-        """Go on from a state, of which a part may become this training's own, instead of from the start."""
+        """Go on from a state, whose arrays this training may keep, instead of from the start."""
         self._network.parameters[...] = state.parameters
         self._optimizer.resume(state.optimizer)
         self._schedule.resume(state.schedule)
         vars(self.progress).update(vars(state.progress))
         self._order.rows = state.order
         self._rng.set_state(state.rng_state)
-        # A plateau that does not end training sets the count to 0.
+        # A plateau that did not end training has set the count to 0.
         if state.progress.no_improvement_count > self._settings.n_iter_no_change:
             self._outcome = CONVERGED
         self._job.seed = state.seed
@@ -318,7 +318,7 @@ class MinibatchTraining:
             self._recent_mean.parameters = state.recent
 
     def stop(self) -> None:
-        """Let there be no further epoch, as a callback had ended the training that is gone on with."""
+        """Train no further epoch: a callback had ended the training that is resumed."""
         self._outcome = STOPPED
 
 

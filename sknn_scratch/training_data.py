@@ -55,7 +55,7 @@ class TrainingData:
         """Return the same samples, such that no result depends on the memory order in which they came.
 
         Targets are in Fortran order and weights contiguous. ``X`` is not copied (unless its numbers are not aligned, as
-        BLAS needs them): who computes with its rows gathers them.
+        BLAS needs them): its rows are gathered where they are used.
         """
         X, weight = self.X, self.sample_weight
         if isinstance(X, np.ndarray) and not X.flags.aligned:

@@ -36,8 +36,8 @@ ROWS_TO_PREPARE, ROWS_TO_READ = 24, 8
 
 # Seconds that the compiled engine takes off a step, and off a step for each parameter.
 SAVED_PER_STEP, SAVED_PER_PARAMETER = 20e-6, 4e-9
-# Seconds that a fit has to save for compiled code to be loaded, which takes half a second once in a process: a search
-# is made of some fifty fits.
+# Seconds that a fit must save to take compiled code that is on disk. Loading it takes half a second once per process,
+# but a search makes some fifty fits.
 WORTH_LOADING = 0.01
 # Seconds to compile what a fit needs, with some reserve for slower machines.
 COMPILE_SECONDS = 10.0
@@ -49,9 +49,9 @@ FEW_TARGETS = 2**16
 
 # The compiled engine --------------------------------------------------------------------------------------------------
 
-# Multiplications of a step for each part, some 20 microseconds: threads meet twice in a step, for about one.
+# Multiplications of a step per part, about 20 microseconds; in each step threads meet twice, about 1 microsecond each.
 PER_PART = 2**17
-# Rows of a minibatch for each part. On sixteen cores, 784-256-128-10 with 200 rows gains up to sixteen parts.
+# Rows of a minibatch per part. On sixteen cores, 784-256-128-10 with 200 rows gains up to sixteen parts.
 ROWS_PER_PART = 12
 # Multiplications up to which plain loops beat a call of BLAS.
 TINY = 2**12

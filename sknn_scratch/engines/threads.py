@@ -1,7 +1,7 @@
-"""How many threads BLAS uses.
+"""Threads: how many BLAS may use, and those of ours that take their place.
 
-For the small products of a small network a second thread gains little, and it costs a lot when another process keeps
-its core busy: the threads of a product spin until all of them have had their turn.
+BLAS's threads wait for each other in every product, in a loop that keeps their cores busy. For small products a second
+thread gains little, and costs a lot where another process uses its core.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Limit:
         self.n_before: int | None = None
 
     def n_usual(self) -> int:
-        """Return how many threads BLAS may use when it is not held; nobody takes or releases it meanwhile."""
+        """Return how many threads BLAS may use without this limit."""
         with self._lock:
             return self.n_before or blas_threads()
 
@@ -66,7 +66,7 @@ class _Limit:
                 self._lift()
 
     def give_up(self) -> None:
-        """Lift it, in a forked process, which lacks the other threads; to release it then does nothing."""
+        """Lift it in a forked process, which lacks the threads that hold it; to release it then does nothing."""
         self._lock, self._n_holding = threading.Lock(), 0
         self._lift()
 
@@ -105,9 +105,8 @@ def _blas_libraries() -> list[LibController]:
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread.
 
-    The limit is the process's: the first of several blocks that overlap, in other threads or inside each other, sets
-    it, and the last lifts it. So what is computed in a block does not depend on what others do. A process that is
-    forked meanwhile is not held to it.
+    The limit holds for the process: of blocks that overlap, nested or in several threads, the first sets it and the
+    last lifts it, so that it holds in all of them. A process that is forked meanwhile is free of it.
     """
     limit = _limit
     limit.take()
@@ -143,10 +142,10 @@ def one_blas_thread_if_small(largest_product: int) -> Iterator[None]:
 
 @contextmanager
 def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
-    """Hold BLAS to one thread, and yield threads that may share the work of a step out instead.
+    """Hold BLAS to one thread, and yield threads of ours to share out the steps instead.
 
-    The threads of BLAS spin until all have had their turn at each product, so that a busy neighbour on one of the cores
-    costs many times its share. Threads that each do a part of a whole step meet but once or twice.
+    BLAS's threads wait for each other in each product, so that a busy neighbour on one core costs many times its share;
+    threads that do a part of the whole step wait once or twice.
 
     Parameters
     ----------
@@ -156,10 +155,10 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
     Yields
     ------
     pool : Executor or None
-        None also where other threads hold BLAS to one and so have the cores.
+        None also where fits in other threads use the cores.
     n_parts : int
-        Into how many parts a large step is cut: as many as BLAS may use threads when nothing of ours holds it. BLAS is
-        left alone instead where these are many.
+        Parts into which a large step is cut: as many as BLAS would use threads. Where these are many, BLAS is left to
+        use them, and there is one part.
     """
     n_parts = 1 if largest_product < SMALL else usual_blas_threads()
     if n_parts == 1 or n_parts > MOST_HELPED:
@@ -193,7 +192,7 @@ def threads_worth(n_multiplications: int) -> int:
 
 @cache
 def _pool(n_threads: int) -> ThreadPoolExecutor:
-    """Return threads that stay, asleep, for the next prediction: to start one takes as long as a few hundred rows."""
+    """Return threads that are kept for the next prediction: to start one takes as long as some hundred rows."""
     return ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch")
 
 
@@ -202,11 +201,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:
-    """Call a function for each item, in as many threads as BLAS may use and there is enough to do for.
+    """Call a function for each item, in as many threads as BLAS may use and the work is worth.
 
-    BLAS is held to one thread all the while: the threads wait for each other but once, at the end, and share the work
-    around the products too. Each takes the next item when it is done with one, and those that have not come by the end
-    are not waited for.
+    BLAS is held to one thread meanwhile. Each thread takes the next item when it is done with one; a thread that has
+    not begun when no item is left is not waited for.
 
     Parameters
     ----------
@@ -224,7 +222,7 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
 
 
 def for_each_with(pool: Executor | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """Call a function for each item, in this thread and in so many of a pool, as far as they are to be had.
+    """Call a function for each item, in this thread and in at most ``n_helpers`` of a pool.
 
     Parameters
     ----------
@@ -252,7 +250,7 @@ def for_each_with(pool: Executor | None, n_helpers: int, function: Callable[[Any
     def help_out() -> None:
         nonlocal n_at_work
         with changed:
-            if not remaining:  # nobody waits for those that come so late
+            if not remaining:  # too late: the caller goes on
                 return
             n_at_work += 1
         try:
@@ -264,7 +262,7 @@ def for_each_with(pool: Executor | None, n_helpers: int, function: Callable[[Any
                 n_at_work -= 1
                 changed.notify_all()
 
-    # Where no thread can be started, an executor raises, and keeps what it was given for one that may come free.
+    # An executor that cannot start a thread raises, but keeps the task for one that may come free.
     with suppress(RuntimeError):
         while pool is not None and n_helpers > 0:
             pool.submit(help_out)

@@ -76,10 +76,7 @@ def _softmax(z: NDArray, out: NDArray) -> None:
 
 
 def loss_and_delta(loss: Loss, y: NDArray, raw_output: NDArray, relative_weight: NDArray, out: NDArray) -> float:
-    """``out`` = derivative of the weighted mean loss with respect to the raw output; returns that mean.
-
-    ``raw_output`` is used up.
-    """
+    """``out`` = derivative of the weighted mean loss with respect to the raw output; returns that mean."""
     if type(loss) is LogLoss and not loss.label_smoothing:
         link_inverse(loss.link, raw_output, out)
         losses = _log_losses(loss.multiclass, y, out)

@@ -1,4 +1,4 @@
-r"""A training run of the reference engine: forward pass, backpropagation and update, as NumPy says them.
+r"""A training run of the reference engine: forward pass, backpropagation and update in NumPy.
 
 Layer ``l = 0, ..., L - 1`` has weights ``W[l]`` of shape (fan_in, fan_out), biases ``b[l]`` and, but for the last, an
 activation ``f[l]``. A minibatch is a matrix with a sample per row. Forward, from ``a[0] = X``::
@@ -110,7 +110,7 @@ class _Part:
     def _backward(self, X: Any, y: NDArray, relative_weight: NDArray) -> float:
         """Fill ``gradient`` for the rows last passed forward and return their share in the mean loss.
 
-        The numbers are those of the equations in the module's docstring. ``z`` and ``a`` are used up on the way.
+        The numbers are those of the equations in the module's docstring.
         """
         network, buffers = self._network, self._buffers_for(X.shape[0])
         a, z, delta, W, f = [X, *buffers.fed], buffers.z, buffers.delta, network.weights, network.activations
@@ -202,7 +202,7 @@ class NumpyRun:
     pool : Executor or None
         Other threads among which the parts are shared.
     n_parts : int
-        Into how many parts the rows of a large minibatch are cut; sums are rounded accordingly, whoever does them.
+        Parts into which the rows of a large minibatch are cut. Results depend on it by rounding, not on the threads.
 
     Attributes
     ----------
@@ -328,8 +328,8 @@ def _limit_norm(gradient: NDArray, max_norm: float) -> None:
 class _RowReader:
     """Reads minibatches of rows, in C order, from an array or another matrix.
 
-    Those of an array in C order are copied to a buffer that is made once. ``take`` would first copy the whole of any
-    other.
+    Rows of an array in C order are copied to a buffer made once; of any other order ``take`` would first copy the whole
+    array.
     """
 
     def __init__(self, array: Any, batch_size: int):
@@ -348,7 +348,7 @@ class _RowReader:
 
 
 class _TargetReader:
-    """Reads minibatches of rows from an array in Fortran order, in which they stay, as the raw output has it, too.
+    """Reads minibatches of rows from an array in Fortran order, in the same order, which the raw output has too.
 
     Few bytes become numbers all at once, many as they are read.
     """
@@ -370,4 +370,4 @@ class _TargetReader:
 
 
 def _nothing(rows: NDArray | slice) -> None:
-    """Read the weights of unweighted samples."""
+    """Return None, the weights of unweighted samples."""

@@ -240,17 +240,24 @@ class SiLU(Activation):
 class Mish(Activation):
     """``f(z) = z t`` with ``t = tanh(log(1 + exp(z)))``; ``f'(z) = t + z s (1 - t**2)``, ``s`` the logistic function.
 
+    With ``e = exp(z)`` and ``n = e (e + 2)``, ``t = n / (n + 2)`` and ``s (1 - t**2) = 4 e (e + 1) / (n + 2)**2``: one
+    exponential, and no difference of close numbers. Beyond 20, where ``t`` is 1 to rounding, ``e`` could overflow.
+
     References
     ----------
     Misra, "Mish: a self regularized non-monotonic activation function", BMVC 2020, arXiv:1908.08681.
     """
 
     def value(self, z: NDArray) -> NDArray:
-        return z * np.tanh(np.logaddexp(0, z))
+        e = np.exp(np.minimum(z, 20))
+        n = e * (e + 2)
+        return z * (n / (n + 2))
 
     def derivative(self, z: NDArray) -> NDArray:
-        t = np.tanh(np.logaddexp(0, z))
-        return t + z * expit(z) * (1 - t * t)
+        z = np.minimum(z, 20)
+        e = np.exp(z)
+        n = e * (e + 2)
+        return (n + z * (4 * e * (e + 1)) / (n + 2)) / (n + 2)
 
 
 class Softplus(Activation):

@@ -50,6 +50,15 @@ def test_values_and_derivatives(name, dtype):
         assert_allclose(f.derivative(z), expected, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_slopes_far_out_are_those_where_the_function_is_straight(name, dtype):
+    derivative = ACTIVATIONS[name]().derivative
+    far, further = np.array([[[-800, 800]], [[-1e30, 1e30]]], dtype=dtype)
+    with np.errstate(over="ignore"):
+        assert_allclose(derivative(further), derivative(far), atol=1e-5)
+
+
 def test_every_activation_has_a_reference():
     assert set(REFERENCE) == set(ACTIVATIONS)
 

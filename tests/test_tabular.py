@@ -18,7 +18,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import BOTH, same_fit, small, table, targets
 
 from sknn_scratch import TabularMLPClassifier, TabularMLPRegressor, skops_types
+from sknn_scratch.losses import LogLoss
 from sknn_scratch.tabular.folds import make_folds
+from sknn_scratch.tabular.members import Settings, Training, View
 from sknn_scratch.tabular.weights import LogLossCriterion, SquaredErrorCriterion
 
 
@@ -216,6 +218,22 @@ def test_out_of_fold_prediction_is_that_of_members_that_did_not_see_the_sample()
     model = small(TabularMLPRegressor, weight_decay=0.0).fit(X, noise)
     assert model.oof_score_ == pytest.approx(r2_score(noise, model.oof_prediction_))
     assert model.oof_score_ < 0.05
+
+
+@pytest.mark.parametrize("activation", ["relu", "mish"])
+def test_members_predict_with_the_activation_that_they_were_trained_with(activation):
+    X, y = load_iris(return_X_y=True)
+    Z, y = X.astype(np.float32), np.eye(3, dtype=np.float32)[y]
+    folds, loss = np.arange(150) % 3, LogLoss()
+    loss.start(multiclass=True)
+    settings = Settings([8], activation, 4, 0.01, 0.1, 0.0, "numpy", None, verbose=False)
+    training = Training("plain", Z, y, None, folds, loss, LogLossCriterion(y, None), settings, np.random.RandomState(0))
+    training.run()
+    for k in range(3):
+        view = training.best.view
+        one = View(view.layer_units, view.parameters[[k]], pickle.loads(pickle.dumps(view)).activation)
+        output = one.mean_output(X[folds == k], np.asarray)
+        assert_allclose(output, training.best.output[folds == k], rtol=1e-2, atol=1e-3)
 
 
 def test_classifier_keeps_what_it_says_out_of_fold():

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -68,6 +69,8 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         "verbose": Boolean(levels=True, others=("bar",)),
     }
     _max_codes: ClassVar[int]
+    # Of the hidden layers of the members that see no codes.
+    _plain_activation: ClassVar[str] = "relu"
 
     n_features_in_: int
     oof_loss_curve_: dict[str, list[float]]
@@ -157,15 +160,16 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         """Train the members of each view, and return how that ended; ``keep`` sets the fitted attributes."""
         rng = check_random_state(self.random_state)
         folds = make_folds(strata, int(self.n_members), rng)
-        loss, settings = self._make_loss(), self._settings(len(Z))
+        loss, shared = self._make_loss(), self._settings(len(Z))
         y = np.asfortranarray(y, dtype=np.float32)
         names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
-        self._planned_epochs = len(names) * settings.max_iter
+        self._planned_epochs = len(names) * shared.max_iter
         trainings: dict[str, Training] = {}
         listener = _Listener(lambda: keep(trainings), events) if events.listened_to else None
         events.train_begins()
         for name in names:
             seen = self._of_view(name, Z)
+            settings = replace(shared, activation=self._plain_activation) if name == PLAIN else shared
             trainings[name] = Training(name, seen, y, weights, folds, loss, criterion, settings, rng)
             outcome = trainings[name].run(listener)
             if outcome in (STOPPED, INTERRUPTED):
@@ -198,6 +202,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         n_epochs = EPOCHS if n_samples <= MANY_SAMPLES else int(EPOCHS * math.sqrt(MANY_SAMPLES / n_samples))
         return Settings(
             hidden_layer_sizes=[int(size) for size in np.atleast_1d(self.hidden_layer_sizes)],
+            activation="relu",
             max_iter=max(FEWEST_EPOCHS, n_epochs) if self.max_iter is None else int(self.max_iter),
             learning_rate_init=float(self.learning_rate_init),
             dropout=float(self.dropout),

@@ -37,7 +37,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     n_members : int, default=8
         Networks of each view, and folds, at least 2. With fewer than 5 samples for each there are fewer.
     hidden_layer_sizes : int or array-like of int, default=(128, 128)
-        Units of the hidden layers, ReLU.
+        Units of the hidden layers: ReLU in the view with codes, Mish in the one without.
     max_iter : int, default=None
         Epochs, of which the best is kept. None means 32 for up to 10,000 samples, and ``32 * sqrt(10000 / n_samples)``,
         at least 8, for more.
@@ -121,6 +121,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     _constraints: ClassVar[dict[str, Constraint]] = {**BaseTabularMLP._constraints, "class_weight": ClassWeight()}
     _max_codes = 1024
+    # Smooth: log-loss 0.975 of that with ReLU on 24 public sets. The coded view and regressors gain nothing.
+    _plain_activation = "mish"
 
     # scikit-learn makes these at run time, and tells type checkers that they return None.
     set_fit_request: Callable[..., Self]

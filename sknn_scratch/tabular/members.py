@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
-from sknn_scratch.activations import ReLU
+from sknn_scratch.activations import ACTIVATIONS
 from sknn_scratch.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.engines import choose, start
 from sknn_scratch.engines.threads import for_each_in_threads, one_blas_thread
@@ -45,6 +45,8 @@ class Settings:
     Attributes
     ----------
     hidden_layer_sizes : sequence of int
+    activation : str
+        Of the hidden layers, a key of ``ACTIVATIONS``.
     max_iter : int
         Epochs.
     learning_rate_init, dropout, weight_decay : float
@@ -54,6 +56,7 @@ class Settings:
     """
 
     hidden_layer_sizes: Sequence[int]
+    activation: str
     max_iter: int
     learning_rate_init: float
     dropout: float
@@ -75,10 +78,12 @@ class View:
     parameters : ndarray of shape (n_members, n_parameters)
         They are rounded to float16, unless some are too large for it: that changes predictions by some 1e-4 standard
         deviations of the target, errors by 1e-5 of themselves, and files are half as large.
+    activation : str
+        Of the hidden layers.
     """
 
-    def __init__(self, layer_units: list[int], parameters: NDArray):
-        self.layer_units = layer_units
+    def __init__(self, layer_units: list[int], parameters: NDArray, activation: str):
+        self.layer_units, self.activation = layer_units, activation
         fits = np.abs(parameters).max() <= np.finfo(np.float16).max
         self.parameters = parameters.astype(np.float16 if fits else np.float32)
         self._layers: tuple[NDArray | None, list[NDArray], list[NDArray]] | None = None
@@ -109,12 +114,13 @@ class View:
             z = z.reshape(len(some), *biases[0].shape)
             z += biases[0]
             for W, b in zip(weights[1:], biases[1:], strict=True):
-                a = np.maximum(z, 0, out=z)
+                a = activate(z)
                 z = np.empty((len(some), *b.shape))
                 np.matmul(a.transpose(1, 0, 2), W, out=z.transpose(1, 0, 2))
                 z += b
             output[first : first + chunk] = z
 
+        activate = ACTIVATIONS[self.activation]().value
         chunk = max(1, CHUNK_SIZE // max(b.size for b in biases))
         for_each_in_threads(predict_chunk, range(0, len(Z), chunk), len(Z) * sum(W.size for W in weights))
         return output
@@ -279,7 +285,8 @@ class Training:
             print(f"{self._name}, epoch {len(curve)}: out-of-fold loss = {curve[-1]:.6f}")
         if curve[-1] < (np.inf if self.best is None else curve[self.best.epoch - 1]):
             parameters = np.stack([one.job.network.parameters for one in members])
-            self.best = Best(len(curve), View(members[0].job.network.layer_units, parameters), output)
+            view = View(members[0].job.network.layer_units, parameters, self._settings.activation)
+            self.best = Best(len(curve), view, output)
 
 
 def _make_members(
@@ -298,7 +305,8 @@ def _make_members(
     for fold, seed in enumerate(rng.randint(2**31, size=n_folds)):
         own_rng = np.random.RandomState(seed)
         rows, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        network = Perceptron(units, [ReLU() for _ in units[2:]], loss.link, np.float32)
+        activations = [ACTIVATIONS[settings.activation]() for _ in units[2:]]
+        network = Perceptron(units, activations, loss.link, np.float32)
         network.initialize(*_initializers(units, mean_square), own_rng)
         optimizer = AdamW(BETA_1, BETA_2, weight_decay=settings.weight_decay)
         optimizer.start(network.parameters.size, network.dtype, network.n_weights)

@@ -87,12 +87,13 @@ def main() -> None:
     rounds = options.rounds or (1 if options.quick else 5)
     warnings.simplefilter("ignore", ConvergenceWarning)  # three epochs are not meant to converge
     results, lines, slopes = {}, [], []
+    base = BASE | ({"samples": 1000} if options.quick else {})
     with threadpool_limits(options.threads) if options.threads else nullcontext():
         print(conditions(), flush=True)
         for what, values in SERIES.items():
             x = values[:3] if options.quick else values
             print(f"... {what}", flush=True)
-            results[what] = x, [measure({**BASE, what: value}, rounds) for value in x]
+            results[what] = x, [measure({**base, what: value}, rounds) for value in x]
     for what, (x, measured) in results.items():
         for value, m in zip(x, measured, strict=True):
             figures = [m[name][unit] for unit in ("ms", "MiB") for name in LIBRARIES]
@@ -103,8 +104,8 @@ def main() -> None:
             f"with {by['MiB'][0]:.2f} ({by['MiB'][1]:.2f})"
         )
     columns = ["one changed", *(f"{name}, {unit}" for unit in ("ms per epoch", "MiB") for name in LIBRARIES)]
-    base = ", ".join(f"{name} {value:,}" for name, value in BASE.items())
-    text = f"Where nothing else is said: {base}; ten classes.\n\n{table(columns, lines)}\n\n" + "\n".join(slopes)
+    usual = ", ".join(f"{name} {value:,}" for name, value in base.items())
+    text = f"Where nothing else is said: {usual}; ten classes.\n\n{table(columns, lines)}\n\n" + "\n".join(slopes)
     print(f"\n{text}")
     if options.output:
         draw(results, options.output / "bench_scaling.png")

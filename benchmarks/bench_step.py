@@ -28,7 +28,7 @@ PROBLEMS = {
     "digits 64-100-10, float32": ([64, 100, 10], np.float32),
     "784-256-128-10, float32": ([784, 256, 128, 10], np.float32),
 }
-BATCH_SIZE, N_SAMPLES, CALLS = 200, 2000, 20
+BATCH_SIZE, N_SAMPLES = 200, 2000
 OPERATIONS = ["read the minibatch", "forward", "output delta", "hidden deltas", "gradients", "update"]
 
 
@@ -109,7 +109,7 @@ class Problem:
         }
 
 
-def best(functions: dict[str, Callable], rounds: int, calls: int = CALLS) -> dict[str, float]:
+def best(functions: dict[str, Callable], rounds: int, calls: int) -> dict[str, float]:
     """Return the microseconds of a call of each, the best of several rounds in turns."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
@@ -118,12 +118,12 @@ def best(functions: dict[str, Callable], rounds: int, calls: int = CALLS) -> dic
     return {name: min(of_function) for name, of_function in times.items()}
 
 
-def measure(units: list[int], dtype: type, rounds: int) -> tuple[list[list[str]], dict[str, float]]:
+def measure(units: list[int], dtype: type, rounds: int, calls: int) -> tuple[list[list[str]], dict[str, float]]:
     """Return the lines of the table, and how much longer a step takes than its products on as many threads."""
     problem = Problem(units, dtype)
     with threadpool_limits(1, user_api="blas"):
-        numpy_times = best(problem.in_numpy(), rounds)
-        products = best(problem.products(), rounds)
+        numpy_times = best(problem.in_numpy(), rounds, calls)
+        products = best(problem.products(), rounds, calls)
     lines = [
         [name, f"{numpy_times[name]:.1f}", f"{products[name]:.1f}" if name in products else ""] for name in OPERATIONS
     ]
@@ -133,11 +133,11 @@ def measure(units: list[int], dtype: type, rounds: int) -> tuple[list[list[str]]
     for n_threads in (1, 2) if "numba" in ENGINES else ():
         problem = Problem(units, dtype)
         with threadpool_limits(n_threads, user_api="blas"):
-            total = sum(best(problem.products(), rounds).values())
+            total = sum(best(problem.products(), rounds, calls).values())
             rates = np.full(N_SAMPLES // BATCH_SIZE, 1e-3)
             with start("numba", problem.job) as run:
                 epoch = partial(run.epoch, None, rates)
-                step = best({"epoch": epoch}, rounds, 10 * CALLS)["epoch"] / len(rates)
+                step = best({"epoch": epoch}, rounds, 10 * calls)["epoch"] / len(rates)
         name = f"numba, {n_threads} thread{'s' * (n_threads > 1)}"
         lines.append([f"**all**, {name}", f"{step:.1f}", f"{total:.1f}"])
         ratios[name] = step / total
@@ -147,11 +147,11 @@ def measure(units: list[int], dtype: type, rounds: int) -> tuple[list[list[str]]
 def main() -> None:
     """Print the tables."""
     options = make_parser(__doc__).parse_args()
-    rounds = options.rounds or (3 if options.quick else 20)
+    rounds, calls = options.rounds or (3 if options.quick else 20), 1 if options.quick else 20
     print(conditions(), flush=True)
     text, dots = f"Microseconds, batches of {BATCH_SIZE}, Adam, the best of {rounds} rounds.", {}
     for name, (units, dtype) in PROBLEMS.items():
-        lines, dots[name] = measure(units, dtype, rounds)
+        lines, dots[name] = measure(units, dtype, rounds, calls)
         text += f"\n\n{table([name, 'time', 'of it matrix products'], lines)}"
     print(f"\n{text}")
     if options.output:

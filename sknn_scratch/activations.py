@@ -61,7 +61,7 @@ class Activation(BaseEstimator):
 
     @property
     def needs_input(self) -> bool:
-        """Whether the derivative is computed from ``z``: so it is if the nearest class says ``derivative``."""
+        """Whether the derivative takes ``z``: the nearest class that defines one of the two defines ``derivative``."""
         for cls in type(self).__mro__:
             if "derivative_from_output" in vars(cls):
                 return cls is Activation

@@ -60,7 +60,7 @@ _in_training: dict[tuple[int, int], object] = {}
 
 
 def with_callbacks(method: _Method) -> _Method:
-    """Make a method that trains: its callbacks are told when it has ended, in success or failure.
+    """Decorate a method that trains: the callbacks are told when it has ended, in success or failure.
 
     While an estimator is being trained, another call raises RuntimeError and leaves it alone. For type checkers the
     method stays what it is.
@@ -424,11 +424,11 @@ class Events:
 
     @property
     def listened_to(self) -> bool:
-        """Whether anybody wants to know."""
+        """Whether there is a callback or a bar."""
         return self._root is not None or self._line is not None
 
     def train_begins(self) -> None:
-        """Announce the whole of the training."""
+        """Announce the training."""
         if self._line is not None:
             self._line.on_train_begin(self._estimator)
         if self._root is not None:
@@ -449,7 +449,7 @@ class Events:
         )
 
     def train_ended(self) -> None:
-        """Announce the end of the training that succeeded."""
+        """Announce that training has succeeded."""
         if self._root is not None:
             self._root.call_on_fit_task_end(
                 estimator=self._estimator, reconstruction_attributes=self._copies, **self._given

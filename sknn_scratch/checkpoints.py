@@ -158,7 +158,7 @@ def _described_parameters(estimator: Any) -> dict[str, list[Any]]:
 
 
 def _facts_of_data(estimator: Any, data: TrainingData, validation_data: TrainingData | None) -> dict[str, Any]:
-    """Return what is said about the samples, in the order in which it is compared."""
+    """Return what the samples are recognised by, in the order in which it is compared."""
     if validation_data is None:
         validated = "to be held out" if estimator.early_stopping else "missing"
     else:
@@ -182,11 +182,11 @@ def _class_name(callback: Any) -> str:
     return f"{type(callback).__module__}.{type(callback).__qualname__}"
 
 
-# What is stored may not be what training can go on from ---------------------------------------------------------------
+# Checks of what was stored --------------------------------------------------------------------------------------------
 
 
 def _checked_state(state: TrainingState, fresh: TrainingState) -> TrainingState:
-    """Return a state that was stored if its parts are like those of a training that has just begun."""
+    """Return a stored state, once its parts have proved to be like those of a training that has just begun."""
     _check_vector("parameters", state.parameters, fresh.parameters)
     for name in fresh.optimizer.vector_names:
         _check_vector(f"optimizer.{name}", getattr(state.optimizer, name, None), getattr(fresh.optimizer, name))

@@ -47,8 +47,8 @@ from sknn_scratch.validation import check_labels, naming, naming_scored
 __all__ = ["MLPFromScratchClassifier"]
 
 
-# An array, and only with several targets a list of them. Said so, type checkers would ask every user which it is; Any
-# stands for the list, and editors still know the array.
+# An array, or with several targets a list of arrays. Any stands for the list: otherwise type checkers would ask all
+# users which of the two they have.
 ArrayOrList = NDArray[Any] | Any
 
 

@@ -35,17 +35,18 @@ __all__ = [
 # Shapes: a number; an array of shape (n_samples,), (n_samples, 1) and (n_samples, n_columns).
 NUMBER, ROW, COLUMN, ITEM = range(4)
 
+# Operations that give booleans, here called truths.
 _TRUTHS = {
     "equal", "greater", "greater_equal", "less", "less_equal", "not_equal",
     "logical_and", "logical_not", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "invert",
     "isfinite", "isinf", "isnan",
 }  # fmt: skip
-# What NumPy makes of two truths.
+# What an operation on numbers is for two booleans.
 _OF_TRUTHS = {
     "add": "logical_or", "maximum": "logical_or", "multiply": "logical_and", "minimum": "logical_and",
     "equal": "equal", "not_equal": "not_equal",
 }  # fmt: skip
-# What has no arguments.
+# Operations without arguments.
 LEAVES = ("argument", "parameter", "constant", "n_columns")
 _REDUCTIONS = {"add": "sum", "maximum": "max", "minimum": "min"}
 

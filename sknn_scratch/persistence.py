@@ -1,4 +1,4 @@
-"""What of an estimator is stored: its weights in a file, and the state that pickle and its relatives keep."""
+"""How an estimator is stored: its weights in a file, and its state by pickle and its relatives."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _describe(component: BaseEstimator) -> str:
 
 
 def _whole_numbers_alike(described: Any) -> str:
-    """Return a description in which 1.0, of a parameter that was given as 1 or as 1.0, is 1."""
+    """Return a description with 1 for each 1.0: a parameter may have been given as either."""
     return re.sub(r"(?<=\d)\.0\b", "", str(described))
 
 

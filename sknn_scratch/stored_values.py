@@ -24,7 +24,7 @@ GENERATORS = {
     cls.__name__: cls
     for cls in (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
 }
-# Where a generator stands in its block of numbers: it reads them there without looking.
+# Positions of a generator in its block of numbers, and the block's length, which NumPy does not check.
 POSITIONS = {"pos": 624, "buffer_pos": 4}
 # A value that contains itself would be described for ever.
 MAX_DEPTH = 50

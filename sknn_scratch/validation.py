@@ -149,10 +149,10 @@ def _has_only_numbers(column: Any) -> bool:
 
 
 def ready_samples(estimator: Any, X: Any) -> NDArray | None:
-    """Return what ``check_samples`` would return if all numbers in it are finite, or None, if it has to find out.
+    """Return what ``check_samples`` returns if all numbers are finite, or None where only that can tell.
 
-    Quick, since the whole validation takes several times as long as the prediction of one row: for plain arrays, lists
-    of rows, and data frames of NumPy's types that have the columns of the training samples.
+    Quick, as the whole validation takes several times as long as the prediction of one row. For plain arrays, lists of
+    rows, and data frames of NumPy's types with the columns of the training samples.
     """
     names = getattr(estimator, "feature_names_in_", None)
     samples: NDArray | None
@@ -331,7 +331,7 @@ def _check_label_types(y: Any) -> None:
 def naming_scored(y: Any, sample_weight: ArrayLike | None, n_samples: int) -> Iterator[None]:
     """Check what is given to ``score`` besides ``X``, as far as scikit-learn's metrics would not name it.
 
-    What they find in the block is put down to ``y``.
+    Errors that the metrics raise in the block get the name of ``y``.
     """
     given: dict[str, Any] = {"y": y, "sample_weight": sample_weight}
     for name, array in given.items():

@@ -19,8 +19,8 @@ from sknn_scratch.whole_file import open_to_read, whole_file
 __all__ = ["FILE_VERSION", "read_weights", "write_weights"]
 
 FILE_FORMAT = "sknn_scratch weights"
-# Version 2 has target_mean and target_scale, without which a regressor of scaled targets predicts wrong numbers; files
-# that need neither stay readable by those who know version 1 only.
+# Version 2 has target_mean and target_scale, without which a regressor of scaled targets predicts wrong numbers. Files
+# without them are of version 1, which older readers take.
 FILE_VERSION = 2
 FLOAT_DTYPES = {np.dtype(np.float64), np.dtype(np.float32)}
 

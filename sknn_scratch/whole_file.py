@@ -20,7 +20,7 @@ else:
 
 __all__ = ["check_writable", "open_to_read", "whole_file"]
 
-# What stands at the end of the name of a file that is being written.
+# Suffix of a file that is being written.
 UNFINISHED = ".unfinished"
 
 

@@ -15,7 +15,7 @@ from sknn_scratch.links import IdentityLink, Link
 
 __all__ = ["Loss", "column_means", "half_squares", "is_number"]
 
-# Samples that tell well enough where the best constant is.
+# Samples by which the best constant is searched for.
 _ENOUGH_SAMPLES = 1000
 
 
@@ -82,8 +82,8 @@ class Loss(BaseEstimator):
     def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
         """Return the raw output that, if it is the same for every sample, has the least mean loss.
 
-        By a formula, ``constant``, if the class that says ``value`` has one; else by descent, and then it may fall a
-        little short.
+        By the formula ``constant`` if the class that defines ``value`` has one; else by descent on some of the samples,
+        which may miss it by a little.
 
         Parameters
         ----------

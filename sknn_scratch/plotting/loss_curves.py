@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LossCurveDisplay"]
 
-# By these labels, what an earlier call has made is found when another fit is drawn into the same axes.
+# Labels by which a call finds what an earlier one has drawn into the same axes.
 SCORE_AXES = "validation score of LossCurveDisplay"
 LEGEND = "legend of LossCurveDisplay"
 LINE_STYLES = {"training loss": "-", "validation loss": "--", "validation score": ":"}
 # Between the axes and the legends, in inches.
 GAP = 0.1
-# Of the width, what legends outside must leave to the axes.
+# Share of the width that legends outside must leave to the axes.
 LEAST_SHARE = 0.3
 
 
@@ -48,7 +48,7 @@ class _Curve:
     best_epoch: int | None
 
 
-# The lines that displays have drawn, for those who draw further fits into the same axes.
+# The lines that displays have drawn, for later ones in the same axes.
 _DRAWN: WeakKeyDictionary[Line2D, _Curve] = WeakKeyDictionary()
 
 
@@ -223,7 +223,7 @@ class LossCurveDisplay:
             raise ValueError(f"yscale='log' needs positive losses, but the smallest is {smallest:g}.")
 
     def _curves(self, fit: int) -> list[tuple[str, NDArray, NDArray]]:
-        """Return what each curve of a fit is called, its epochs and its values."""
+        """Return name, epochs and values of each curve of a fit."""
         curves: dict[str, Any] = {
             "training loss": self.train_loss[fit],
             "validation loss": self.validation_loss[fit],

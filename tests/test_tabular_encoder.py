@@ -244,6 +244,31 @@ def test_output_is_a_frame_if_it_is_asked_for():
     assert (Z.dtypes == np.float32).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_output_is_the_dense_one_without_the_means(dtype):
+    X = frame(2000)
+    dense = TabularEncoder(dtype=dtype).fit(X).transform(X)
+    encoder = TabularEncoder(dtype=dtype, sparse_output=True).fit(X)
+    Z = encoder.transform(X)
+    assert Z.format == "csr"
+    assert Z.dtype == dtype
+    assert_allclose(Z.toarray() - Z.toarray().mean(axis=0, dtype=np.float64), dense, atol=1e-6)
+    of_levels = [
+        name.split("_")[0] in {"text", "bool", "maybe", "category"} for name in encoder.get_feature_names_out()
+    ]
+    assert set(np.unique(Z.toarray()[:, of_levels])) == {0, 1}
+    unknown = encoder.transform(X[:1].assign(category="unseen")).toarray()[0]
+    assert_array_equal(unknown[["category" in name for name in encoder.get_feature_names_out()]], 0)
+    model = make_pipeline(encoder, MLPFromScratchRegressor(solver="lbfgs", max_iter=2000, random_state=0))
+    assert model.fit(X, X["int"] ** 2).score(X, X["int"] ** 2) > 0.99
+
+
+def test_sparse_output_of_levels_is_as_small_as_that_of_scikit_learn():
+    X = np.random.RandomState(0).randint(100, size=(1000, 3)).astype(str).astype(object)
+    ours = TabularEncoder(sparse_output=True, min_frequency=1).fit_transform(X)
+    assert ours.nnz == OneHotEncoder().fit_transform(X).nnz
+
+
 def test_rows_are_encoded_alike_whoever_is_beside_them():
     X = frame(2000)
     encoder = TabularEncoder().fit(X)

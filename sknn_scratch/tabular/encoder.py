@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy.sparse import csr_array, vstack
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.coded_matrix import CodedMatrix, Coding
-from sknn_scratch.constraints import Constraint, Number, check_parameters
+from sknn_scratch.constraints import Boolean, Constraint, Number, check_parameters
 from sknn_scratch.engines.threads import one_blas_thread
 from sknn_scratch.persistence import unchanged_on_error
 from sknn_scratch.tabular.columns import Columns, read_columns
@@ -43,8 +44,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     Of two levels one column is enough. What was not seen in ``fit`` counts as rare or, where nothing was rare, as the
     average of the training samples.
 
-    At last the mean of each column is subtracted, so that 0 stands for nothing particular. A column that does not vary
-    in ``fit`` becomes one of zeros.
+    At last the mean of each column is subtracted, so that 0 stands for nothing particular, unless the result is to be
+    sparse. A column that does not vary in ``fit`` becomes one of zeros.
 
     Parameters
     ----------
@@ -63,6 +64,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         The most levels of a column that are kept, the most frequent ones.
     dtype : dtype, default=float64
         Of the result: float64 or float32.
+    sparse_output : bool, default=False
+        Whether the result is a CSR matrix. No means are subtracted then, and levels that are neither known nor rare
+        have zeros only. It is small where most columns are levels; a number has a code of 1 for each bin below it.
 
     Attributes
     ----------
@@ -98,6 +102,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         "max_codes": Number(Integral, "[0, inf)"),
         "min_frequency": Number(Integral, "[1, inf)"),
         "max_categories": Number(Integral, "[1, inf)"),
+        "sparse_output": Boolean(),
     }
 
     def __init__(
@@ -109,6 +114,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         min_frequency: int = 5,
         max_categories: int = 256,
         dtype: DTypeLike = np.float64,
+        sparse_output: bool = False,
     ):
         self.n_bins = n_bins
         self.max_codes = max_codes
@@ -116,6 +122,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.dtype = dtype
+        self.sparse_output = sparse_output
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn medians, ranges, edges, levels and means.
@@ -143,7 +150,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         with unchanged_on_error(self):
             return self.learn(read_columns(self, X, categorical_features=self.categorical_features))
 
-    def transform(self, X: Any) -> NDArray:
+    def transform(self, X: Any) -> Any:
         """Encode a table with the columns of ``fit``.
 
         Parameters
@@ -152,11 +159,14 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, `n_features_out_`)
+        Z : ndarray or CSR array of shape (n_samples, `n_features_out_`)
             The numbers, their indicators, the levels and then the codes.
         """
         check_is_fitted(self)
-        return self.encode(read_columns(self, X, is_categorical=self.is_categorical_), self.dtype).toarray()
+        Z = self.encode(read_columns(self, X, is_categorical=self.is_categorical_), self.dtype)
+        if not self.sparse_output:
+            return Z.toarray()
+        return vstack([csr_array(Z[rows].toarray()) for rows in _chunks(*Z.shape)], format="csr")
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray:
         """Return the names of the columns: ``age``, ``age_missing``, ``city_Rome``, ``city_rare``, ``age_code3``.
@@ -218,6 +228,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.n_codes_ = int(self._code_starts[-1])
         self.n_features_out_ = int(self._starts[-1]) + self.n_codes_
         self._means = np.zeros(self.n_features_out_)
+        if self.sparse_output:
+            return self
         encoded = self.encode(columns, np.float64)
         with one_blas_thread():  # several would round otherwise
             self._means = (np.ones((1, len(encoded))) @ encoded)[0] / len(encoded)
@@ -229,7 +241,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         plain = np.empty((n_samples, n_plain), dtype)
         edges = np.empty((n_samples, len(self._coded)), np.int32)
         fractions = np.empty(edges.shape, dtype)
-        for rows in self._chunks(n_samples):
+        for rows in _chunks(n_samples, n_plain):
             some = columns.take(rows) if n_samples > 1 else columns
             x = _quarter(some.numbers)
             is_missing = np.isnan(x)
@@ -264,10 +276,6 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         kept = np.empty(len(frequent), dtype=object)
         kept[:] = frequent
         return kept, len(frequent) < len(ordered)
-
-    def _chunks(self, n_samples: int) -> list[slice]:
-        size = max(1, CHUNK_SIZE // (self.n_features_out_ - self.n_codes_))
-        return [slice(start, start + size) for start in range(0, n_samples, size)]
 
     def _encode_plain(self, x: NDArray, is_missing: NDArray, categories: list[NDArray]) -> NDArray:
         """Return all columns but the codes of a few rows, as their means are not yet subtracted."""
@@ -305,6 +313,12 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         rows = np.flatnonzero((columns >= 0) & (found >= 0))
         out[rows, first + columns[rows]] = 1
         out[found < 0, first:stop] = self._means[first:stop]
+
+
+def _chunks(n_rows: int, n_columns: int) -> list[slice]:
+    """Return rows that are in the cache together."""
+    size = max(1, CHUNK_SIZE // n_columns)
+    return [slice(start, start + size) for start in range(0, n_rows, size)]
 
 
 def _quarter(numbers: NDArray) -> NDArray:

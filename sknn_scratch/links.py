@@ -60,6 +60,14 @@ class Link(BaseEstimator):
         """
         return None
 
+    def averaged_form(self, raw_output: NDArray) -> NDArray:
+        """Return what of several networks is averaged, and multiplied by weights: the raw output by default."""
+        return raw_output
+
+    def from_averaged_form(self, averaged: NDArray) -> NDArray:
+        """Return the raw output of which this is the averaged form."""
+        return averaged
+
 
 class IdentityLink(Link):
     """``p = z``: any real number."""
@@ -90,6 +98,9 @@ class ExpLink(Link):
 
     def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
         return gradient * prediction
+
+    def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray] | None:
+        return None if mean.any() or n_columns != len(mean) else (mean, scale)
 
 
 class LogisticLink(Link):
@@ -167,6 +178,17 @@ class IncreasingLink(Link):
     def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray]:
         return np.repeat(mean, self.n_columns), np.repeat(scale, self.n_columns)
 
+    def averaged_form(self, raw_output: NDArray) -> NDArray:
+        """Return the predictions, whose means are in order, too."""
+        return self.inverse(raw_output)
+
+    def from_averaged_form(self, averaged: NDArray) -> NDArray:
+        p = self._groups(averaged)
+        steps = np.diff(p, axis=2)
+        # The inverse of log(1 + exp(z)).
+        z = steps + np.log(-np.expm1(-np.maximum(steps, np.finfo(steps.dtype).tiny)))
+        return np.concatenate([p[..., :1], z], axis=2).reshape(averaged.shape)
+
     def slopes(self, raw_output: NDArray) -> NDArray:
         """Return the derivative of each step from one column of a group to the next, of shape (n_samples, -1, n - 1).
 
@@ -210,6 +232,22 @@ class GaussianLink(Link):
 
     def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray]:
         return np.concatenate([mean, np.zeros_like(mean)]), np.tile(scale, 2)
+
+    def averaged_form(self, raw_output: NDArray) -> NDArray:
+        """Return means, standard deviations, and ones, by which what was multiplied by weights is divided again.
+
+        The larger the sum of the weights, the surer: by it the variance is divided, as if by a temperature. Products of
+        the densities would follow the one network that is far too sure; the variance of their mixture is too large, as
+        that of single networks, which the weights were found for, has the difference between networks in it.
+        """
+        prediction = self.inverse(raw_output)
+        return np.hstack([prediction, np.ones_like(prediction[:, :1])])
+
+    def from_averaged_form(self, averaged: NDArray) -> NDArray:
+        weight = averaged[:, -1:]
+        mean, std = np.hsplit(averaged[:, :-1] / weight, 2)
+        excess = np.maximum(std / np.sqrt(weight) - self.min_std, np.finfo(std.dtype).tiny)
+        return np.hstack([mean, np.log(excess)])
 
 
 class HeadsLink(Link):

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal, Never, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
-from sklearn.metrics import d2_pinball_score, r2_score
 
 from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
@@ -23,7 +22,6 @@ from sknn_scratch.losses import (
     GammaDeviance,
     Loss,
     PoissonDeviance,
-    Quantile,
     SquaredError,
     TweedieDeviance,
 )
@@ -473,17 +471,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         prediction = self.predict(X)
         refuse_times(y)
         with naming_scored(y, sample_weight, len(prediction)):
-            return self._score_point(y, prediction, sample_weight)
-
-    def _score_point(self, truth: Any, point: Any, sample_weight: ArrayLike | None) -> float:
-        loss = self._loss
-        if not (isinstance(loss, Quantile) and loss.several):
-            return r2_score(truth, point, sample_weight=sample_weight)
-        scores = [
-            d2_pinball_score(truth, point[..., k], alpha=q, sample_weight=sample_weight)
-            for k, q in enumerate(loss.quantiles)
-        ]
-        return float(np.mean(scores))
+            return self._loss.score(y, prediction, sample_weight)
 
     def _encode_targets(
         self,
@@ -559,7 +547,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
 
     def _can_scale_targets(self, loss: Loss) -> bool:
         n_columns = loss.n_raw_outputs(self._n_targets)
-        moved = loss.link.follow_targets(np.zeros(self._n_targets), np.ones(self._n_targets), n_columns)
+        moved = loss.link.follow_targets(np.ones(self._n_targets), np.ones(self._n_targets), n_columns)
         return moved is not None
 
     def _decode_targets(self, y: NDArray) -> NDArray:
@@ -576,7 +564,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         if not np.isfinite(prediction).all():
             return np.nan
         point = self._loss.point_prediction(prediction, self._n_targets)
-        return self._score_point(truth, point[:, 0] if self._n_targets == 1 else point, sample_weight)
+        return self._loss.score(truth, point[:, 0] if self._n_targets == 1 else point, sample_weight)
 
     def _stratify(self, y: NDArray) -> None:
         return None

@@ -16,6 +16,7 @@ from sknn_scratch.tabular.classifier import TabularMLPClassifier
 from sknn_scratch.tabular.encoder import TabularEncoder
 from sknn_scratch.tabular.members import View
 from sknn_scratch.tabular.regressor import TabularMLPRegressor
+from sknn_scratch.tabular.weights import QuantileCalibration
 
 __all__ = ["skops_types"]
 
@@ -33,6 +34,7 @@ _OTHERS = (
     MLPFromScratchRegressor,
     MultiOutputCoder,
     OnEpochEnd,
+    QuantileCalibration,
     SoftmaxLink,
     TabularEncoder,
     TabularMLPClassifier,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
+from sklearn.metrics import r2_score
 
 from sknn_scratch.links import IdentityLink, Link
 
@@ -58,6 +59,18 @@ class Loss(BaseEstimator):
     def standard_deviation(self, prediction: NDArray, n_targets: int) -> NDArray | None:
         """Return the spread of each target, of shape (n_samples, n_targets), if the loss learns that too."""
         return None
+
+    def score(self, y: Any, point: NDArray, sample_weight: Any = None) -> float:
+        """Return how good predictions are, 1 at best and 0 for the best constant; R2 by default.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        point : ndarray of shape (n_samples, ...)
+            As ``predict`` gives it.
+        sample_weight : array-like of shape (n_samples,), default=None
+        """
+        return r2_score(y, point, sample_weight=sample_weight)
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         """Return the loss of each sample.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
+from sklearn.metrics import d2_pinball_score
 
 from sknn_scratch.links import ExpLink, GaussianLink, IdentityLink, IncreasingLink
 from sknn_scratch.losses.base import Loss, column_means, half_squares, is_number
@@ -178,6 +179,16 @@ class Quantile(Loss):
 
     def point_prediction(self, prediction: NDArray, n_targets: int) -> NDArray:
         return prediction.reshape(len(prediction), n_targets, -1) if self.several else prediction
+
+    def score(self, y: Any, point: NDArray, sample_weight: Any = None) -> float:
+        """Return R2, or of several quantiles the mean of their D2, the share of the pinball loss that is avoided."""
+        if not self.several:
+            return super().score(y, point, sample_weight)
+        scores = [
+            d2_pinball_score(y, point[..., k], alpha=q, sample_weight=sample_weight)
+            for k, q in enumerate(self.quantiles)
+        ]
+        return float(np.mean(scores))
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         excess = self.link.inverse(raw_output) - self._for_each_quantile(y)

@@ -74,6 +74,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
 
     n_features_in_: int
     oof_loss_curve_: dict[str, list[float]]
+    _loss: Loss
     _views: dict[str, View]
 
     # What a subclass provides ----------------------------------------------------------------------------------------
@@ -84,11 +85,10 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
 
     @abstractmethod
     def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
-        """Return encoded targets of shape (n_samples, n_targets), final weights, and strata to be spread over folds."""
+        """Return encoded targets of shape (n_samples, n_targets), final weights, and strata to be spread over folds.
 
-    @abstractmethod
-    def _make_loss(self) -> Loss:
-        """Return the loss of the members, started."""
+        Sets ``_loss``, the started loss of the members, too.
+        """
 
     @abstractmethod
     def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
@@ -160,7 +160,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         """Train the members of each view, and return how that ended; ``keep`` sets the fitted attributes."""
         rng = check_random_state(self.random_state)
         folds = make_folds(strata, int(self.n_members), rng)
-        loss, shared = self._make_loss(), self._settings(len(Z))
+        shared = self._settings(len(Z))
         y = np.asfortranarray(y, dtype=np.float32)
         names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
         self._planned_epochs = len(names) * shared.max_iter
@@ -170,7 +170,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         for name in names:
             seen = self._of_view(name, Z)
             settings = replace(shared, activation=self._plain_activation) if name == PLAIN else shared
-            trainings[name] = Training(name, seen, y, weights, folds, loss, criterion, settings, rng)
+            trainings[name] = Training(name, seen, y, weights, folds, self._loss, criterion, settings, rng)
             outcome = trainings[name].run(listener)
             if outcome in (STOPPED, INTERRUPTED):
                 break
@@ -191,12 +191,12 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         best = {name: training.best for name, training in trainings.items() if training.best is not None}
         if not best:
             return None
-        outputs = [one.output for one in best.values()]
+        outputs = [self._loss.link.averaged_form(one.output.astype(np.float64)) for one in best.values()]
         calibration = criterion.weigh(outputs)
         self._views = {name: one.view for name, one in best.items()}
         self.calibration_ = dict(zip(best, map(float, calibration), strict=True))
         self.best_epoch_ = {name: one.epoch for name, one in best.items()}
-        return np.tensordot(calibration, np.stack(outputs), axes=1)
+        return self._loss.link.from_averaged_form(np.tensordot(calibration, np.stack(outputs), axes=1))
 
     def _settings(self, n_samples: int) -> Settings:
         n_epochs = EPOCHS if n_samples <= MANY_SAMPLES else int(EPOCHS * math.sqrt(MANY_SAMPLES / n_samples))
@@ -232,10 +232,11 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         """Return the weighted raw output of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         Z = self.encoder_.encode(read_columns(self, X, is_categorical=self.encoder_.is_categorical_), np.float64)
+        link = self._loss.link
         total: Any = 0.0
         for name, weight in self.calibration_.items():
-            total = total + weight * self._views[name].mean_output(self._of_view(name, Z), lambda output: output)
-        return total
+            total = total + weight * self._views[name].mean_output(self._of_view(name, Z), link.averaged_form)
+        return link.from_averaged_form(total)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

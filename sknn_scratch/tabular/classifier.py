@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import ClassWeight, Constraint
 from sknn_scratch.labels import check_labels_of_weights
-from sknn_scratch.losses import LogLoss, Loss
+from sknn_scratch.losses import LogLoss
 from sknn_scratch.names import ClassWeightName, EngineName, VerboseName
 from sknn_scratch.tabular.base import BaseTabularMLP, mean_of_copies
 from sknn_scratch.tabular.weights import Criterion, LogLossCriterion
@@ -268,6 +268,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             sample_weight = self._weigh_classes(y, sample_weight)
         per_class = np.bincount(y, sample_weight, minlength=len(self.classes_))
         self._class_frequencies, self._n_training = per_class / per_class.sum(), len(y)
+        self._loss = LogLoss()
+        self._loss.start(multiclass=len(self.classes_) > 2)
         return self._encode(y), sample_weight, y
 
     def _encode(self, y: NDArray) -> NDArray:
@@ -282,11 +284,6 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights / weights.mean()
-
-    def _make_loss(self) -> Loss:
-        loss = LogLoss()
-        loss.start(multiclass=len(self.classes_) > 2)
-        return loss
 
     def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
         return LogLossCriterion(y, sample_weight)

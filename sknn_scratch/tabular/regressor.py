@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 
 from sknn_scratch.callbacks import with_callbacks
-from sknn_scratch.losses import Loss, SquaredError
-from sknn_scratch.names import EngineName, VerboseName
+from sknn_scratch.constraints import Component, Constraint
+from sknn_scratch.losses import (
+    CLASSIFIER_LOSSES,
+    REGRESSOR_LOSSES,
+    GammaDeviance,
+    Loss,
+    PoissonDeviance,
+    Quantile,
+    SquaredError,
+    TweedieDeviance,
+)
+from sknn_scratch.names import EngineName, RegressorLossName, VerboseName
+from sknn_scratch.parameters import make_component
+from sknn_scratch.scaling import standardisation
 from sknn_scratch.tabular.base import BaseTabularMLP, mean_of_copies
-from sknn_scratch.tabular.weights import Criterion, SquaredErrorCriterion
-from sknn_scratch.validation import check_numeric_targets
+from sknn_scratch.tabular.weights import Criterion, LossCriterion, QuantileCalibration, SquaredErrorCriterion
+from sknn_scratch.validation import check_numeric_targets, naming_scored, refuse_times
 
 __all__ = ["TabularMLPRegressor"]
 
@@ -29,7 +40,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     The table is encoded by ``TabularEncoder`` and seen in two views, with piecewise-linear codes and without; the
     targets are standardised. For each view ``n_members`` multi-layer perceptrons are trained, each on all but one fold
     of the samples, in step with each other. As each sample is held out from one of them, one epoch is chosen for all by
-    their pooled out-of-fold squared error; and so are the weights of the two views, by non-negative least squares.
+    their pooled out-of-fold loss; and so are the weights of the two views, which are not negative.
 
     Parameters
     ----------
@@ -63,6 +74,15 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     verbose : bool, int or 'bar', default=False
         Whether to print the out-of-fold loss after each epoch; 'bar' shows one progress bar for all views instead, with
         that loss and the time that is left at most.
+    loss : str or Loss, default='squared_error'
+        What the members are trained for, and epoch and weights are chosen by: 'squared_error', 'poisson', 'gamma' and
+        'tweedie' for the conditional mean, 'huber' and 'log_cosh' for something between mean and median,
+        'absolute_error' for the median, 'quantile' or ``Quantile([0.05, 0.5, 0.95])`` for one quantile or several,
+        which never cross, 'gaussian_nll' for mean and standard deviation, see ``predict``. As for
+        ``MLPFromScratchRegressor``; formulas are in ``sknn_scratch.losses``. A class of your own works too: see
+        ``Loss``. Losses are of the standardised targets, so ``Huber(delta)`` and ``GaussianNLL(min_std)`` are in
+        standard deviations; those with ``p = exp(z)`` are of the targets over their mean; and those with any other
+        link but the identity, of the targets as they are.
 
     Attributes
     ----------
@@ -72,16 +92,19 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     encoder_ : TabularEncoder
         Fitted.
     oof_score_ : float
-        R2 for the training samples, each as predicted by the members that were not trained on it.
+        ``score`` for the training samples, each as predicted by the members that were not trained on it.
     oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        What ``predict`` would give for the training samples, out of fold. NaN for samples of weight 0.
+        What ``predict`` would give for the training samples, out of fold, with a further axis for several quantiles.
+        NaN for samples of weight 0.
+    oof_std_ : ndarray of shape (n_samples,) or (n_samples, n_targets), or None
+        The standard deviations that ``predict`` would give them, with 'gaussian_nll'; else None.
     oof_loss_curve_ : dict of str to list of float
-        For each view, 'coded' and 'plain', the out-of-fold mean squared error of the standardised targets after each
-        epoch.
+        For each view, 'coded' and 'plain', the out-of-fold loss after each epoch; of 'squared_error' without the half.
     best_epoch_ : dict of str to int
         For each view, the epoch that was kept, from 1 on.
     calibration_ : dict of str to float
-        For each view, by what its outputs are multiplied before they are added.
+        For each view, by what its outputs are multiplied before they are added. With 'gaussian_nll' the weights are
+        relative, and the variance is divided by their sum.
     n_iter_ : int
         Epochs trained, of all views together.
     engine_ : str
@@ -94,7 +117,13 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
 
     Notes
     -----
-    Predictions are not smaller than the smallest target of the training samples, nor larger than the largest.
+    Predictions, quantiles too, are not smaller than the smallest target of the training samples, nor larger than the
+    largest; standard deviations are not bounded.
+
+    What the members predict is averaged: with 'poisson', 'gamma' and 'tweedie' its logarithm, with 'gaussian_nll' mean
+    and standard deviation. The quantiles of networks are too narrow for samples that they have not seen. So they are
+    drawn apart, by a factor on their distance from their mean (of several quantiles), and shifted, such that the
+    out-of-fold pinball loss is least; then as many of these samples lie below each quantile as it says.
 
     References
     ----------
@@ -113,7 +142,13 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     True
     """
 
+    oof_std_: NDArray[Any] | None
     _max_codes: ClassVar[int] = 2048
+    _quantiles: QuantileCalibration | None
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        **BaseTabularMLP._constraints,
+        "loss": Component(REGRESSOR_LOSSES, Loss, excluded=CLASSIFIER_LOSSES, excluded_for="classifiers"),
+    }
 
     # scikit-learn makes these at run time, and tells type checkers that they return None.
     set_fit_request: Callable[..., Self]
@@ -134,6 +169,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool | int | VerboseName | str = False,
+        loss: RegressorLossName | str | Loss = "squared_error",
     ):
         self.n_members = n_members
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -147,6 +183,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.loss = loss
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
@@ -173,25 +210,85 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         """
         return self._fit(X, y, sample_weight)
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def predict(self, X: Any, *, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
         """Predict the targets.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return standard deviations too, for ``loss="gaussian_nll"``.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        """
-        return self._prediction(self._raw_output(X))
+            With several quantiles there is a further axis at the end with one entry for each.
+        y_std : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Standard deviations of the targets, only if ``return_std``.
 
-    def _prediction(self, output: NDArray) -> NDArray:
-        """Return what ``predict`` gives for raw outputs."""
+        Raises
+        ------
+        ValueError
+            If ``return_std`` and the loss learns no standard deviation.
+        """
+        point, std = self._prediction(self._raw_output(X))
+        if not return_std:
+            return point
+        if std is None:
+            raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {self._loss!r}.")
+        return point, std
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the coefficient of determination R2, or with several quantiles its cousin for these.
+
+        That is the mean of ``sklearn.metrics.d2_pinball_score`` over the quantiles. Both are 1 at best and 0 for a
+        constant.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            True targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+        """
+        prediction = self.predict(X)
+        refuse_times(y)
+        with naming_scored(y, sample_weight, len(prediction)):
+            return self._loss.score(y, prediction, sample_weight)
+
+    def _prediction(self, raw_output: NDArray) -> tuple[NDArray, NDArray | None]:
+        """Return what ``predict`` gives for raw outputs, and standard deviations if the loss learns them."""
+        loss, n_targets = self._loss, len(self._target_min)
+        prediction = self._to_targets(raw_output)
+        point, std = loss.point_prediction(prediction, n_targets), loss.standard_deviation(prediction, n_targets)
+        if self._quantiles is not None:
+            point = self._quantiles(point.reshape(len(point), n_targets, -1)).reshape(point.shape)
+        # A further axis is that of quantiles.
+        low, high = (end.reshape(n_targets, *[1] * (point.ndim - 2)) for end in (self._target_min, self._target_max))
+        point = np.clip(point, low, high)
+        if self._one_target:
+            return point[:, 0], None if std is None else std[:, 0]
+        return point, std
+
+    def _to_targets(self, raw_output: NDArray) -> NDArray:
+        """Return the link's prediction, in units of the targets as they were given."""
+        shift, factor = self._target_scaling
         with np.errstate(over="ignore"):
-            prediction = output * self._target_scale + self._target_mean
-        prediction = np.clip(prediction, self._target_min, self._target_max)
-        return prediction[:, 0] if self._one_target else prediction
+            return shift + factor * self._loss.link.inverse(raw_output)
 
     def _check_targets(self, y: Any, n_samples: int) -> NDArray:
         return check_numeric_targets(self, y, n_samples, np.float64)
@@ -199,34 +296,58 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
         self._one_target = y.ndim == 1
         y = y.reshape(len(y), -1)
+        self._loss = make_component(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()
+        self._loss.start()
+        self._loss.check_targets(y)
         self._target_min, self._target_max = y.min(axis=0), y.max(axis=0)
-        largest = np.abs(y).max(axis=0)
-        self._target_unit = unit = np.where(largest > 0, largest, 1.0)  # squares of y / unit do not overflow
-        mean = np.average(y / unit, axis=0, weights=sample_weight)
-        variance = np.average((y / unit - mean) ** 2, axis=0, weights=sample_weight)
-        self._target_mean = mean * unit
-        self._target_scale = np.where(self._target_min < self._target_max, np.sqrt(variance) * unit, 1.0)
-        standard = (y / unit - mean) / (self._target_scale / unit)
-        ranks = standard.sum(axis=1).argsort(kind="stable").argsort(kind="stable")
-        return standard, sample_weight, ranks * N_STRATA // len(y)
+        mean, scale, self._target_scaling = self._find_scale(y, sample_weight)
+        unit = np.maximum(np.abs(mean), scale)  # differences of y / unit do not overflow
+        scaled = (y / unit - mean / unit) / (scale / unit)
+        ranks = scaled.sum(axis=1).argsort(kind="stable").argsort(kind="stable")
+        return scaled, sample_weight, ranks * N_STRATA // len(y)
 
-    def _make_loss(self) -> Loss:
-        loss = SquaredError()
-        loss.start()
-        return loss
+    def _find_scale(
+        self, y: NDArray, sample_weight: NDArray | None
+    ) -> tuple[NDArray, NDArray, tuple[NDArray | float, NDArray | float]]:
+        """Return by what targets are made smaller and divided for training, and what turns predictions back.
+
+        They are standardised if the link allows it; else divided by their means; else nothing.
+        """
+        link, n_columns = self._loss.link, self._loss.n_raw_outputs(y.shape[1])
+        mean, scale = standardisation(y, sample_weight)
+        if (back := link.follow_targets(mean, scale, n_columns)) is not None:
+            return mean, scale, back
+        zero, one = np.zeros_like(mean), np.ones_like(mean)
+        positive = np.where(mean > 0, mean, one)
+        if (back := link.follow_targets(zero, positive, n_columns)) is not None:
+            return zero, positive, back
+        return zero, one, (0.0, 1.0)
 
     def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
-        return SquaredErrorCriterion(y, sample_weight)
+        if isinstance(self._loss, SquaredError):
+            return SquaredErrorCriterion(y, sample_weight)
+        return LossCriterion(self._loss, y, sample_weight)
 
     def _keep_out_of_fold(
         self, output: NDArray, y: NDArray, sample_weight: NDArray | None, rows: NDArray, n_samples: int
     ) -> None:
-        prediction = self._prediction(output)
-        of_both = (array.reshape(len(y), -1) / self._target_unit for array in (y, prediction))
-        self.oof_score_ = float(r2_score(*of_both, sample_weight=sample_weight))
+        truth = y.reshape(len(y), -1)
+        self._quantiles = None
+        if isinstance(self._loss, Quantile):
+            p = self._to_targets(output).reshape(*truth.shape, -1)
+            self._quantiles = QuantileCalibration.fit(self._loss, truth, p, sample_weight)
+        prediction, std = self._prediction(output)
+        unit = np.maximum(np.abs(self._target_min), np.abs(self._target_max))
+        unit = np.where(unit > 0, unit, 1.0)  # squares of y / unit do not overflow
+        point = prediction.reshape(*truth.shape, *prediction.shape[y.ndim :])
+        point = point / unit.reshape(len(unit), *[1] * (point.ndim - 2))
+        self.oof_score_ = float(self._loss.score(truth / unit, point, sample_weight))
         self.oof_prediction_ = mean_of_copies(rows, prediction, n_samples)
+        self.oof_std_ = None if std is None else mean_of_copies(rows, std, n_samples)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        loss = REGRESSOR_LOSSES.get(self.loss) if isinstance(self.loss, str) else type(self.loss)
+        tags.target_tags.positive_only = loss in (PoissonDeviance, GammaDeviance, TweedieDeviance)
         return tags

@@ -26,7 +26,7 @@ from sknn_scratch.building import (
 )
 from sknn_scratch.callbacks import CallbackMixin, Events, with_callbacks
 from sknn_scratch.checkpoints import Checkpoint, load_checkpoint
-from sknn_scratch.engines import choose
+from sknn_scratch.engines import choose, raw_output
 from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.inspection import InspectionMixin
@@ -201,8 +201,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         resume_from : path, default=None
             A file of ``ModelCheckpoint``: training goes on where it was written, up to ``max_iter`` epochs in all, as
             if it had not stopped. All arrays and parameters must be the same as then, except ``max_iter``, ``verbose``,
-            ``warm_start``, ``random_state`` and ``engine``. Reading it runs no code that might be in it. Not for
-            'lbfgs'.
+            ``warm_start``, ``random_state``, ``engine`` and ``device``. Reading it runs no code that might be in it.
+            Not for 'lbfgs'.
         **unknown
             Nothing; for what other libraries take here, the TypeError says where it belongs.
 
@@ -352,13 +352,16 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     def _choose_engine(self, job: Job, n_rows: int, given: _Given, max_iter: int) -> str:
         """Return the engine for the job.
 
-        ``partial_fit`` and training from a checkpoint keep the engine that they began with, as rounding differs.
+        ``partial_fit`` and training from a checkpoint keep the engine that they began with, as rounding differs; but
+        what was begun on a GPU goes on with the fastest where the device is the CPU now.
         """
         name, n_epochs = self.engine, max_iter
-        if name == "auto" and given.checkpoint is not None:
-            name = given.checkpoint.engine
-        elif name == "auto" and given.kind is FitKind.INCREMENT:
-            name = self.engine_
+        if name == "auto" and self.device == "cpu":
+            if given.checkpoint is not None:
+                name = given.checkpoint.engine
+            elif given.kind is FitKind.INCREMENT:
+                name = self.engine_
+            name = "auto" if name == "torch" else name
         if self.early_stopping:  # which ends most fits long before
             n_epochs = min(n_epochs, 2 * self._python_parameters.n_iter_no_change)
         return choose(name, job, int(n_epochs * n_rows // job.batch_size))
@@ -438,10 +441,12 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
             check_is_fitted(self)  # raises; it takes longer than the prediction of one row
         samples = ready_samples(self, X)
         if samples is not None:
-            raw_output = self._network.raw_output(samples, check_finite=not get_config()["assume_finite"])
-            if raw_output is not None:
-                return raw_output
-        return self._network.raw_output(check_samples(self, X, reset=False))
+            output = raw_output(
+                self._network, samples, device=self.device, check_finite=not get_config()["assume_finite"]
+            )
+            if output is not None:
+                return output
+        return raw_output(self._network, check_samples(self, X, reset=False), device=self.device)
 
     def _link_inverse(self, raw_output: NDArray) -> NDArray:
         """Turn raw output into predictions, in place."""

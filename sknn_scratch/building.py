@@ -97,6 +97,7 @@ def build_job(
         fit_intercept=parameters.fit_intercept,
         dropout=dropout_rates(parameters, len(network.activations)),
         input_noise=parameters.input_noise,
+        device=parameters.device,
     )
     if job.is_noisy:  # with one seed, other draws after t_ samples than before
         job.seed = int(rng.randint(2**31)) * 2**31 + (estimator.t_ if kind.continues_model else 0) % 2**31

@@ -36,7 +36,7 @@ CHECKSUM_LINE = re.compile(rb"sha256 ([0-9a-f]{64})\n")
 BEGINS_PICKLE, IN_FORMAT_1 = b"\x80", b"sknn_scratch.checkpoints"
 TEXT = "text"
 # Parameters that may differ where training goes on.
-FREE = {"max_iter", "verbose", "warm_start", "random_state", "engine"}
+FREE = {"max_iter", "verbose", "warm_start", "random_state", "engine", "device"}
 # The longest text of a parameter in a message.
 MAX_SHOWN = 200
 

@@ -215,10 +215,15 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         How a validation set is scored: 'loss' for the negative loss, the name of a scikit-learn scorer, or a function
         ``scorer(estimator, X, y)``; the larger the better. None is accuracy, as in scikit-learn, with the loss that it
         has, 'log_loss'; with any other, also one of your own, None is 'loss'.
-    engine : {'auto', 'numba', 'numpy'}, default='auto'
-        What does the arithmetic: NumPy, or code compiled by numba, which is faster; the results differ by rounding.
+    engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
+        What does the arithmetic: NumPy, code compiled by numba, which is faster, or PyTorch; the results differ by
+        rounding.
         'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
         fifteen to compile what is not in its cache on disk yet.
+    device : str, default='cpu'
+        Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
+        for that of a Mac. It takes PyTorch (the extra ``gpu``) and dense X. Whatever is fitted are arrays of NumPy, and
+        a pickle can be read, and predicts, without PyTorch or a GPU. See :doc:`/guide/gpu`.
 
     Attributes
     ----------
@@ -250,7 +255,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
     n_outputs_ : int
         Number of output units.
     engine_ : str
-        The engine of the last call: 'numba' or 'numpy'.
+        The engine of the last call: 'numba', 'numpy' or 'torch'.
     out_activation_ : str
         Name of the function from the last layer to the prediction: 'logistic' for two classes and multilabel
         targets, else 'softmax' (hinge losses: 'identity'); with several targets, all that are used.
@@ -353,6 +358,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         average: int = 1,
         scoring: str | Callable[..., float] | None = None,
         engine: EngineName | str = "auto",
+        device: str = "cpu",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -389,6 +395,7 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         self.average = average
         self.scoring = scoring
         self.engine = engine
+        self.device = device
         self.loss = loss
 
     @available_if(BaseMLP._check_stochastic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ __all__ = [
     "ClassWeight",
     "Component",
     "Constraint",
+    "Device",
     "DropoutRates",
     "HiddenLayerSizes",
     "InvalidParameterError",
@@ -117,6 +119,20 @@ class OneOf(Constraint):
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(repr, sorted(self.options))) + (" or None" if self.none else "")
+
+
+@dataclass(frozen=True)
+class Device(Constraint):
+    """The name of a device of PyTorch."""
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, str) and re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", value) is not None
+
+    def hint(self, value: Any) -> str:
+        return " A GPU of NVIDIA is 'cuda', that of a Mac 'mps'." if isinstance(value, str) else ""
+
+    def __str__(self) -> str:
+        return "'cpu', 'cuda', 'cuda:0', 'cuda:1', ... or 'mps'"
 
 
 @dataclass(frozen=True)

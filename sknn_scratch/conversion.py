@@ -34,7 +34,7 @@ THEIR_ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
 THEIR_SOLVERS = ("adam", "lbfgs", "sgd")
 THEIR_SCHEDULES = ("adaptive", "constant", "invscaling")
 # Parameters of ours that, with these solvers, change neither what a model predicts nor how it is trained further.
-WITHOUT_CONSEQUENCE = {"engine", "n_jobs", "verbose", "weight_decay"}
+WITHOUT_CONSEQUENCE = {"device", "engine", "n_jobs", "verbose", "weight_decay"}
 
 
 @overload

@@ -16,13 +16,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INPUT_NOISE", "bits", "normal"]
+__all__ = ["INPUT_NOISE", "bits", "keys", "normal"]
 
 # Takes the place of the layer in draws of the noise on the samples.
 INPUT_NOISE = -1
 
 
-def _keys(seed: int, step: int, layer: int) -> tuple[np.uint32, np.uint32]:
+def keys(seed: int, step: int, layer: int) -> tuple[np.uint32, np.uint32]:
     """Return two keys for a layer in a step."""
     mask = 2**64 - 1
     x = (seed + step * 0x9E3779B97F4A7C15 + (layer + 2) * 0xD1B54A32D192ED03) & mask
@@ -55,7 +55,7 @@ def bits(seed: int, step: int, layer: int, index: NDArray) -> NDArray:
     -------
     bits : ndarray of uint32, of the shape of ``index``
     """
-    first, second = _keys(seed, step, layer)
+    first, second = keys(seed, step, layer)
     return _mix(_mix(index ^ first) + second)
 
 

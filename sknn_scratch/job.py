@@ -59,6 +59,8 @@ class Job:
         Standard deviation of the noise that is added to the samples.
     seed : int
         From 0 to ``2**63 - 1``; dropout and noise follow from it and the number of the step.
+    device : str
+        Where PyTorch trains it.
     """
 
     network: Perceptron
@@ -75,6 +77,7 @@ class Job:
     dropout: Sequence[float] = ()
     input_noise: float = 0.0
     seed: int = 0
+    device: str = "cpu"
 
     @property
     def is_noisy(self) -> bool:

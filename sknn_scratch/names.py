@@ -42,7 +42,7 @@ ActivationName = Literal[
 BatchSizeName = Literal["auto"]
 ClassWeightName = Literal["balanced"]
 ClassifierLossName = Literal["focal", "hinge", "log_loss", "squared_error", "squared_hinge"]
-EngineName = Literal["auto", "numba", "numpy"]
+EngineName = Literal["auto", "numba", "numpy", "torch"]
 InitializerName = Literal[
     "glorot_normal",
     "glorot_uniform",

@@ -19,6 +19,7 @@ from sknn_scratch.constraints import (
     Boolean,
     Component,
     Constraint,
+    Device,
     DropoutRates,
     HiddenLayerSizes,
     Number,
@@ -132,7 +133,8 @@ SHARED_PARAMETERS: dict[str, Parameter] = {
     "input_noise": Parameter(Number(Real, "[0, inf)"), Use.MINIBATCHES, off=0),
     "average": Parameter(Number(Integral, "[1, inf)"), Use.MINIBATCHES, off=1),
     "scoring": Parameter(Scoring(), Use.VALIDATION_SET),
-    "engine": Parameter(OneOf(("auto", "numba", "numpy"))),
+    "engine": Parameter(OneOf(("auto", "numba", "numpy", "torch"))),
+    "device": Parameter(Device()),
 }
 
 # With adam, scikit-learn ignores its own schedules.

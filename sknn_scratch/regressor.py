@@ -184,8 +184,9 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         How a validation set is scored: 'loss' for the negative loss, the name of a scikit-learn scorer, or a function
         ``scorer(estimator, X, y)``; the larger the better. None is R2, as in scikit-learn, with the losses that it has,
         'squared_error' and 'poisson'; with any other, also one of your own, None is 'loss'.
-    engine : {'auto', 'numba', 'numpy'}, default='auto'
-        What does the arithmetic: NumPy, or code compiled by numba, which is faster; the results differ by rounding.
+    engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
+        What does the arithmetic: NumPy, code compiled by numba, which is faster, or PyTorch; the results differ by
+        rounding.
         'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
         fifteen to compile what is not in its cache on disk yet.
     target_transform : {'standardize'} or None, default=None
@@ -196,6 +197,10 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         ``scoring="loss"``) are then those of the standardised targets, and ``Huber(delta)`` and
         ``GaussianNLL(min_std)`` are in standard deviations; scores are those of the targets as given. For losses whose
         prediction can be any number, not for 'poisson', 'gamma', 'tweedie' and ``output_activation``.
+    device : str, default='cpu'
+        Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
+        for that of a Mac. It takes PyTorch (the extra ``gpu``) and dense X. Whatever is fitted are arrays of NumPy, and
+        a pickle can be read, and predicts, without PyTorch or a GPU. See :doc:`/guide/gpu`.
 
     Attributes
     ----------
@@ -225,7 +230,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
     n_outputs_ : int
         Number of output units: one for each target, or for each of its quantiles, or two for 'gaussian_nll'.
     engine_ : str
-        The engine of the last call: 'numba' or 'numpy'.
+        The engine of the last call: 'numba', 'numpy' or 'torch'.
     out_activation_ : str
         Name of the function from the last layer to the prediction: 'identity', or 'exp' with the losses 'poisson',
         'gamma' and 'tweedie', 'increasing' for several quantiles and 'gaussian' for 'gaussian_nll', unless
@@ -341,6 +346,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         scoring: str | Callable[..., float] | None = None,
         engine: EngineName | str = "auto",
         target_transform: TargetTransformName | str | None = None,
+        device: str = "cpu",
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -379,6 +385,7 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         self.scoring = scoring
         self.engine = engine
         self.target_transform = target_transform
+        self.device = device
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks

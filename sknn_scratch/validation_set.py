@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.metrics import check_scoring
 
+from sknn_scratch.engines import raw_output
 from sknn_scratch.fit_kind import FitKind
 from sknn_scratch.job import ROWS_AT_ONCE
 from sknn_scratch.losses import Loss, is_of_sklearn
@@ -94,13 +95,13 @@ def make_validation(estimator: Any, network: Perceptron, held_out: TrainingData)
     scorer = None if scoring in (None, "loss") else _make_scorer(estimator, held_out.X, rows, truth, weights)
 
     def validate() -> tuple[float, float]:
-        raw_output = network.raw_output(held_out.X, held_out.rows)
-        loss = float(np.average(_losses(loss_function, y, raw_output), weights=weights))
+        output = raw_output(network, held_out.X, held_out.rows, device=estimator.device)
+        loss = float(np.average(_losses(loss_function, y, output), weights=weights))
         if scoring == "loss":
             return loss, -loss
         if scorer is not None:
             return loss, scorer()
-        return loss, estimator._score_prediction(truth, estimator._link_inverse(raw_output), weights)
+        return loss, estimator._score_prediction(truth, estimator._link_inverse(output), weights)
 
     return validate
 

@@ -100,6 +100,7 @@ WRONG = {
     "average": [0, -1, 2.5, "5", None, True],
     "scoring": ["foo", 1, ["accuracy"]],
     "engine": ["fast", None, 1],
+    "device": ["gpu", "cuda:", "cuda:-1", None, 0],
     "learning_rate_init": [0, -0.1, "0.1", None, np.nan, np.inf],
     "power_t": [-1, "1", None],
     "max_iter": [0, -1, 2.5, "10", None],

@@ -9,11 +9,13 @@ above.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from sknn_scratch.coded_matrix import CodedMatrix
@@ -26,6 +28,7 @@ from sknn_scratch.engines.policy import (
     SAVED_PER_PARAMETER,
     SAVED_PER_STEP,
     SINGLE_THREADED_ANYWAY,
+    WORTH_A_DEVICE,
     WORTH_LOADING,
     parts,
 )
@@ -33,9 +36,10 @@ from sknn_scratch.engines.threads import blas_threads, one_blas_thread, threads_
 from sknn_scratch.engines.whole import whole_in_forks, whole_on_interrupts
 from sknn_scratch.expressions import NoGraphError
 from sknn_scratch.job import Job
+from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.warn import warn
 
-__all__ = ["choose", "missing", "start"]
+__all__ = ["choose", "missing", "raw_output", "start"]
 
 
 def missing(name: str, job: Job) -> str | None:
@@ -43,11 +47,13 @@ def missing(name: str, job: Job) -> str | None:
 
     Parameters
     ----------
-    name : {'numba', 'numpy'}
+    name : {'numba', 'numpy', 'torch'}
     job : Job
     """
     if name == "numpy":
         return None
+    if name == "torch":
+        return _torch_misses(job)
     if _import_error() is not None:
         return f"numba cannot be used: {_import_error()}"
     if (max(job.X.nnz, *job.X.shape) if issparse(job.X) else job.X.shape[0]) >= 2**31:
@@ -70,20 +76,25 @@ def choose(name: str, job: Job, n_steps: int) -> str:
 
     Parameters
     ----------
-    name : {'auto', 'numba', 'numpy'}
+    name : {'auto', 'numba', 'numpy', 'torch'}
+        'auto' takes PyTorch where ``job.device`` is not the CPU.
     job : Job
     n_steps : int
         Steps that it will take, as far as that is known.
 
     Returns
     -------
-    name : {'numba', 'numpy'}
+    name : {'numba', 'numpy', 'torch'}
 
     Raises
     ------
     ImportError
-        If numba is asked for and cannot be imported.
+        If numba or PyTorch is asked for and cannot be imported.
+    ValueError
+        If PyTorch is asked for and cannot do the job, or not on this device.
     """
+    if name == "torch" or job.device != "cpu":
+        return _choose_torch(name, job)
     if name == "numpy":
         return "numpy"
     if name == "auto":
@@ -105,14 +116,22 @@ def choose(name: str, job: Job, n_steps: int) -> str:
 
 
 @contextmanager
-def start(name: str, job: Job) -> Iterator[Any]:
+def start(name: str, job: Job, beside: Any = None) -> Iterator[Any]:
     """Give, for a ``with`` block, a run of a job.
 
     Parameters
     ----------
-    name : {'numba', 'numpy'}
+    name : {'numba', 'numpy', 'torch'}
     job : Job
+    beside : run, default=None
+        One of the same engine, with which it shares what both have.
     """
+    if name == "torch":
+        from sknn_scratch.engines.torch.run import TorchRun
+
+        with closing(TorchRun(job, beside)) as on_device:
+            yield on_device
+        return
     n_free, largest_product = blas_threads(), job.network.largest_product(job.batch_size)
     alone_anyway = largest_product <= SINGLE_THREADED_ANYWAY
     # BLAS shares out long vectors, and products of a matrix and a vector, long before products of matrices.
@@ -131,6 +150,60 @@ def start(name: str, job: Job) -> Iterator[Any]:
             yield run
         finally:
             run.close()
+
+
+def raw_output(
+    network: Perceptron, X: Any, rows: NDArray | None = None, *, device: str = "cpu", check_finite: bool = False
+) -> Any:
+    """Pass samples forward, on a device where that is worth it and can be done; see ``Perceptron.raw_output``."""
+    n_rows = X.shape[0] if rows is None else len(rows)
+    # A model that was trained on a GPU predicts without one, too.
+    if device != "cpu" and isinstance(X, np.ndarray) and n_rows * network.n_weights >= WORTH_A_DEVICE:
+        fits = device != "mps" or X.dtype == network.dtype == np.float32
+        if fits and _what_importing_torch_raises() is None and _devices().problem(device) is None:
+            from sknn_scratch.engines.torch.predict import raw_output
+
+            return raw_output(network, X, rows, device, check_finite)
+    return network.raw_output(X, rows, check_finite)
+
+
+def _choose_torch(name: str, job: Job) -> str:
+    what = "engine='torch'" if job.device == "cpu" else f"device={job.device!r}"
+    if name not in ("auto", "torch"):
+        raise ValueError(f"engine={name!r} runs on the CPU only; use engine='auto' with {what}.")
+    if (reason := _what_importing_torch_raises()) is not None:
+        raise ImportError(
+            f"{what} needs PyTorch, which cannot be used ({reason}). Install it with pip install 'sknn-scratch[gpu]', "
+            "or use device='cpu' and engine='auto'."
+        )
+    reason = _devices().problem(job.device) or missing("torch", job)
+    if reason is not None:
+        raise ValueError(f"{what} cannot be used: {reason}. Use device='cpu' and engine='auto' instead.")
+    return "torch"
+
+
+def _torch_misses(job: Job) -> str | None:
+    if (reason := _what_importing_torch_raises()) is not None:
+        return f"PyTorch cannot be used: {reason}"
+    if issparse(job.X):
+        return "X is sparse (X.toarray() is not)"
+    if job.device == "mps" and job.network.dtype == np.float64:
+        return "MPS has no float64 (X.astype('float32') is float32)"
+    return import_module("sknn_scratch.engines.torch.formulas").obstacle(job)
+
+
+def _devices() -> Any:
+    return import_module("sknn_scratch.engines.torch.devices")
+
+
+@cache
+def _what_importing_torch_raises() -> str | None:
+    with whole_on_interrupts():
+        try:
+            _devices()
+        except Exception as error:  # whatever a broken installation raises
+            return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _is_on_disk(job: Job) -> bool:

@@ -64,6 +64,19 @@ WORTH_STARTING = 2**25
 # phase, of whose multiplications there are so many to a poll.
 PATIENCE, PER_POLL = 5000, 400
 
+# The engine on a GPU (an H200) ----------------------------------------------------------------------------------------
+
+# Steps of the longest graph. To record one takes 0.2 to 0.5 ms a step, once; to replay it 10 microseconds.
+STEPS_AT_ONCE = 64
+# Share of the free memory that may be used, as what libraries take and what is lost between blocks is not known.
+DEVICE_MEMORY_SHARE = 0.9
+# Bytes of the pieces of X that are under way where it does not fit, and that are copied to the device at once.
+STREAM_BYTES, UPLOAD_BYTES = 2**30, 2**26
+# Rows that pass at once where the gradient is that of all samples.
+GRADIENT_ROWS = 2**16
+# Multiplications of a prediction from which it is worth a GPU, and bytes of its chunks in the widest layer.
+WORTH_A_DEVICE, DEVICE_CHUNK_BYTES = 2**30, 2**26
+
 
 def parts(batch_size: int, n_weights: int, n_threads: int) -> int:
     """Return into how many parts the steps of a job are cut."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from numbers import Integral, Real
@@ -18,7 +18,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.callbacks import CallbackMixin, Events
 from sknn_scratch.coded_matrix import CodedMatrix
-from sknn_scratch.constraints import Boolean, Constraint, HiddenLayerSizes, Number, OneOf, RandomState, check_parameters
+from sknn_scratch.constraints import (
+    Boolean,
+    Constraint,
+    Device,
+    HiddenLayerSizes,
+    Number,
+    OneOf,
+    RandomState,
+    check_parameters,
+)
 from sknn_scratch.losses import Loss
 from sknn_scratch.outcomes import interrupted
 from sknn_scratch.persistence import unchanged_on_error
@@ -63,10 +72,11 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         "dropout": Number(Real, "[0, 1)"),
         "weight_decay": Number(Real, "[0, inf)"),
         "n_bins": Number(Integral, f"[{FEWEST_BINS}, inf)", (None,)),
-        "engine": OneOf(("auto", "numba", "numpy")),
+        "engine": OneOf(("auto", "numba", "numpy", "torch")),
         "n_jobs": Number(Integral, "(-inf, inf)", (None,)),
         "random_state": RandomState(),
         "verbose": Boolean(levels=True, others=("bar",)),
+        "device": Device(),
     }
     _max_codes: ClassVar[int]
     # Of the hidden layers of the members that see no codes.
@@ -210,6 +220,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
             engine=self.engine,
             n_jobs=self.n_jobs,
             verbose=bool(self.verbose) and self.verbose != "bar",
+            device=self.device,
         )
 
     @property
@@ -237,6 +248,10 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         for name, weight in self.calibration_.items():
             total = total + weight * self._views[name].mean_output(self._of_view(name, Z), link.averaged_form)
         return link.from_averaged_form(total)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take over a state, also of an older version: parameters that were unknown then get their defaults."""
+        super().__setstate__({"device": "cpu", **state})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -57,7 +57,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     class_weight : dict, 'balanced' or None, default=None
         Weights of the classes, by which those of their samples are multiplied. 'balanced' gives all classes the same
         sum: ``n_samples / (n_classes * count)``.
-    engine : {'auto', 'numba', 'numpy'}, default='auto'
+    engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
         What computes.
     n_jobs : int or None, default=None
         Threads that train members at the same time; None is 1, unless ``joblib.parallel_config`` says otherwise, and -1
@@ -67,6 +67,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     verbose : bool, int or 'bar', default=False
         Whether to print the out-of-fold loss after each epoch; 'bar' shows one progress bar for all views instead, with
         that loss and the time that is left at most.
+    device : str, default='cpu'
+        Where members are trained: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps' for that of a Mac. It takes
+        PyTorch (the extra ``gpu``). See :doc:`/guide/gpu`.
 
     Attributes
     ----------
@@ -144,6 +147,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool | int | VerboseName | str = False,
+        device: str = "cpu",
     ):
         self.n_members = n_members
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -158,6 +162,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.device = device
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:

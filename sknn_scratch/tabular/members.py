@@ -13,7 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sknn_scratch.activations import ACTIVATIONS
 from sknn_scratch.coded_matrix import CodedMatrix, Coding
-from sknn_scratch.engines import choose, start
+from sknn_scratch.engines import choose, raw_output, start
 from sknn_scratch.engines.threads import for_each_in_threads, one_blas_thread
 from sknn_scratch.initializers import HeNormal, LecunNormal, Normal, Uniform, Zeros
 from sknn_scratch.job import Job
@@ -50,9 +50,10 @@ class Settings:
     max_iter : int
         Epochs.
     learning_rate_init, dropout, weight_decay : float
-    engine : {'auto', 'numba', 'numpy'}
+    engine : {'auto', 'numba', 'numpy', 'torch'}
     n_jobs : int or None
     verbose : bool
+    device : str
     """
 
     hidden_layer_sizes: Sequence[int]
@@ -64,6 +65,7 @@ class Settings:
     engine: str
     n_jobs: int | None
     verbose: bool
+    device: str
 
 
 class View:
@@ -175,7 +177,7 @@ class _Member:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # it shows in the output
             run.epoch(order, self._schedule.step_rates(self.job.count_steps(order)))
             self._schedule.epoch_ended(len(order))
-            return self.job.network.raw_output(self.job.X, self.held_out)
+            return raw_output(self.job.network, self.job.X, self.held_out, device=self.job.device)
 
 
 class Training:
@@ -251,7 +253,9 @@ class Training:
         with ExitStack() as stack:
             # BLAS with several threads would round differently, and be in the way of the other members.
             stack.enter_context(one_blas_thread())
-            runs = [stack.enter_context(start(self.engine, member.job)) for member in self._members]
+            runs: list[Any] = []
+            for member in self._members:
+                runs.append(stack.enter_context(start(self.engine, member.job, runs[0] if runs else None)))
             parallel = stack.enter_context(Parallel(n_jobs=self._settings.n_jobs, require="sharedmem"))
             try:
                 while outcome == MAX_ITER_REACHED and len(self.loss_curve) < self._settings.max_iter:
@@ -311,7 +315,7 @@ def _make_members(
         optimizer = AdamW(BETA_1, BETA_2, weight_decay=settings.weight_decay)
         optimizer.start(network.parameters.size, network.dtype, network.n_weights)
         batch_size = next(size for most, size in BATCH_SIZES if len(rows) < most)
-        job = Job(network, loss, Z, y, sample_weight, min(batch_size, len(rows)), optimizer)
+        job = Job(network, loss, Z, y, sample_weight, min(batch_size, len(rows)), optimizer, device=settings.device)
         if settings.dropout:
             job.dropout = [0.0] + [settings.dropout] * (len(units) - 2)
             job.seed = int(own_rng.randint(2**31))

@@ -64,7 +64,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         Which columns are categorical. 'from_dtype': those of a data frame with categories, strings, booleans or
         objects, and columns of objects or strings in an array. Otherwise the names or positions of columns, or a mask
         of shape (n_features,); None for no column.
-    engine : {'auto', 'numba', 'numpy'}, default='auto'
+    engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
         What computes.
     n_jobs : int or None, default=None
         Threads that train members at the same time; None is 1, unless ``joblib.parallel_config`` says otherwise, and -1
@@ -83,6 +83,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         ``Loss``. Losses are of the standardised targets, so ``Huber(delta)`` and ``GaussianNLL(min_std)`` are in
         standard deviations; those with ``p = exp(z)`` are of the targets over their mean; and those with any other
         link but the identity, of the targets as they are.
+    device : str, default='cpu'
+        Where members are trained: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps' for that of a Mac. It takes
+        PyTorch (the extra ``gpu``). See :doc:`/guide/gpu`.
 
     Attributes
     ----------
@@ -170,6 +173,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         random_state: int | np.random.RandomState | None = None,
         verbose: bool | int | VerboseName | str = False,
         loss: RegressorLossName | str | Loss = "squared_error",
+        device: str = "cpu",
     ):
         self.n_members = n_members
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -184,6 +188,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         self.random_state = random_state
         self.verbose = verbose
         self.loss = loss
+        self.device = device
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:

@@ -1,0 +1,590 @@
+"""The engine of PyTorch: the reference's numbers, on its CPU device and, where there is a GPU, by CUDA graphs."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_iris
+from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
+from test_engines import LOSSES, Sorted, make_job, train
+
+from sknn_scratch import (
+    MLPFromScratchClassifier,
+    ModelCheckpoint,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
+    draws,
+    engines,
+)
+from sknn_scratch.activations import ACTIVATIONS, Activation, LeakyReLU, ReLU
+from sknn_scratch.engines import choose, missing, policy
+from sknn_scratch.engines.numpy.run import NumpyRun
+from sknn_scratch.links import LINKS
+from sknn_scratch.losses import LogLoss, Loss, SquaredError
+from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+from sknn_scratch.engines.torch import draws as torch_draws  # noqa: E402
+from sknn_scratch.engines.torch import predict  # noqa: E402
+from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
+from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
+from sknn_scratch.engines.torch.samples import StreamedSamples  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA is not available")
+# Relative to the largest number of an array.
+TOLERANCE = {np.float64: 1e-9, np.float32: 1e-3}
+DTYPES = list(TOLERANCE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Have PyTorch's threads not wait for each other where there are more of them than cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def assert_close(actual, expected, dtype=np.float64):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * max(1e-3, np.abs(expected).max()))
+
+
+def assert_same_training(*, dtype=np.float64, n_epochs=3, device="cpu", **settings):
+    """Train a job with the reference and with PyTorch."""
+    jobs = [make_job(dtype=dtype, **settings) for _ in range(2)]
+    jobs[1].device = device
+    runs = [NumpyRun(jobs[0]), TorchRun(jobs[1])]
+    if jobs[0].batch_size >= jobs[0].X.shape[0]:
+        values = [run.loss_and_gradient() for run in runs]
+        assert_close(values[1], values[0], dtype)
+        assert_close(runs[1].gradient, runs[0].gradient, dtype)
+    reference, ours = (train(run, job, n_epochs) for run, job in zip(runs, jobs, strict=True))
+    for expected, actual in zip(reference, ours, strict=True):
+        assert_close(actual, expected, dtype)
+    assert jobs[0].optimizer.n_updates == jobs[1].optimizer.n_updates
+
+
+# The same numbers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [*ACTIVATIONS, LeakyReLU(0.3)], ids=str)
+def test_activations(name, dtype):
+    assert_same_training(activation=ACTIVATIONS[name]() if isinstance(name, str) else name, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("loss", "multiclass", "n_targets"), LOSSES, ids=str)
+def test_losses(loss, multiclass, n_targets, weighted, dtype):
+    settings = {"loss": loss, "multiclass": multiclass, "n_targets": n_targets, "weighted": weighted}
+    assert_same_training(dtype=dtype, **settings)
+    assert_same_training(dtype=dtype, batch_size=90, n_epochs=1, alpha=0.1, **settings)
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_links(monkeypatch, name):
+    monkeypatch.setattr(SquaredError, "link", LINKS[name]())
+    assert_same_training()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("optimizer", [*(cls() for cls in OPTIMIZERS.values()), SGD(0, False)], ids=str)
+def test_optimizers(optimizer, l1_ratio, dtype):
+    assert_same_training(optimizer=optimizer, alpha=0.1, l1_ratio=l1_ratio, dtype=dtype)
+
+
+OPTIONS = [
+    {"dropout": [0.0, 0.3, 0.2]},
+    {"dropout": [0.4, 0.0, 0.3], "activation": ACTIVATIONS["silu"]()},
+    {"input_noise": 0.3, "dropout": [0.2, 0.0, 0.0]},
+    {"max_grad_norm": 0.05},
+    {"fit_intercept": False},
+    {"hidden": ()},
+    {"alpha": 0.1, "max_grad_norm": 0.1, "optimizer": AdamW(weight_decay=0.1)},
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 32, 90])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options(options, batch_size, weighted, dtype):
+    """With single rows, many minibatches have no weight at all."""
+    assert_same_training(weighted=weighted, batch_size=batch_size, dtype=dtype, **options)
+
+
+def test_rows_as_they_come():
+    jobs = [make_job(batch_size=25) for _ in range(2)]
+    runs = NumpyRun(jobs[0]), TorchRun(jobs[1])
+    losses = [run.epoch(None, np.full(4, 0.01)) for run in runs]
+    assert_close(losses[1], losses[0])
+    assert_close(jobs[1].network.parameters, jobs[0].network.parameters)
+
+
+def test_steps_in_pieces_of_all_lengths(monkeypatch):
+    """Of which those of up to 64 steps each read their own rows, coefficients and keys."""
+    for most in (1, 4, 64):
+        monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", most)
+        assert_same_training(batch_size=3, n_rows=256, dropout=[0.1, 0.2, 0.0], alpha=0.1)
+    pieces = list(torch_run._pieces(13, 5, 20, 4))
+    assert [piece.n_steps for piece in pieces] == [4, 4, 4, 1, 1]
+    assert [piece.n_rows for piece in pieces] == [20, 20, 20, 20, 5]
+
+
+@pytest.mark.parametrize(("seed", "step", "layer"), [(0, 1, 0), (2**63 - 1, 12345, 3), (77, 2**31, draws.INPUT_NOISE)])
+def test_draws_are_the_same(monkeypatch, seed, step, layer):
+    index = np.arange(7000, dtype=np.uint32).reshape(70, 100)
+    key = torch.tensor(np.array(draws.keys(seed, step, layer)).tolist())
+    like = torch.empty((70, 100), dtype=torch.float64)
+    expected = (draws.bits(seed, step, layer, index) >= np.uint32(0.3 * 2.0**32)) / 0.7
+    assert_allclose(torch_draws.mask(key, 0.3, like).numpy(), expected, rtol=1e-15)
+    noise = torch_draws.normal(key, like, torch.float64).numpy()
+    assert_allclose(noise, draws.normal(seed, step, layer, index), rtol=1e-9, atol=1e-12)
+    # Beyond 2**32 numbers the counter begins again, as one of 32 bits does.
+    monkeypatch.setattr(torch_draws, "_indices", lambda shape, device: torch.tensor([2**32 - 1, 2**31]))
+    ends = draws.normal(seed, step, layer, np.array([2**32 - 1, 2**31], dtype=np.uint32))
+    assert_allclose(torch_draws.normal(key, like, torch.float64).numpy(), ends, rtol=1e-9, atol=1e-12)
+
+
+class PlainReLU(ReLU):
+    pass
+
+
+class PlainLogLoss(LogLoss):
+    pass
+
+
+class PlainAdam(Adam):
+    pass
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_second_forms_are_the_formulas(dtype):
+    """A subclass is computed by the formula."""
+    settings = {"multiclass": True, "n_targets": 4, "dtype": dtype, "weighted": True}
+    jobs = [
+        make_job(activation(), loss(), optimizer=optimizer(), **settings)
+        for activation, loss, optimizer in [(ReLU, LogLoss, Adam), (PlainReLU, PlainLogLoss, PlainAdam)]
+    ]
+    ours, plain = (train(TorchRun(job), job) for job in jobs)
+    for actual, expected in zip(ours, plain, strict=True):
+        assert_allclose(actual, expected, rtol=0, atol=(1e-12 if dtype == np.float64 else 1e-5))
+
+
+# Formulas of a user's own ---------------------------------------------------------------------------------------------
+
+
+class Bent(Activation):
+    def __init__(self, knee=0.5):
+        self.knee = knee
+
+    def value(self, z):
+        return np.where(np.abs(z) < self.knee, z, np.sign(z) * (self.knee + np.log1p(np.abs(z) - self.knee)))
+
+    def derivative(self, z):
+        return 1 / np.maximum(1, 1 + np.abs(z) - self.knee)
+
+
+class OfRows(Loss):
+    """With more of NumPy than elementwise functions."""
+
+    def value(self, y, raw_output):
+        weights = np.array([1.0, 2.0])
+        return (weights * np.square(raw_output - y)).mean(axis=1) + np.max(raw_output, axis=1, keepdims=True)[:, 0]
+
+    def derivative(self, y, raw_output):
+        slope = np.array([1.0, 2.0]) * (raw_output - y)
+        largest = (raw_output == raw_output.max(axis=1, keepdims=True)).astype(raw_output.dtype)
+        slope[:, :1] += largest[:, :1]
+        return slope + np.concatenate([np.zeros_like(y[:, :1]), largest[:, 1:]], axis=1)
+
+
+class Heavy(Optimizer):
+    vector_names = ("pace",)
+
+    def coefficients(self, t, r):
+        return r / np.sqrt(t), 0.9 ** np.minimum(t, 3.0)
+
+    def move(self, w, g, pace, rate, share):
+        pace = share * pace - rate * np.tanh(g)
+        return w + pace, pace
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_formulas_of_a_users_own(dtype):
+    assert_same_training(activation=Bent(), loss=OfRows(), optimizer=Heavy(), dtype=dtype)
+
+
+class Written(SGD):
+    def update(self, parameters, gradient, learning_rate):
+        parameters -= learning_rate * gradient
+
+
+class Looking(Activation):
+    def value(self, z):
+        return z if (z > 0).all() else np.tanh(z)
+
+    def derivative(self, z):
+        return 1 - np.tanh(z) ** 2
+
+
+class Choosing(Looking):
+    def value(self, z):
+        z = z.copy()
+        z[z < 0] = 0
+        return z
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"sparse": csr_matrix}, "X is sparse"),
+        ({"optimizer": Written()}, "Written writes into arrays"),
+        ({"activation": Looking()}, "Looking cannot be computed with tensors"),
+        ({"activation": Choosing()}, r"Choosing cannot .*chooses numbers by an array"),
+        ({"activation": Sorted()}, r"Sorted cannot .*np.sort"),
+    ],
+    ids=str,
+)
+def test_what_it_cannot_do_is_named(settings, reason):
+    job = make_job(**settings)
+    assert reason.partition(" cannot .*")[0] in missing("torch", job)
+    with pytest.raises(ValueError, match=rf"engine='torch' cannot be used: {reason}.*engine='auto'"):
+        choose("torch", job, 1)
+
+
+def test_it_misses_nothing_of_ours():
+    for activation in ACTIVATIONS.values():
+        assert missing("torch", make_job(activation())) is None
+    for loss, multiclass, n_targets in LOSSES:
+        assert missing("torch", make_job(loss=loss, multiclass=multiclass, n_targets=n_targets)) is None
+    for optimizer in OPTIMIZERS.values():
+        assert missing("torch", make_job(optimizer=optimizer())) is None
+    on_mac = make_job()
+    on_mac.device = "mps"
+    assert "float64" in missing("torch", on_mac)
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_samples_that_do_not_fit_are_streamed(monkeypatch, weighted):
+    kinds = []
+    place = TorchRun._place
+    monkeypatch.setattr(TorchRun, "_place", lambda *given: kinds.append(place(*given)) or kinds[-1])
+    monkeypatch.setattr(torch_run, "DEVICE_MEMORY_SHARE", 1)
+    for options in ({"batch_size": 7}, {"batch_size": 60, "alpha": 0.1}, {"batch_size": 8, "dropout": [0.1, 0.2, 0.3]}):
+        # Pieces of four steps.
+        monkeypatch.setattr(torch_run, "STREAM_BYTES", 3 * 4 * options["batch_size"] * 48)
+        for free in range(30_000, 10**6, 10_000):  # the least with which it can be done
+            monkeypatch.setattr(torch_run, "free_bytes", lambda device, free=free: free)
+            try:
+                TorchRun(make_job(weighted=weighted, n_rows=1500, **options))
+                break
+            except MemoryError:
+                continue
+        assert_same_training(weighted=weighted, n_rows=1500, **options)
+    assert {type(kind) for kind in kinds} == {StreamedSamples}
+
+
+def test_too_little_memory_is_an_error_that_names_the_bytes(monkeypatch):
+    monkeypatch.setattr(torch_run, "free_bytes", lambda device: 10_000)
+    X, y = make_task("binary")
+    model = MLPFromScratchClassifier(engine="torch")
+    with pytest.raises(MemoryError, match=r"device='cpu' needs [\d,]+ bytes.* 9,000 may be used. Lower batch_size"):
+        model.fit(X, y)
+    assert vars(model) == model.get_params()
+
+
+def test_jobs_of_the_same_samples_have_them_once():
+    one, same, other = make_job(), make_job(), make_job()
+    same.X = one.X
+    first = TorchRun(one)
+    second, third = TorchRun(same, first), TorchRun(other, first)
+    assert second._samples._X is first._samples._X
+    assert third._samples._X is not first._samples._X
+
+
+# Estimators -----------------------------------------------------------------------------------------------------------
+
+
+def fit_both(task, call=None, **parameters):
+    """Return models of both engines, fitted alike."""
+    X, y = make_task(task)
+    sizes = {} if parameters.get("solver") == "lbfgs" else {"batch_size": 32}
+    models = [our_estimator(task, engine=name, max_iter=4, **sizes, **parameters) for name in ("numpy", "torch")]
+    for model in models:
+        call(model, X, y) if call else model.fit(X, y)
+    assert [model.engine_ for model in models] == ["numpy", "torch"]
+    return models
+
+
+def assert_same_fit(models, X):
+    reference, ours = models
+    assert_close(ours.loss_curve_, reference.loss_curve_)
+    assert ours.n_iter_ == reference.n_iter_
+    assert ours.validation_scores_ is None or ours.validation_scores_ == pytest.approx(reference.validation_scores_)
+    for a, b in zip(ours.coefs_ + ours.intercepts_, reference.coefs_ + reference.intercepts_, strict=True):
+        assert type(a) is np.ndarray
+        assert_close(a, b)
+    assert_close(ours._raw_output(X), reference._raw_output(X))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"solver": "lbfgs", "alpha": 0.1},
+        {"average": 3, "dropout": 0.2},
+        {"solver": "sgd", "learning_rate": "cosine", "shuffle": False},
+    ],
+    ids=str,
+)
+def test_fits_are_the_same(task, parameters):
+    assert_same_fit(fit_both(task, **parameters), make_task(task)[0])
+
+
+def weighted(model, X, y):
+    weights = np.random.RandomState(0).randint(3, size=len(X)).astype(float)
+    weights[:64] = 0
+    model.set_params(shuffle=False).fit(X, y, weights)
+
+
+def validated(model, X, y):
+    model.set_params(early_stopping=True).fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:])
+
+
+def increments(model, X, y):
+    more = {"classes": np.unique(y)} if isinstance(model, MLPFromScratchClassifier) and y.ndim == 1 else {}
+    more = {"classes": np.arange(y.shape[1])} if isinstance(model, MLPFromScratchClassifier) and y.ndim > 1 else more
+    for rows in (slice(0, 70), slice(70, 150)):
+        model.partial_fit(X[rows], y[rows], **more)
+
+
+def twice(model, X, y):
+    model.set_params(warm_start=True).fit(X, y).fit(X, y)
+
+
+@pytest.mark.parametrize("call", [weighted, validated, increments, twice])
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+def test_ways_to_fit(task, call):
+    assert_same_fit(fit_both(task, call), make_task(task)[0])
+
+
+@pytest.mark.parametrize("task", CLASSIFICATION)
+def test_class_weights(task):
+    assert_same_fit(fit_both(task, class_weight="balanced"), make_task(task)[0])
+
+
+@pytest.mark.parametrize("order", ["C", "F", "reversed", "read-only", "mapped"])
+def test_samples_in_any_memory(order, tmp_path):
+    X, y = make_task("multiclass")
+    expected = our_estimator("multiclass", engine="torch", max_iter=3).fit(X, y)
+    given = {"C": X.copy(), "F": np.asfortranarray(X), "reversed": X[::-1].copy()[::-1], "read-only": X}.get(order)
+    if order == "mapped":
+        np.save(tmp_path / "X.npy", X)
+        given = np.load(tmp_path / "X.npy", mmap_mode="r")
+    model = our_estimator("multiclass", engine="torch", max_iter=3).fit(given, y)
+    assert_array_equal(model.coefs_[0], expected.coefs_[0])
+
+
+class Watching:
+    """Halves the first weights after an epoch, and remembers what it saw."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, estimator):
+        self.seen.append(estimator.coefs_[0].copy())
+        estimator.coefs_[0][...] *= 0.5
+
+
+def test_callbacks_see_and_change_the_parameters():
+    X, y = make_task("binary")
+    watchers, models = [Watching(), Watching()], []
+    for name, watcher in zip(("numpy", "torch"), watchers, strict=True):
+        model = our_estimator("binary", engine=name, max_iter=3).set_callbacks(watcher)
+        models.append(model.fit(X, y))
+    assert_close(watchers[1].seen, watchers[0].seen)
+    assert_same_fit(models, X)
+
+
+def test_checkpoints_hold_all_that_training_goes_on_from(tmp_path):
+    X, y = make_task("multiclass")
+    settings = {"solver": "nadam", "max_iter": 6, "early_stopping": True, "dropout": 0.2, "average": 2}
+    model = our_estimator("multiclass", engine="torch", **settings)
+    whole = clone(model).fit(X, y)
+    clone(model).set_params(max_iter=3).set_callbacks(ModelCheckpoint(tmp_path / "file")).fit(X, y)
+    resumed = clone(model).fit(X, y, resume_from=tmp_path / "file")
+    assert_array_equal(resumed.coefs_[0], whole.coefs_[0])
+    # Elsewhere, where nothing says that it is to be PyTorch again, training goes on with what is fastest there.
+    elsewhere = clone(model).set_params(engine="auto").fit(X, y, resume_from=tmp_path / "file")
+    assert elsewhere.engine_ == "numpy"
+    assert_close(elsewhere.coefs_[0], whole.coefs_[0])
+
+
+def test_partial_fit_goes_on_where_it_is_told_to():
+    X, y = make_task("binary")
+    model = our_estimator("binary", engine="torch").partial_fit(X, y, classes=[10, 20])
+    assert model.engine_ == "torch"
+    model = pickle.loads(pickle.dumps(model)).set_params(engine="auto").partial_fit(X, y)
+    assert model.engine_ == "numpy"
+    assert model._optimizer.n_updates == 2
+
+
+TABLES = {TabularMLPClassifier: load_iris, TabularMLPRegressor: load_diabetes}
+
+
+@pytest.mark.parametrize("cls", TABLES)
+def test_tables(cls):
+    X, y = TABLES[cls](return_X_y=True, as_frame=True)
+    models = [
+        cls(2, hidden_layer_sizes=(16,), n_bins=8, max_iter=4, random_state=0, engine=name, n_jobs=n_jobs).fit(X, y)
+        for name, n_jobs in [("numpy", 1), ("torch", 1), ("torch", 2)]
+    ]
+    predictions = [model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X) for model in models]
+    assert_close(predictions[1], predictions[0], np.float32)
+    assert_array_equal(predictions[2], predictions[1])
+
+
+# Prediction, and models that are elsewhere ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_predictions_of_a_device(monkeypatch, dtype):
+    monkeypatch.setattr(predict, "DEVICE_CHUNK_BYTES", 1000)
+    job = make_job(ACTIVATIONS["gelu"](), dtype=dtype)
+    rows = np.random.RandomState(0).randint(90, size=50)
+    for chosen in (None, rows):
+        ours = predict.raw_output(job.network, job.X, chosen, "cpu", True)
+        assert ours.dtype == dtype
+        assert_close(ours, job.network.raw_output(job.X, chosen), dtype)
+    for wrong in (np.nan, np.inf):
+        job.X[70, 2] = wrong
+        assert predict.raw_output(job.network, job.X, None, "cpu", True) is None
+
+
+def test_a_model_of_a_gpu_predicts_without_one(monkeypatch):
+    monkeypatch.setattr(engines, "WORTH_A_DEVICE", 0)
+    X, y = make_task("binary")
+    model = our_estimator("binary", engine="torch", max_iter=3).fit(X, y)
+    expected = model.predict_proba(X)
+    for device in {"cuda:99", "mps"} - ({"mps"} if torch.backends.mps.is_available() else set()):
+        assert_array_equal(model.set_params(device=device).predict_proba(X), expected)
+
+
+def test_a_pickle_is_read_without_pytorch(tmp_path):
+    X, y = make_task("binary")
+    model = our_estimator("binary", engine="torch", max_iter=3).fit(X, y).set_params(device="cuda")
+    (tmp_path / "model.pickle").write_bytes(pickle.dumps((model, X, model.predict_proba(X))))
+    script = f"""
+        import pickle, sys
+        class Missing:
+            def find_spec(name, path, target=None):
+                if name == "torch":
+                    raise ModuleNotFoundError("No module named 'torch'")
+        sys.meta_path.insert(0, Missing)
+        import numpy as np
+        from sknn_scratch import engines
+        engines.WORTH_A_DEVICE = 0
+        model, X, expected = pickle.load(open({str(tmp_path / "model.pickle")!r}, "rb"))
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
+        try:
+            model.fit(X, X[:, 0] > 0)
+        except ImportError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.startswith("device='cuda' needs PyTorch, which cannot be used (ModuleNotFoundError")
+    assert "pip install 'sknn-scratch[gpu]'" in done.stdout
+
+
+@pytest.mark.parametrize("cls", [MLPFromScratchClassifier, *TABLES])
+def test_models_from_before_there_were_devices(cls):
+    X, y = load_iris(return_X_y=True)
+    small = {"n_members": 2} if cls in TABLES else {}
+    model = cls(max_iter=2, hidden_layer_sizes=(4,), engine="numpy", random_state=0, **small).fit(X, y)
+    state = model.__getstate__()
+    del state["device"]
+    old = cls.__new__(cls)
+    old.__setstate__(state)
+    assert old.device == "cpu"
+    assert_array_equal(old.predict(X), model.predict(X))
+    assert clone(old).fit(X, y).device == "cpu"
+
+
+@pytest.mark.parametrize("cls", [MLPFromScratchClassifier, *TABLES])
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"device": "gpu"}, "The parameter 'device' .* must be 'cpu', 'cuda', .* got 'gpu'. A GPU of NVIDIA is 'cuda'"),
+        ({"device": "cuda:x"}, "The parameter 'device'"),
+        ({"device": None}, "The parameter 'device'"),
+        (
+            {"device": "cuda:99"},
+            "device='cuda:99' cannot be used: (CUDA is not available|there are).* Use device='cpu'",
+        ),
+        ({"device": "cuda", "engine": "numpy"}, "engine='numpy' runs on the CPU only; use engine='auto'"),
+    ],
+    ids=str,
+)
+def test_devices_that_cannot_be_used(cls, parameters, reason):
+    X, y = load_iris(return_X_y=True)
+    model = cls(**parameters)
+    with pytest.raises(ValueError, match=reason):
+        model.fit(X, y)
+    assert vars(model) == parameters | model.get_params()
+
+
+# On a GPU -------------------------------------------------------------------------------------------------------------
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 32, "n_rows": 5000}, *OPTIONS], ids=str)
+def test_graphs_are_the_steps(options, weighted, dtype):
+    """From the second epoch on, all steps are those of graphs."""
+    assert_same_training(device="cuda", weighted=weighted, n_epochs=4, dtype=dtype, **options)
+
+
+@needs_cuda
+@pytest.mark.parametrize(("loss", "multiclass", "n_targets"), LOSSES, ids=str)
+def test_graphs_of_all_losses(loss, multiclass, n_targets):
+    assert_same_training(device="cuda", loss=loss, multiclass=multiclass, n_targets=n_targets)
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *OPTIMIZERS])
+def test_graphs_of_all_activations_and_optimizers(name):
+    settings = {"activation": ACTIVATIONS[name]()} if name in ACTIVATIONS else {"optimizer": OPTIMIZERS[name]()}
+    assert_same_training(device="cuda", **settings)
+
+
+@needs_cuda
+def test_a_gpu_with_too_little_memory(monkeypatch):
+    monkeypatch.setattr(torch_run, "free_bytes", lambda device: 400_000)
+    monkeypatch.setattr(torch_run, "STREAM_BYTES", 3 * 4 * 32 * 48)
+    assert_same_training(device="cuda", n_rows=9000, n_epochs=3)
+
+
+@needs_cuda
+def test_estimators_on_a_gpu():
+    X, y = make_task("multiclass")
+    models = [our_estimator("multiclass", device=device, max_iter=10, batch_size=32) for device in ("cpu", "cuda")]
+    assert_same_fit([model.fit(X, y) for model in models], X)
+    assert policy.WORTH_A_DEVICE > 0

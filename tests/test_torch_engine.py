@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
-from test_engines import LOSSES, Sorted, make_job, train
+from test_engines import LOSSES, Sorted, coded, make_job, train
 
 from sknn_scratch import (
     MLPFromScratchClassifier,
@@ -121,6 +121,13 @@ OPTIONS = [
 def test_options(options, batch_size, weighted, dtype):
     """With single rows, many minibatches have no weight at all."""
     assert_same_training(weighted=weighted, batch_size=batch_size, dtype=dtype, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_codes_are_dense_on_the_device(monkeypatch, dtype):
+    assert_same_training(form=coded, dtype=dtype)
+    monkeypatch.setattr(torch_run, "free_bytes", lambda device: 250_000)
+    assert_same_training(form=coded, dtype=dtype, n_rows=3000, batch_size=4)
 
 
 def test_rows_as_they_come():
@@ -248,7 +255,7 @@ class Choosing(Looking):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"sparse": csr_matrix}, "X is sparse"),
+        ({"form": csr_matrix}, "X is sparse"),
         ({"optimizer": Written()}, "Written writes into arrays"),
         ({"activation": Looking()}, "Looking cannot be computed with tensors"),
         ({"activation": Choosing()}, r"Choosing cannot .*chooses numbers by an array"),

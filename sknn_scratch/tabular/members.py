@@ -65,7 +65,7 @@ class Settings:
     engine: str
     n_jobs: int | None
     verbose: bool
-    device: str
+    device: str = "cpu"
 
 
 class View:

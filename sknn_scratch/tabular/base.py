@@ -30,6 +30,7 @@ from sknn_scratch.constraints import (
 )
 from sknn_scratch.losses import Loss
 from sknn_scratch.outcomes import interrupted
+from sknn_scratch.parameters import defaults
 from sknn_scratch.persistence import unchanged_on_error
 from sknn_scratch.progress import INTERRUPTED, STOPPED
 from sknn_scratch.tabular.columns import read_columns
@@ -251,7 +252,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Take over a state, also of an older version: parameters that were unknown then get their defaults."""
-        super().__setstate__({"device": "cpu", **state})
+        super().__setstate__({**defaults(type(self)), **state})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

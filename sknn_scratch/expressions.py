@@ -310,8 +310,11 @@ def trace_formula(
     raise AssertionError("unreachable")
 
 
-def walk(results: Sequence[Expression]) -> Iterator[Expression]:
-    """Go through all expressions that the results are made of, each once, and after its arguments."""
+def walk(results: Sequence[Expression], goes_on: Callable[[Expression], bool] | None = None) -> Iterator[Expression]:
+    """Go through all expressions that the results are made of, each once, and after its arguments.
+
+    Of expressions for which ``goes_on`` is false, the arguments are left out.
+    """
     seen: set[int] = set()
     stack = [(result, False) for result in reversed(results)]
     while stack:
@@ -321,4 +324,5 @@ def walk(results: Sequence[Expression]) -> Iterator[Expression]:
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack.extend((argument, False) for argument in reversed(node.arguments))
+            if goes_on is None or goes_on(node):
+                stack.extend((argument, False) for argument in reversed(node.arguments))

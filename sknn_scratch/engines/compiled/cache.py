@@ -49,7 +49,7 @@ def folder() -> Path | None:
 
 @cache
 def code_version() -> str:
-    """Return a name for what stands in the files of compiled code, and for what compiles it."""
+    """Return a digest of the files of this folder and of the versions of what compiles them."""
     try:
         numba_version = version("numba")
     except PackageNotFoundError:

@@ -2,12 +2,12 @@
 
 A step has two phases. In the first, each thread takes some rows of the minibatch: it passes them forward, and the
 deltas back. In the second, each takes some rows of every weight matrix, and some biases: it computes their gradient
-over all samples, and updates them. (With a limit for the norm of the gradient, updating is a third phase.) So a thread
-reads what the others wrote, but only they write it, and nothing has to be added up but the loss.
+over all samples, and updates them. (With a limit for the norm of the gradient, updating is a third phase; samples with
+codes have one more before the others.) Each number is written by one thread, and only the loss has to be added up.
 
-The thread that trains leads: it says what the next phase is, does its own part, then those that nobody has begun, and
-waits for those that somebody has. If it has to wait for long, as another program's thread has the other's core, it goes
-on alone for a while. The parts, and with them how sums are rounded, do not depend on who does them.
+The thread that trains leads: it begins each phase, does its own part, then parts that nobody has begun, and waits for
+those that somebody has. After a long wait, as where another program keeps the other thread's core busy, it goes on
+alone for a while. The parts, and with them the rounding of sums, do not depend on who does them.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ __all__ = ["work"]
 
 _helper = njit(error_model="numpy")
 
-# Phases that the leader does alone after a long wait; each time twice as many, up to the second number, until there is
-# none for as long.
+# Phases that the leader does alone after a long wait: at first, and at most. They double with each long wait, and fall
+# by one with each phase without one.
 ALONE, LONGEST_ALONE = 64, 4096
 
 
@@ -68,7 +68,7 @@ def _do(part, job, one):
 
 @_helper
 def _publish(team):
-    """Begin a phase; return its number. What the leader is to do alone is begun before anybody hears of it."""
+    """Begin a phase; return its number. If the leader does it alone, all parts count as begun before it is public."""
     phase = read(team.counters, PHASE) + 1
     if numbers(team.job, 1)[LEFT_ALONE] > 0:
         for part in range(team.n_parts):
@@ -136,7 +136,7 @@ def _total_weight(data, start, n):
 
 @_helper
 def _sum_up(team, max_norm):
-    """Return the loss of a minibatch, penalty included; note by what its gradient is to be multiplied."""
+    """Return the loss of a minibatch, penalty included; note the factor that limits the norm of its gradient."""
     value, squares, sums = 0.0, 0.0, numbers(team.sums, 1.0)
     for part in range(team.n_parts):
         value += sums[part * LINE] + sums[part * LINE + 1]
@@ -192,25 +192,25 @@ def work(part, job, one, first_row, last_row, batch_size, count, n_made):
     Parameters
     ----------
     part : int
-        0 leads. Others do one part of each phase, unless the leader has begun it, until told to stop; the last five
-        arguments are not for them.
+        0 leads. Others do one part of each phase, unless the leader has begun it, until told to stop; they ignore the
+        last five arguments.
     job : record of Work
     one : float
         1 in the dtype of the network.
     first_row, last_row : int
-        From where to where in ``Data.order``.
+        First and last (excluded) index into ``Data.order``.
     batch_size : int
     count : int
         Number of the epoch's first step since training began, from which dropout and noise are drawn; 0 where only the
         gradient is wanted.
     n_made : int
-        Steps of the epoch that have been made already.
+        Steps of the epoch made by earlier calls.
 
     Returns
     -------
     total_loss, n_rows, n_steps : float, int, int
-        Sum of the minibatch losses times their rows, and of the rows, without minibatches in which no sample counts;
-        and the steps made.
+        Sum of minibatch losses times their rows, sum of the rows, and number of steps; without minibatches in which all
+        samples weigh 0.
     """
     if part == 0:
         return _lead(job, one, first_row, last_row, batch_size, count, n_made)

@@ -62,7 +62,7 @@ def _compile(name: str, define: Callable[[bool], Any], compile_: Callable[..., A
         if not cache.is_whole(name, place):
             cache.forget(name, place)
         compiled = compile_(function, cache=True)
-    except Exception:  # nothing can be written, or what is there can neither be read nor removed
+    except Exception:  # the cache cannot be written, or what is there be neither read nor removed
         if place is not None:
             cache.forget(name, place)
         return compile_(define(False), cache=False)
@@ -71,7 +71,7 @@ def _compile(name: str, define: Callable[[bool], Any], compile_: Callable[..., A
 
 
 def _announce(name: str) -> None:
-    """Say on stderr what will take some seconds."""
+    """Say on stderr that it will take some seconds."""
     if name.startswith("pass_rows") and not cache.is_kept(name):
         dtype = name.removeprefix("pass_rows_")
         print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, once on this machine", file=sys.stderr)

@@ -69,7 +69,7 @@ def _disturb(job, one, low, high):
 
 @_helper
 def _drop(job, one, l, low, high, x):
-    """Drop some of what stands at the units of layer ``l``; ``x`` is where the layer begins.
+    """Drop units of layer ``l``, or multiply their deltas by the same mask; ``x`` is where the layer begins.
 
     In place, as the compiler vectorises no loop over two arrays that may be the same.
     """

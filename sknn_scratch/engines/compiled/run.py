@@ -44,9 +44,9 @@ class CompiledRun:
     ----------
     job : Job
     n_parts : int
-        Into how many parts a step is cut; sums are rounded accordingly, whoever does them.
+        Parts into which a step is cut. Results depend on it by rounding, not on the threads.
     n_threads : int, default=None
-        How many threads may do them; as many as there are parts by default, or 1.
+        Threads that may do them; by default as many as there are parts.
     """
 
     def __init__(self, job: Job, n_parts: int, n_threads: int | None = None):
@@ -70,8 +70,8 @@ class CompiledRun:
         )
         self._told = np.array([(*phases, *told)], dtype=WORK)[0]
         self._one = network.dtype.type(1)
-        # Daemons, as otherwise a program could not end while a daemon of its own trains. They know the arrays, but not
-        # the run, so that it tells them to end even where it is dropped without being closed.
+        # Daemons, as otherwise a program could not end while a daemon of its own trains. They refer to the arrays, but
+        # not to the run, so that a run that is dropped without being closed ends them too.
         arguments = (self._work, self._told, self._one, self._alive)
         self._followers = [
             threading.Thread(target=_follow, args=(part, *arguments), daemon=True)
@@ -127,7 +127,7 @@ class CompiledRun:
         return total_loss / n_counted
 
     def _start_followers(self) -> None:
-        """Start those that have not been started, as far as the system lets us: the leader can do without them."""
+        """Start the other threads as far as the system allows: the leader can do without them."""
         for thread in self._followers:
             if thread.ident is None:
                 try:
@@ -317,10 +317,10 @@ class CompiledRun:
 
 
 def _follow(part: int, work: Callable[..., Any], told: Any, one: Any, alive: list[Any]) -> None:
-    """Do one part of each step in another thread, in which all that compiled code is told by address stays alive."""
+    """Do one part of each step in another thread, which keeps alive what compiled code knows by address."""
     work(part, told, one, 0, 0, 0, 0, 0)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:
-    """Return where things of these sizes begin that come one after the other, and where the last ends."""
+    """Return where each of several consecutive things of these sizes begins, and where the last ends."""
     return [0, *accumulate(sizes)]

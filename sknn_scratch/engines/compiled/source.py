@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -172,8 +172,8 @@ class _Text:
         template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
         return f"{self.name(node)} = {template.format(*names)}"
 
-    def read_row(self, node: Expression, place: str) -> str:
-        """Return ``t = ...`` for what has been kept for each sample; truths are kept as 0 and 1."""
+    def read(self, node: Expression, place: str) -> str:
+        """Return ``t = ...`` for what has been kept; truths are kept as 0 and 1."""
         return f"{self.name(node)} = {place}" + (" != ZERO" if node.is_truth else "")
 
     def whole(self, result: str, arguments: Sequence[tuple[str, str]]) -> str:
@@ -250,41 +250,77 @@ def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str
     return _elementwise(results, places, targets, ["for i in range(n):"], [*arguments, ("numbers", "c")])
 
 
-class _Stages:
-    """In which of several loops over the columns each node of a loss is computed.
+class _LossText(_Text):
+    """The statements of a loss's kernel.
 
-    A sum over the columns is known after the loop in which it is added up, and what needs it is computed in a later
-    one.
+    A sum over the columns is known after the loop over them that adds it up, so there is a loop for each level of sums.
+    What a column needs is computed in each loop that needs it, unless it is costly: then it is kept.
     """
 
-    def __init__(self, text: _Text, results: Sequence[Expression]):
+    def __init__(self, results: Sequence[Expression]):
+        super().__init__(results)
+        _, derivative = self.results
         self.level: dict[int, int] = {}
-        for node in text.nodes:
-            below = max((self.level[id(a)] for a in node.arguments), default=0)
+        for node in self.nodes:
+            below = max((self.level[id(argument)] for argument in node.arguments), default=0)
             self.level[id(node)] = below + (node.operation in _OVER_COLUMNS)
-        self.reductions = [node for node in text.nodes if node.operation in _OVER_COLUMNS]
-        self.last = self.level[id(results[1])]
-        # The items that each loop begins with, and all that these are made of without a sum in between.
-        self.wanted = [
-            [r.arguments[0] for r in self.reductions if self.level[id(r)] == d + 1]
-            for d in range(max(self.level.values()) + 1)
+        reductions = [node for node in self.nodes if node.operation in _OVER_COLUMNS]
+        # What each loop adds up, and the items that it computes last.
+        self.added_up = [
+            [node for node in reductions if self.level[id(node)] == loop + 1]
+            for loop in range(max(self.level.values()) + 1)
         ]
-        self.wanted[self.last].append(results[1])
-        self.in_loop = [self._items(wanted) for wanted in self.wanted]
-        seen: dict[int, list[int]] = {}
-        for d, nodes in enumerate(self.in_loop):
-            for node in nodes:
-                seen.setdefault(id(node), []).append(d)
-        self.kept = [n for n in text.nodes if n.operation in _COSTLY and len(seen.get(id(n), ())) > 1]
+        self.last_items = [[node.arguments[0] for node in nodes] for nodes in self.added_up]
+        self.last_items[self.level[id(derivative)]].append(derivative)
+        self.rows = [node for node in self.nodes if node.kind not in (NUMBER, ITEM)]
+        self.place = {id(node): f"scratch[{k} * n + i]" for k, node in enumerate(self.rows)}
+        uses = Counter(
+            id(node)
+            for items in self.last_items
+            for node in walk(items, lambda node: node.kind == ITEM)
+            if node.kind == ITEM and node.operation in _COSTLY
+        )
+        self.n_kept, self._is_kept = 0, set[int]()
+        for identity, n_loops in uses.items():
+            if n_loops > 1:
+                self.place[identity] = f"scratch[({len(self.rows)} + {self.n_kept} * n_outputs + k) * n + i]"
+                self.n_kept += 1
 
-    def _items(self, wanted: Sequence[Expression]) -> list[Expression]:
-        found, stack = {}, list(wanted)
-        while stack:
-            node = stack.pop()
-            if node.kind == ITEM and id(node) not in found:
-                found[id(node)] = node
-                stack.extend(node.arguments)
-        return list(found.values())
+    def loop(self, loop: int) -> None:
+        """Write a loop over the columns: what it adds up, and in one of them the derivative."""
+        items, added_up = self.last_items[loop], self.added_up[loop]
+        if items:
+            starts = {"sum": "ZERO", "max": "real(-np.inf)", "min": "real(np.inf)"}
+            for node in added_up:
+                self.lines += ["    for i in range(n):", f"        {self.place[id(node)]} = {starts[node.operation]}"]
+            self.lines += ["    for k in range(n_outputs):", "        for i in range(n):"]
+            indent, kept = "            ", frozenset(self._is_kept)
+            self._compute(items, lambda node: node.kind == ITEM and id(node) not in kept, indent)
+            combine = {"sum": "{0} + {1}", "max": _TEXTS["maximum"], "min": _TEXTS["minimum"]}
+            for node in added_up:
+                place, item = self.place[id(node)], self.name(node.arguments[0])
+                self.lines.append(f"{indent}{place} = {combine[node.operation].format(place, item)}")
+            if len(items) > len(added_up):
+                self.lines.append(f"{indent}delta[k * stride + i] = weight[i] * {self.name(items[-1])}")
+        # What follows for each sample from what has been added up.
+        own = [n for n in self.rows if n.operation not in _OVER_COLUMNS and max(1, self.level[id(n)]) == loop + 1]
+        if own:
+            identities = {id(node) for node in own}
+            self.lines.append("    for i in range(n):")
+            self._compute(own, lambda node: id(node) in identities, "        ")
+
+    def _compute(self, results: Sequence[Expression], is_computed: Callable[[Expression], bool], indent: str) -> None:
+        """Write statements for results; what is not computed, but no number, is read from where it is kept."""
+        for node in walk(results, is_computed):
+            if node.operation == "argument":
+                self.lines.append(f"{indent}{self.name(node)} = {node.value}[k * stride + i]")
+            elif is_computed(node):
+                self.lines.append(f"{indent}{self.statement(node)}")
+                if id(node) in self.place:
+                    self.lines.append(f"{indent}{self.place[id(node)]} = {self.name(node)}")
+                    self._is_kept.add(id(node))
+            elif node.kind != NUMBER:
+                self.lines.append(f"{indent}{self.read(node, self.place[id(node)])}")
 
 
 def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, int]:
@@ -296,94 +332,17 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
     """
     if value.kind in (NUMBER, ITEM) or derivative.kind != ITEM:
         raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
-    text = _Text([value, derivative])
-    value, derivative = text.results
-    stages = _Stages(text, text.results)
+    text = _LossText([value, derivative])
     text.numbers()
-    rows = [n for n in text.nodes if n.kind not in (NUMBER, ITEM)]
-    row_at = {id(node): f"scratch[{k} * n + i]" for k, node in enumerate(rows)}
-    item_at = {id(node): f"scratch[({len(rows)} + {m} * n_outputs + k) * n + i]" for m, node in enumerate(stages.kept)}
-    kept_since: set[int] = set()
-    for d, loop in enumerate(stages.in_loop):
-        reductions = [r for r in stages.reductions if stages.level[id(r)] == d + 1]
-        _write_loop(text, d, loop, reductions, row_at, item_at, kept_since, derivative if d == stages.last else None)
-        after = [n for n in rows if stages.level[id(n)] == d + 1 and n.operation not in _OVER_COLUMNS]
-        if d == 0:
-            after = [n for n in rows if stages.level[id(n)] == 0] + after
-        if after:
-            text.lines.append("    for i in range(n):")
-            _write_nodes(text, after, rows, row_at, "        ")
+    for loop in range(len(text.last_items)):
+        text.loop(loop)
     text.lines += [
         "    total = 0.0",
         "    for i in range(n):",
-        f"        total += float(weight[i]) * {row_at[id(value)]}",
+        f"        total += float(weight[i]) * {text.place[id(text.results[0])]}",
         "    return total",
     ]
     arguments = [*(("pointer", name) for name in ("y", "z", "delta", "weight"))]
     arguments += [("integer", name) for name in ("n", "n_outputs", "stride")]
     source = text.whole("float64", [*arguments, ("pointer", "scratch"), ("numbers", "p")])
-    return source, len(rows), len(stages.kept)
-
-
-def _write_nodes(
-    text: _Text, nodes: Sequence[Expression], rows: Sequence[Expression], row_at: Any, indent: str
-) -> None:
-    """Write what is computed for each sample from sums, and keep it."""
-    done: set[int] = {id(node) for node in nodes}
-    read: set[int] = set()
-    for node in nodes:
-        for argument in node.arguments:
-            if argument.kind != NUMBER and id(argument) not in done | read:
-                text.lines.append(f"{indent}{text.read_row(argument, row_at[id(argument)])}")
-                read.add(id(argument))
-        text.lines += [f"{indent}{text.statement(node)}", f"{indent}{row_at[id(node)]} = {text.name(node)}"]
-
-
-def _write_loop(
-    text: _Text,
-    depth: int,
-    loop: Sequence[Expression],
-    reductions: Sequence[Expression],
-    row_at: dict[int, str],
-    item_at: dict[int, str],
-    kept_since: set[int],
-    derivative: Expression | None,
-) -> None:
-    """Write one loop over the columns: what it adds up, and in the last the derivative."""
-    if not (reductions or derivative is not None):
-        return
-    starts = {"sum": "ZERO", "max": "real(-np.inf)", "min": "real(np.inf)"}
-    for reduction in reductions:
-        text.lines += ["    for i in range(n):", f"        {row_at[id(reduction)]} = {starts[reduction.operation]}"]
-    text.lines += ["    for k in range(n_outputs):", "        for i in range(n):"]
-    indent, members, read = "            ", {id(node) for node in loop}, set()
-    # A kept node is not computed again, nor what only it needs.
-    needed: set[int] = set()
-    stack = [r.arguments[0] for r in reductions] + ([derivative] if derivative is not None else [])
-    while stack:
-        node = stack.pop()
-        if id(node) not in needed:
-            needed.add(id(node))
-            if id(node) not in kept_since and node.kind == ITEM:
-                stack.extend(node.arguments)
-    for node in text.nodes:
-        if id(node) not in needed or node.kind == NUMBER:
-            continue
-        if node.kind != ITEM:
-            text.lines.append(f"{indent}{text.read_row(node, row_at[id(node)])}")
-            read.add(id(node))
-        elif id(node) in kept_since:
-            text.lines.append(f"{indent}{text.name(node)} = {item_at[id(node)]}")
-        elif node.operation == "argument":
-            text.lines.append(f"{indent}{text.name(node)} = {node.value}[k * stride + i]")
-        elif id(node) in members:
-            text.lines.append(f"{indent}{text.statement(node)}")
-            if id(node) in item_at:
-                text.lines.append(f"{indent}{item_at[id(node)]} = {text.name(node)}")
-    kept_since.update(identity for identity in item_at if identity in needed)
-    combine = {"sum": "{0} + {1}", "max": _TEXTS["maximum"], "min": _TEXTS["minimum"]}
-    for reduction in reductions:
-        place, item = row_at[id(reduction)], text.name(reduction.arguments[0])
-        text.lines.append(f"{indent}{place} = {combine[reduction.operation].format(place, item)}")
-    if derivative is not None:
-        text.lines.append(f"{indent}delta[k * stride + i] = weight[i] * {text.name(derivative)}")
+    return source, len(text.rows), text.n_kept

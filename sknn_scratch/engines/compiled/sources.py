@@ -88,7 +88,7 @@ def sources_of(job: Job) -> Sources:
     )
 
 
-# What was made of components that are alike: tracing takes as long as some steps, and a stream makes a job a chunk.
+# Kernels by component: tracing takes as long as some steps, and partial_fit makes a job in each call.
 _made: dict[Any, Any] = {}
 _MOST_MADE = 1000
 

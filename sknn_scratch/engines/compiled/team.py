@@ -1,9 +1,8 @@
 """What compiled code is told of a job, and what its threads tell each other.
 
 All of it is a record in memory, and arrays are in it by address: compiled code then neither counts references nor
-checks an index, and compiles in a fraction of the time. Arrays of whole numbers have 64 bits unless said, those
-of ``Memory`` and ``Rule.state`` the dtype of the network, all others float64. Whoever makes the record keeps the
-arrays alive.
+checks an index, and compiles in a fraction of the time. Unless said, whole numbers have 64 bits, and others are
+float64. Whoever makes the record keeps the arrays alive.
 """
 
 from __future__ import annotations
@@ -18,75 +17,50 @@ __all__ = ["WORK", "Codes", "Data", "Layers", "Memory", "Objective", "Rule", "Te
 # Kinds of phases, of which the first is for samples with codes only.
 SUMS, ROWS, GRADIENT, UPDATE = range(4)
 
-# Places in Team.counters, each on a cache line of its own: the phase, how many parts are done in all, whether to stop,
-# and the last phase in which each part was begun.
+# Indices into Team.counters, each on a cache line of its own: number of the phase, parts done in all phases, whether to
+# stop, and the last phase in which each part was begun.
 LINE = 8
 PHASE, DONE, STOP, BEGUN = 0, LINE, 2 * LINE, 3 * LINE
-# Places in Team.job: kind of phase, first row and number of rows of the minibatch, which of the steps of this epoch
-# it is, its number since training began, for how many phases the leader goes on alone, and for how many the next time.
+# Indices into Team.job: kind of phase, first row and number of rows of the minibatch, its number in this epoch and
+# since training began, for how many phases the leader goes on alone, and for how many the next time.
 KIND, START, N_ROWS, STEP, COUNT, LEFT_ALONE, NEXT_ALONE = range(7)
-# Places in Team.numbers: sum of the minibatch's weights, factor of the gradient.
+# Indices into Team.numbers: sum of the minibatch's weights, factor of the gradient.
 TOTAL, SCALE = 0, 1
 
 
+# In the comments below, "at" is the address of an array.
+
+
 class Data(NamedTuple):
-    """The samples, which may lie in memory in any order; strides count numbers.
+    """The samples, which may lie in memory in any order; strides count numbers."""
 
-    Attributes
-    ----------
-    X, row_stride, column_stride : int
-        ``X`` is 0 if the samples are sparse.
-    n_plain : int
-        Columns of it; for samples with codes, without these.
-    values, indices, starts : int
-        A CSR matrix with indices of 32 bits; 0 if the samples are dense.
-    y, y_in_bytes : int
-        One of them is 0.
-    y_row_stride, y_column_stride, n_targets : int
-    weights : int
-        Of the samples; 0 if all weigh the same.
-    order : int
-        The rows in order, as numbers of 32 bits.
-    """
-
-    X: int
+    X: int  # at; 0 if the samples are sparse
     row_stride: int
     column_stride: int
-    n_plain: int
-    values: int
-    indices: int
-    starts: int
-    y: int
-    y_in_bytes: int
+    n_plain: int  # columns of X; for samples with codes, without these
+    values: int  # at; with the next two a CSR matrix, all 0 if the samples are dense
+    indices: int  # at, 32 bits
+    starts: int  # at, 32 bits
+    y: int  # at; 0 if targets are in bytes
+    y_in_bytes: int  # at; 0 if they are not
     y_row_stride: int
     y_column_stride: int
     n_targets: int
-    weights: int
-    order: int
+    weights: int  # at; 0 if all samples weigh the same
+    order: int  # at, 32 bits: the rows in the order of the epoch
 
 
 class Codes(NamedTuple):
-    """Piecewise-linear codes of the samples, as in ``CodedMatrix``; ``n_features`` is 0 without any.
+    """Piecewise-linear codes of the samples, as in ``CodedMatrix``."""
 
-    Attributes
-    ----------
-    n_features : int
-    edges, fractions, starts, means : int
-        ``edges`` with 32 bits, ``fractions`` and ``means`` of the dtype of the network.
-    sums, sums_gradient : int
-        ``C``, of which a product takes two rows for each feature, and its gradient.
-    delta : int
-        ``delta[0]`` of the minibatch, sample by sample.
-    """
-
-    n_features: int
-    edges: int
-    fractions: int
-    starts: int
-    means: int
-    sums: int
-    sums_gradient: int
-    delta: int
+    n_features: int  # 0 without codes
+    edges: int  # at, 32 bits
+    fractions: int  # at, dtype of the network
+    starts: int  # at
+    means: int  # at, dtype of the network
+    sums: int  # at: C, of which a product takes two rows for each feature
+    sums_gradient: int  # at
+    delta: int  # at: delta[0] of the minibatch, sample by sample
 
 
 class Layers(NamedTuple):
@@ -94,123 +68,79 @@ class Layers(NamedTuple):
 
     ``a[l]``, ``z[l]`` and ``delta[l]`` have a row for each unit and a column for each sample of the minibatch, but for
     the samples themselves, ``a[0]``, which lie sample by sample unless the first product is tiny.
-
-    Attributes
-    ----------
-    n_layers : int
-        Without the input.
-    units : int
-        Sizes of all layers, input and output included.
-    values, slopes, settings : int
-        Addresses of kernels, and of their parameters, for each hidden layer.
-    in_place : int
-        For each hidden layer, whether ``a`` takes the place of ``z``.
-    tiny : int
-        For each layer, whether its product is so small that plain loops are faster than a call of BLAS.
-    dropout : int
-        Share of the input and of each hidden layer that is dropped.
-    a_at, fed_at, z_at, delta_at, w_at : int
-        Where each layer begins in the memory of a minibatch (``fed``: ``a`` with units dropped), and all weights, then
-        all biases, in the vector of the parameters. The last tells where they end.
     """
 
-    n_layers: int
-    units: int
-    values: int
-    slopes: int
-    settings: int
-    in_place: int
-    tiny: int
-    dropout: int
-    a_at: int
-    fed_at: int
-    z_at: int
-    delta_at: int
-    w_at: int
+    n_layers: int  # without the input
+    units: int  # at: sizes of all layers, input and output included
+    values: int  # at: address of the kernel of each hidden layer's activation
+    slopes: int  # at: address of the kernel of its derivative
+    settings: int  # at: address of its parameters
+    in_place: int  # at: for each hidden layer, whether a takes the place of z
+    tiny: int  # at: for each layer, whether plain loops are faster for its product than a call of BLAS
+    dropout: int  # at: share of the input and of each hidden layer that is dropped
+    a_at: int  # at: where each layer begins in Memory.a
+    fed_at: int  # at: the same of a with units dropped
+    z_at: int  # at: where each layer begins in Memory.z
+    delta_at: int  # at: where each layer begins in Memory.delta
+    w_at: int  # at: where weights, then biases of each layer begin in the parameters, and where they end
 
 
 class Objective(NamedTuple):
-    """What is minimised.
-
-    Attributes
-    ----------
-    n_heads, kernels, settings, widths, target_widths : int
-        For each head: addresses of the loss's kernel and of its parameters, numbers of raw outputs and of targets.
-    n_scratch : int
-        Numbers of scratch space for each sample.
-    alpha, l1_ratio : float
-    max_norm : float
-        Of a minibatch's gradient; 0 is no limit.
-    fit_intercept : bool
-    input_noise : float
-    seed : int
-        Of dropout and noise.
-    """
+    """What is minimised: a loss for each head, and the penalty."""
 
     n_heads: int
-    kernels: int
-    settings: int
-    widths: int
-    target_widths: int
-    n_scratch: int
+    kernels: int  # at: address of each head's kernel
+    settings: int  # at: address of its loss's parameters
+    widths: int  # at: its number of raw outputs
+    target_widths: int  # at: its number of targets
+    n_scratch: int  # numbers of scratch space for each sample
     alpha: float
     l1_ratio: float
-    max_norm: float
+    max_norm: float  # of a minibatch's gradient; 0 is no limit
     fit_intercept: bool
     input_noise: float
-    seed: int
+    seed: int  # of dropout and noise
 
 
 class Rule(NamedTuple):
-    """The optimiser: its kernel, its state, and what a step is given; all 0 without one.
+    """The optimiser; all 0 without one."""
 
-    ``coefficients`` has ``n_coefficients`` numbers for each step, ``shrink`` what the weights are multiplied by before
-    it.
-    """
-
-    kernel: int
-    state: int
+    kernel: int  # address
+    state: int  # at, dtype of the network
     n_parameters: int
-    coefficients: int
-    n_coefficients: int
-    shrink: int
+    coefficients: int  # at: those of each step
+    n_coefficients: int  # of a step
+    shrink: int  # at: for each step, what the weights are multiplied by before it
 
 
 class Memory(NamedTuple):
-    """Parameters and gradient, and what a minibatch needs.
+    """Parameters and gradient, and what a minibatch needs; all arrays of the dtype of the network."""
 
-    ``itemsize`` is the bytes of a number, ``stride`` the largest number of samples of a minibatch.
-    """
-
-    itemsize: int
-    stride: int
-    w: int
-    g: int
-    a: int
-    z: int
-    delta: int
-    targets: int
-    relative_weight: int
-    scratch: int
+    itemsize: int  # bytes of a number
+    stride: int  # largest number of samples of a minibatch
+    w: int  # at: the parameters
+    g: int  # at: the gradient
+    a: int  # at
+    z: int  # at
+    delta: int  # at
+    targets: int  # at
+    relative_weight: int  # at
+    scratch: int  # at
 
 
 class Team(NamedTuple):
-    """What the threads tell each other, and the addresses of the C functions that they call.
-
-    ``sums`` has a line for each part: its loss, its penalty and the sum of squares of its gradient. A wait counts as
-    long after ``patience`` polls.
-    """
+    """What the threads tell each other, and the addresses of the C functions that they call."""
 
     n_parts: int
-    patience: int
-    counters: int
-    job: int
-    numbers: int
-    sums: int
+    patience: int  # polls from which a wait counts as long
+    counters: int  # at, indexed by PHASE, DONE, ...
+    job: int  # at, indexed by KIND, START, ...
+    numbers: int  # at, indexed by TOTAL, SCALE
+    sums: int  # at: a line for each part with its loss, its penalty and the sum of squares of its gradient
     gemm: int
     give_way: int
     nap: int
-    millisecond: int
+    millisecond: int  # in the units of nap
 
 
 class Work(NamedTuple):

@@ -25,10 +25,10 @@ from sknn_scratch.engines.compiled.team import (
 __all__ = ["move_parameters"]
 
 _helper = njit(error_model="numpy")
-# Sums may be computed in any order: that of BLAS, which does them in the reference, is not laid down either.
+# Sums in any order, so that they are vectorised; that of BLAS, which the reference uses, is not specified either.
 _sum = njit(error_model="numpy", fastmath={"reassoc"})
 
-# Numbers of a vector that are penalised and then moved while they are in the cache.
+# Parameters that are penalised and then moved at a time, while they are in the cache.
 BLOCK_SIZE = 4096
 
 
@@ -156,7 +156,7 @@ def _move(job, one, begin, end, of_weights):
 
 
 def move_parameters(part, job, one):
-    """Compute the gradient of this part's parameters, penalty included, and move them: one of the two, or both."""
+    """Compute the gradient of this part's parameters, penalty included, or move them, or both, as the phase says."""
     kind = numbers(job.team.job, 1)[KIND]
     compute = kind == GRADIENT
     moves = numbers(job.team.job, 1)[COUNT] > 0

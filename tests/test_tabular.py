@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, make_regression
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -290,6 +291,15 @@ def test_log_loss_does_not_depend_on_the_temperature(n_classes):
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------
+
+
+def test_smoothed_labels_leave_no_trace_in_the_probabilities():
+    rng = np.random.RandomState(0)
+    X = rng.uniform(-1, 1, (1500, 1))
+    p = expit(6 * X[:, 0])
+    model = small(n_bins=None).fit(X, rng.uniform(size=1500) < p)
+    assert model.calibration_["plain"] > 1.1  # smoothing makes logits small
+    assert abs(model.predict_proba(X)[:, 1] - p).mean() < 0.03
 
 
 def test_probabilities_and_decisions_say_the_same():

@@ -80,8 +80,6 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         "device": Device(),
     }
     _max_codes: ClassVar[int]
-    # Of the hidden layers of the members that see no codes.
-    _plain_activation: ClassVar[str] = "relu"
 
     n_features_in_: int
     oof_loss_curve_: dict[str, list[float]]
@@ -100,6 +98,10 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
 
         Sets ``_loss``, the started loss of the members, too.
         """
+
+    def _learns_by(self, view: str) -> tuple[Loss, str]:
+        """Return the loss that members of a view are trained with, started, and their activation."""
+        return self._loss, "relu"
 
     @abstractmethod
     def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
@@ -180,8 +182,9 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         events.train_begins()
         for name in names:
             seen = self._of_view(name, Z)
-            settings = replace(shared, activation=self._plain_activation) if name == PLAIN else shared
-            trainings[name] = Training(name, seen, y, weights, folds, self._loss, criterion, settings, rng)
+            loss, activation = self._learns_by(name)
+            settings = replace(shared, activation=activation)
+            trainings[name] = Training(name, seen, y, weights, folds, loss, criterion, settings, rng)
             outcome = trainings[name].run(listener)
             if outcome in (STOPPED, INTERRUPTED):
                 break

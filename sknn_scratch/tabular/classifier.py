@@ -15,13 +15,18 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import ClassWeight, Constraint
 from sknn_scratch.labels import check_labels_of_weights
-from sknn_scratch.losses import LogLoss
+from sknn_scratch.losses import LogLoss, Loss
 from sknn_scratch.names import ClassWeightName, EngineName, VerboseName
-from sknn_scratch.tabular.base import BaseTabularMLP, mean_of_copies
+from sknn_scratch.tabular.base import PLAIN, BaseTabularMLP, mean_of_copies
 from sknn_scratch.tabular.weights import Criterion, LogLossCriterion
 from sknn_scratch.validation import check_labels
 
 __all__ = ["TabularMLPClassifier"]
+
+# Label smoothing in the view without codes. The temperature, fitted to the labels as they are, undoes what it does to the
+# probabilities. With Mish instead of ReLU there, log-losses on 24 public sets are 0.939 of what they were (0.05: 0.941,
+# Mish alone: 0.975), most where classes are all but separable. Members on codes gain from neither.
+SMOOTHING = 0.1
 
 
 class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
@@ -101,6 +106,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     Notes
     -----
+    Members of the view without codes learn labels that are smoothed by 0.1: with ``K`` classes the true one counts ``0.9 +
+    0.1 / K``. Out-of-fold losses and ``calibration_`` are those of the labels as they are.
+
     With ``p`` the softmax of the weighted logits, ``n`` the number of training samples and ``f`` the frequencies of the
     classes among them, the probabilities are ``(n * p + f) / (n + 1)``: as if there were one sample more, of every
     class a little. None of a class that was trained on is then 0.
@@ -124,8 +132,6 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     _constraints: ClassVar[dict[str, Constraint]] = {**BaseTabularMLP._constraints, "class_weight": ClassWeight()}
     _max_codes = 1024
-    # Smooth: log-loss 0.975 of that with ReLU on 24 public sets. The coded view and regressors gain nothing.
-    _plain_activation = "mish"
 
     # scikit-learn makes these at run time, and tells type checkers that they return None.
     set_fit_request: Callable[..., Self]
@@ -273,8 +279,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             sample_weight = self._weigh_classes(y, sample_weight)
         per_class = np.bincount(y, sample_weight, minlength=len(self.classes_))
         self._class_frequencies, self._n_training = per_class / per_class.sum(), len(y)
-        self._loss = LogLoss()
-        self._loss.start(multiclass=len(self.classes_) > 2)
+        self._loss = self._make_loss()
         return self._encode(y), sample_weight, y
 
     def _encode(self, y: NDArray) -> NDArray:
@@ -289,6 +294,14 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights / weights.mean()
+
+    def _make_loss(self, label_smoothing: float = 0.0) -> LogLoss:
+        loss = LogLoss(label_smoothing)
+        loss.start(multiclass=len(self.classes_) > 2)
+        return loss
+
+    def _learns_by(self, view: str) -> tuple[Loss, str]:
+        return (self._make_loss(SMOOTHING), "mish") if view == PLAIN else super()._learns_by(view)
 
     def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
         return LogLossCriterion(y, sample_weight)

@@ -23,9 +23,9 @@ from sknn_scratch.validation import check_labels
 
 __all__ = ["TabularMLPClassifier"]
 
-# Label smoothing in the view without codes. The temperature, fitted to the labels as they are, undoes what it does to the
-# probabilities. With Mish instead of ReLU there, log-losses on 24 public sets are 0.939 of what they were (0.05: 0.941,
-# Mish alone: 0.975), most where classes are all but separable. Members on codes gain from neither.
+# Label smoothing in the view without codes. The temperature, fitted to the labels as they are, undoes what it does to
+# the probabilities. With Mish instead of ReLU there, log-losses on 24 public sets are 0.939 of what they were (0.05:
+# 0.941, Mish alone: 0.975), most where classes are all but separable. Members on codes gain from neither.
 SMOOTHING = 0.1
 
 
@@ -106,8 +106,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     Notes
     -----
-    Members of the view without codes learn labels that are smoothed by 0.1: with ``K`` classes the true one counts ``0.9 +
-    0.1 / K``. Out-of-fold losses and ``calibration_`` are those of the labels as they are.
+    Members of the view without codes learn labels that are smoothed by 0.1: with ``K`` classes the true one counts
+    ``0.9 + 0.1 / K``. Out-of-fold losses and ``calibration_`` are those of the labels as they are.
 
     With ``p`` the softmax of the weighted logits, ``n`` the number of training samples and ``f`` the frequencies of the
     classes among them, the probabilities are ``(n * p + f) / (n + 1)``: as if there were one sample more, of every

@@ -23,6 +23,7 @@ from sknn_scratch import (
     MLPFromScratchClassifier,
     MLPFromScratchRegressor,
     NetworkDisplay,
+    TabularMLPRegressor,
     WeightsDisplay,
 )
 from sknn_scratch.plotting.drawing import LINE_COLORS
@@ -250,6 +251,42 @@ def test_scores_that_begin_later_end_with_the_losses():
     assert_array_equal(loss.get_xdata(), [1, 2, 3, 4, 5])
     assert_array_equal(validation_loss.get_xdata(), [4, 5])
     assert_array_equal(score.get_xdata(), [4, 5])
+
+
+def tabular(**parameters):
+    X, y = make_task("regression")
+    parameters = {"max_iter": 4, "n_members": 2, "hidden_layer_sizes": 4, "random_state": 0, **parameters}
+    return TabularMLPRegressor(**parameters).fit(X, y)
+
+
+def test_out_of_fold_loss_of_each_view():
+    model = tabular()
+    display = LossCurveDisplay.from_estimator(model)
+    assert [line.get_ydata().tolist() for line in display.lines_] == list(model.oof_loss_curve_.values())
+    assert display.best_epoch == list(model.best_epoch_.values())
+    assert [dot.get_xdata()[0] for dot in display.best_] == display.best_epoch
+    fits, curves = ([text.get_text() for text in legend.get_texts()] for legend in display.legends_)
+    assert fits == [f"{view} (best: epoch {epoch})" for view, epoch in model.best_epoch_.items()]
+    assert curves == ["out-of-fold loss", "best epoch"]
+    assert_nothing_is_cut_off(display.figure_)
+
+
+def test_tables_beside_a_single_network():
+    fits = [tabular(n_bins=None), fitted("regression")]
+    display = LossCurveDisplay.from_estimator(fits)
+    assert display.name == ["fit 1, plain", "fit 2"]
+    assert display.lines_[0].get_color() != display.lines_[1].get_color()
+    assert LossCurveDisplay.from_estimator(fits, name=["a", "b"]).name == ["a, plain", "b"]
+    assert LossCurveDisplay.from_estimator({"a": fits[0]}, ax=display.ax_).name == ["a, plain"]
+    with pytest.raises(ValueError, match="name has 1 entries, but there are 2 estimators"):
+        LossCurveDisplay.from_estimator(fits, name=["a"])
+    with pytest.raises(NotFittedError):
+        LossCurveDisplay.from_estimator(TabularMLPRegressor())
+    with pytest.raises(ValueError, match="fit at position 0 has no curve"):
+        LossCurveDisplay(train_loss=[None])
+    with pytest.raises(TypeError, match="must have a single network, and TabularMLPRegressor has many"):
+        NetworkDisplay.from_estimator(fits[0])
+    plt.close("all")
 
 
 def test_loss_curve_errors():

@@ -134,6 +134,11 @@ def check_network(estimator: Any) -> None:
             "estimator must be a multi-layer perceptron of this package or of scikit-learn, got "
             f"{type(estimator).__name__}. Of a pipeline or a search, pass the fitted perceptron itself."
         )
+    if hasattr(estimator, "n_members"):
+        raise TypeError(
+            f"estimator must have a single network, and {type(estimator).__name__} has many, of which LossCurveDisplay "
+            "shows the out-of-fold loss."
+        )
     check_is_fitted(estimator, "coefs_")
 
 

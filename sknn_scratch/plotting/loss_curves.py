@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.plotting.drawing import (
     check_network,
@@ -32,7 +33,7 @@ __all__ = ["LossCurveDisplay"]
 # Labels by which a call finds what an earlier one has drawn into the same axes.
 SCORE_AXES = "validation score of LossCurveDisplay"
 LEGEND = "legend of LossCurveDisplay"
-LINE_STYLES = {"training loss": "-", "validation loss": "--", "validation score": ":"}
+LINE_STYLES = {"training loss": "-", "out-of-fold loss": "-", "validation loss": "--", "validation score": ":"}
 # Between the axes and the legends, in inches.
 GAP = 0.1
 # Share of the width that legends outside must leave to the axes.
@@ -46,6 +47,7 @@ class _Curve:
     what: str
     fit: str
     best_epoch: int | None
+    stands_for_fit: bool
 
 
 # The lines that displays have drawn, for later ones in the same axes.
@@ -56,23 +58,26 @@ class LossCurveDisplay:
     """The loss of every epoch, of one fit or of several, with the validation curves where there are such.
 
     Each fit has a colour. Losses are on the left axis, training's as a solid line and validation's as a dashed one;
-    validation scores are dotted, on an axis at the right. A dot marks the best epoch. Two legends at the right of the
+    validation scores are dotted, on an axis at the right. A dot marks the best epoch. Of an estimator for tables, each
+    view has a colour, and the out-of-fold loss is a solid line. Two legends at the right of the
     axes say which colour is which fit, and which style is which curve; narrow axes have one inside.
 
     Parameters
     ----------
-    train_loss : list of array-like of shape (n_epochs,)
-        A curve for each fit.
+    train_loss : list of (array-like of shape (n_epochs,) or None)
+        A curve for each fit, unless it has one in ``oof_loss``.
     validation_loss, validation_score : list of (array-like of shape (n_epochs,) or None), default=None
         A curve for each fit that has one. A curve shorter than that of the training loss belongs to the last epochs.
     name : list of str, default=None
         Name of each fit; by default 'fit 1', 'fit 2', ... unless there is only one.
+    oof_loss : list of (array-like of shape (n_epochs,) or None), default=None
+        Out-of-fold loss of each fit that has one.
 
     Attributes
     ----------
     best_epoch : list of int
         For each fit the epoch, counted from 1, with the largest validation score; without one, with the smallest
-        validation loss; without that, with the smallest training loss.
+        validation loss; without that, with the smallest out-of-fold or training loss.
     ax_ : matplotlib Axes
         Axes with the losses.
     score_ax_ : matplotlib Axes or None
@@ -103,13 +108,19 @@ class LossCurveDisplay:
     def __init__(
         self,
         *,
-        train_loss: Sequence[ArrayLike],
+        train_loss: Sequence[ArrayLike | None],
         validation_loss: Sequence[ArrayLike | None] | None = None,
         validation_score: Sequence[ArrayLike | None] | None = None,
         name: Sequence[str] | None = None,
+        oof_loss: Sequence[ArrayLike | None] | None = None,
     ):
         n_fits = len(train_loss)
-        given = {"validation_loss": validation_loss, "validation_score": validation_score, "name": name}
+        given = {
+            "validation_loss": validation_loss,
+            "validation_score": validation_score,
+            "name": name,
+            "oof_loss": oof_loss,
+        }
         for parameter, value in given.items():
             if value is not None and len(value) != n_fits:
                 raise ValueError(f"{parameter} has {len(value)} entries, but train_loss has {n_fits}.")
@@ -117,6 +128,7 @@ class LossCurveDisplay:
         self.validation_loss = [None] * n_fits if validation_loss is None else validation_loss
         self.validation_score = [None] * n_fits if validation_score is None else validation_score
         self.name = name
+        self.oof_loss = [None] * n_fits if oof_loss is None else oof_loss
         self.best_epoch = [self._find_best(fit) for fit in range(n_fits)]
 
     @classmethod
@@ -155,16 +167,22 @@ class LossCurveDisplay:
             name, fits = list(estimator), list(estimator.values())
         else:
             fits = list(estimator) if isinstance(estimator, list | tuple) else [estimator]
-        for fit in fits:
-            check_network(fit)
-            if not hasattr(fit, "loss_curve_"):
-                raise ValueError(f"{fit!r} has no loss_curve_: scikit-learn records none with solver='lbfgs'.")
-        display = cls(
-            train_loss=[fit.loss_curve_ for fit in fits],
-            validation_loss=[getattr(fit, "validation_loss_curve_", None) for fit in fits],
-            validation_score=[getattr(fit, "validation_scores_", None) for fit in fits],
-            name=[name] if isinstance(name, str) else name,
-        )
+        names = [name] if isinstance(name, str) else None if name is None else list(name)
+        if names is None and len(fits) > 1 and any(hasattr(fit, "n_members") for fit in fits):
+            names = [f"fit {position + 1}" for position in range(len(fits))]
+        if names is not None and len(names) != len(fits):
+            raise ValueError(f"name has {len(names)} entries, but there are {len(fits)} estimators.")
+        curves: dict[str, list[Any]] = {"train_loss": [], "validation_loss": [], "validation_score": [], "oof_loss": []}
+        labels: list[str] = []
+        for fit, own in zip(fits, [""] * len(fits) if names is None else names, strict=True):
+            views = _oof_loss_curves(fit) if hasattr(fit, "n_members") else {"": None}
+            for view, oof_loss in views.items():
+                curves["train_loss"].append(_loss_curve(fit) if oof_loss is None else None)
+                curves["validation_loss"].append(getattr(fit, "validation_loss_curve_", None))
+                curves["validation_score"].append(getattr(fit, "validation_scores_", None))
+                curves["oof_loss"].append(oof_loss)
+                labels.append(", ".join(filter(None, [own, view])))
+        display = cls(**curves, name=labels if any(labels) else None)
         return display.plot(ax, mark_best=mark_best, line_kw=line_kw, yscale=yscale)
 
     def plot(
@@ -190,7 +208,7 @@ class LossCurveDisplay:
         is_new = ax is None
         self.ax_ = ax = new_axes_unless_given(ax, (7.6, 4.2))
         self.figure_: Figure | SubFigure = ax.figure
-        n_before = sum(curve.what == "training loss" for curve in _curves_in(ax).values())
+        n_before = sum(curve.stands_for_fit for curve in _curves_in(ax).values())
         if not n_before:
             ax.set_prop_cycle(color=line_colors(len(self.train_loss)))
             ax.set(xlabel="epoch", ylabel="loss")
@@ -226,18 +244,18 @@ class LossCurveDisplay:
         """Return name, epochs and values of each curve of a fit."""
         curves: dict[str, Any] = {
             "training loss": self.train_loss[fit],
+            "out-of-fold loss": self.oof_loss[fit],
             "validation loss": self.validation_loss[fit],
             "validation score": self.validation_score[fit],
         }
-        n_epochs = len(self.train_loss[fit])  # type: ignore[arg-type]
-        return [
-            (what, np.arange(n_epochs - len(curve), n_epochs) + 1, np.asarray(curve, dtype=float))
-            for what, curve in curves.items()
-            if curve is not None
-        ]
+        given = {what: np.asarray(curve, dtype=float) for what, curve in curves.items() if curve is not None}
+        n_epochs = max(map(len, given.values()), default=0)
+        return [(what, np.arange(n_epochs - len(curve), n_epochs) + 1, curve) for what, curve in given.items()]
 
     def _find_best(self, fit: int) -> int:
-        what, epochs, values = self._curves(fit)[-1]
+        if not (curves := self._curves(fit)):
+            raise ValueError(f"The fit at position {fit} has no curve in train_loss or oof_loss.")
+        what, epochs, values = curves[-1]
         if not len(values):
             raise ValueError(f"The curve of the {what} has no epochs.")
         return int(epochs[values.argmax() if what == "validation score" else values.argmin()])
@@ -255,16 +273,16 @@ class LossCurveDisplay:
 
     def _plot_fit(self, fit: int, name: str, mark_best: bool, line_kw: dict[str, Any]) -> None:
         best = self.best_epoch[fit] if mark_best else None
-        for what, epochs, values in self._curves(fit):
+        for position, (what, epochs, values) in enumerate(self._curves(fit)):
             ax = self.score_ax_ if what == "validation score" else self.ax_
             assert ax is not None
-            if what != "training loss":
+            if position:
                 line_kw = {"color": self.lines_[-1].get_color()} | line_kw
             # A single epoch would be a line without length.
             marker = "." if len(values) == 1 else ""
             kwargs = {"linestyle": LINE_STYLES[what], "marker": marker, "label": f"{name}: {what}"} | line_kw
             (line,) = ax.plot(epochs, values, **kwargs)
-            _DRAWN[line] = _Curve(what, name, best)
+            _DRAWN[line] = _Curve(what, name, best, stands_for_fit=position == 0)
             self.lines_.append(line)
         if best is not None:
             (dot,) = ax.plot(best, values[epochs == best], "o", color=line.get_color(), markeredgecolor="white")
@@ -328,7 +346,7 @@ class LossCurveDisplay:
 
         names, handles = [], []
         for line, curve in _curves_in(self.ax_).items():
-            if curve.what == "training loss":
+            if curve.stands_for_fit:
                 best = "" if curve.best_epoch is None else f" (best: epoch {curve.best_epoch})"
                 names.append(curve.fit + best)
                 handles.append(Line2D([], [], color=line.get_color(), linewidth=line.get_linewidth()))
@@ -350,6 +368,20 @@ class LossCurveDisplay:
             best = "best epoch" if n_fits > 1 or self.name is not None else f"best epoch: {self.best_epoch[0]}"
             style[best] = {"linestyle": "", "marker": "o"}
         return [Line2D([], [], color="0.5", label=what, **kwargs) for what, kwargs in style.items()]
+
+
+def _loss_curve(fit: Any) -> Any:
+    """Return the training loss of a fitted estimator with a single network."""
+    check_network(fit)
+    if not hasattr(fit, "loss_curve_"):
+        raise ValueError(f"{fit!r} has no loss_curve_: scikit-learn records none with solver='lbfgs'.")
+    return fit.loss_curve_
+
+
+def _oof_loss_curves(fit: Any) -> dict[str, Any]:
+    """Return the out-of-fold loss of each view of a fitted estimator for tables."""
+    check_is_fitted(fit)
+    return fit.oof_loss_curve_
 
 
 def _curves_in(ax: Axes) -> dict[Line2D, _Curve]:

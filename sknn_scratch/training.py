@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sknn_scratch.engines import start
 from sknn_scratch.job import Job, row_type
 from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.progress import (
     CONVERGED,
     DIVERGED,
@@ -43,29 +42,6 @@ class MinibatchSettings:
     n_iter_no_change: float
     verbose: bool
     average: int = 1
-
-
-class _Order:
-    """The rows in the order of each epoch, which permutes that of the epoch before, as scikit-learn does.
-
-    Attributes
-    ----------
-    rows : ndarray of int or None
-        Changed in place, and with it those of the data; None for all of them as they come.
-    """
-
-    def __init__(self, data: TrainingData, rng: np.random.RandomState | None):
-        self._rng, self.rows = rng, data.rows
-        if rng is not None:
-            kind = row_type(data.X.shape[0])
-            self.rows = np.arange(data.n_rows, dtype=kind) if data.rows is None else data.rows.astype(kind, copy=False)
-
-    def next(self) -> NDArray | None:
-        """Shuffle, if rows are to be shuffled, and return the rows of an epoch."""
-        if self._rng is not None:
-            assert self.rows is not None
-            self._rng.shuffle(self.rows)  # draws what permutation() does, and takes no memory
-        return self.rows
 
 
 @dataclass
@@ -99,42 +75,6 @@ class TrainingState:
     seed: int
     best_parameters: NDArray | None
     recent: list[NDArray]
-
-
-class _RecentMean:
-    """The mean of the parameters at the end of each of the last epochs.
-
-    References
-    ----------
-    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", SIAM Journal on Control and
-    Optimization 30, 1992. Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging weights leads to wider optima
-    and better generalization", UAI 2018, arXiv:1803.05407.
-    """
-
-    def __init__(self, network: Perceptron, n_epochs: int):
-        self._network, self._recent = network, deque[NDArray](maxlen=min(n_epochs, sys.maxsize))
-
-    def epoch_ended(self) -> None:
-        self._recent.append(self._network.parameters.copy())
-
-    @property
-    def parameters(self) -> list[NDArray]:
-        """Those of each epoch."""
-        return list(self._recent)
-
-    @parameters.setter
-    def parameters(self, of_epochs: list[NDArray]) -> None:
-        self._recent.clear()
-        self._recent.extend(of_epochs)
-
-    def install(self) -> None:
-        """Give the network the mean."""
-        if self._recent:
-            np.divide(sum(self._recent), len(self._recent), out=self._network.parameters)
-
-    def remove(self) -> None:
-        """Give the network its own parameters back, those of the last epoch."""
-        self._network.parameters[...] = self._recent[-1]
 
 
 class MinibatchTraining:
@@ -172,10 +112,16 @@ class MinibatchTraining:
         self._job, self._network, self._optimizer, self._engine = job, job.network, job.optimizer, engine
         self._data, self._settings, self._rng = data, settings, rng
         self._schedule, self.progress = schedule, progress
-        self._order = _Order(data, rng if settings.shuffle else None)
+        # The rows in the order of the last epoch; None for all as they come. Each order permutes the one before, as in
+        # scikit-learn: in place, and with it ``data.rows``.
+        self._order = rows = data.rows
+        if settings.shuffle:
+            kind = row_type(data.X.shape[0])
+            self._order = np.arange(data.n_rows, dtype=kind) if rows is None else rows.astype(kind, copy=False)
         self._early_stopping = progress.best_loss is None
         self._best_parameters = job.network.parameters.copy() if self._early_stopping else None
-        self._recent_mean = _RecentMean(job.network, settings.average) if settings.average > 1 else None
+        # The parameters at the end of each of the last epochs, if they are averaged.
+        self._recent = deque[NDArray](maxlen=min(settings.average, sys.maxsize))
         self._outcome = MAX_ITER_REACHED
         self.divergence = ""
         self.passed_plateau = False
@@ -233,9 +179,13 @@ class MinibatchTraining:
                 outcome = INTERRUPTED
         if self._best_parameters is not None and not self.no_score_counted:
             self._network.parameters[...] = self._best_parameters
-        elif self._recent_mean is not None:
-            self._recent_mean.install()
+        elif self._recent:
+            self._install_mean()
         return outcome
+
+    def _install_mean(self) -> None:
+        """Give the network the mean of the recent parameters."""
+        np.divide(sum(self._recent), len(self._recent), out=self._network.parameters)
 
     @property
     def no_score_counted(self) -> bool:
@@ -245,7 +195,10 @@ class MinibatchTraining:
     def _train_epoch(self, run: Any, validate: Callable[[], tuple[float, float]] | None) -> bool:
         """Train for an epoch and record what it reached; return False if it diverged, but an earlier one is kept."""
         network, progress, schedule, settings = self._network, self.progress, self._schedule, self._settings
-        order = self._order.next()
+        order = self._order
+        if settings.shuffle:
+            assert order is not None
+            self._rng.shuffle(order)  # draws what permutation() does, and takes no memory
         loss = run.epoch(order, schedule.step_rates(self._job.count_steps(order)))
         not_finite = what_is_not_finite(loss, [network.parameters, *self._optimizer.vectors])
         if not_finite:
@@ -255,15 +208,15 @@ class MinibatchTraining:
                     f"Training diverged in {self.divergence}. {what_to_try(schedule.learning_rate_init)}."
                 )
             return False
-        if self._recent_mean is not None:
-            self._recent_mean.epoch_ended()
-            self._recent_mean.install()
+        if settings.average > 1:
+            self._recent.append(network.parameters.copy())
+            self._install_mean()
         validation = None if validate is None else validate()
         is_best = progress.add_epoch(loss, validation, settings.tol)
         if is_best and self._best_parameters is not None:
             self._best_parameters[...] = network.parameters
-        if self._recent_mean is not None:
-            self._recent_mean.remove()
+        if self._recent:
+            network.parameters[...] = self._recent[-1]
         progress.t += self._data.n_rows
         schedule.epoch_ended(progress.t)
         if settings.verbose:
@@ -293,11 +246,11 @@ class MinibatchTraining:
             optimizer=self._optimizer,
             schedule=self._schedule,
             progress=self.progress,
-            order=self._order.rows,
+            order=self._order,
             rng_state=self._rng.get_state(legacy=False),
             seed=self._job.seed,
             best_parameters=self._best_parameters,
-            recent=[] if self._recent_mean is None else self._recent_mean.parameters,
+            recent=list(self._recent),
         )
 
     def restore(self, state: TrainingState) -> None:
@@ -306,7 +259,7 @@ class MinibatchTraining:
         self._optimizer.resume(state.optimizer)
         self._schedule.resume(state.schedule)
         vars(self.progress).update(vars(state.progress))
-        self._order.rows = state.order
+        self._order = state.order
         self._rng.set_state(state.rng_state)
         # A plateau that did not end training has set the count to 0.
         if state.progress.no_improvement_count > self._settings.n_iter_no_change:
@@ -314,8 +267,8 @@ class MinibatchTraining:
         self._job.seed = state.seed
         if self._best_parameters is not None:
             self._best_parameters[...] = state.best_parameters
-        if self._recent_mean is not None:
-            self._recent_mean.parameters = state.recent
+        self._recent.clear()
+        self._recent.extend(state.recent)
 
     def stop(self) -> None:
         """Train no further epoch: a callback had ended the training that is resumed."""

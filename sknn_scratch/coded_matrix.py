@@ -100,6 +100,15 @@ class CodedMatrix:
     def __getitem__(self, rows: NDArray | slice) -> CodedMatrix:
         return CodedMatrix(self.plain[rows], self.edges[rows], self.fractions[rows], self.coding)
 
+    def mean(self) -> NDArray:
+        """Return the mean of each column, of the codes as they are before their means are subtracted."""
+        n_samples, n_coded = self.edges.shape
+        edges, n_edges, ends = self.edges.ravel(), self.coding.n_edges, self.coding.starts[1:] + np.arange(n_coded)
+        n_below = np.cumsum(np.bincount(edges, minlength=n_edges))  # of this feature, and all of those before
+        n_all = n_samples * np.arange(1, n_coded + 1).repeat(np.diff(self.coding.starts) + 1)
+        sums = n_all - n_below + np.bincount(edges, self.fractions.ravel(), n_edges)
+        return np.concatenate([self.plain.mean(axis=0), np.delete(sums, ends) / n_samples])
+
     def toarray(self) -> NDArray:
         """Return the dense matrix."""
         n_plain = self.plain.shape[1]

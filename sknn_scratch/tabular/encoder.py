@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.constraints import Boolean, Constraint, Number, check_parameters
-from sknn_scratch.engines.threads import one_blas_thread
 from sknn_scratch.persistence import unchanged_on_error
 from sknn_scratch.tabular.columns import Columns, read_columns
 
@@ -230,9 +229,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self._means = np.zeros(self.n_features_out_)
         if self.sparse_output:
             return self
-        encoded = self.encode(columns, np.float64)
-        with one_blas_thread():  # several would round otherwise
-            self._means = (np.ones((1, len(encoded))) @ encoded)[0] / len(encoded)
+        self._means = self.encode(columns, np.float64).mean()
         return self
 
     def encode(self, columns: Columns, dtype: DTypeLike) -> CodedMatrix:

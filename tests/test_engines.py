@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -314,14 +315,14 @@ def test_targets_in_bytes_are_the_same_numbers(monkeypatch, dtype, multiclass, e
 
 
 @needs_numba
-@pytest.mark.parametrize("form", [None, coded])
-@pytest.mark.parametrize("n_parts", [2, 5])
-def test_parts_are_the_same_to_the_last_bit_whoever_computes_them(monkeypatch, n_parts, form):
+@pytest.mark.parametrize("make", [make_job, partial(make_coded_job, False)], ids=["dense", "codes"])
+@pytest.mark.parametrize(("n_parts", "max_grad_norm"), [(2, None), (5, 0.5)])
+def test_parts_are_the_same_to_the_last_bit_whoever_computes_them(monkeypatch, make, n_parts, max_grad_norm):
     found = []
     for worth_starting in (0, 2**60):
         monkeypatch.setattr(compiled_run, "WORTH_STARTING", worth_starting)
         settings = {"n_rows": 300, "batch_size": 60, "hidden": (40, 30), "dropout": [0.0, 0.2, 0.0]}
-        job = make_job(form=form, max_grad_norm=0.5, **settings)
+        job = make(max_grad_norm=max_grad_norm, **settings)
         found.append(train(compiled_run.CompiledRun(job, n_parts), job, n_epochs=5))
     for alone, together in zip(*found, strict=True):
         assert_array_equal(alone, together)

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError
 from functools import partial
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
 

@@ -71,21 +71,6 @@ class _Given:
     checkpoint: Checkpoint | None
 
 
-class _Listener:
-    """Sets the fitted attributes that show the progress, then tells the callbacks."""
-
-    def __init__(self, estimator: BaseMLP, progress: Progress, events: Events):
-        self._estimator, self._progress, self._events = estimator, progress, events
-
-    def epoch_begins(self) -> None:
-        self._estimator._keep_progress(self._progress)
-        self._events.epoch_begins()
-
-    def epoch_ended(self) -> bool:
-        self._estimator._keep_progress(self._progress)
-        return self._events.epoch_ended()
-
-
 class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     """Multi-layer perceptron; a subclass says what the targets are.
 
@@ -290,7 +275,9 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         job = build_job(self, network, given.data, given.kind, rng)
         self._keep_network(network)
         progress = build_progress(self, given.kind, validated=given.validation_data is not None)
-        listener = _Listener(self, progress, events) if events.listened_to else None
+        listener = events.listener(lambda: self._keep_progress(progress))
+        if listener is not None:
+            self._keep_progress(progress)
         # Overflow shows in the loss or the parameters, which the trainers check.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             try:

@@ -422,10 +422,13 @@ class Events:
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
             self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator._most_epochs)
 
-    @property
-    def listened_to(self) -> bool:
-        """Whether there is a callback or a bar."""
-        return self._root is not None or self._line is not None
+    def listener(self, keep: Callable[[], None]) -> Self | None:
+        """Return this, to be told of epochs, unless there is no callback and no bar.
+
+        After each epoch ``keep`` is called first, which sets the fitted attributes that show what training has reached.
+        """
+        self._keep = keep
+        return None if self._root is None and self._line is None else self
 
     def train_begins(self) -> None:
         """Announce the training."""
@@ -442,6 +445,7 @@ class Events:
 
     def epoch_ended(self) -> bool:
         """Return whether training should stop."""
+        self._keep()
         if self._line is not None:
             self._line.on_epoch_end(self._estimator)
         return self._root is not None and self._task.call_on_fit_task_end(

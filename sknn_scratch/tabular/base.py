@@ -48,20 +48,6 @@ EPOCHS, MANY_SAMPLES, FEWEST_EPOCHS = 32, 10_000, 8
 CODED, PLAIN = "coded", "plain"
 
 
-class _Listener:
-    """Sets the fitted attributes that show what training has reached, then tells the callbacks."""
-
-    def __init__(self, keep: Callable[[], None], events: Events):
-        self._keep, self._events = keep, events
-
-    def epoch_begins(self) -> None:
-        self._events.epoch_begins()
-
-    def epoch_ended(self) -> bool:
-        self._keep()
-        return self._events.epoch_ended()
-
-
 class BaseTabularMLP(CallbackMixin, BaseEstimator):
     """An ensemble of multi-layer perceptrons for tables; a subclass says what the targets are."""
 
@@ -178,7 +164,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
         self._planned_epochs = len(names) * shared.max_iter
         trainings: dict[str, Training] = {}
-        listener = _Listener(lambda: keep(trainings), events) if events.listened_to else None
+        listener = events.listener(lambda: keep(trainings))
         events.train_begins()
         for name in names:
             seen = self._of_view(name, Z)

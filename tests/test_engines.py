@@ -894,8 +894,10 @@ def test_code_is_compiled_once_and_kept_on_disk(package_copy):
     assert again == first
     kept = list(package_copy.rglob("*.compiled"))
     assert len(kept) >= 7
-    # What cannot be read is compiled anew.
-    for n, file in enumerate(package_copy.rglob("*.nb[ic]")):
+    # What cannot be read is compiled anew; the two largest functions are left out, as they take seconds.
+    damaged = [file for file in package_copy.rglob("*.nb[ic]") if not file.name.startswith(("rows.", "weights."))]
+    assert any(file.name.startswith("epoch.") for file in damaged)
+    for n, file in enumerate(sorted(damaged)):
         file.write_bytes([b"", file.read_bytes()[:100], b"something else"][n % 3])
     assert run_copy(package_copy)[0] == first
     assert run_copy(package_copy)[0] == first

@@ -93,7 +93,7 @@ def configurations(draw, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_fits_predicts_and_clones(task, data):
     parameters = data.draw(configurations(task))

@@ -311,28 +311,32 @@ def test_a_process_that_is_killed(tmp_path):
     assert_array_equal(np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "uninterrupted.npy"))
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_partial_fit_in_another_process(task, tmp_path):
+def test_partial_fit_in_another_process(tmp_path):
     """With a RandomState, which is pickled with the estimator; and one engine, as 'auto' may differ by process."""
-    X, y = make_task(task)
-    arguments = {}
-    if task in CLASSIFICATION:
-        arguments["classes"] = np.unique(y) if y.ndim == 1 else range(3)
-    seeded = {"random_state": np.random.RandomState(0), "engine": "numpy"}
-    model = our_estimator(task, dropout=0.2, solver="adamw", **seeded)
-    for _ in range(3):
-        model.partial_fit(X, y, **arguments)
-    file = tmp_path / "model.pickle"
-    file.write_bytes(pickle.dumps((model, X, y)))
+    models = {}
+    for task in TASKS:
+        X, y = make_task(task)
+        arguments = {}
+        if task in CLASSIFICATION:
+            arguments["classes"] = np.unique(y) if y.ndim == 1 else range(3)
+        seeded = {"random_state": np.random.RandomState(0), "engine": "numpy"}
+        models[task] = our_estimator(task, dropout=0.2, solver="adamw", **seeded)
+        for _ in range(3):
+            models[task].partial_fit(X, y, **arguments)
+    file = tmp_path / "models.pickle"
+    file.write_bytes(pickle.dumps({task: (model, *make_task(task)) for task, model in models.items()}))
     script = (
-        "import pickle, sys; path = sys.argv[1]; model, X, y = pickle.load(open(path, 'rb'))\n"
-        "for _ in range(4): model.partial_fit(X, y)\n"
-        "pickle.dump(model, open(path, 'wb'))"
+        "import pickle, sys; path = sys.argv[1]; models = pickle.load(open(path, 'rb'))\n"
+        "for model, X, y in models.values():\n"
+        "    for _ in range(4): model.partial_fit(X, y)\n"
+        "pickle.dump({task: model for task, (model, *_) in models.items()}, open(path, 'wb'))"
     )
     subprocess.run([sys.executable, "-c", script, file], check=True)
-    for _ in range(4):
-        model.partial_fit(X, y)
-    assert_same(pickle.loads(file.read_bytes()), model)
+    elsewhere = pickle.loads(file.read_bytes())
+    for task, model in models.items():
+        for _ in range(4):
+            model.partial_fit(*make_task(task))
+        assert_same(elsewhere[task], model)
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------

@@ -364,19 +364,21 @@ class Witness(Activation):
 
 
 @pytest.mark.parametrize(
-    "parameters",
+    ("task", "weighted", "make", "parameters"),
     [
-        {},
-        {"solver": "sgd", "fit_intercept": False},
-        {"activation": [Witness(), "gelu"], "alpha": 0.1},
-        {"max_grad_norm": 0.1},
-        {"dropout": [0.2, 0.3, 0.1]},
+        ("multiclass", False, np.asarray, {}),
+        ("regression", True, csr_matrix, {}),
+        ("multilabel", True, np.asarray, {"solver": "sgd", "fit_intercept": False}),
+        ("multiclass", False, csr_matrix, {"solver": "sgd", "fit_intercept": False}),
+        ("regression", False, np.asarray, {"activation": [Witness(), "gelu"], "alpha": 0.1}),
+        ("multilabel", True, csr_matrix, {"activation": [Witness(), "gelu"], "alpha": 0.1}),
+        ("multiclass", True, np.asarray, {"max_grad_norm": 0.1}),
+        ("multilabel", False, csr_matrix, {"max_grad_norm": 0.1}),
+        ("multiclass", True, csr_matrix, {"dropout": [0.2, 0.3, 0.1]}),
+        ("regression", False, np.asarray, {"dropout": [0.2, 0.3, 0.1]}),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("make", [np.asarray, csr_matrix])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("task", ["multiclass", "regression", "multilabel"])
 def test_rows_are_shared_out(task, weighted, make, parameters):
     """A thread for each half of the rows: the same sums in another order, and the same draws."""
     model, X, y = large(task, engine="numpy", **{"activation": Witness(), **parameters})
@@ -678,6 +680,7 @@ def test_a_closed_run_goes_on_with_the_leader_alone(followers):
 
 
 @needs_numba
+@pytest.mark.usefixtures("little_garbage")
 def test_threads_of_a_run_that_is_dropped_end_and_its_memory_lasts_until_then(followers):
     job = make_job(n_rows=90, batch_size=90)
     parameters = weakref.ref(job.network.parameters)

@@ -206,6 +206,7 @@ def test_learning_curve(incremental):
     assert_array_equal(test, expected[2])
 
 
+@pytest.mark.usefixtures("little_garbage")
 @pytest.mark.parametrize("name", ["cancer", "diabetes"])
 def test_partial_fit_leaves_no_garbage(name):
     """What a chunk needed is freed at once, not when Python next looks for cycles."""

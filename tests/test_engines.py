@@ -889,9 +889,6 @@ def test_code_is_compiled_once_and_kept_on_disk(package_copy):
     first, said = run_copy(package_copy)
     assert "compiling for float64" in said
     assert first[0] == "numba"
-    again, said = run_copy(package_copy)
-    assert said == ""
-    assert again == first
     kept = list(package_copy.rglob("*.compiled"))
     assert len(kept) >= 7
     # What cannot be read is compiled anew; the two largest functions are left out, as they take seconds.
@@ -900,4 +897,4 @@ def test_code_is_compiled_once_and_kept_on_disk(package_copy):
     for n, file in enumerate(sorted(damaged)):
         file.write_bytes([b"", file.read_bytes()[:100], b"something else"][n % 3])
     assert run_copy(package_copy)[0] == first
-    assert run_copy(package_copy)[0] == first
+    assert run_copy(package_copy) == (first, "")

@@ -5,6 +5,7 @@ Where a parameter takes whole numbers only, 127 is tried: the largest int8, with
 
 import inspect
 import pickle
+from itertools import cycle
 from numbers import Integral
 
 import numpy as np
@@ -53,13 +54,6 @@ COMPONENTS = {
     "bias_init": {name: cls for name, cls in INITIALIZERS.items() if name != "orthogonal"},
     "loss": CLASSIFIER_LOSSES | REGRESSOR_LOSSES,
 }
-COMPONENT_NUMBERS = [
-    pytest.param(role, cls, name, id=f"{role}-{cls.__name__}-{name}")
-    for role, registry in COMPONENTS.items()
-    for cls in registry.values()
-    for name, parameter in inspect.signature(cls).parameters.items()
-    if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
-]
 # The ways to train a network: parameters, whether its products are made by loops, and the dtype of X.
 WAYS = {
     "numpy": ({"engine": "numpy"}, True, np.float64),
@@ -133,11 +127,23 @@ def test_numbers_of_the_estimators(name, way):
         assert type(clone(model).get_params()[name]) is type(given)
 
 
-@pytest.mark.parametrize(("role", "cls", "name"), COMPONENT_NUMBERS)
+def component_numbers():
+    """Go through the numbers of all components, each with NumPy's formula in float32, and with another way in turns."""
+    others = cycle(name for name in WAYS if name != "numpy, float32")
+    for role, registry in COMPONENTS.items():
+        for cls in registry.values():
+            for name, parameter in inspect.signature(cls).parameters.items():
+                if not isinstance(parameter.default, int | float) or isinstance(parameter.default, bool):
+                    continue
+                not_for_lbfgs = role in ("solver", "learning_rate")
+                other = next(way for way in others if not (not_for_lbfgs and "lbfgs" in way))
+                for way in ("numpy, float32", other):
+                    yield pytest.param(role, cls, name, way, id=f"{role}-{cls.__name__}-{name}-{way}")
+
+
+@pytest.mark.parametrize(("role", "cls", "name", "way"), component_numbers(), indirect=["way"])
 def test_numbers_of_the_components(role, cls, name, way):
     parameters, dtype = way
-    if parameters.get("solver") == "lbfgs" and role in ("solver", "learning_rate"):
-        pytest.skip("L-BFGS has none")
     task = "poisson" if cls in REGRESSOR_LOSSES.values() else "multiclass"
     whole = isinstance(inspect.signature(cls).parameters[name].default, int)
     for given in numbers(name, whole):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Never, Self
 
 import numpy as np
@@ -11,13 +11,12 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import ClassWeight, Component
+from sknn_scratch.constructors import ClassifierConstructor
 from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.fit_kind import FitKind
-from sknn_scratch.initializers import Initializer
 from sknn_scratch.labels import (
     LabelCoder,
     MultiOutputCoder,
@@ -27,20 +26,7 @@ from sknn_scratch.labels import (
 )
 from sknn_scratch.links import Link, LogisticLink
 from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
-from sknn_scratch.names import (
-    ActivationName,
-    BatchSizeName,
-    ClassifierLossName,
-    ClassWeightName,
-    EngineName,
-    InitializerName,
-    ScheduleName,
-    SolverName,
-    VerboseName,
-)
-from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.parameters import Parameter, make_component
-from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
 from sknn_scratch.validation import check_labels, naming, naming_scored
 
@@ -85,7 +71,7 @@ def _are_of_several(classes: Any) -> bool:
     return isinstance(classes, list | tuple) and any(np.ndim(of_one) > 0 for of_one in classes)
 
 
-class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
+class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
     """Multi-layer perceptron classifier: scikit-learn's ``MLPClassifier``, faster.
 
     Takes the same parameters, has the same attributes and finds the same coefficients. Two classes, several, or
@@ -169,23 +155,6 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Not used by 'lbfgs'.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
-    loss : str or Loss, default='log_loss'
-        What the output is judged by; the penalty is added to its mean over the samples.
-
-        - 'focal': log-loss that turns away from samples that are easy
-        - 'hinge', 'squared_hinge': how far margins fall short of 1; without probabilities, see ``decision_function``
-        - 'log_loss': negative log-likelihood of the true classes
-        - 'squared_error': half the squared difference of probabilities and 0 or 1, summed over the output units
-
-        Formulas are in ``sknn_scratch.losses``. An object from there brings its parameters, such as
-        ``LogLoss(label_smoothing=0.1)``; or write a class of your own: see ``Loss``.
-    class_weight : dict, 'balanced' or None, default=None
-        Weights of the classes, by which those of their samples are multiplied: a dict from label to weight (1 for those
-        that are left out), or 'balanced' for ``n_samples / (n_classes * n_samples_of_the_class)``. For multilabel
-        targets each column counts as two classes, a dict from its number gives the weight of its ones, and a sample's
-        weights are multiplied. 'balanced' is not for ``partial_fit``, which does not see all samples. With several
-        targets 'balanced' multiplies the weights of all of them, and a dict is not allowed. A validation set is weighed
-        in the same way.
     l1_ratio : float, default=0.0
         Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
         sum(W**2))``, in [0, 1].
@@ -224,6 +193,23 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
         for that of a Mac. It takes PyTorch (the extra ``gpu``) and dense X. Whatever is fitted are arrays of NumPy, and
         a pickle can be read, and predicts, without PyTorch or a GPU. See :doc:`/guide/gpu`.
+    loss : str or Loss, default='log_loss'
+        What the output is judged by; the penalty is added to its mean over the samples.
+
+        - 'focal': log-loss that turns away from samples that are easy
+        - 'hinge', 'squared_hinge': how far margins fall short of 1; without probabilities, see ``decision_function``
+        - 'log_loss': negative log-likelihood of the true classes
+        - 'squared_error': half the squared difference of probabilities and 0 or 1, summed over the output units
+
+        Formulas are in ``sknn_scratch.losses``. An object from there brings its parameters, such as
+        ``LogLoss(label_smoothing=0.1)``; or write a class of your own: see ``Loss``.
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes, by which those of their samples are multiplied: a dict from label to weight (1 for those
+        that are left out), or 'balanced' for ``n_samples / (n_classes * n_samples_of_the_class)``. For multilabel
+        targets each column counts as two classes, a dict from its number gives the weight of its ones, and a sample's
+        weights are multiplied. 'balanced' is not for ``partial_fit``, which does not see all samples. With several
+        targets 'balanced' multiplies the weights of all of them, and a dict is not allowed. A validation set is weighed
+        in the same way.
 
     Attributes
     ----------
@@ -318,85 +304,6 @@ class MLPFromScratchClassifier(ClassifierMixin, BaseMLP):
         ),
         "class_weight": Parameter(ClassWeight()),
     }
-
-    def __init__(
-        self,
-        hidden_layer_sizes: int | Sequence[int] | NDArray[Any] = (100,),
-        activation: ActivationName | str | Activation | Sequence[ActivationName | str | Activation] = "relu",
-        *,
-        solver: SolverName | str | Optimizer = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | BatchSizeName | str = "auto",
-        learning_rate: ScheduleName | str | Schedule | Callable[[int], float] = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-        tol: float = 1e-4,
-        verbose: bool | int | VerboseName | str = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        loss: ClassifierLossName | str | Loss = "log_loss",
-        class_weight: Mapping[Any, float] | ClassWeightName | str | None = None,
-        l1_ratio: float = 0.0,
-        weight_init: InitializerName | str | Initializer = "glorot_uniform",
-        bias_init: InitializerName | str | Initializer = "glorot_uniform",
-        fit_intercept: bool = True,
-        weight_decay: float = 0.01,
-        max_grad_norm: float | None = None,
-        dropout: float | Sequence[float] = 0.0,
-        input_noise: float = 0.0,
-        average: int = 1,
-        scoring: str | Callable[..., float] | None = None,
-        engine: EngineName | str = "auto",
-        device: str = "cpu",
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.class_weight = class_weight
-        self.l1_ratio = l1_ratio
-        self.weight_init = weight_init
-        self.bias_init = bias_init
-        self.fit_intercept = fit_intercept
-        self.weight_decay = weight_decay
-        self.max_grad_norm = max_grad_norm
-        self.dropout = dropout
-        self.input_noise = input_noise
-        self.average = average
-        self.scoring = scoring
-        self.engine = engine
-        self.device = device
-        self.loss = loss
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from sknn_scratch.array_files import naming_file
+from sknn_scratch.constructors import Constructor
 from sknn_scratch.fitted import become_fitted, fitted_model
 from sknn_scratch.losses import Loss
 from sknn_scratch.parameters import check_estimator_parameters
@@ -103,7 +104,7 @@ class PersistenceMixin(BaseEstimator, ABC):
                 "write the weights with save_weights, and read them here with load_weights."
             )
         for cls in type(self).__mro__:
-            if issubclass(cls, PersistenceMixin) and "__init__" in vars(cls):
+            if issubclass(cls, PersistenceMixin | Constructor) and "__init__" in vars(cls):
                 for parameter in inspect.signature(cls).parameters.values():
                     if parameter.default is not parameter.empty:
                         state.setdefault(parameter.name, parameter.default)

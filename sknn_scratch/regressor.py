@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Never, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 
-from sknn_scratch.activations import Activation
 from sknn_scratch.base import BaseMLP
 from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import Component, OneOf
+from sknn_scratch.constructors import RegressorConstructor
 from sknn_scratch.fit_kind import FitKind
-from sknn_scratch.initializers import Initializer
 from sknn_scratch.links import LINKS
 from sknn_scratch.losses import (
     CLASSIFIER_LOSSES,
@@ -25,29 +24,15 @@ from sknn_scratch.losses import (
     SquaredError,
     TweedieDeviance,
 )
-from sknn_scratch.names import (
-    ActivationName,
-    BatchSizeName,
-    EngineName,
-    InitializerName,
-    LinkName,
-    RegressorLossName,
-    ScheduleName,
-    SolverName,
-    TargetTransformName,
-    VerboseName,
-)
-from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.parameters import Parameter, make_component
 from sknn_scratch.scaling import standardisation
-from sknn_scratch.schedules import Schedule
 from sknn_scratch.signatures import available_if
 from sknn_scratch.validation import cast_targets, check_numeric_targets, naming_scored, refuse_times
 
 __all__ = ["MLPFromScratchRegressor"]
 
 
-class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
+class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
     """Multi-layer perceptron regressor: scikit-learn's ``MLPRegressor``, faster.
 
     Takes the same parameters, has the same attributes and finds the same coefficients. One target or several.
@@ -152,9 +137,6 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         Not used by 'lbfgs'.
     max_fun : int, default=15000
         Most evaluations of the objective by 'lbfgs', at least 1.
-    output_activation : {'exp', 'identity', 'logistic', 'tanh'} or None, default=None
-        Function from the last layer to the prediction with ``loss="squared_error"``, for targets that are positive, or
-        between 0 and 1, or -1 and 1. None is 'identity'. Other losses have one of their own.
     l1_ratio : float, default=0.0
         Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
         sum(W**2))``, in [0, 1].
@@ -189,6 +171,13 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         rounding.
         'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
         fifteen to compile what is not in its cache on disk yet.
+    device : str, default='cpu'
+        Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
+        for that of a Mac. It takes PyTorch (the extra ``gpu``) and dense X. Whatever is fitted are arrays of NumPy, and
+        a pickle can be read, and predicts, without PyTorch or a GPU. See :doc:`/guide/gpu`.
+    output_activation : {'exp', 'identity', 'logistic', 'tanh'} or None, default=None
+        Function from the last layer to the prediction with ``loss="squared_error"``, for targets that are positive, or
+        between 0 and 1, or -1 and 1. None is 'identity'. Other losses have one of their own.
     target_transform : {'standardize'} or None, default=None
         'standardize' trains the network on ``(y - target_mean_) / target_scale_``, column by column, and turns what it
         predicts back; needed where ``y`` is far from unit scale, such as prices, unless it is scaled outside. Mean and
@@ -197,10 +186,6 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         ``scoring="loss"``) are then those of the standardised targets, and ``Huber(delta)`` and
         ``GaussianNLL(min_std)`` are in standard deviations; scores are those of the targets as given. For losses whose
         prediction can be any number, not for 'poisson', 'gamma', 'tweedie' and ``output_activation``.
-    device : str, default='cpu'
-        Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
-        for that of a Mac. It takes PyTorch (the extra ``gpu``) and dense X. Whatever is fitted are arrays of NumPy, and
-        a pickle can be read, and predicts, without PyTorch or a GPU. See :doc:`/guide/gpu`.
 
     Attributes
     ----------
@@ -305,87 +290,6 @@ class MLPFromScratchRegressor(RegressorMixin, BaseMLP):
         "output_activation": Parameter(OneOf(LINKS, none=True)),
         "target_transform": Parameter(OneOf(("standardize",), none=True)),
     }
-
-    def __init__(
-        self,
-        loss: RegressorLossName | str | Loss = "squared_error",
-        hidden_layer_sizes: int | Sequence[int] | NDArray[Any] = (100,),
-        activation: ActivationName | str | Activation | Sequence[ActivationName | str | Activation] = "relu",
-        *,
-        solver: SolverName | str | Optimizer = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | BatchSizeName | str = "auto",
-        learning_rate: ScheduleName | str | Schedule | Callable[[int], float] = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-        tol: float = 1e-4,
-        verbose: bool | int | VerboseName | str = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        output_activation: LinkName | str | None = None,
-        l1_ratio: float = 0.0,
-        weight_init: InitializerName | str | Initializer = "glorot_uniform",
-        bias_init: InitializerName | str | Initializer = "glorot_uniform",
-        fit_intercept: bool = True,
-        weight_decay: float = 0.01,
-        max_grad_norm: float | None = None,
-        dropout: float | Sequence[float] = 0.0,
-        input_noise: float = 0.0,
-        average: int = 1,
-        scoring: str | Callable[..., float] | None = None,
-        engine: EngineName | str = "auto",
-        target_transform: TargetTransformName | str | None = None,
-        device: str = "cpu",
-    ):
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.output_activation = output_activation
-        self.l1_ratio = l1_ratio
-        self.weight_init = weight_init
-        self.bias_init = bias_init
-        self.fit_intercept = fit_intercept
-        self.weight_decay = weight_decay
-        self.max_grad_norm = max_grad_norm
-        self.dropout = dropout
-        self.input_noise = input_noise
-        self.average = average
-        self.scoring = scoring
-        self.engine = engine
-        self.target_transform = target_transform
-        self.device = device
 
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks

@@ -64,7 +64,7 @@ LAYERS = [
     {"validation_set"},
     {"outcomes"},
     {"parameters"},
-    {"building", "fitted"},
+    {"building", "constructors", "fitted"},
     {"checkpoints"},
     {"callbacks"},
     {"persistence"},

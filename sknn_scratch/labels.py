@@ -106,15 +106,22 @@ class LabelCoder:
         if self.multilabel:
             dense = y.toarray() if hasattr(y, "toarray") else y
             return (dense != 0).view(np.uint8)
-        encoded = np.zeros((len(y), self.n_columns), dtype=np.uint8, order="F")
+        return self.encode_positions(self.positions(y))
+
+    def positions(self, y: NDArray) -> NDArray:
+        """Return where among the classes each label of one target stands."""
+        found = np.empty(len(y), dtype=np.min_scalar_type(len(self.classes)))
         for start in range(0, len(y), ROWS_AT_ONCE):
-            labels, rows = y[start : start + ROWS_AT_ONCE], encoded[start : start + ROWS_AT_ONCE]
+            labels = y[start : start + ROWS_AT_ONCE]
             _, codes = np.unique(labels, return_inverse=True)
-            columns = np.searchsorted(self.classes, unique_labels(labels))[codes]
-            if self.multiclass:
-                rows[np.arange(len(rows)), columns] = 1
-            else:
-                rows[:, 0] = columns
+            found[start : start + ROWS_AT_ONCE] = np.searchsorted(self.classes, unique_labels(labels))[codes]
+        return found
+
+    def encode_positions(self, positions: NDArray) -> NDArray:
+        """Return the columns of 0 and 1, as bytes, for places among the classes."""
+        encoded = np.zeros((len(positions), self.n_columns), dtype=np.uint8, order="F")
+        for column in range(self.n_columns):
+            encoded[:, column] = positions == (column if self.multiclass else 1)
         return encoded
 
     def decode(self, columns: NDArray, threshold: float = 0.5) -> Any:

@@ -268,10 +268,13 @@ def _is_time(cls: type) -> bool:
     return issubclass(cls, times) or cls.__name__ == "Period"
 
 
-def check_labels(estimator: BaseEstimator, y: Any, n_samples: int, multioutput: bool = False) -> tuple[NDArray, str]:
+def check_labels(
+    estimator: BaseEstimator, y: Any, n_samples: int, multioutput: bool = False, regressor: str = ""
+) -> tuple[NDArray, str]:
     """Return classification targets and their type.
 
     With ``multioutput`` columns of labels are several targets, also if they happen to hold but two different labels.
+    ``regressor`` is the estimator for those who have numbers as targets.
 
     Returns
     -------
@@ -287,7 +290,7 @@ def check_labels(estimator: BaseEstimator, y: Any, n_samples: int, multioutput: 
         target_type = type_of_target(y, input_name="y")
     _check_length("y", y, n_samples)
     if target_type not in ("binary", "multiclass", "multilabel-indicator", "multiclass-multioutput"):
-        hint = "for continuous targets use MLPFromScratchRegressor"
+        hint = f"for continuous targets use {regressor}"
         if y.dtype == np.dtype(object):
             hint = "labels that are numbers need a numeric dtype, such as that of y.astype(int)"
         raise ValueError(

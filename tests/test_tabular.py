@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import BOTH, same_fit, small, table, targets
 
-from sknn_scratch import TabularMLPClassifier, TabularMLPRegressor, skops_types
+from sknn_scratch import MLPFromScratchClassifier, TabularMLPClassifier, TabularMLPRegressor, skops_types
 from sknn_scratch.losses import LogLoss
 from sknn_scratch.tabular.folds import make_folds
 from sknn_scratch.tabular.members import Settings, Training, View
@@ -109,10 +109,86 @@ def test_a_class_may_have_one_sample():
     assert (probability > 0).all()
 
 
-@pytest.mark.parametrize("y", [["a"] * 10, [1] * 10])
-def test_one_class_is_refused(y):
-    with pytest.raises(ValueError, match="one class only"):
-        small().fit(np.arange(10)[:, np.newaxis], y)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("label", ["a", 1, True])
+def test_one_class_is_predicted_with_certainty(label):
+    X = np.arange(10)[:, np.newaxis]
+    model = small(max_iter=2).fit(X, [label] * 10)
+    assert_array_equal(model.predict(X), [label] * 10)
+    assert_array_equal(model.predict_proba(X), 1)
+    assert_array_equal(model.predict_log_proba(X), 0)
+    assert_array_equal(model.decision_function(X), np.zeros(10))
+    assert model.score(X, [label] * 10) == model.oof_score_ == 1
+    assert_array_equal(MLPFromScratchClassifier(max_iter=50).fit(X, [label] * 10).predict(X), model.predict(X))
+
+
+def test_a_class_whose_samples_have_no_weight_is_known_and_not_predicted():
+    X, y = np.arange(40)[:, np.newaxis], np.arange(40) % 2
+    model = small().fit(X, y, sample_weight=y)
+    assert_array_equal(model.classes_, [0, 1])
+    assert_array_equal(model.predict(X[1::2]), 1)
+    assert_array_equal(np.isnan(model.oof_decision_function_), y == 0)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+@pytest.mark.parametrize("n_columns", [500, 5000])
+def test_many_columns(cls, n_columns):
+    X = np.random.RandomState(0).normal(size=(100, n_columns)).astype(np.float32)
+    y = targets(cls, 2 * X[:, 0])
+    model = small(cls, max_iter=3).fit(X, y)
+    assert model.predict(X).shape == (100,)
+    assert model.oof_score_ > -1
+
+
+def test_many_classes():
+    y = np.arange(2000) % 1000
+    X = np.random.RandomState(0).normal(size=(1000, 8))[y]
+    model = small(hidden_layer_sizes=(64,), n_bins=None, dropout=0.0, max_iter=8).fit(X, y)
+    assert model.predict_proba(X).shape == (2000, 1000)
+    assert model.oof_score_ > 0.05
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_duplicates(cls):
+    """Of rows, with the same target or another, and of columns."""
+    X, y = np.tile([[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]], (20, 1)), np.tile([0.0, 1.0, 0.0], 20)
+    model = small(cls, n_members=4).fit(X, targets(cls, y))
+    middle = model.predict_proba([[1.0, 1.0]])[0, 0] if cls is TabularMLPClassifier else model.predict([[1.0, 1.0]])[0]
+    assert abs(middle - 0.5) < 0.1
+    assert len(set(model.predict(X)[1::3])) == 1
+
+
+@pytest.mark.parametrize("cls", BOTH)
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf])
+def test_infinity_is_refused(cls, wrong):
+    X, y = table(40)
+    model = small(cls, max_iter=1).fit(X, targets(cls, y))
+    X.loc[3, "a"] = wrong
+    with pytest.raises(ValueError, match="inf"):
+        small(cls).fit(X, targets(cls, y))
+    with pytest.raises(ValueError, match="inf"):
+        model.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("cls", "regressor"), [(TabularMLPClassifier, "Tabular"), (MLPFromScratchClassifier, "MLPFrom")]
+)
+def test_numbers_as_labels_are_sent_to_the_regressor(cls, regressor):
+    with pytest.raises(ValueError, match=f"for continuous targets use {regressor}\\w*Regressor"):
+        cls().fit(np.arange(10)[:, np.newaxis], np.linspace(0.1, 0.7, 10))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "labels", [["b", "a"], [2.0, -1.0], [True, False], np.array(["x", "yy"], dtype=object)], ids=str
+)
+def test_labels_come_back_as_they_were(labels):
+    """As the classifier with a single network returns them."""
+    X, y = np.arange(30)[:, np.newaxis], np.array(labels)[np.arange(30) % 2]
+    ours, single = small(max_iter=2).fit(X, y), MLPFromScratchClassifier(max_iter=1).fit(X / 30, y)
+    assert_array_equal(ours.classes_, single.classes_)
+    assert ours.classes_.dtype == single.classes_.dtype
+    assert ours.predict(X).dtype == single.predict(X / 30).dtype
 
 
 @pytest.mark.parametrize(

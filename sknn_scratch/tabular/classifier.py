@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from sknn_scratch.callbacks import with_callbacks
 from sknn_scratch.constraints import ClassWeight, Constraint
-from sknn_scratch.labels import check_labels_of_weights
+from sknn_scratch.labels import LabelCoder, check_labels_of_weights
 from sknn_scratch.losses import LogLoss, Loss
 from sknn_scratch.names import ClassWeightName, EngineName, VerboseName
 from sknn_scratch.tabular.base import PLAIN, BaseTabularMLP, mean_of_copies
@@ -179,7 +179,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         X : data frame or array-like of shape (n_samples, n_features)
             Numbers and categories, some of which may be missing (NaN, None, NA).
         y : array-like of shape (n_samples,)
-            Class labels, of at least two classes.
+            Class labels. Of a single class, it is predicted with certainty.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default. Whole numbers that sum to at most 1,000 are counts:
             a sample of weight 2 is the same as two samples.
@@ -245,13 +245,16 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
         Returns
         -------
-        score : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
-            For two classes the logarithm of the odds of the second, else the logarithms of the probabilities.
+        score : ndarray of shape (n_samples,) for one or two classes, else (n_samples, n_classes)
+            For two classes the logarithm of the odds of the second, and 0 for one; else the logarithms of the
+            probabilities.
         """
         return self._decision(self.predict_log_proba(X))
 
     def _log_probability(self, output: NDArray) -> NDArray:
         """Return what ``predict_log_proba`` gives for raw outputs."""
+        if len(self.classes_) == 1:
+            return np.zeros((len(output), 1))
         log_p = np.hstack([log_expit(-output), log_expit(output)]) if output.shape[1] == 1 else log_softmax(output, 1)
         n, smallest = self._n_training, np.log(np.finfo(np.float64).tiny)
         with np.errstate(divide="ignore"):  # a class without training samples
@@ -259,33 +262,28 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         return np.maximum(log_p, smallest)
 
     def _decision(self, log_probability: NDArray) -> NDArray:
-        return log_probability[:, 1] - log_probability[:, 0] if len(self.classes_) == 2 else log_probability
+        if len(self.classes_) > 2:
+            return log_probability
+        return log_probability[:, -1] - log_probability[:, 0]  # 0 for a single class
 
     def _check_targets(self, y: Any, n_samples: int) -> NDArray:
-        y, target_type = check_labels(self, y, n_samples)
+        y, target_type = check_labels(self, y, n_samples, regressor="TabularMLPRegressor")
         if target_type not in ("binary", "multiclass"):
             raise ValueError(
                 f"y is {target_type}; {type(self).__name__} takes one label for each sample. For several, fit one for "
                 "each with sklearn.multioutput.MultiOutputClassifier."
             )
-        self.classes_, positions = np.unique(y, return_inverse=True)
-        return positions
+        self._coder = LabelCoder(y, target_type)
+        self.classes_ = self._coder.classes
+        return self._coder.positions(y)
 
     def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
-        if len(np.unique(y)) < 2:
-            only = self.classes_[y[0]]
-            raise ValueError(f"y has one class only, {only!r}, in samples with a positive weight; 2 are needed.")
         if self.class_weight is not None:
             sample_weight = self._weigh_classes(y, sample_weight)
         per_class = np.bincount(y, sample_weight, minlength=len(self.classes_))
         self._class_frequencies, self._n_training = per_class / per_class.sum(), len(y)
         self._loss = self._make_loss()
-        return self._encode(y), sample_weight, y
-
-    def _encode(self, y: NDArray) -> NDArray:
-        """Return columns of 0 and 1 for positions of classes."""
-        n_classes = len(self.classes_)
-        return (y[:, np.newaxis] == (np.arange(n_classes) if n_classes > 2 else [1])).astype(np.float64)
+        return self._coder.encode_positions(y), sample_weight, y
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
         given = self.class_weight

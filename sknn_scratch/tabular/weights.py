@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar, nnls
-from scipy.special import logsumexp
 
 from sknn_scratch.losses import Loss, Quantile
 
@@ -56,7 +55,7 @@ class LogLossCriterion(Criterion):
 
     def __init__(self, y: NDArray, sample_weight: NDArray | None):
         super().__init__(y, sample_weight)
-        self._truth = _for_each_class(y) if y.shape[1] > 1 else np.column_stack([1 - y, y])
+        self._labels = y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0].astype(int)
         self._start = np.ones(1)
 
     def loss(self, output: NDArray) -> float:
@@ -72,12 +71,17 @@ class LogLossCriterion(Criterion):
 
     def _minimise(self, outputs: list[NDArray], start: NDArray) -> tuple[NDArray, float]:
         stacked = np.array([_for_each_class(output) for output in outputs], dtype=np.float64)
+        of_truth = stacked[:, np.arange(len(self._labels)), self._labels]
 
         def mean_loss(weights: NDArray) -> tuple[float, NDArray]:
             score = np.tensordot(weights, stacked, axes=1)
-            log_p = score - logsumexp(score, axis=1, keepdims=True)
-            gradient = np.tensordot(stacked, self._share[:, np.newaxis] * (np.exp(log_p) - self._truth), axes=2)
-            return float(-self._share @ (log_p * self._truth).sum(axis=1)), gradient
+            largest = score.max(axis=1)
+            score -= largest[:, np.newaxis]
+            p = np.exp(score, out=score)
+            total = p.sum(axis=1)
+            losses = largest + np.log(total) - weights @ of_truth
+            expected = np.einsum("vnc,nc->vn", stacked, p) / total
+            return float(self._share @ losses), (expected - of_truth) @ self._share
 
         bounds = [(0, LARGEST_WEIGHT)] * len(outputs)
         result = minimize(mean_loss, start, method="L-BFGS-B", jac=True, bounds=bounds)

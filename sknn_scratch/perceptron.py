@@ -16,10 +16,10 @@ from sknn_scratch.blas import row_major
 from sknn_scratch.engines.numpy.in_place import activate, affine
 from sknn_scratch.engines.policy import (
     CHUNK_SIZE,
+    FEW_ROWS,
+    FEWEST_ROWS,
     MIN_CHUNK,
-    MIN_SHARE,
     ROWS_TO_PREPARE,
-    ROWS_TO_READ,
     SINGLE_THREADED_ANYWAY,
 )
 from sknn_scratch.engines.threads import for_each_in_threads, threads_worth
@@ -166,22 +166,22 @@ class Perceptron:
         dtype = np.result_type(X.dtype, self.weights[0].dtype)
         raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
         work = _work(n_samples, *self.weights)
-        n_threads = threads_worth(work)
-        n_parts = max(1, min(n_threads, n_samples // MIN_SHARE))
-        # Too few rows to share: then threads share the columns of each layer.
-        by_columns = n_parts == 1 < n_threads and isinstance(X, np.ndarray)
-        multiply = _affine_by_columns if by_columns else affine
+        n_parts = max(1, min(threads_worth(work), n_samples // FEWEST_ROWS))
         most = max(MIN_CHUNK, CHUNK_SIZE // max(widths))
         n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # a multiple of the number of threads
         chunk = math.ceil(n_samples / max(1, n_chunks)) or 1
 
+        multiply = _affine_of_few if chunk <= FEWEST_ROWS else affine
+        by_columns = FEWEST_ROWS < chunk <= FEW_ROWS and dtype == np.float64
         finite, buffers = True, threading.local()
 
         def predict_chunk(start: int) -> None:
             nonlocal finite
-            if not hasattr(buffers, "hidden"):
-                buffers.hidden = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
             stop = min(start + chunk, n_samples)
+            if by_columns:
+                buffers.hidden = [np.empty((stop - start, width), dtype=dtype, order="F") for width in widths[:-1]]
+            elif not hasattr(buffers, "hidden"):
+                buffers.hidden = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
             a = row_major(X[start:stop] if rows is None else X[rows[start:stop]])
             with np.errstate(over="ignore", invalid="ignore"):
                 if check_finite and not math.isfinite(np.add.reduce(a, axis=None)):
@@ -193,9 +193,8 @@ class Perceptron:
                 multiply(a, self.weights[-1], self.biases[-1], out=raw_output[start:stop])
 
         starts = range(0, n_samples, chunk)
-        if by_columns or (len(starts) == 1 and self.largest_product(n_samples) <= SINGLE_THREADED_ANYWAY):
-            for start in starts:
-                predict_chunk(start)
+        if len(starts) == 1 and self.largest_product(n_samples) <= SINGLE_THREADED_ANYWAY:
+            predict_chunk(0)
         else:
             for_each_in_threads(predict_chunk, starts, work)
         return raw_output if finite else None
@@ -203,19 +202,14 @@ class Perceptron:
 
 def _work(n_rows: int, *layers: NDArray) -> int:
     """Return the work of multiplying rows by the weights of layers, in multiplications of float64."""
-    extra = ROWS_TO_READ if n_rows == 1 else ROWS_TO_PREPARE
-    return (n_rows + extra) * sum(weights.nbytes for weights in layers) // 8
+    return (n_rows + ROWS_TO_PREPARE) * sum(weights.nbytes for weights in layers) // 8
 
 
-def _affine_by_columns(inputs: NDArray, weights: NDArray, biases: NDArray, out: NDArray) -> None:
-    """``out = inputs @ weights + biases``, with the columns shared out among threads."""
-    work = _work(len(inputs), weights)
-    n_parts = threads_worth(work)
-    stops = [out.shape[1] * k // n_parts for k in range(n_parts + 1)]
-
-    def multiply(columns: slice) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # errstate holds for one thread only
-            out[:, columns] = inputs @ weights[:, columns]
-
-    for_each_in_threads(multiply, [slice(*pair) for pair in pairwise(stops)], work)
+def _affine_of_few(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
+    """``out = inputs @ weights + biases``, row by row."""
+    if not isinstance(inputs, np.ndarray):
+        affine(inputs, weights, biases, out)
+        return
+    for row, z in zip(inputs, out, strict=True):
+        np.dot(row, weights, out=z)
     np.add(out, biases, out=out)

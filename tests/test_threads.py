@@ -297,9 +297,8 @@ def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("n_rows", [1, 7, 50])
-def test_columns_of_wide_layers_are_shared_out(monkeypatch, n_rows, dtype):
-    """Where there are too few rows for each thread."""
+@pytest.mark.parametrize("n_rows", [6, 7, 50])
+def test_few_rows_of_wide_layers_are_shared_out(monkeypatch, n_rows, dtype):
     X, y = make_task("multiclass")
     model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), activation="gelu", solver="lbfgs", max_iter=3)
     model.fit(X.astype(dtype), y)
@@ -324,6 +323,30 @@ def test_columns_of_wide_layers_are_shared_out(monkeypatch, n_rows, dtype):
     assert len(threads) == 2
     with np.errstate(over="raise", invalid="raise"):
         model.predict(1e30 * X[:n_rows].astype(dtype))
+
+
+@pytest.mark.parametrize("make", [np.asarray, csr_matrix])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_any_number_of_rows_is_predicted_alike(dtype, make):
+    """Few are passed one by one, more of them in layers that are written column by column, many in pieces."""
+    X, y = make_task("multiclass")
+    X = X.astype(dtype)
+    model = our_estimator("multiclass", hidden_layer_sizes=(70, 30), activation=["relu", "gelu"]).fit(X, y)
+    expected, tolerance = model.predict_proba(X), {np.float64: 1e-12, np.float32: 1e-4}[dtype]
+    for n_rows in (1, 2, 3, 4, 5, 40, 128, 129):
+        assert_allclose(model.predict_proba(make(X[:n_rows])), expected[:n_rows], rtol=tolerance)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say")
+def test_helpers_leave_the_core_of_the_thread_that_calls_them(monkeypatch):
+    cores = os.sched_getaffinity(0)
+    monkeypatch.setattr(threads.Helpers, "_core", lambda self=None: min(cores))
+    with threads.Helpers(1) as pool:
+        for _ in range(2):  # a thread that is only being started is let alone
+            pool.leave_this_core()
+            helper = pool.submit(os.sched_getaffinity, 0).result()
+        assert helper == (cores - {min(cores)} or cores)
+    assert os.sched_getaffinity(0) == cores
 
 
 def test_threads_follow_the_work():

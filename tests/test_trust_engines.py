@@ -338,6 +338,9 @@ def test_what_an_executor_keeps_for_later_finds_nothing_to_do():
         def __init__(self):
             self.kept = []
 
+        def leave_this_core(self):
+            self.told = True
+
         def submit(self, function):
             self.kept.append(function)
             raise RuntimeError("can't start new thread")
@@ -346,6 +349,7 @@ def test_what_an_executor_keeps_for_later_finds_nothing_to_do():
     threads.for_each_with(pool, 3, done.append, range(5))
     assert done == [*range(5)]
     assert len(pool.kept) == 1
+    assert pool.told
     pool.kept[0]()
     assert done == [*range(5)]
 

@@ -6,11 +6,12 @@ thread gains little, and costs a lot where another process uses its core.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
@@ -20,6 +21,7 @@ from threadpoolctl import LibController, ThreadpoolController
 from sknn_scratch.engines.policy import MOST_HELPED, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
 
 __all__ = [
+    "Helpers",
     "blas_threads",
     "for_each_in_threads",
     "for_each_with",
@@ -141,7 +143,7 @@ def one_blas_thread_if_small(largest_product: int) -> Iterator[None]:
 
 
 @contextmanager
-def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
+def threads_for(largest_product: int) -> Iterator[tuple[Helpers | None, int]]:
     """Hold BLAS to one thread, and yield threads of ours to share out the steps instead.
 
     BLAS's threads wait for each other in each product, so that a busy neighbour on one core costs many times its share;
@@ -154,7 +156,7 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
 
     Yields
     ------
-    pool : Executor or None
+    pool : Helpers or None
         None also where fits in other threads use the cores.
     n_parts : int
         Parts into which a large step is cut: as many as BLAS would use threads. Where these are many, BLAS is left to
@@ -166,7 +168,7 @@ def threads_for(largest_product: int) -> Iterator[tuple[Executor | None, int]]:
             yield None, 1
         return
     n_helpers = min(n_parts, blas_threads()) - 1
-    with one_blas_thread(), ThreadPoolExecutor(n_helpers) if n_helpers else nullcontext() as pool:
+    with one_blas_thread(), Helpers(n_helpers) if n_helpers else nullcontext() as pool:
         yield pool, n_parts
 
 
@@ -190,10 +192,35 @@ def threads_worth(n_multiplications: int) -> int:
     return min(usual_blas_threads(), 2 * n_multiplications // WORTH_THREADS)
 
 
+class Helpers(ThreadPoolExecutor):
+    """Threads that help the one that calls them, and leave its core to it."""
+
+    # Of the C library, on Linux.
+    _core = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+
+    def __init__(self, n_threads: int):
+        ids = self._ids = list[int]()  # the threads, which end when nobody holds self, must not hold it
+        super().__init__(n_threads, "sknn_scratch", lambda: ids.append(threading.get_native_id()))
+
+    def leave_this_core(self) -> None:
+        """Have those that sleep wake up on other cores than that of this thread, as far as there are others.
+
+        In a virtual machine a core that sleeps looks busy to the system, which then wakes a thread on the core of the
+        one that called it: the two take turns for milliseconds, and two threads take as long as one.
+        """
+        if self._core is None or not self._ids:
+            return
+        with suppress(OSError):  # where a sandbox forbids it
+            cores = os.sched_getaffinity(0)
+            others = cores - {self._core()} or cores
+            for thread in self._ids:
+                os.sched_setaffinity(thread, others)
+
+
 @cache
-def _pool(n_threads: int) -> ThreadPoolExecutor:
+def _pool(n_threads: int) -> Helpers:
     """Return threads that are kept for the next prediction: to start one takes as long as some hundred rows."""
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="sknn_scratch")
+    return Helpers(n_threads)
 
 
 if hasattr(os, "register_at_fork"):
@@ -221,12 +248,12 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
         for_each_with(pool, n_helpers, function, items)
 
 
-def for_each_with(pool: Executor | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]) -> None:
+def for_each_with(pool: Helpers | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]) -> None:
     """Call a function for each item, in this thread and in at most ``n_helpers`` of a pool.
 
     Parameters
     ----------
-    pool : Executor or None
+    pool : Helpers or None
     n_helpers : int
     function : callable
     items : sequence
@@ -262,6 +289,8 @@ def for_each_with(pool: Executor | None, n_helpers: int, function: Callable[[Any
                 n_at_work -= 1
                 changed.notify_all()
 
+    if pool is not None and n_helpers > 0:
+        pool.leave_this_core()
     # An executor that cannot start a thread raises, but keeps the task for one that may come free.
     with suppress(RuntimeError):
         while pool is not None and n_helpers > 0:

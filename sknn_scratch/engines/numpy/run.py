@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +36,7 @@ from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.draws import INPUT_NOISE, bits, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
 from sknn_scratch.engines.policy import FEW_TARGETS, MIN_SHARE, SMALL
-from sknn_scratch.engines.threads import for_each_with
+from sknn_scratch.engines.threads import Helpers, for_each_with
 from sknn_scratch.job import Job
 from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.perceptron import layer_views
@@ -199,7 +198,7 @@ class NumpyRun:
     Parameters
     ----------
     job : Job
-    pool : Executor or None
+    pool : Helpers or None
         Other threads among which the parts are shared.
     n_parts : int
         Parts into which the rows of a large minibatch are cut. Results depend on it by rounding, not on the threads.
@@ -210,7 +209,7 @@ class NumpyRun:
     gradient : ndarray of shape (n_parameters,)
     """
 
-    def __init__(self, job: Job, pool: Executor | None = None, n_parts: int = 1):
+    def __init__(self, job: Job, pool: Helpers | None = None, n_parts: int = 1):
         self.job, self._pool, self._n_parts = job, pool, n_parts
         self._parts = [_Part(job)]
         self.gradient = self._parts[0].gradient

@@ -349,6 +349,14 @@ def test_helpers_leave_the_core_of_the_thread_that_calls_them(monkeypatch):
     assert os.sched_getaffinity(0) == cores
 
 
+def test_parts_follow_the_work():
+    """As many as there are threads, but none of few rows or little work."""
+    rows, work = policy.ROWS_PER_PART, policy.PER_PART
+    assert [policy.parts(10**6, 10**6, n_threads) for n_threads in (1, 2, 16)] == [1, 2, 16]
+    assert [policy.parts(n_rows, work, 16) for n_rows in (1, rows, 2 * rows - 1, 2 * rows, 5 * rows)] == [1, 1, 1, 2, 5]
+    assert [policy.parts(100 * rows, n * work // (100 * rows) + 1, 16) for n in (0, 1, 3)] == [1, 1, 3]
+
+
 def test_threads_follow_the_work():
     with threadpool_limits(2, user_api="blas"):
         assert [threads_worth(work) for work in (0, WORTH_THREADS - 1, WORTH_THREADS, 2**40)] == [1, 1, 2, 2]
@@ -400,7 +408,7 @@ class Witness(Activation):
         ("multiclass", True, csr_matrix, {"dropout": [0.2, 0.3, 0.1]}),
         ("regression", False, np.asarray, {"dropout": [0.2, 0.3, 0.1]}),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_rows_are_shared_out(task, weighted, make, parameters):
     """A thread for each half of the rows: the same sums in another order, and the same draws."""

@@ -60,9 +60,9 @@ def codes_product(job, one, low, high, z):
         own = numbers(job.memory.scratch + first * job.objective.n_scratch * job.memory.itemsize, one)
         for i in range((last - first) * width):
             own[i] = one - one
-        for i in range(first, last):
-            code, at = np.int64(order[start + i]) * codes.n_features, (i - first) * width
-            for k in range(code, code + codes.n_features):
+        for feature in range(codes.n_features):
+            for i in range(first, last):
+                k, at = np.int64(order[start + i]) * codes.n_features + feature, (i - first) * width
                 below, above = one - fractions[k], fractions[k]
                 edge = np.int64(edges[k]) * width
                 for j in range(width):

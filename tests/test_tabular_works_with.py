@@ -11,10 +11,10 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import PartialDependenceDisplay, permutation_importance
-from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.metrics import accuracy_score, make_scorer, r2_score
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tables import BOTH, same_fit, small, table, targets
 
 from sknn_scratch import Quantile, TabularEncoder, TabularMLPClassifier, TabularMLPRegressor, skops_types
@@ -42,6 +42,8 @@ def test_set_output(container):
     X, y = table(80)
     pipeline = make_pipeline(TabularEncoder(), small(TabularMLPRegressor, **FEW)).set_output(transform=container)
     pipeline.fit(X, y)
+    if not hasattr(StandardScaler().fit(pipeline[0].transform(X)), "feature_names_in_"):
+        pytest.skip(f"this scikit-learn does not read the names of {container}")
     assert_array_equal(pipeline[-1].feature_names_in_, pipeline[0].get_feature_names_out())
 
 
@@ -92,10 +94,11 @@ def test_weights_find_their_way(cls):
     X, y = table(80)
     y, weight = targets(cls, y), np.where(np.arange(80) % 4, 1.5, 0.25)
     with config_context(enable_metadata_routing=True):
-        model = small(cls, **FEW).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        model = small(cls, **FEW).set_fit_request(sample_weight=True)
         pipeline = make_pipeline(FunctionTransformer(with_sum), model)
         grid = {f"{cls.__name__.lower()}__n_bins": [8]}
-        scoring = make_scorer(accuracy_score).set_score_request(sample_weight=True) if cls is BOTH[0] else None
+        metric = accuracy_score if cls is TabularMLPClassifier else r2_score
+        scoring = make_scorer(metric).set_score_request(sample_weight=True)
         search = GridSearchCV(pipeline, grid, cv=2, scoring=scoring, error_score="raise")
         search.fit(X, y, sample_weight=weight)
     expected = small(cls, **FEW).fit(with_sum(X), y, weight)

@@ -191,7 +191,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         best = {name: training.best for name, training in trainings.items() if training.best is not None}
         if not best:
             return None
-        outputs = [self._loss.link.averaged_form(one.output.astype(np.float64)) for one in best.values()]
+        outputs = [self._loss.link.averaged_form(one.output) for one in best.values()]
         calibration = criterion.weigh(outputs)
         self._views = {name: one.view for name, one in best.items()}
         self.calibration_ = dict(zip(best, map(float, calibration), strict=True))

@@ -12,11 +12,13 @@ import threading
 import time
 import warnings
 import weakref
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from long import random_configurations
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.base import clone
@@ -427,3 +429,12 @@ def test_a_matrix_that_is_looked_at_stays_as_it_is():
     for array, kept in zip((X.data, X.indices, X.indptr), before, strict=True):
         assert_array_equal(array, kept)
         assert array.dtype == kept.dtype
+
+
+@needs_numba
+def test_random_configurations_agree_in_both_engines():
+    counts = Counter()
+    random_configurations.check(rounds=15, seed_of_draws=0, counts=counts)
+    assert counts.total() == 15
+    assert counts["the same losses"] >= 13
+    assert "diverged in one" not in counts

@@ -3,9 +3,9 @@
     python tests/long/random_configurations.py --rounds 1000 --seed 1
 
 Each draw is an estimator with random parameters (those of tests/test_random_configurations.py), samples in a random
-form, and weights. Both engines must reach the same losses, up to rounding
-and what it leads to; a second fit, in another thread, must have
-the same bits, and so must a copy that went through pickle. A fit that diverges must do so in both.
+form, and weights. Both engines must reach the same losses, up to rounding and what it leads to; a second fit, in
+another thread, must have the same bits, and so must a copy that went through pickle. A fit that diverges must do so
+in both. tests/test_trust_engines.py does a few.
 """
 
 import argparse
@@ -93,21 +93,26 @@ def compare(model, X, y, weight, dtype):
     return "the same losses" if difference <= TOLERANCE[dtype] else "losses that part at a kink"
 
 
-def main(rounds, seed_of_draws):
-    counts = Counter()
+def check(rounds, seed_of_draws, counts):
+    """Add to the counts what happened to so many draws."""
 
     @seed(seed_of_draws)
     @settings(
         max_examples=rounds, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
     )
     @given(case=cases())
-    def check(case):
+    def count(case):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # parameters that are not used, and training that is not over
             counts[compare(*case)] += 1
 
+    count()
+
+
+def main(rounds, seed_of_draws):
+    counts = Counter()
     try:
-        check()
+        check(rounds, seed_of_draws, counts)
     finally:  # Ctrl-C ends it with the counts so far
         for what, count in sorted(counts.items()):
             print(f"{count:8}  {what}")

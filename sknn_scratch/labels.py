@@ -126,6 +126,8 @@ class LabelCoder:
 
     def decode(self, columns: NDArray, threshold: float = 0.5) -> Any:
         """Return the label of the largest column, or those of all columns above the threshold."""
+        if self.multiclass:  # what the binarizer does, in a fraction of the time for a single row
+            return self._binarizer.classes_.take(columns.argmax(axis=1))
         if columns.shape[1] == 1:
             columns = columns.ravel()
         return self._binarizer.inverse_transform(columns, threshold=threshold)

@@ -422,6 +422,11 @@ class Events:
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
             self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator._most_epochs)
 
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether there is somebody to tell but the bar."""
+        return self._root is not None
+
     def listener(self, keep: Callable[[], None]) -> Self | None:
         """Return this, to be told of epochs, unless there is no callback and no bar.
 

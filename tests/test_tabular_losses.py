@@ -179,6 +179,20 @@ def test_a_loss_of_ones_own():
     assert_allclose(half.predict(X), regressor("squared_error", max_iter=3).fit(X, y).predict(X), rtol=0.2, atol=0.1)
 
 
+class TenthSquaredError(SquaredError):
+    """The tenth of the squares."""
+
+    def value(self, y, raw_output):
+        return ((raw_output - y) ** 2).sum(axis=1) / 10
+
+
+def test_a_subclass_is_judged_by_its_own_value():
+    X, y = table(60)
+    own, ours = (regressor(loss, max_iter=2).fit(X, y) for loss in (TenthSquaredError(), "squared_error"))
+    for view, curve in own.oof_loss_curve_.items():
+        assert_allclose(10 * np.array(curve), ours.oof_loss_curve_[view], rtol=1e-5)
+
+
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from tables import BOTH, same_fit, small, table, targets
 
 from sknn_scratch import EarlyStopping, EpochCallback, ModelCheckpoint, TabularMLPRegressor
 from sknn_scratch.tabular import members
+from sknn_scratch.tabular.weights import SquaredErrorCriterion
 
 
 class Recorder(EpochCallback):
@@ -156,6 +157,16 @@ def test_one_bar_for_all_views(monkeypatch, capsys, n_bins):
     assert [line.rpartition(" most ")[0] + " most " for line in err.splitlines()] == expected
     assert err.endswith(" s left\n")
     assert not out
+
+
+def test_for_the_bar_views_are_weighed_once(monkeypatch):
+    weigh, calls = SquaredErrorCriterion.weigh, []
+    monkeypatch.setattr(SquaredErrorCriterion, "weigh", lambda self, outputs: calls.append(1) or weigh(self, outputs))
+    X, y = table(50)
+    small(TabularMLPRegressor, max_iter=2, verbose="bar").fit(X, y)
+    assert len(calls) == 1
+    small(TabularMLPRegressor, max_iter=2).set_callbacks(Recorder()).fit(X, y)
+    assert len(calls) == 1 + 4 + 1
 
 
 def test_wrong_verbose():

@@ -140,8 +140,8 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         criterion = self._make_criterion(encoded, weights)
 
         def keep(trainings: dict[str, Training]) -> None:
-            output = self._keep_trainings(trainings, criterion)
-            if output is not None:
+            if any(training.best is not None for training in trainings.values()):
+                output = self._keep_best(trainings, criterion)
                 self._keep_out_of_fold(output, given[rows], weights, rows, n_samples)
 
         return self._train(Z, encoded, weights, strata, criterion, keep, events)
@@ -156,7 +156,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         keep: Callable[[dict[str, Training]], None],
         events: Events,
     ) -> str:
-        """Train the members of each view, and return how that ended; ``keep`` sets the fitted attributes."""
+        """Train the members of each view, and return how that ended; ``keep`` sets the attributes that predict."""
         rng = check_random_state(self.random_state)
         folds = make_folds(strata, int(self.n_members), rng)
         shared = self._settings(len(Z))
@@ -164,7 +164,13 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
         self._planned_epochs = len(names) * shared.max_iter
         trainings: dict[str, Training] = {}
-        listener = events.listener(lambda: keep(trainings))
+
+        def show() -> None:
+            self._keep_curves(trainings)
+            if events.has_callbacks:  # the bar needs no more
+                keep(trainings)
+
+        listener = events.listener(show)
         events.train_begins()
         for name in names:
             seen = self._of_view(name, Z)
@@ -176,21 +182,23 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
                 break
         if all(training.best is None for training in trainings.values()):
             raise KeyboardInterrupt
+        self._keep_curves(trainings)
         keep(trainings)
         del self._planned_epochs
         events.train_ended()
         return outcome
 
-    def _keep_trainings(self, trainings: dict[str, Training], criterion: Criterion) -> NDArray | None:
-        """Set the fitted attributes, and return the weighted out-of-fold output, if any epoch gave a finite one."""
+    def _keep_curves(self, trainings: dict[str, Training]) -> None:
+        """Set the fitted attributes that say how far training is."""
         self.oof_loss_curve_ = {
             name: training.loss_curve for name, training in trainings.items() if training.loss_curve
         }
         self.n_iter_ = sum(map(len, self.oof_loss_curve_.values()))
         self.engine_ = next(reversed(trainings.values())).engine
+
+    def _keep_best(self, trainings: dict[str, Training], criterion: Criterion) -> NDArray:
+        """Set the fitted attributes that predict, and return the weighted out-of-fold output."""
         best = {name: training.best for name, training in trainings.items() if training.best is not None}
-        if not best:
-            return None
         outputs = [self._loss.link.averaged_form(one.output) for one in best.values()]
         calibration = criterion.weigh(outputs)
         self._views = {name: one.view for name, one in best.items()}

@@ -329,7 +329,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         return zero, one, (0.0, 1.0)
 
     def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
-        if isinstance(self._loss, SquaredError):
+        if type(self._loss) is SquaredError:
             return SquaredErrorCriterion(y, sample_weight)
         return LossCriterion(self._loss, y, sample_weight)
 

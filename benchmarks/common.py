@@ -158,7 +158,8 @@ def write_results(name: str, title: str, text: str, folder: Path) -> None:
     )
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    section = f"{start}\n\n## {title}\n\n{today}. {conditions()}.\n\n{text}\n\n![{title}]({name}.png)\n\n{end}\n"
+    picture = f"![{title}]({name}.png)\n\n" if (folder / f"{name}.png").exists() else ""
+    section = f"{start}\n\n## {title}\n\n{today}. {conditions()}.\n\n{text}\n\n{picture}{end}\n"
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end) + "\n", re.DOTALL)
     content = pattern.sub(lambda _: section, content) if pattern.search(content) else f"{content}\n{section}"
     path.write_text(content)

@@ -1,5 +1,8 @@
-"""Without numba, the two files that import it have no docstring examples to collect."""
+"""Without numba, or PyTorch, the files that import it have no docstring examples to collect."""
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("numba") else ["sknn_scratch/engines/compiled/*.py"]
+NEEDED = {"compiled": "numba", "torch": "torch"}
+collect_ignore_glob = [
+    f"sknn_scratch/engines/{folder}/*.py" for folder, library in NEEDED.items() if not find_spec(library)
+]

@@ -65,14 +65,13 @@ NUMBERS = [
 ]
 # These had no part in it.
 NEW_CLASSES = [
-    Table("GermanCredit", "dmba", "RESPONSE", ("OBS#",)),
+    Table("Tayko", "dmba", "Purchase", ("sequence_number", "Spending")),
     Table("UniversalBank", "dmba", "Personal Loan", ("ID", "ZIP Code")),
     Table("eBayAuctions", "dmba", "Competitive?", ("ClosePrice",)),
     Table("FlightDelays", "dmba", "Flight Status", ("DEP_TIME", "FL_DATE", "TAIL_NUM")),
-    Table("Spambase", "dmba", "Spam"),
+    Table("accidentsFull", "dmba", "MAX_SEV_IR", ("INJURY_CRASH", "NO_INJ_I", "PRPTYDMG_CRASH", "FATALITIES")),
 ]
 NEW_NUMBERS = [
-    Table("BostonHousing", "dmba", "MEDV", ("CAT. MEDV",)),
     Table("Airfares", "dmba", "FARE"),
     Table("ToyotaCorolla", "dmba", "Price", ("Id", "Model")),
     Table("WestRoxbury", "dmba", "TOTAL VALUE", ("TAX",)),

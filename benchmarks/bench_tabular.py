@@ -17,7 +17,6 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,9 +114,8 @@ REGRESSORS: Models = {
 }
 
 
-@cache
 def warm_up() -> None:
-    """Compile in this process, once, what is compiled."""
+    """Let this process load, or compile, what is compiled."""
     X, y = make_classification(100, random_state=0)
     for model in (TabularMLPClassifier(max_iter=1), TabularMLPRegressor(max_iter=1)):
         model.fit(X, y)
@@ -184,8 +182,9 @@ class Found(NamedTuple):
 
 
 def collect(found: dict, tables: list[Table], models: Models) -> Results:
-    """Return what was found by table and model."""
-    of_splits = {spec.name: [value for key, value in found.items() if key[:-2] == spec.name] for spec in tables}
+    """Return what was found by table and model, of splits on which all models were measured."""
+    complete = {key: of_models for key, of_models in found.items() if models.keys() <= of_models.keys()}
+    of_splits = {spec.name: [value for key, value in complete.items() if key[:-2] == spec.name] for spec in tables}
     return {
         name: {model: Found(*np.array([results[model] for results in every]).T) for model in models}
         for name, every in of_splits.items()
@@ -225,10 +224,10 @@ def believed(results: Results) -> str:
     for name, of_models in results.items():
         ours = of_models[OURS]
         means = [ours.out_of_fold.mean(), ours.scores.mean()]
-        rows.append(
-            [name, *(f"{mean:.3f}" for mean in means), f"{means[0] - means[1]:+.3f}", f"{ours.scores.std():.3f}"]
-        )
-    return table(["table", "out of fold", "held out", "difference", "spread of held out"], rows)
+        difference = f"{means[0] - means[1]:+.3f}"
+        spread = f"{ours.scores.std():.3f}" if len(ours.scores) > 1 else ""
+        rows.append([name, *(f"{mean:.3f}" for mean in means), difference, spread, str(len(ours.scores))])
+    return table(["table", "out of fold", "held out", "difference", "spread of held out", "splits"], rows)
 
 
 def draw(panels: dict[str, tuple[Results, Results]], path: Path) -> None:
@@ -244,17 +243,15 @@ def draw(panels: dict[str, tuple[Results, Results]], path: Path) -> None:
         figsize=(8, 2 + 0.3 * sum(sizes)),
         layout="constrained",
         height_ratios=sizes,
-        sharex=True,
         squeeze=False,
     )
-    every = [ratio for known, new in panels.values() for model in DRAWN for ratio in ratios(known | new, model)]
-    low, high = min(1, *every) / 1.1, max(1, *every) * 1.15
     for ax, (title, (known, new)) in zip(axes.flat, panels.items(), strict=True):
+        every = [ratio for model in DRAWN for ratio in ratios(known | new, model)]
+        low, high = min(1, *every) / 1.08, max(1, *every) * 1.08
         draw_panel(ax, known, new)
         ax.set(xscale="log", xlim=(low, high), title=title)
         ax.axvspan(low, 1, color="#0072B2", alpha=0.06, linewidth=0)
         plain_log_axis(ax.xaxis, low, high)
-        ax.tick_params(axis="x", labelbottom=True)
     ax.set_xlabel("error of TabularMLP divided by theirs (logarithmic); in the shade, left of 1, ours is smaller")
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(

@@ -30,6 +30,8 @@ from sknn_scratch.losses import LogLoss, Loss, SquaredError
 from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
 from sknn_scratch.engines.torch import draws as torch_draws  # noqa: E402
 from sknn_scratch.engines.torch import predict  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
@@ -280,6 +282,37 @@ def test_it_misses_nothing_of_ours():
     on_mac = make_job()
     on_mac.device = "mps"
     assert "float64" in missing("torch", on_mac)
+
+
+# What would wait for a GPU, or copy from the host, which the recording of a graph does not allow.
+WAITING = ("_local_scalar_dense", "nonzero", "index.Tensor", "index_put", "lift_fresh", "equal.default")
+
+
+class Asked(TorchDispatchMode):
+    """Notes the operations that are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_no_step_waits_for_the_device(weighted):
+    settings = [{"activation": cls()} for cls in ACTIVATIONS.values()]
+    settings += [{"optimizer": cls(), "alpha": 0.1, "l1_ratio": 0.5} for cls in OPTIMIZERS.values()]
+    settings += [{"loss": loss, "multiclass": multiclass, "n_targets": n} for loss, multiclass, n in LOSSES]
+    settings += [*OPTIONS, {"activation": Bent(), "loss": OfRows(), "optimizer": Heavy()}]
+    for chosen in settings:
+        job = make_job(weighted=weighted, dtype=np.float32, **chosen)
+        run, order = TorchRun(job), np.arange(len(job.y))
+        run.epoch(order, np.full(job.count_steps(order), 0.01))
+        with Asked() as asked, torch.no_grad():
+            run._make_steps(1, job.batch_size)
+        assert not [name for name in asked.names if any(part in name for part in WAITING)], chosen
 
 
 # Memory ---------------------------------------------------------------------------------------------------------------

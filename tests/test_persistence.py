@@ -409,6 +409,7 @@ def every_model():
     yield our_estimator("regression", max_iter=2).set_callbacks(np.isnan)
     tabular = {"n_members": 2, "hidden_layer_sizes": (2,), "max_iter": 1}
     yield TabularMLPRegressor(**tabular).fit(X, y)
+    yield TabularMLPRegressor(loss=Quantile([0.1, 0.9]), **tabular).fit(X, y)
     X, y = make_task("binary")
     yield TabularMLPClassifier(**tabular).fit(X, y)
 

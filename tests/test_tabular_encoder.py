@@ -2,6 +2,7 @@
 
 import datetime
 import pickle
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -138,6 +139,28 @@ def test_every_kind_of_column_is_told_by_its_type():
     assert {"float_missing", "text_None", "category_v", "bool_True"} <= set(encoder.get_feature_names_out())
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([Decimal("1.5"), None, Decimal(3)] * 5, dtype=object),
+        pl.Series([Decimal("1.5"), None, Decimal(3)] * 5),
+        pl.Series([1.5, None, 3] * 5, dtype=pl.Object),
+    ],
+    ids=["decimal in pandas", "decimal in polars", "objects in polars"],
+)
+def test_numbers_of_any_kind_are_numbers(column):
+    make = pl.DataFrame if isinstance(column, pl.Series) else pd.DataFrame
+    encoder = TabularEncoder(n_bins=None).fit(make({"a": column}))
+    assert list(encoder.get_feature_names_out()) == ["a", "a_missing"]
+
+
+@pytest.mark.parametrize("nan", [None, np.nan, np.float64("nan"), np.float32("nan"), Decimal("nan"), pd.NA])
+def test_any_nan_is_missing(nan):
+    column = pd.Series(["u", "v", nan] * 5, dtype=object)
+    for X in (column.to_frame(), column.to_numpy()[:, np.newaxis]):
+        assert list(TabularEncoder().fit(X).categories_[0]) == ["u", "v", None]
+
+
 @pytest.mark.parametrize("given", [["a", "c"], [0, 2], [True, False, True], np.array([0, 2])])
 def test_categorical_features_by_name_position_or_mask(given):
     X = pd.DataFrame({"a": [1, 2, 3] * 5, "b": [1.0, 2.0, 3.0] * 5, "c": ["x", "y", "z"] * 5})
@@ -200,6 +223,8 @@ def test_infinity_is_refused(bad):
         pd.to_timedelta([1, 2, 3], "D"),
         pd.period_range("2020", periods=3, freq="M"),
         [datetime.date(2020, 1, day) for day in (1, 2, 3)],
+        pd.Series([np.datetime64("NaT"), np.datetime64("2020-01-01"), None], dtype=object),
+        pd.Series(pd.period_range("2020", periods=3), dtype=object),
         pl.Series([datetime.date(2020, 1, day) for day in (1, 2, 3)]),
     ],
 )
@@ -230,11 +255,34 @@ def test_the_table_of_fit_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    "parameter", [{"n_bins": 3}, {"n_bins": 4.5}, {"max_codes": -1}, {"min_frequency": 0}, {"dtype": "int64"}]
+    "parameter",
+    [
+        {"n_bins": 3},
+        {"n_bins": 4.5},
+        {"max_codes": -1},
+        {"min_frequency": 0},
+        {"dtype": "int64"},
+        {"dtype": "double precision"},
+        {"dtype": None},
+    ],
 )
 def test_parameters_are_checked(parameter):
     with pytest.raises(ValueError, match=f"The parameter '{next(iter(parameter))}' of TabularEncoder must be"):
         TabularEncoder(**parameter).fit(numbers())
+
+
+def test_each_column_has_a_name_of_its_own():
+    X = pd.DataFrame({"age": [1.0, None] * 6, "age_missing": [0.0, 1.0] * 6})
+    X["word"] = pd.Series([*["rare"] * 5, *["None"] * 5, None, None], dtype=object)
+    names = TabularEncoder(n_bins=None).fit(X).get_feature_names_out()
+    assert list(names) == ["age", "age_missing", "age_missing_", "word_None", "word_rare", "word_rare_"]
+    Z = TabularEncoder(n_bins=None).set_output(transform="polars").fit_transform(X)
+    assert Z.columns == list(names)
+
+
+def test_a_frame_that_is_not_yet_computed_is_refused():
+    with pytest.raises(ValueError, match="X cannot be used"):
+        TabularEncoder().fit(pl.DataFrame({"a": [1.0, 2.0]}).lazy())
 
 
 def test_output_is_a_frame_if_it_is_asked_for():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -92,7 +93,7 @@ def read_columns(
 
 
 def _is_frame(X: Any) -> bool:
-    return hasattr(X, "columns") and hasattr(X, "dtypes")
+    return hasattr(X, "shape") and hasattr(X, "columns") and hasattr(X, "dtypes")
 
 
 # Which columns are categorical ----------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def _is_category(column: Any, name: str) -> bool:
         return kind == CATEGORY
     present = {type(value) for value in column if not _is_missing(value)}
     booleans: tuple[type, ...] = (bool, np.bool_)
-    return not present or not all(issubclass(cls, Real) and cls not in booleans for cls in present)
+    return not present or not all(issubclass(cls, (Real, Decimal)) and cls not in booleans for cls in present)
 
 
 def _kind(column: Any, name: str) -> str:
@@ -144,7 +145,7 @@ def _kind(column: Any, name: str) -> str:
             raise _times(name, dtype)
         if dtype.is_nested():
             raise TypeError(f"X has lists or structures in column {name!r} ({dtype}); a cell is one value.")
-        return NUMBER if dtype.is_numeric() else CATEGORY
+        return NUMBER if dtype.is_numeric() else OBJECTS if str(dtype) == "Object" else CATEGORY
     if str(dtype) == "category":
         return CATEGORY
     kind = getattr(dtype, "kind", "O")
@@ -166,7 +167,9 @@ def _times(name: str, found: Any) -> TypeError:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (value != value) is True
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (Real, Decimal)) and bool(value != value)
 
 
 def _to_numbers(column: Any, name: str) -> NDArray:
@@ -198,9 +201,10 @@ def _to_categories(column: Any, name: str) -> NDArray:
             f"X has a value in column {name!r} that cannot be a category, as each argument must be a string or a "
             f"number: {error}."
         ) from error
-    times = (datetime.date, datetime.time, datetime.timedelta)
-    if found := next((value for value in levels.values() if isinstance(value, times)), None):
-        raise _times(name, type(found).__name__)
+    times = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+    for cls in {type(value) for value in levels.values()}:
+        if issubclass(cls, times) or cls.__name__ == "Period":  # of pandas, which need not be there
+            raise _times(name, cls.__name__)
     result = np.empty(len(values), dtype=object)
     result[:] = [levels[value] for value in values]
     return result

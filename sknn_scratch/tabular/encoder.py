@@ -144,7 +144,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         """
         values = {name: getattr(self, name) for name in self._constraints}
         check_parameters(type(self).__name__, values, self._constraints)
-        if np.dtype(self.dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        try:
+            known = self.dtype is not None and np.dtype(self.dtype) in (np.float32, np.float64)
+        except TypeError:
+            known = False
+        if not known:
             raise ValueError(f"The parameter 'dtype' of TabularEncoder must be float32 or float64; got {self.dtype!r}.")
         with unchanged_on_error(self):
             return self.learn(read_columns(self, X, categorical_features=self.categorical_features))
@@ -178,6 +182,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         names : ndarray of str of shape (`n_features_out_`,)
+            Of the same names, the later ones end in ``_``.
         """
         check_is_fitted(self)
         known = getattr(self, "feature_names_in_", None)
@@ -201,7 +206,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         for name in numbers[self._coded].repeat(np.diff(self._code_starts)):
             result.append(f"{name}_code{counts[name]}")
             counts[name] += 1
-        return np.array(result, dtype=object)
+        return np.array(_all_different(result), dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -341,6 +346,17 @@ def _edges(values: NDArray, distinct: NDArray, n_bins: int) -> NDArray:
 def _n_columns(n_groups: int) -> int:
     """Return how many columns so many groups of levels take; of two, one is enough, and a constant has one of zeros."""
     return 1 if n_groups <= 2 else n_groups
+
+
+def _all_different(names: list[str]) -> list[str]:
+    """Return the names, with as many ``_`` at the end as they need to be unique."""
+    seen: dict[str, None] = {}
+    for name in names:
+        unique = name
+        while unique in seen:
+            unique += "_"
+        seen[unique] = None
+    return list(seen)
 
 
 def _rank(level: Any) -> tuple[int, float, str]:

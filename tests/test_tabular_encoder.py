@@ -223,6 +223,7 @@ def test_infinity_is_refused(bad):
         pd.to_timedelta([1, 2, 3], "D"),
         pd.period_range("2020", periods=3, freq="M"),
         [datetime.date(2020, 1, day) for day in (1, 2, 3)],
+        pd.Series([np.timedelta64(1, "D"), np.timedelta64(2, "h"), None], dtype=object),
         pd.Series([np.datetime64("NaT"), np.datetime64("2020-01-01"), None], dtype=object),
         pd.Series(pd.period_range("2020", periods=3), dtype=object),
         pl.Series([datetime.date(2020, 1, day) for day in (1, 2, 3)]),
@@ -232,6 +233,9 @@ def test_dates_are_refused_with_advice(column):
     make = pl.DataFrame if isinstance(column, pl.Series) else pd.DataFrame
     with pytest.raises(TypeError, match=r"dates or durations in column 'when'.*days since"):
         TabularEncoder().fit(make({"when": column}))
+    encoder = TabularEncoder().fit(make({"when": [1.0, 2.0, 3.0]}))
+    with pytest.raises(TypeError, match=r"dates or durations in column 'when'.*days since"):
+        encoder.transform(make({"when": column}))
 
 
 def test_nothing_is_learnt_when_fit_fails():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -163,6 +163,13 @@ def _times(name: str, found: Any) -> TypeError:
     )
 
 
+def _refuse_times(types: Iterable[type], name: str) -> None:
+    times = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+    for cls in types:
+        if issubclass(cls, times) or cls.__name__ == "Period":  # of pandas, which need not be there
+            raise _times(name, cls.__name__)
+
+
 # Values ---------------------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +183,7 @@ def _to_numbers(column: Any, name: str) -> NDArray:
     """Return a column as float64, NaN where missing."""
     if _kind(column, name) == OBJECTS:
         values = [np.nan if _is_missing(value) else value for value in column]
+        _refuse_times({type(value) for value in values}, name)
     else:
         values = column.to_numpy() if hasattr(column, "to_numpy") else column
         if values.dtype.kind == "O":  # nullable numbers
@@ -201,10 +209,7 @@ def _to_categories(column: Any, name: str) -> NDArray:
             f"X has a value in column {name!r} that cannot be a category, as each argument must be a string or a "
             f"number: {error}."
         ) from error
-    times = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
-    for cls in {type(value) for value in levels.values()}:
-        if issubclass(cls, times) or cls.__name__ == "Period":  # of pandas, which need not be there
-            raise _times(name, cls.__name__)
+    _refuse_times({type(value) for value in levels.values()}, name)
     result = np.empty(len(values), dtype=object)
     result[:] = [levels[value] for value in values]
     return result

@@ -20,7 +20,7 @@ from tables import BOTH, same_fit, small, table, targets
 
 from sknn_scratch import MLPFromScratchClassifier, TabularMLPClassifier, TabularMLPRegressor, skops_types
 from sknn_scratch.losses import LogLoss
-from sknn_scratch.tabular.folds import make_folds
+from sknn_scratch.tabular.folds import groups_of_copies, make_folds
 from sknn_scratch.tabular.members import Settings, Training, View
 from sknn_scratch.tabular.weights import LogLossCriterion, SquaredErrorCriterion
 
@@ -297,6 +297,28 @@ def test_out_of_fold_prediction_is_that_of_members_that_did_not_see_the_sample()
     assert model.oof_score_ < 0.05
 
 
+@pytest.mark.parametrize("given", ["rows", "counts", "many counts"])
+def test_copies_of_a_sample_are_held_out_together(given):
+    rng = np.random.RandomState(3)
+    X, noise, counts = rng.normal(size=(140, 3)), rng.normal(size=140), rng.randint(2, 5, 140)
+    if given == "rows":
+        X, noise, counts = X.repeat(counts, axis=0), noise.repeat(counts), None
+    elif given == "many counts":
+        counts = counts + 4
+    model = small(TabularMLPRegressor, weight_decay=0.0, max_iter=20).fit(X, noise, sample_weight=counts)
+    assert model.oof_score_ < 0.05
+
+
+def test_copies_are_told_from_rows_that_are_alike_by_chance():
+    X, y = np.arange(40.0)[:, np.newaxis], np.arange(40) % 3
+    assert_array_equal(groups_of_copies([X], y), np.arange(40))
+    twice = X.repeat(2, axis=0)
+    assert_array_equal(groups_of_copies([twice], y.repeat(2)), np.arange(40).repeat(2))
+    assert_array_equal(groups_of_copies([twice, -twice], y.repeat(2)), np.arange(40).repeat(2))
+    assert_array_equal(groups_of_copies([twice // 8], y.repeat(2)), np.arange(80))  # few kinds of rows
+    assert_array_equal(groups_of_copies([twice], np.arange(80) % 2), np.arange(80))  # with targets of their own
+
+
 @pytest.mark.parametrize("activation", ["relu", "mish"])
 def test_members_predict_with_the_activation_that_they_were_trained_with(activation):
     X, y = load_iris(return_X_y=True)
@@ -335,7 +357,7 @@ def test_best_epoch_is_kept():
 
 def test_folds_are_stratified():
     strata = np.repeat([0, 1, 2], [50, 30, 4])
-    folds = make_folds(strata, 4, np.random.RandomState(0))
+    folds = make_folds(strata, np.arange(84), 4, np.random.RandomState(0))
     counts = np.array([np.bincount(folds[strata == stratum], minlength=4) for stratum in range(3)])
     assert (np.ptp(counts, axis=1) <= 1).all()
     assert (counts.sum(axis=0) == 21).all()

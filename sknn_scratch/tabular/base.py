@@ -35,7 +35,7 @@ from sknn_scratch.persistence import unchanged_on_error
 from sknn_scratch.progress import INTERRUPTED, STOPPED
 from sknn_scratch.tabular.columns import read_columns
 from sknn_scratch.tabular.encoder import FEWEST_BINS, TabularEncoder
-from sknn_scratch.tabular.folds import canonical_order, make_folds, training_rows
+from sknn_scratch.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
 from sknn_scratch.tabular.members import Settings, Training, View
 from sknn_scratch.tabular.weights import Criterion
 from sknn_scratch.validation import check_sample_weight
@@ -136,6 +136,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         Z = self.encoder_.learn(columns).encode(columns, np.float32)
         order = canonical_order(Z.plain, Z.edges, Z.fractions, given[rows], *([] if weights is None else [weights]))
         rows, Z, weights = rows[order], Z[order], None if weights is None else weights[order]
+        groups = groups_of_copies([Z.plain, Z.edges, Z.fractions], given[rows])
         encoded, weights, strata = self._learn_targets(given[rows], weights)
         criterion = self._make_criterion(encoded, weights)
 
@@ -144,21 +145,22 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
                 output = self._keep_best(trainings, criterion)
                 self._keep_out_of_fold(output, given[rows], weights, rows, n_samples)
 
-        return self._train(Z, encoded, weights, strata, criterion, keep, events)
+        rng = check_random_state(self.random_state)
+        folds = make_folds(strata, groups, int(self.n_members), rng)
+        return self._train(Z, encoded, weights, folds, criterion, keep, events, rng)
 
     def _train(
         self,
         Z: CodedMatrix,
         y: NDArray,
         weights: NDArray | None,
-        strata: NDArray,
+        folds: NDArray,
         criterion: Criterion,
         keep: Callable[[dict[str, Training]], None],
         events: Events,
+        rng: np.random.RandomState,
     ) -> str:
         """Train the members of each view, and return how that ended; ``keep`` sets the attributes that predict."""
-        rng = check_random_state(self.random_state)
-        folds = make_folds(strata, int(self.n_members), rng)
         shared = self._settings(len(Z))
         y = np.asfortranarray(y, dtype=np.float32)
         names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]

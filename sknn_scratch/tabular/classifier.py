@@ -181,8 +181,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         y : array-like of shape (n_samples,)
             Class labels. Of a single class, it is predicted with certainty.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples; equal by default. Whole numbers that sum to at most 1,000 are counts:
-            a sample of weight 2 is the same as two samples.
+            Non-negative weights of the samples; equal by default. Whole numbers that sum to at most 1,000, and are at
+            most 5 in the mean, are counts: a sample of weight 2 is the same as two samples.
 
         Returns
         -------

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["canonical_order", "make_folds", "training_rows"]
+__all__ = ["canonical_order", "groups_of_copies", "make_folds", "training_rows"]
 
 # Up to so many samples, whole-number weights are taken as counts.
 MOST_REPEATED = 1000
+# Rows that are alike are copies of a sample if there are at most so many of each in the mean, and at most this share of
+# those with the same features has different targets. Otherwise the table has few kinds of rows.
+MOST_COPIES, MOST_IN_CONFLICT = 5, 0.05
 # Samples for each fold, if there can be more than two.
 SAMPLES_PER_FOLD = 5
 
@@ -18,8 +22,8 @@ SAMPLES_PER_FOLD = 5
 def training_rows(n_samples: int, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None]:
     """Return the samples to train on, and their weights.
 
-    Samples with a weight of 0 are left out. Where all weights are whole numbers with a sum of at most 1,000, a sample
-    occurs as often as its weight says, so that to weigh samples and to repeat them is the same.
+    Samples with a weight of 0 are left out. Where all weights are whole numbers with a sum of at most 1,000, and at most
+    5 in the mean, a sample occurs as often as its weight says: to weigh samples and to repeat them is then the same.
 
     Parameters
     ----------
@@ -35,7 +39,8 @@ def training_rows(n_samples: int, sample_weight: NDArray | None) -> tuple[NDArra
     rows = np.arange(n_samples)
     if sample_weight is None:
         return rows, None
-    if sample_weight.sum() <= MOST_REPEATED and not (sample_weight % 1).any():
+    most = min(MOST_REPEATED, MOST_COPIES * np.count_nonzero(sample_weight))
+    if sample_weight.sum() <= most and not (sample_weight % 1).any():
         return rows.repeat(sample_weight.astype(int)), None
     rows = rows[sample_weight > 0]
     weights = sample_weight[rows]
@@ -50,14 +55,49 @@ def canonical_order(*arrays: Any) -> NDArray:
     return np.argsort(rows, kind="stable")
 
 
-def make_folds(strata: NDArray, n_folds: int, rng: np.random.RandomState) -> NDArray:
+def groups_of_copies(features: Sequence[NDArray], y: NDArray) -> NDArray:
+    """Return which rows are copies of one sample, and must not be held out without each other.
+
+    Rows that are alike only because the table has few kinds of rows are not: whoever is asked about them later has seen
+    such rows before.
+
+    Parameters
+    ----------
+    features : sequence of ndarray of shape (n_samples, ...)
+        In canonical order, which puts copies beside each other.
+    y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+
+    Returns
+    -------
+    groups : ndarray of int of shape (n_samples,)
+        From 0 on, ascending; of each sample its own where there are no copies.
+    """
+    is_like_last = np.logical_and.reduce([_equals_last(part) for part in features])
+    is_copy = is_like_last & _equals_last(y)
+    kinds = np.cumsum(~is_like_last)
+    in_conflict, repeated = np.unique(kinds[is_like_last & ~is_copy]), np.unique(kinds[is_like_last])
+    groups = np.cumsum(~is_copy) - 1
+    n_samples, n_groups = len(groups), int(groups[-1]) + 1
+    are_copies = n_samples <= MOST_COPIES * n_groups and len(in_conflict) <= MOST_IN_CONFLICT * len(repeated)
+    return groups if are_copies and n_groups >= 2 * SAMPLES_PER_FOLD else np.arange(n_samples)
+
+
+def _equals_last(array: NDArray) -> NDArray:
+    """Return for each row whether it is that before it."""
+    rows = array.reshape(len(array), -1)
+    return np.concatenate([[False], (rows[1:] == rows[:-1]).all(axis=1)])
+
+
+def make_folds(strata: NDArray, groups: NDArray, n_folds: int, rng: np.random.RandomState) -> NDArray:
     """Return the fold of each sample, such that each stratum is spread evenly over all of them.
 
     Parameters
     ----------
     strata : ndarray of int of shape (n_samples,)
+    groups : ndarray of int of shape (n_samples,)
+        From 0 on, ascending. Those of a group are in one fold, and count as one.
     n_folds : int
-        The most there can be; with less than five samples for each there are fewer, but two at least.
+        The most there can be; with less than five groups for each there are fewer, but two at least.
     rng : RandomState
 
     Returns
@@ -65,10 +105,11 @@ def make_folds(strata: NDArray, n_folds: int, rng: np.random.RandomState) -> NDA
     folds : ndarray of int of shape (n_samples,)
         From 0 on; each occurs.
     """
-    n_samples = len(strata)
-    n_folds = max(2, min(n_folds, n_samples // SAMPLES_PER_FOLD))
-    order = rng.permutation(n_samples)
+    strata = strata[np.unique(groups, return_index=True)[1]]
+    n_groups = len(strata)
+    n_folds = max(2, min(n_folds, n_groups // SAMPLES_PER_FOLD))
+    order = rng.permutation(n_groups)
     order = order[np.argsort(strata[order], kind="stable")]
-    folds = np.empty(n_samples, dtype=int)
-    folds[order] = np.arange(n_samples) % n_folds
-    return folds
+    folds = np.empty(n_groups, dtype=int)
+    folds[order] = np.arange(n_groups) % n_folds
+    return folds[groups]

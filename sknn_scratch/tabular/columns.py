@@ -66,6 +66,8 @@ def read_columns(
         If ``X`` is not such a table, or not that of fit.
     """
     reset = is_categorical is None
+    if hasattr(X, "collect"):
+        raise ValueError(f"X cannot be used: a {type(X).__name__} is not computed yet; pass X.collect().")
     with naming("X"), np.errstate(over="ignore", invalid="ignore"):  # scikit-learn adds up what may be huge
         if _is_frame(X):
             validate_data(estimator, X, reset=reset, skip_check_array=True)

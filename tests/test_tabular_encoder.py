@@ -224,7 +224,7 @@ def test_infinity_is_refused(bad):
         pd.period_range("2020", periods=3, freq="M"),
         [datetime.date(2020, 1, day) for day in (1, 2, 3)],
         pd.Series([np.timedelta64(1, "D"), np.timedelta64(2, "h"), None], dtype=object),
-        pd.Series([np.datetime64("NaT"), np.datetime64("2020-01-01"), None], dtype=object),
+        pd.Series([np.datetime64("NaT", "D"), np.datetime64("2020-01-01"), None], dtype=object),
         pd.Series(pd.period_range("2020", periods=3), dtype=object),
         pl.Series([datetime.date(2020, 1, day) for day in (1, 2, 3)]),
     ],

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sphinx.util.inspect import stringify_signature
 
@@ -200,6 +201,8 @@ plot_include_source = True
 plot_html_show_source_link = False
 plot_html_show_formats = False
 plot_formats = [("png", 130)]
+files_of_plots = TemporaryDirectory()  # what the code of the pages saves
+plot_working_directory = files_of_plots.name
 
 # Look ----------------------------------------------------------------------------------------------------------------
 

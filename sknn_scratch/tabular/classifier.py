@@ -97,7 +97,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     n_iter_ : int
         Epochs trained, of all views together.
     engine_ : str
-        The engine that trained: 'numba' or 'numpy'.
+        The engine that trained: 'numba', 'numpy' or 'torch'.
 
     See Also
     --------

@@ -111,7 +111,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     n_iter_ : int
         Epochs trained, of all views together.
     engine_ : str
-        The engine that trained: 'numba' or 'numpy'.
+        The engine that trained: 'numba', 'numpy' or 'torch'.
 
     See Also
     --------

@@ -143,13 +143,10 @@ def start(name: str, job: Job, beside: Any = None) -> Iterator[Any]:
     from sknn_scratch.engines.compiled.run import CompiledRun
 
     n_parts = parts(job.batch_size, job.network.n_weights, usual_blas_threads())
-    with one_thread() if alone_anyway else one_blas_thread():
-        # Where fits in other threads have the cores, this one does all parts itself.
-        run = CompiledRun(job, n_parts, n_threads=min(n_parts, n_free))
-        try:
-            yield run
-        finally:
-            run.close()
+    # Where fits in other threads have the cores, this one does all parts itself.
+    n_threads = min(n_parts, n_free)
+    with one_thread() if alone_anyway else one_blas_thread(), closing(CompiledRun(job, n_parts, n_threads)) as run:
+        yield run
 
 
 def raw_output(

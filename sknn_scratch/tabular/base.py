@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -161,10 +160,10 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         rng: np.random.RandomState,
     ) -> str:
         """Train the members of each view, and return how that ended; ``keep`` sets the attributes that predict."""
-        shared = self._settings(len(Z))
         y = np.asfortranarray(y, dtype=np.float32)
         names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
-        self._planned_epochs = len(names) * shared.max_iter
+        max_iter = self._epochs_of_each_view(len(Z))
+        self._planned_epochs = len(names) * max_iter
         trainings: dict[str, Training] = {}
 
         def show() -> None:
@@ -177,7 +176,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         for name in names:
             seen = self._of_view(name, Z)
             loss, activation = self._learns_by(name)
-            settings = replace(shared, activation=activation)
+            settings = self._settings(activation, max_iter)
             trainings[name] = Training(name, seen, y, weights, folds, loss, criterion, settings, rng)
             outcome = trainings[name].run(listener)
             if outcome in (STOPPED, INTERRUPTED):
@@ -208,12 +207,16 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         self.best_epoch_ = {name: one.epoch for name, one in best.items()}
         return self._loss.link.from_averaged_form(np.tensordot(calibration, np.stack(outputs), axes=1))
 
-    def _settings(self, n_samples: int) -> Settings:
-        n_epochs = EPOCHS if n_samples <= MANY_SAMPLES else int(EPOCHS * math.sqrt(MANY_SAMPLES / n_samples))
+    def _epochs_of_each_view(self, n_samples: int) -> int:
+        if self.max_iter is not None:
+            return int(self.max_iter)
+        return max(FEWEST_EPOCHS, int(EPOCHS * math.sqrt(min(1, MANY_SAMPLES / n_samples))))
+
+    def _settings(self, activation: str, max_iter: int) -> Settings:
         return Settings(
             hidden_layer_sizes=[int(size) for size in np.atleast_1d(self.hidden_layer_sizes)],
-            activation="relu",
-            max_iter=max(FEWEST_EPOCHS, n_epochs) if self.max_iter is None else int(self.max_iter),
+            activation=activation,
+            max_iter=max_iter,
             learning_rate_init=float(self.learning_rate_init),
             dropout=float(self.dropout),
             weight_decay=float(self.weight_decay),
@@ -226,8 +229,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
     @property
     def _most_epochs(self) -> int:
         # Once the table is known, so is the number of views, and of epochs.
-        of_each_view = EPOCHS if self.max_iter is None else int(self.max_iter)
-        return getattr(self, "_planned_epochs", of_each_view * (1 if self.n_bins is None else 2))
+        return getattr(self, "_planned_epochs", self._epochs_of_each_view(1) * (1 if self.n_bins is None else 2))
 
     def _describe_epoch(self) -> str:
         name, curve = next(reversed(self.oof_loss_curve_.items()))

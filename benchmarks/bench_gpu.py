@@ -25,14 +25,14 @@ from sklearn.neural_network import MLPClassifier
 from torch.optim.adam import adam
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
-from sknn_scratch.activations import ACTIVATIONS, ReLU
+from sknn_scratch.catalogue.activations import ACTIVATIONS, ReLU
+from sknn_scratch.catalogue.losses import LogLoss
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.engines import start
 from sknn_scratch.engines.torch import predict
 from sknn_scratch.engines.torch import run as torch_run
-from sknn_scratch.job import Job
-from sknn_scratch.losses import LogLoss
-from sknn_scratch.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.perceptron import Perceptron, layer_views
+from sknn_scratch.training.job import Job
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")

@@ -14,14 +14,14 @@ import numpy as np
 from common import ENGINES, conditions, draw_dots, make_parser, seconds, table, write_results
 from threadpoolctl import threadpool_limits
 
-from sknn_scratch.activations import ReLU
+from sknn_scratch.catalogue.activations import ReLU
+from sknn_scratch.catalogue.losses import LogLoss
+from sknn_scratch.catalogue.optimizers import Adam
 from sknn_scratch.engines import start
 from sknn_scratch.engines.numpy import in_place
 from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.job import Job
-from sknn_scratch.losses import LogLoss
-from sknn_scratch.optimizers import Adam
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.job import Job
 
 PROBLEMS = {
     "digits 64-100-10": ([64, 100, 10], np.float64),

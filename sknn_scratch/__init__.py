@@ -7,7 +7,7 @@ ready without tuning; ``TabularEncoder`` is what they see it through.
 ``check_gradients`` and the components, such as ``Huber(delta=2.0)`` for the parameter ``loss``, are here too.
 """
 
-from sknn_scratch.activations import (
+from sknn_scratch.catalogue.activations import (
     ELU,
     GELU,
     SELU,
@@ -25,11 +25,7 @@ from sknn_scratch.activations import (
     Softsign,
     Tanh,
 )
-from sknn_scratch.callbacks import EarlyStopping, EpochCallback, ModelCheckpoint
-from sknn_scratch.classifier import MLPFromScratchClassifier
-from sknn_scratch.conversion import from_sklearn, to_sklearn
-from sknn_scratch.gradient_check import check_gradients
-from sknn_scratch.initializers import (
+from sknn_scratch.catalogue.initializers import (
     GlorotNormal,
     GlorotUniform,
     HeNormal,
@@ -42,8 +38,8 @@ from sknn_scratch.initializers import (
     Uniform,
     Zeros,
 )
-from sknn_scratch.links import ExpLink, IdentityLink, Link, LogisticLink, SoftmaxLink, TanhLink
-from sknn_scratch.losses import (
+from sknn_scratch.catalogue.links import ExpLink, IdentityLink, Link, LogisticLink, SoftmaxLink, TanhLink
+from sknn_scratch.catalogue.losses import (
     AbsoluteError,
     BrierLoss,
     FocalLoss,
@@ -60,10 +56,8 @@ from sknn_scratch.losses import (
     SquaredHinge,
     TweedieDeviance,
 )
-from sknn_scratch.optimizers import SGD, Adagrad, Adam, AdamW, Nadam, Optimizer, RMSprop
-from sknn_scratch.plotting import ActivationDisplay, LossCurveDisplay, NetworkDisplay, WeightsDisplay
-from sknn_scratch.regressor import MLPFromScratchRegressor
-from sknn_scratch.schedules import (
+from sknn_scratch.catalogue.optimizers import SGD, Adagrad, Adam, AdamW, Nadam, Optimizer, RMSprop
+from sknn_scratch.catalogue.schedules import (
     Adaptive,
     Constant,
     Cosine,
@@ -74,10 +68,16 @@ from sknn_scratch.schedules import (
     Schedule,
     Step,
 )
-from sknn_scratch.tabular.classifier import TabularMLPClassifier
-from sknn_scratch.tabular.encoder import TabularEncoder
-from sknn_scratch.tabular.regressor import TabularMLPRegressor
-from sknn_scratch.trusted_types import skops_types
+from sknn_scratch.estimators.classifier import MLPFromScratchClassifier
+from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
+from sknn_scratch.estimators.tabular.classifier import TabularMLPClassifier
+from sknn_scratch.estimators.tabular.encoder import TabularEncoder
+from sknn_scratch.estimators.tabular.regressor import TabularMLPRegressor
+from sknn_scratch.exchange.conversion import from_sklearn, to_sklearn
+from sknn_scratch.exchange.trusted_types import skops_types
+from sknn_scratch.gradient_check import check_gradients
+from sknn_scratch.plotting import ActivationDisplay, LossCurveDisplay, NetworkDisplay, WeightsDisplay
+from sknn_scratch.training.callbacks import EarlyStopping, EpochCallback, ModelCheckpoint
 
 __all__ = [
     "ELU",

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from sknn_scratch import engines
-from sknn_scratch.activations import ACTIVATIONS
-from sknn_scratch.job import Job
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss, SquaredError
-from sknn_scratch.optimizers import OPTIMIZERS, Adam
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss, SquaredError
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.job import Job
 
 
 def _losses() -> Iterator[Loss]:

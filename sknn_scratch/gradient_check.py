@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from sknn_scratch.base import BaseMLP
-from sknn_scratch.building import build_untrained_job
 from sknn_scratch.engines.numpy.run import NumpyRun
+from sknn_scratch.estimators.base import BaseMLP
+from sknn_scratch.estimators.building import build_untrained_job
 from sknn_scratch.perceptron import Perceptron
 
 __all__ = ["central_differences", "check_gradients"]

@@ -11,16 +11,16 @@ from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.blas import row_major
+from sknn_scratch.catalogue.links import Link
+from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.engines.numpy.in_place import activate, affine, multiply_slope
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import CHUNK_SIZE
-from sknn_scratch.fit_kind import FitKind
-from sknn_scratch.job import Job
-from sknn_scratch.links import Link
-from sknn_scratch.losses import Loss
+from sknn_scratch.estimators.arrays import check_sample_weight, check_samples
+from sknn_scratch.estimators.fit_kind import FitKind
 from sknn_scratch.perceptron import Perceptron, layer_views
-from sknn_scratch.training_data import TrainingData
-from sknn_scratch.validation import check_sample_weight, check_samples
+from sknn_scratch.training.data import TrainingData
+from sknn_scratch.training.job import Job
 
 __all__ = ["InspectionMixin", "hidden_activations", "input_gradients"]
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.classifier import MLPFromScratchClassifier
-from sknn_scratch.fitted import fitted_model
-from sknn_scratch.links import GaussianLink, LogisticLink
-from sknn_scratch.losses import Loss
-from sknn_scratch.onnx_graph import Graph, apply_formula, apply_link
-from sknn_scratch.onnx_nesting import refuse_wrong_conversions, wants_raw_scores
-from sknn_scratch.regressor import MLPFromScratchRegressor
+from sknn_scratch.catalogue.links import GaussianLink, LogisticLink
+from sknn_scratch.catalogue.losses import Loss
+from sknn_scratch.estimators.classifier import MLPFromScratchClassifier
+from sknn_scratch.estimators.fitted import fitted_model
+from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
+from sknn_scratch.exchange.onnx_graph import Graph, apply_formula, apply_link
+from sknn_scratch.exchange.onnx_nesting import refuse_wrong_conversions, wants_raw_scores
 
 __all__ = ["register_converters", "to_onnx"]
 

@@ -11,8 +11,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sknn_scratch.activations import Activation
 from sknn_scratch.blas import row_major
+from sknn_scratch.catalogue.activations import Activation
+from sknn_scratch.catalogue.initializers import Initializer
+from sknn_scratch.catalogue.links import IdentityLink, Link
 from sknn_scratch.engines.numpy.in_place import activate, affine
 from sknn_scratch.engines.policy import (
     CHUNK_SIZE,
@@ -23,8 +25,6 @@ from sknn_scratch.engines.policy import (
     SINGLE_THREADED_ANYWAY,
 )
 from sknn_scratch.engines.threads import for_each_in_threads, threads_worth
-from sknn_scratch.initializers import Initializer
-from sknn_scratch.links import IdentityLink, Link
 
 __all__ = ["Perceptron", "layer_views"]
 

@@ -8,8 +8,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tasks import TASKS, make_task, our_estimator
 
-from sknn_scratch import activations
-from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
+from sknn_scratch.catalogue import activations
+from sknn_scratch.catalogue.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
 from sknn_scratch.engines.numpy.in_place import activate, multiply_slope
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -15,68 +15,56 @@ from sknn_scratch import onnx
 PACKAGE = Path(sknn_scratch.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 
+
+def of(folder, names):
+    return {f"{folder}.{name}" for name in names.split()}
+
+
 # Each module may import those of ours that stand in the lines above it.
 LAYERS = [
-    {
-        "activations",
-        "array_files",
-        "blas",
-        "callbacks_before_1_9",
-        "coded_matrix",
-        "draws",
-        "engines.policy",
-        "expressions",
-        "digests",
-        "fit_kind",
-        "initializers",
-        "links",
-        "names",
-        "progress",
-        "scaling",
-        "schedules",
-        "signatures",
-        "stored_values",
-        "suggestions",
-        "validation",
-        "warn",
-        "whole_file",
-    },
-    {"constraints", "engines.threads", "labels", "optimizers", "rewriting", "weights_file"},
-    {"losses.base"},
-    {"losses.classification", "losses.heads", "losses.regression"},
-    {"losses"},
-    {"engines.numpy", "engines.numpy.in_place", "engines.whole"},
+    {"blas", "warn", "catalogue", "files", "training", "estimators", "exchange"},
+    of("files", "arrays values whole"),
+    {"files.weights"},
+    of("catalogue", "activations expressions initializers links optimizers schedules"),
+    {"catalogue.losses.base", "catalogue.rewriting"},
+    of("catalogue.losses", "classification heads regression"),
+    {"catalogue.losses"},
+    of("training", "coded_matrix digests progress"),
+    {"engines.draws", "engines.policy", "engines.whole"},
+    {"engines.threads"},
+    {"engines.numpy"} | of("engines.numpy", "in_place"),
     {"perceptron"},
-    {"job"},
-    {"engines.numpy.run", "training_data"},
-    {"engines.compiled", *(f"engines.compiled.{name}" for name in ("elementary", "source", "team", "waiting"))},
-    {f"engines.compiled.{name}" for name in ("calls", "draws", "row_losses", "sources")},
+    {"training.job"},
+    {"engines.numpy.run", "training.data"},
+    {"engines.compiled"} | of("engines.compiled", "elementary source team waiting"),
+    of("engines.compiled", "calls draws row_losses sources"),
     {"engines.compiled.cache", "engines.compiled.codes"},
     {"engines.compiled.rows", "engines.compiled.weights"},
     {"engines.compiled.epoch"},
     {"engines.compiled.kernels"},
     {"engines.compiled.run"},
-    {"engines.torch", *(f"engines.torch.{name}" for name in ("arrays", "devices", "draws", "samples"))},
+    {"engines.torch"} | of("engines.torch", "arrays devices draws samples"),
     {"engines.torch.formulas"},
     {"engines.torch.predict", "engines.torch.run"},
     {"engines"},
-    {"inspection", "lbfgs", "splitting", "training"},
-    {"validation_set"},
-    {"outcomes"},
-    {"parameters"},
-    {"building", "constructors", "fitted"},
-    {"checkpoints"},
-    {"callbacks"},
-    {"persistence"},
-    {"base"},
-    {"classifier", "gradient_check", "plotting.drawing", "regressor"},
-    {"tabular"},
-    {"tabular.columns", "tabular.folds", "tabular.weights"},
-    {"tabular.encoder", "tabular.members"},
-    {"tabular.base"},
-    {"tabular.classifier", "tabular.regressor"},
-    {f"plotting.{name}" for name in ("hidden_layers", "loss_curves", "network_diagram", "weight_images")},
-    {"conversion", "onnx_graph", "onnx_nesting", "plotting", "trusted_types"},
+    {"training.lbfgs", "training.run", "training.splitting"},
+    {"training.checkpoints"},
+    {"training.callbacks_before_1_9"},
+    {"training.callbacks"},
+    of("estimators", "arrays fit_kind names scaling signatures suggestions"),
+    {"estimators.constraints", "estimators.labels", "estimators.validation_set", "inspection"},
+    {"estimators.outcomes", "estimators.parameters"},
+    {"estimators.building", "estimators.constructors", "estimators.fitted"},
+    {"estimators.persistence"},
+    {"estimators.base"},
+    {"estimators.classifier", "estimators.regressor", "gradient_check"},
+    {"estimators.tabular"} | of("estimators.tabular", "columns folds weights"),
+    {"estimators.tabular.encoder", "estimators.tabular.members"},
+    {"estimators.tabular.base"},
+    {"estimators.tabular.classifier", "estimators.tabular.regressor"},
+    {"plotting.drawing"},
+    of("plotting", "hidden_layers loss_curves network_diagram weight_images"),
+    {"exchange.conversion", "exchange.onnx_graph", "exchange.onnx_nesting", "exchange.trusted_types", "plotting"},
     {"onnx"},
     {"__init__"},
     {"__main__"},
@@ -84,12 +72,12 @@ LAYERS = [
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
 # Optional dependencies of modules, or of all modules of a folder.
 OPTIONAL = {
-    "callbacks": {"rich", "tqdm"},
+    "training.callbacks": {"rich", "tqdm"},
     "engines": {"numba"},
     "engines.compiled": {"llvmlite", "numba"},
     "engines.torch": {"torch"},
     "onnx": {"skl2onnx"},
-    "onnx_graph": {"skl2onnx"},
+    "exchange.onnx_graph": {"skl2onnx"},
     "plotting": {"matplotlib"},
 }
 
@@ -147,13 +135,13 @@ def private_names(path):
             yield f"{holder}.{name}"
 
 
-OUTSIDE = ("conversion", "gradient_check", "inspection", "onnx", "plotting", "trusted_types", "weights_file")
+OUTSIDE = ("exchange", "files.weights", "gradient_check", "inspection", "onnx", "plotting")
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if module_name(path).startswith(OUTSIDE)], ids=module_name)
 def test_what_takes_a_fitted_estimator_knows_nothing_private_of_it(path):
     """``fitted_model`` gives all that there is to know. scikit-learn has nothing like it to learn on from."""
-    of_sklearn = {"mlp"} if module_name(path) == "conversion" else set()
+    of_sklearn = {"mlp"} if module_name(path) == "exchange.conversion" else set()
     assert [name for name in private_names(path) if name.partition(".")[0] not in of_sklearn] == []
 
 
@@ -179,7 +167,7 @@ def test_api_reference_names_everything():
 
 
 def test_registries_know_every_component():
-    from sknn_scratch import activations, initializers, losses, optimizers, schedules
+    from sknn_scratch.catalogue import activations, initializers, losses, optimizers, schedules
 
     for module, base, registries in (
         (activations, activations.Activation, [activations.ACTIVATIONS]),
@@ -195,8 +183,9 @@ def test_registries_know_every_component():
 
 
 def test_names_for_editors_are_those_of_the_registries():
-    from sknn_scratch import activations, initializers, links, losses, names, optimizers, schedules
-    from sknn_scratch.parameters import SHARED_PARAMETERS
+    from sknn_scratch.catalogue import activations, initializers, links, losses, optimizers, schedules
+    from sknn_scratch.estimators import names
+    from sknn_scratch.estimators.parameters import SHARED_PARAMETERS
 
     table = sknn_scratch.MLPFromScratchRegressor._parameters
     for of_type, registry in (

@@ -21,10 +21,10 @@ from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import Huber, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor
-from sknn_scratch.constraints import Number
-from sknn_scratch.optimizers import OPTIMIZERS, Adam
-from sknn_scratch.parameters import SHARED_PARAMETERS, Use
-from sknn_scratch.schedules import Step
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Adam
+from sknn_scratch.catalogue.schedules import Step
+from sknn_scratch.estimators.constraints import Number
+from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, Use
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = (MLPFromScratchClassifier, MLPFromScratchRegressor)

@@ -21,15 +21,9 @@ from tasks import TASKS, make_task, our_estimator
 
 import sknn_scratch
 from sknn_scratch import MLPFromScratchClassifier, engines
-from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
-from sknn_scratch.coded_matrix import CodedMatrix, Coding
-from sknn_scratch.engines import choose, missing, policy
-from sknn_scratch.engines.compiled import cache
-from sknn_scratch.engines.numpy import in_place
-from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.job import Job
-from sknn_scratch.links import LINKS, IdentityLink
-from sknn_scratch.losses import (
+from sknn_scratch.catalogue.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
+from sknn_scratch.catalogue.links import LINKS, IdentityLink
+from sknn_scratch.catalogue.losses import (
     CLASSIFIER_LOSSES,
     REGRESSOR_LOSSES,
     FocalLoss,
@@ -43,8 +37,14 @@ from sknn_scratch.losses import (
     SquaredError,
     TweedieDeviance,
 )
-from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from sknn_scratch.engines import choose, missing, policy
+from sknn_scratch.engines.compiled import cache
+from sknn_scratch.engines.numpy import in_place
+from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
+from sknn_scratch.training.job import Job
 
 try:
     from sknn_scratch.engines.compiled import elementary
@@ -804,7 +804,7 @@ def test_partial_fit_goes_on_with_the_engine_it_began_with(monkeypatch):
         asked.append(name)
         return "numpy"
 
-    monkeypatch.setattr("sknn_scratch.base.choose", choose)
+    monkeypatch.setattr("sknn_scratch.estimators.base.choose", choose)
     model = our_estimator("binary")
     for _ in range(3):
         model.partial_fit(X, y, classes=[10, 20])

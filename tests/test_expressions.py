@@ -5,12 +5,12 @@ import pytest
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sknn_scratch.activations import Activation
+from sknn_scratch.catalogue.activations import Activation
+from sknn_scratch.catalogue.expressions import ITEM, NoGraphError, trace_formula, walk
+from sknn_scratch.catalogue.optimizers import Optimizer
+from sknn_scratch.catalogue.rewriting import BY_OTHERS, in_terms_of
 from sknn_scratch.engines.compiled import source
 from sknn_scratch.engines.compiled.sources import _of_optimizer
-from sknn_scratch.expressions import ITEM, NoGraphError, trace_formula, walk
-from sknn_scratch.optimizers import Optimizer
-from sknn_scratch.rewriting import BY_OTHERS, in_terms_of
 
 try:
     from numba import cfunc

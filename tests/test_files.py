@@ -17,9 +17,10 @@ from long import damage_files
 from numpy.testing import assert_array_equal
 from tasks import make_task, our_estimator
 
-from sknn_scratch import ModelCheckpoint, whole_file
-from sknn_scratch.checkpoints import FIRST_LINE
-from sknn_scratch.whole_file import UNFINISHED
+from sknn_scratch import ModelCheckpoint
+from sknn_scratch.files import whole as whole_file
+from sknn_scratch.files.whole import UNFINISHED
+from sknn_scratch.training.checkpoints import FIRST_LINE
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 unix = pytest.mark.skipif(os.name == "nt", reason="permissions, pipes and locks of Unix")

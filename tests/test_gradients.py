@@ -10,12 +10,9 @@ from sklearn.base import clone
 from tasks import CLASSIFICATION as CLASSIFICATION_TASKS
 from tasks import TASKS, make_task, our_estimator
 
-from sknn_scratch.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
-from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.gradient_check import central_differences, check_gradients
-from sknn_scratch.initializers import GlorotUniform
-from sknn_scratch.job import Job
-from sknn_scratch.losses import (
+from sknn_scratch.catalogue.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
+from sknn_scratch.catalogue.initializers import GlorotUniform
+from sknn_scratch.catalogue.losses import (
     CLASSIFIER_LOSSES,
     REGRESSOR_LOSSES,
     FocalLoss,
@@ -24,7 +21,10 @@ from sknn_scratch.losses import (
     Quantile,
     TweedieDeviance,
 )
+from sknn_scratch.engines.numpy.run import NumpyRun
+from sknn_scratch.gradient_check import central_differences, check_gradients
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.job import Job
 
 
 def started(loss, multiclass=False):

@@ -7,8 +7,8 @@ from scipy import stats
 from sklearn.model_selection import GridSearchCV
 from tasks import TASKS, make_task, our_estimator
 
-from sknn_scratch.activations import Tanh
-from sknn_scratch.initializers import INITIALIZERS, GlorotUniform, Normal, Orthogonal, Uniform, Zeros
+from sknn_scratch.catalogue.activations import Tanh
+from sknn_scratch.catalogue.initializers import INITIALIZERS, GlorotUniform, Normal, Orthogonal, Uniform, Zeros
 from sknn_scratch.perceptron import Perceptron
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

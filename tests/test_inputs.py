@@ -314,7 +314,7 @@ def outcome(predict, X):
 def assert_same_without_shortcut(monkeypatch, model, X):
     quick = outcome(model.predict_proba, X)
     with monkeypatch.context() as patch:
-        patch.setattr("sknn_scratch.base.ready_samples", lambda estimator, X: None)
+        patch.setattr("sknn_scratch.estimators.base.ready_samples", lambda estimator, X: None)
         assert outcome(model.predict_proba, X) == quick
     return quick
 
@@ -368,7 +368,7 @@ def test_frames_with_other_columns(monkeypatch, models):
 
 def test_a_row_is_not_validated_slowly(models, monkeypatch):
     """The whole validation takes several times as long as the prediction."""
-    monkeypatch.setattr("sknn_scratch.base.check_samples", None)
+    monkeypatch.setattr("sknn_scratch.estimators.base.check_samples", None)
     for form in ("list", "list of whole numbers", "list of truth values", "whole numbers", "truth values", "float32"):
         models[1].predict(ROWS[form])
     for form in ("as it was", "whole numbers", "mixed", "float32"):

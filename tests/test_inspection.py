@@ -11,8 +11,8 @@ from sklearn.exceptions import NotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import LeakyReLU, Quantile
-from sknn_scratch.activations import ACTIVATIONS
-from sknn_scratch.links import LogisticLink
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.links import LogisticLink
 from sknn_scratch.perceptron import Perceptron
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -9,10 +9,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tasks import CLASSIFICATION, REGRESSION, make_task, our_estimator
 
-from sknn_scratch.engines.numpy.in_place import loss_and_delta
-from sknn_scratch.gradient_check import check_gradients
-from sknn_scratch.links import LINKS, ExpLink, Link, LogisticLink, SoftmaxLink
-from sknn_scratch.losses import (
+from sknn_scratch.catalogue.links import LINKS, ExpLink, Link, LogisticLink, SoftmaxLink
+from sknn_scratch.catalogue.losses import (
     CLASSIFIER_LOSSES,
     AbsoluteError,
     BrierLoss,
@@ -30,6 +28,8 @@ from sknn_scratch.losses import (
     SquaredHinge,
     TweedieDeviance,
 )
+from sknn_scratch.engines.numpy.in_place import loss_and_delta
+from sknn_scratch.gradient_check import check_gradients
 
 RNG = np.random.RandomState(0)
 RAW = RNG.randn(30, 4)

@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from tasks import make_task, our_estimator
 
 from sknn_scratch import MLPFromScratchClassifier, check_gradients
-from sknn_scratch.losses import CLASSIFIER_LOSSES
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, Y_ONE = make_task("multiclass")

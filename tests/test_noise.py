@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import check_gradients
-from sknn_scratch.draws import bits, normal
+from sknn_scratch.engines.draws import bits, normal
 from sknn_scratch.engines.numpy.run import NumpyRun, _Part
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -24,13 +24,13 @@ from sknn_scratch import (
     Quantile,
     Step,
 )
-from sknn_scratch.activations import ACTIVATIONS
-from sknn_scratch.constraints import Boolean, Number
-from sknn_scratch.initializers import INITIALIZERS
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
-from sknn_scratch.optimizers import OPTIMIZERS, Adam
-from sknn_scratch.parameters import SHARED_PARAMETERS, Use, ignored_parameters
-from sknn_scratch.schedules import SCHEDULES
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.initializers import INITIALIZERS
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Adam
+from sknn_scratch.catalogue.schedules import SCHEDULES
+from sknn_scratch.estimators.constraints import Boolean, Number
+from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, Use, ignored_parameters
 
 try:
     import numba

@@ -14,12 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import Activation, GaussianNLL, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
-from sknn_scratch.activations import ACTIVATIONS
-from sknn_scratch.links import LINKS, IncreasingLink, Link
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.links import LINKS, IncreasingLink, Link
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss
+from sknn_scratch.catalogue.rewriting import BY_OTHERS
+from sknn_scratch.exchange.onnx_graph import _OPERATORS
 from sknn_scratch.onnx import to_onnx
-from sknn_scratch.onnx_graph import _OPERATORS
-from sknn_scratch.rewriting import BY_OTHERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 WITHOUT_ZIPMAP = {"zipmap": False}

@@ -8,8 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sknn_scratch.blas import BLOCK_SIZE
-from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Nadam, RMSprop
-from sknn_scratch.schedules import (
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Nadam, RMSprop
+from sknn_scratch.catalogue.schedules import (
     SCHEDULES,
     Adaptive,
     Constant,

@@ -28,9 +28,9 @@ from sknn_scratch import (
     MLPFromScratchRegressor,
     Quantile,
 )
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads
+from sknn_scratch.catalogue.schedules import SCHEDULES, Schedule
 from sknn_scratch.perceptron import Perceptron
-from sknn_scratch.schedules import SCHEDULES, Schedule
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

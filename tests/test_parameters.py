@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
-from sknn_scratch.constraints import Boolean, Component, DropoutRates, Number, OneOf
-from sknn_scratch.optimizers import OPTIMIZERS
-from sknn_scratch.parameters import SHARED_PARAMETERS, Use, defaults
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS
+from sknn_scratch.estimators.constraints import Boolean, Component, DropoutRates, Number, OneOf
+from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, Use, defaults
 
 ESTIMATORS = (MLPFromScratchClassifier, MLPFromScratchRegressor)
 ROWS = [(cls, name) for cls in ESTIMATORS for name in cls._parameters]

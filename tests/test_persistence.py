@@ -28,13 +28,13 @@ from sknn_scratch import (
     TabularMLPRegressor,
     skops_types,
 )
-from sknn_scratch.activations import ACTIVATIONS
-from sknn_scratch.initializers import INITIALIZERS
-from sknn_scratch.links import LINKS
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
-from sknn_scratch.optimizers import OPTIMIZERS
-from sknn_scratch.persistence import STATE_KEY, STATE_VERSION
-from sknn_scratch.schedules import SCHEDULES
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.initializers import INITIALIZERS
+from sknn_scratch.catalogue.links import LINKS
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS
+from sknn_scratch.catalogue.schedules import SCHEDULES
+from sknn_scratch.estimators.persistence import STATE_KEY, STATE_VERSION
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -443,11 +443,11 @@ def with_another_type(data, module, name, loader=None):
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("sknn_scratch.whole_file.os", "system"),
-        ("sknn_scratch.whole_file", "os"),
-        ("sknn_scratch.whole_file", "os.system"),
-        ("sknn_scratch.callbacks", "ModelCheckpoint"),
-        ("sknn_scratch.activations", "ReLU.apply"),
+        ("sknn_scratch.files.whole.os", "system"),
+        ("sknn_scratch.files.whole", "os"),
+        ("sknn_scratch.files.whole", "os.system"),
+        ("sknn_scratch.training.callbacks", "ModelCheckpoint"),
+        ("sknn_scratch.catalogue.activations", "ReLU.apply"),
         ("os", "system"),
     ],
 )

@@ -25,11 +25,11 @@ from sknn_scratch import (
     Optimizer,
     Tanh,
 )
-from sknn_scratch.activations import ACTIVATIONS
-from sknn_scratch.initializers import INITIALIZERS
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
-from sknn_scratch.optimizers import OPTIMIZERS
-from sknn_scratch.schedules import SCHEDULES
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.initializers import INITIALIZERS
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS
+from sknn_scratch.catalogue.schedules import SCHEDULES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 cloudpickle = pytest.importorskip("cloudpickle", reason="needs cloudpickle")

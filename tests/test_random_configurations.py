@@ -30,12 +30,12 @@ from sknn_scratch import (
     Step,
     TweedieDeviance,
 )
-from sknn_scratch.activations import ACTIVATIONS
-from sknn_scratch.initializers import INITIALIZERS
-from sknn_scratch.links import LINKS
-from sknn_scratch.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
-from sknn_scratch.optimizers import OPTIMIZERS
-from sknn_scratch.schedules import SCHEDULES
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.initializers import INITIALIZERS
+from sknn_scratch.catalogue.links import LINKS
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS
+from sknn_scratch.catalogue.schedules import SCHEDULES
 
 ACTIVATION = st.sampled_from([*ACTIVATIONS, LeakyReLU(0.2), ELU(0.5)])
 RATE = st.floats(0, 0.6)

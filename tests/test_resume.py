@@ -27,11 +27,11 @@ from sknn_scratch import (
     LeakyReLU,
     MLPFromScratchClassifier,
     ModelCheckpoint,
-    checkpoints,
 )
-from sknn_scratch.optimizers import OPTIMIZERS
-from sknn_scratch.schedules import SCHEDULES, Schedule
-from sknn_scratch.training import MinibatchTraining, TrainingState
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS
+from sknn_scratch.catalogue.schedules import SCHEDULES, Schedule
+from sknn_scratch.training import checkpoints
+from sknn_scratch.training.run import MinibatchTraining, TrainingState
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ATTRIBUTES = (

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
-from sknn_scratch.scaling import describe_other_scale, describe_scale
+from sknn_scratch.estimators.scaling import describe_other_scale, describe_scale
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SCALERS = [StandardScaler(), MinMaxScaler(), RobustScaler(), MaxAbsScaler()]

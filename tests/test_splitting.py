@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.model_selection import train_test_split
 
-from sknn_scratch import splitting
-from sknn_scratch.splitting import split_rows
+from sknn_scratch.training import splitting
+from sknn_scratch.training.splitting import split_rows
 
 STRATA = {
     "none": lambda rng, n: None,

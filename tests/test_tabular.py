@@ -19,10 +19,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import BOTH, same_fit, small, table, targets
 
 from sknn_scratch import MLPFromScratchClassifier, TabularMLPClassifier, TabularMLPRegressor, skops_types
-from sknn_scratch.losses import LogLoss
-from sknn_scratch.tabular.folds import groups_of_copies, make_folds
-from sknn_scratch.tabular.members import Settings, Training, View
-from sknn_scratch.tabular.weights import LogLossCriterion, SquaredErrorCriterion
+from sknn_scratch.catalogue.losses import LogLoss
+from sknn_scratch.estimators.tabular.folds import groups_of_copies, make_folds
+from sknn_scratch.estimators.tabular.members import Settings, Training, View
+from sknn_scratch.estimators.tabular.weights import LogLossCriterion, SquaredErrorCriterion
 
 
 @parametrize_with_checks([small(cls, random_state=None) for cls in BOTH])

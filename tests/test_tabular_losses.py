@@ -22,8 +22,8 @@ from sknn_scratch import (
     SquaredError,
     TabularMLPRegressor,
 )
-from sknn_scratch.losses import REGRESSOR_LOSSES
-from sknn_scratch.tabular.weights import LossCriterion, QuantileCalibration
+from sknn_scratch.catalogue.losses import REGRESSOR_LOSSES
+from sknn_scratch.estimators.tabular.weights import LossCriterion, QuantileCalibration
 
 LOSSES = [*REGRESSOR_LOSSES, Quantile(0.9), Quantile([0.1, 0.5, 0.9]), Huber(0.5)]
 

@@ -24,11 +24,11 @@ from sknn_scratch import (
     from_sklearn,
     to_sklearn,
 )
-from sknn_scratch.fitted import fitted_model
-from sknn_scratch.links import LINKS, LogisticLink
-from sknn_scratch.losses import REGRESSOR_LOSSES
+from sknn_scratch.catalogue.links import LINKS, LogisticLink
+from sknn_scratch.catalogue.losses import REGRESSOR_LOSSES
+from sknn_scratch.estimators.fitted import fitted_model
+from sknn_scratch.estimators.scaling import standardisation
 from sknn_scratch.onnx import to_onnx
-from sknn_scratch.scaling import standardisation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 REFUSED = {"gamma", "poisson", "tweedie"}

@@ -26,7 +26,8 @@ from test_engines import make_job, train
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier
-from sknn_scratch.activations import Activation
+from sknn_scratch.catalogue.activations import Activation
+from sknn_scratch.catalogue.losses import Quantile
 from sknn_scratch.engines import missing, policy, start, threads
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
@@ -38,7 +39,6 @@ from sknn_scratch.engines.threads import (
     threads_for,
     threads_worth,
 )
-from sknn_scratch.losses import Quantile
 
 try:
     from sknn_scratch.engines.compiled import epoch, kernels, team

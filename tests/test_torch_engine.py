@@ -19,15 +19,14 @@ from sknn_scratch import (
     ModelCheckpoint,
     TabularMLPClassifier,
     TabularMLPRegressor,
-    draws,
     engines,
 )
-from sknn_scratch.activations import ACTIVATIONS, Activation, LeakyReLU, ReLU
-from sknn_scratch.engines import choose, missing, policy
+from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation, LeakyReLU, ReLU
+from sknn_scratch.catalogue.links import LINKS
+from sknn_scratch.catalogue.losses import LogLoss, Loss, SquaredError
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from sknn_scratch.engines import choose, draws, missing, policy
 from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.links import LINKS
-from sknn_scratch.losses import LogLoss, Loss, SquaredError
-from sknn_scratch.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402

@@ -12,11 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor, training
+from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, RMSprop
+from sknn_scratch.catalogue.schedules import SCHEDULES, Cosine, Step
 from sknn_scratch.engines.numpy.run import NumpyRun, _Part
-from sknn_scratch.optimizers import OPTIMIZERS, SGD, RMSprop
-from sknn_scratch.parameters import make_schedule
-from sknn_scratch.schedules import SCHEDULES, Cosine, Step
+from sknn_scratch.estimators.parameters import make_schedule
+from sknn_scratch.training import run as training
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -146,7 +147,7 @@ def test_keyboard_interrupt_before_training_rolls_back(monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sknn_scratch.validation_set.split_rows", interrupt)
+    monkeypatch.setattr("sknn_scratch.estimators.validation_set.split_rows", interrupt)
     model = MLPFromScratchClassifier(early_stopping=True)
     with pytest.raises(KeyboardInterrupt):
         model.fit(*make_task("binary"))

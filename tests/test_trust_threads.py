@@ -16,9 +16,9 @@ from test_engines import needs_numba
 from threadpoolctl import threadpool_limits
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
-from sknn_scratch.callbacks import EpochCallback
 from sknn_scratch.engines.policy import SMALL, parts
 from sknn_scratch.engines.threads import blas_threads, one_blas_thread, usual_blas_threads
+from sknn_scratch.training.callbacks import EpochCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
@@ -195,7 +195,7 @@ CASES = {
 def test_memory_beyond_the_samples_is_a_few_bytes_for_each_row(
     monkeypatch, engine, estimator, parameters, n_classes, bytes_per_row
 ):
-    monkeypatch.setattr("sknn_scratch.labels.ROWS_AT_ONCE", 2**13)
+    monkeypatch.setattr("sknn_scratch.estimators.labels.ROWS_AT_ONCE", 2**13)
     X = np.random.RandomState(0).standard_normal((N_ROWS, 3)).astype(np.float32)
     y = X[:, 0].copy() if estimator is MLPFromScratchRegressor else np.digitize(X[:, 0], [-1, 0, 1]) % n_classes
     model = estimator(hidden_layer_sizes=2, max_iter=1, batch_size=2000, engine=engine, random_state=0, **parameters)

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import LogLoss
-from sknn_scratch.fit_kind import FitKind
+from sknn_scratch.estimators.fit_kind import FitKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

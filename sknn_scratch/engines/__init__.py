@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from sknn_scratch.coded_matrix import CodedMatrix
+from sknn_scratch.catalogue.expressions import NoGraphError
 from sknn_scratch.engines.compiled import cache as compiled_cache
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
@@ -34,12 +34,14 @@ from sknn_scratch.engines.policy import (
 )
 from sknn_scratch.engines.threads import blas_threads, one_blas_thread, threads_for, usual_blas_threads
 from sknn_scratch.engines.whole import whole_in_forks, whole_on_interrupts
-from sknn_scratch.expressions import NoGraphError
-from sknn_scratch.job import Job
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.coded_matrix import CodedMatrix
+from sknn_scratch.training.job import Job
 from sknn_scratch.warn import warn
 
-__all__ = ["choose", "missing", "raw_output", "start"]
+__all__ = ["ENGINES", "choose", "missing", "raw_output", "start"]
+
+ENGINES = ("numba", "numpy", "torch")
 
 
 def missing(name: str, job: Job) -> str | None:

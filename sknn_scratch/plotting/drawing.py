@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sknn_scratch.activations import ACTIVATIONS, Activation
+from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation
 from sknn_scratch.perceptron import Perceptron
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from sknn_scratch.activations import Activation
+from sknn_scratch.catalogue.activations import Activation
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.plotting.drawing import LINE_COLORS, activation_name, count, network_of, new_axes_unless_given
 

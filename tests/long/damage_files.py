@@ -22,7 +22,7 @@ if __name__ == "__main__":
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import EarlyStopping, ModelCheckpoint
-from sknn_scratch.array_files import read_arrays, write_arrays
+from sknn_scratch.files.arrays import read_arrays, write_arrays
 
 CONFIGURATIONS = [
     {},

@@ -1,4 +1,4 @@
-"""Random draws by counter, compiled: the same numbers as ``sknn_scratch.draws`` gives."""
+"""Random draws by counter, compiled: the same numbers as ``sknn_scratch.engines.draws`` gives."""
 
 from __future__ import annotations
 

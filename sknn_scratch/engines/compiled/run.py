@@ -13,7 +13,6 @@ from numba.extending import get_cython_function_address
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.engines.compiled.epoch import ALONE
 from sknn_scratch.engines.compiled.kernels import Kernel, kernel, phase, training
 from sknn_scratch.engines.compiled.sources import sources_of
@@ -32,7 +31,8 @@ from sknn_scratch.engines.compiled.team import (
 )
 from sknn_scratch.engines.compiled.waiting import give_way, nap
 from sknn_scratch.engines.policy import MOST_AT_ONCE, PATIENCE, PER_POLL, TINY, WORTH_STARTING
-from sknn_scratch.job import Job
+from sknn_scratch.training.coded_matrix import CodedMatrix
+from sknn_scratch.training.job import Job
 
 __all__ = ["CompiledRun"]
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sknn_scratch.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, walk
-from sknn_scratch.rewriting import in_terms_of
+from sknn_scratch.catalogue.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, walk
+from sknn_scratch.catalogue.rewriting import in_terms_of
 
 __all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
 

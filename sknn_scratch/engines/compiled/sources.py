@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sknn_scratch.activations import Activation
+from sknn_scratch.catalogue.activations import Activation
+from sknn_scratch.catalogue.expressions import ITEM, NUMBER, NoGraphError, Trace, trace_formula
+from sknn_scratch.catalogue.losses import GaussianNLL, Heads, Loss, Quantile
+from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.engines.compiled.source import loss_source, optimizer_source, slope_source, value_source
-from sknn_scratch.expressions import ITEM, NUMBER, NoGraphError, Trace, trace_formula
-from sknn_scratch.job import Job
-from sknn_scratch.losses import GaussianNLL, Heads, Loss, Quantile
-from sknn_scratch.optimizers import Optimizer
+from sknn_scratch.training.job import Job
 
 __all__ = ["Sources", "sources_of"]
 

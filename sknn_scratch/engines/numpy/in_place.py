@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.activations import Activation, Identity
 from sknn_scratch.blas import BLOCK_SIZE, in_blocks, scal_and_axpy
-from sknn_scratch.links import IdentityLink, Link, SoftmaxLink
-from sknn_scratch.losses import LogLoss, Loss, SquaredError
-from sknn_scratch.optimizers import SGD, Adam, AdamW, Optimizer
+from sknn_scratch.catalogue.activations import Activation, Identity
+from sknn_scratch.catalogue.links import IdentityLink, Link, SoftmaxLink
+from sknn_scratch.catalogue.losses import LogLoss, Loss, SquaredError
+from sknn_scratch.catalogue.optimizers import SGD, Adam, AdamW, Optimizer
 
 __all__ = ["activate", "add_penalty", "affine", "link_inverse", "loss_and_delta", "multiply_slope", "update"]
 

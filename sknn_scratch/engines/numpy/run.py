@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from sknn_scratch.blas import row_major
-from sknn_scratch.coded_matrix import CodedMatrix
-from sknn_scratch.draws import INPUT_NOISE, bits, normal
+from sknn_scratch.catalogue.optimizers import Optimizer
+from sknn_scratch.engines.draws import INPUT_NOISE, bits, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
 from sknn_scratch.engines.policy import FEW_TARGETS, MIN_SHARE, SMALL
 from sknn_scratch.engines.threads import Helpers, for_each_with
-from sknn_scratch.job import Job
-from sknn_scratch.optimizers import Optimizer
 from sknn_scratch.perceptron import layer_views
+from sknn_scratch.training.coded_matrix import CodedMatrix
+from sknn_scratch.training.job import Job
 
 __all__ = ["NumpyRun"]
 

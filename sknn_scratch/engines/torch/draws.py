@@ -1,4 +1,4 @@
-"""Random draws by counter, with tensors: the same numbers as ``sknn_scratch.draws`` gives, in integers of 64 bits."""
+"""Random draws by counter, with tensors: the same numbers as ``engines.draws`` gives, in integers of 64 bits."""
 
 from __future__ import annotations
 

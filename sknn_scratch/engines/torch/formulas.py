@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch.optim.adam import adam
 
-from sknn_scratch.activations import Activation, ReLU
+from sknn_scratch.catalogue.activations import Activation, ReLU
+from sknn_scratch.catalogue.losses import Heads, LogLoss, Loss
+from sknn_scratch.catalogue.optimizers import Adam, AdamW, Optimizer
 from sknn_scratch.engines.torch.arrays import TORCH_DTYPES, Space
-from sknn_scratch.job import Job
-from sknn_scratch.losses import Heads, LogLoss, Loss
-from sknn_scratch.optimizers import Adam, AdamW, Optimizer
+from sknn_scratch.training.job import Job
 
 __all__ = ["activate", "loss_and_delta", "mover", "multiply_slope", "obstacle"]
 

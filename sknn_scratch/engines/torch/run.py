@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sknn_scratch.draws import INPUT_NOISE, keys
+from sknn_scratch.engines.draws import INPUT_NOISE, keys
 from sknn_scratch.engines.policy import DEVICE_MEMORY_SHARE, GRADIENT_ROWS, STEPS_AT_ONCE, STREAM_BYTES
 from sknn_scratch.engines.torch.arrays import TORCH_DTYPES, Space
 from sknn_scratch.engines.torch.devices import computing, free_bytes
 from sknn_scratch.engines.torch.draws import mask, normal
 from sknn_scratch.engines.torch.formulas import activate, loss_and_delta, mover, multiply_slope
 from sknn_scratch.engines.torch.samples import Samples, StreamedSamples, tensor_of, upload
-from sknn_scratch.job import Job
 from sknn_scratch.perceptron import layer_views
+from sknn_scratch.training.job import Job
 
 __all__ = ["TorchRun"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sknn_scratch.coded_matrix import CodedMatrix
 from sknn_scratch.engines.policy import UPLOAD_BYTES
+from sknn_scratch.training.coded_matrix import CodedMatrix
 
 __all__ = ["Samples", "StreamedSamples", "tensor_of", "upload"]
 

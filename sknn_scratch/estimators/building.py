@@ -1,0 +1,161 @@
+"""The parts of a training, built from an estimator's parameters and its data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sknn_scratch.catalogue.losses import Loss
+from sknn_scratch.catalogue.optimizers import Optimizer
+from sknn_scratch.catalogue.schedules import Schedule
+from sknn_scratch.estimators.fit_kind import FitKind
+from sknn_scratch.estimators.parameters import (
+    check_estimator_parameters,
+    defaults,
+    dropout_rates,
+    hidden_sizes,
+    make_activations,
+    make_initializers,
+    make_optimizer,
+    make_schedule,
+)
+from sknn_scratch.estimators.validation_set import stops_by
+from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.data import TrainingData
+from sknn_scratch.training.job import Job
+from sknn_scratch.training.progress import Progress, progress_of
+from sknn_scratch.warn import warn
+
+__all__ = [
+    "build_job",
+    "build_network",
+    "build_optimizer",
+    "build_progress",
+    "build_schedule",
+    "build_untrained_job",
+    "rows_per_batch",
+]
+
+
+def build_network(estimator: Any, data: TrainingData, kind: FitKind, rng: np.random.RandomState) -> Perceptron:
+    """Return the network for these samples, with initial parameters or those of the fitted model."""
+    fitted_loss: Any = getattr(estimator, "_loss", None)
+    estimator._loss = loss = estimator._make_loss()
+    data.check_targets(loss)
+    layer_units = [data.X.shape[1], *hidden_sizes(estimator), loss.n_raw_outputs(data.y.shape[1])]
+    activations = make_activations(estimator, n_hidden=len(layer_units) - 2)
+    network = Perceptron(layer_units, activations[:-1], loss.link, data.X.dtype)
+    if kind.continues_model:
+        _check_same_outputs(loss, fitted_loss)
+        _check_same_layers(estimator, layer_units)
+        biases = estimator.intercepts_
+        network.set_layers(estimator.coefs_, biases if estimator.fit_intercept else [np.zeros_like(b) for b in biases])
+    else:
+        of_weights, of_biases = (
+            make_initializers(given, activations) for given in (estimator.weight_init, estimator.bias_init)
+        )
+        network.initialize(of_weights, of_biases if estimator.fit_intercept else None, rng)
+    if estimator.input_noise and not isinstance(data.X, np.ndarray):
+        raise ValueError(f"input_noise={estimator.input_noise!r} is not for sparse X, which it would make dense.")
+    return network
+
+
+def _check_same_layers(estimator: Any, layer_units: list[int]) -> None:
+    fitted = estimator.perceptron.layer_units
+    if layer_units == fitted:
+        return
+    raise ValueError(
+        f"A model with layers of {fitted} units cannot be trained further as one of {layer_units} units: keep "
+        "hidden_layer_sizes and the number of outputs of y, or start anew with fit and warm_start=False."
+    )
+
+
+def _check_same_outputs(loss: Loss, fitted_loss: Loss) -> None:
+    """Raise ValueError if the outputs mean something else with the loss than with that of the last fit."""
+    counts = loss.n_raw_outputs(1), fitted_loss.n_raw_outputs(1)
+    if counts != (1, 1) and (counts[0] != counts[1] or type(loss) is not type(fitted_loss)):
+        raise ValueError(
+            f"A model fitted with {fitted_loss!r} cannot be trained further with {loss!r}: their outputs "
+            "mean different things. Start anew with fit and warm_start=False."
+        )
+
+
+def build_job(
+    estimator: Any, network: Perceptron, data: TrainingData, kind: FitKind, rng: np.random.RandomState
+) -> Job:
+    """Return what is to be trained, on all samples at once."""
+    parameters = estimator._python_parameters
+    job = Job(
+        network,
+        estimator._loss,
+        *(data.X, data.y, data.sample_weight, data.n_rows),
+        alpha=parameters.alpha,
+        l1_ratio=parameters.l1_ratio,
+        max_grad_norm=parameters.max_grad_norm,
+        fit_intercept=parameters.fit_intercept,
+        dropout=dropout_rates(parameters, len(network.activations)),
+        input_noise=parameters.input_noise,
+        device=parameters.device,
+    )
+    if job.is_noisy:  # with one seed, other draws after t_ samples than before
+        job.seed = int(rng.randint(2**31)) * 2**31 + (estimator.t_ if kind.continues_model else 0) % 2**31
+    return job
+
+
+def build_untrained_job(
+    estimator: Any, X: Any, y: Any, sample_weight: ArrayLike | None, rng: np.random.RandomState
+) -> Job:
+    """Return, in float64, what ``fit`` would begin to train."""
+    check_estimator_parameters(estimator)
+    data = estimator._check_data(X, y, sample_weight, FitKind.FRESH).astype(np.float64)
+    network = build_network(estimator, data, FitKind.FRESH, rng)
+    return build_job(estimator, network, data, FitKind.FRESH, rng)
+
+
+def build_optimizer(estimator: Any, parameters: Any, network: Perceptron, kind: FitKind) -> Optimizer:
+    """Return a new optimiser; for ``partial_fit``, one in the state of the last call's."""
+    optimizer = make_optimizer(parameters)
+    optimizer.start(network.parameters.size, network.dtype, network.n_weights)
+    previous: Any = getattr(estimator, "_optimizer", None)
+    if kind is FitKind.INCREMENT and type(previous) is type(optimizer):
+        optimizer.resume(previous)
+    return optimizer
+
+
+def build_schedule(estimator: Any, parameters: Any, kind: FitKind) -> Schedule:
+    """Return a new schedule; for ``partial_fit``, one that goes on from the last call's if its parameters are equal."""
+    schedule = make_schedule(parameters)
+    previous: Any = getattr(estimator, "_schedule", None)
+    unchanged = type(previous) is type(schedule) and all(
+        getattr(previous, name) == getattr(schedule, name) for name in [*defaults(type(schedule)), "learning_rate_init"]
+    )
+    if kind is FitKind.INCREMENT and unchanged:
+        schedule.resume(previous)
+    return schedule
+
+
+def rows_per_batch(batch_size: int | str, n_rows: int) -> int:
+    """Return ``batch_size`` as a number, at most that of the training samples."""
+    if isinstance(batch_size, str):
+        return min(200, n_rows)
+    if batch_size > n_rows:
+        warn(f"batch_size={batch_size} is larger than the {n_rows} training samples and will be clipped.")
+    return min(batch_size, n_rows)
+
+
+def build_progress(estimator: Any, kind: FitKind, validated: bool) -> Progress:
+    """Return a new record of training, or one that goes on from the fitted model's."""
+    scored_by = stops_by(estimator)
+    comparable = getattr(estimator, "_scored_by", scored_by) == scored_by
+    estimator._scored_by = scored_by
+    early_stopping = scored_by[0]
+    if not kind.continues_model:
+        return Progress().next_run(early_stopping, validated)
+    progress = progress_of(estimator)
+    if not kind.is_incremental:  # a copy would make each call of partial_fit take longer than the one before
+        progress.loss_curve = list(progress.loss_curve)
+    if not comparable:
+        progress.best_validation_score = None
+    return progress.next_run(early_stopping, validated)

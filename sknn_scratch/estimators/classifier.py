@@ -1,0 +1,559 @@
+"""The classifier: class labels to target columns and back, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Never, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_sample_weight
+
+from sknn_scratch.catalogue.links import Link, LogisticLink
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
+from sknn_scratch.engines.numpy.in_place import link_inverse
+from sknn_scratch.estimators.arrays import check_labels, naming, naming_scored
+from sknn_scratch.estimators.base import BaseMLP
+from sknn_scratch.estimators.constraints import ClassWeight, Component
+from sknn_scratch.estimators.constructors import ClassifierConstructor
+from sknn_scratch.estimators.fit_kind import FitKind
+from sknn_scratch.estimators.labels import (
+    LabelCoder,
+    MultiOutputCoder,
+    check_labels_of_weights,
+    coder_from_description,
+    describe_coder,
+)
+from sknn_scratch.estimators.parameters import Parameter, make_component
+from sknn_scratch.estimators.signatures import available_if
+from sknn_scratch.training.callbacks import with_callbacks
+
+__all__ = ["MLPFromScratchClassifier"]
+
+
+# An array, or with several targets a list of arrays. Any stands for the list: otherwise type checkers would ask all
+# users which of the two they have.
+ArrayOrList = NDArray[Any] | Any
+
+
+def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
+    """Raise AttributeError, so that ``hasattr`` says no to ``predict_proba``, if the loss gives no probabilities."""
+    given = classifier.loss
+    loss: Any = CLASSIFIER_LOSSES.get(given) if isinstance(given, str) else given
+    loss = getattr(classifier, "_loss", loss)  # that of the fit, if there was one
+    if not getattr(loss, "gives_probabilities", False):
+        raise AttributeError(f"loss={given!r} gives no probabilities; use decision_function.")
+    return True
+
+
+def _probabilities(raw_output: NDArray, link: Link, log: bool = False) -> NDArray:
+    """Return the probabilities of the classes of one target, or their logarithms; the raw output is used up.
+
+    None is less than the smallest normal number, so that logarithms are finite.
+    """
+    with np.errstate(over="ignore", divide="ignore"):
+        if raw_output.shape[1] == 1 and type(link) is not LogisticLink:
+            p = link.inverse(raw_output)
+            result = np.hstack([1 - p, p])
+            result = np.log(result) if log else result
+        else:
+            if raw_output.shape[1] == 1:
+                raw_output = np.hstack([-raw_output, raw_output])  # 1 - p(z) is p(-z), which has more digits
+            result = link.log_inverse(raw_output) if log else link_inverse(link, raw_output, out=raw_output)
+    smallest = np.finfo(result.dtype).tiny
+    return np.maximum(result, np.log(smallest) if log else smallest, out=result)
+
+
+def _are_of_several(classes: Any) -> bool:
+    """Return whether ``classes`` is a list of the classes of several targets."""
+    return isinstance(classes, list | tuple) and any(np.ndim(of_one) > 0 for of_one in classes)
+
+
+class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
+    """Multi-layer perceptron classifier: scikit-learn's ``MLPClassifier``, faster.
+
+    Takes the same parameters, has the same attributes and finds the same coefficients. Two classes, several, or
+    multilabel targets; here also several targets of two or more classes each (multiclass-multioutput), for which the
+    network has a head each and whose losses add up.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Widths of the hidden layers, each at least 1. ``()`` gives a linear model.
+    activation : str, Activation or list of these, default='relu'
+        Activation ``f`` of the hidden layers; a list has an entry for each of them. By name one of scikit-learn's
+
+        - 'identity': ``f(z) = z``
+        - 'logistic': ``f(z) = 1 / (1 + exp(-z))``
+        - 'relu': ``f(z) = max(0, z)``
+        - 'tanh': ``f(z) = tanh(z)``
+
+        or of 'elu', 'gelu', 'hard_sigmoid', 'hard_tanh', 'leaky_relu', 'mish', 'relu6', 'selu', 'silu', 'softplus' and
+        'softsign', whose formulas are in ``sknn_scratch.catalogue.activations``. Or an object, such as
+        ``LeakyReLU(0.1)``, also of a class of your own: see ``Activation``.
+    solver : str or Optimizer, default='adam'
+        How the objective is minimised. scikit-learn's are
+
+        - 'adam': minibatches, with step sizes adapted to the moments of each gradient component [1]_
+        - 'lbfgs': a quasi-Newton method on all samples at once [2]_; often best for a few thousand samples
+        - 'sgd': minibatches, gradient descent with momentum [3]_
+
+        and there are 'adagrad', 'adamw', 'nadam' and 'rmsprop', whose formulas are in
+        ``sknn_scratch.catalogue.optimizers``. An object, such as ``RMSprop(rho=0.99)``, brings its own parameters.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty ``alpha / 2 * sum(W**2)`` on the weights (not the biases), at least 0. Like the
+        loss, it is divided by the number of samples, or the sum of their weights, of the minibatch.
+    batch_size : int or 'auto', default='auto'
+        Samples per minibatch, at least 1; 'auto' is ``min(200, n_samples)``. Not used by 'lbfgs'.
+    learning_rate : str, Schedule or callable, default='constant'
+        Schedule of the learning rate. scikit-learn's, which 'adam' ignores as it does there, are
+
+        - 'adaptive': ``learning_rate_init``, divided by 5 whenever ``n_iter_no_change`` epochs bring no improvement
+        - 'constant': ``learning_rate_init``
+        - 'invscaling': ``learning_rate_init / (t + 1)**power_t`` after ``t`` samples
+
+        and there are 'cosine', 'exponential', 'one_cycle' and 'step', for every solver but 'lbfgs', whose formulas are
+        in ``sknn_scratch.catalogue.schedules``. An object, such as ``Cosine(warm_up=5)``, brings its own parameters; a
+        function takes the number of epochs that have ended and returns the rate of the next. 'cosine' and 'one_cycle'
+        plan for ``max_iter`` epochs, and training goes through all of them: only ``early_stopping`` ends it before.
+    learning_rate_init : float, default=0.001
+        Initial learning rate, greater than 0. Not used by 'lbfgs'.
+    power_t : float, default=0.5
+        Exponent of 'invscaling', at least 0.
+    max_iter : int, default=200
+        Most epochs (for 'lbfgs', iterations), at least 1.
+    shuffle : bool, default=True
+        Whether to shuffle the samples before each epoch. Not used by 'lbfgs'.
+    random_state : int, RandomState instance or None, default=None
+        Source of the initial parameters, the validation split and the shuffling. Pass an int for the same result in
+        every call; with the same int, scikit-learn's estimator finds the same coefficients.
+    tol : float, default=0.0001
+        Smallest improvement of the loss or validation score that counts, at least 0; for 'lbfgs', the largest gradient
+        component at which to stop. Does not end a ``learning_rate`` that has a planned end.
+    verbose : bool, int or 'bar', default=False
+        Whether to print the loss of each epoch or iteration; 'bar' shows one progress bar instead.
+    warm_start : bool, default=False
+        Whether ``fit`` carries on from the parameters of the previous call.
+    momentum : float, default=0.9
+        Momentum of 'sgd', in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Whether 'sgd' uses Nesterov's momentum instead of the classical one.
+    early_stopping : bool, default=False
+        Whether to hold out ``validation_fraction`` of the samples (or take ``X_val``), stop when their score, see
+        ``scoring``, no longer improves, and keep the parameters of the best epoch. The split is stratified for two
+        classes. Not used by 'lbfgs'.
+    validation_fraction : float, default=0.1
+        Share of the samples held out with ``early_stopping``, in [0, 1).
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay rates of the first and second moment of 'adam', 'adamw' and 'nadam', in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the denominator by all stochastic solvers but 'sgd', greater than 0.
+    n_iter_no_change : int or inf, default=10
+        Training stops when more than this many epochs in a row bring no improvement of ``tol``, at least 1.
+        Not used by 'lbfgs'.
+    max_fun : int, default=15000
+        Most evaluations of the objective by 'lbfgs', at least 1.
+    l1_ratio : float, default=0.0
+        Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
+        sum(W**2))``, in [0, 1].
+    weight_init, bias_init : str or Initializer, default='glorot_uniform'
+        How weights and biases start: 'glorot_normal', 'glorot_uniform' [4]_, 'he_normal', 'he_uniform',
+        'lecun_normal', 'lecun_uniform', 'normal', 'orthogonal' (weights only), 'uniform' or 'zeros', whose formulas are
+        in ``sknn_scratch.catalogue.initializers``, or an object, such as ``Normal(scale=0.1)``. The default is
+        scikit-learn's, uniform in ``+-sqrt(6 / (fan_in + fan_out))``, with 2 instead of 6 for 'logistic'.
+    fit_intercept : bool, default=True
+        Whether the network has biases; otherwise ``intercepts_`` are zero.
+    weight_decay : float, default=0.01
+        Strength of the weight decay of 'adamw', at least 0.
+    max_grad_norm : float or None, default=None
+        If not None, a minibatch's gradient is shortened to this Euclidean length where it is longer; greater than 0.
+        Not for 'lbfgs'.
+    dropout : float or list of float, default=0.0
+        Share of the units that is dropped in training, drawn anew for every minibatch and sample, in [0, 1): one rate
+        for all hidden layers, or a list with one for the input and one for each hidden layer. What is kept is divided
+        by ``1 - dropout``; prediction uses all units [5]_. Not for 'lbfgs'.
+    input_noise : float, default=0.0
+        Standard deviation of Gaussian noise that is added to the features in training, in their units, at least 0. Not
+        for 'lbfgs' and sparse samples.
+    average : int, default=1
+        The fitted parameters are the mean of those at the end of each of the last ``average`` epochs [6]_, at least 1.
+        Validation scores are those of such means. Not for 'lbfgs' and ``partial_fit``.
+    scoring : str, callable or None, default=None
+        How a validation set is scored: 'loss' for the negative loss, the name of a scikit-learn scorer, or a function
+        ``scorer(estimator, X, y)``; the larger the better. None is accuracy, as in scikit-learn, with the loss that it
+        has, 'log_loss'; with any other, also one of your own, None is 'loss'.
+    engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
+        What does the arithmetic: NumPy, code compiled by numba, which is faster, or PyTorch; the results differ by
+        rounding.
+        'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
+        fifteen to compile what is not in its cache on disk yet.
+    device : str, default='cpu'
+        Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
+        for that of a Mac. It takes PyTorch (the extra ``gpu``) and dense X. Whatever is fitted are arrays of NumPy, and
+        a pickle can be read, and predicts, without PyTorch or a GPU. See :doc:`/guide/gpu`.
+    loss : str or Loss, default='log_loss'
+        What the output is judged by; the penalty is added to its mean over the samples.
+
+        - 'focal': log-loss that turns away from samples that are easy
+        - 'hinge', 'squared_hinge': how far margins fall short of 1; without probabilities, see ``decision_function``
+        - 'log_loss': negative log-likelihood of the true classes
+        - 'squared_error': half the squared difference of probabilities and 0 or 1, summed over the output units
+
+        Formulas are in ``sknn_scratch.catalogue.losses``. An object from there brings its parameters, such as
+        ``LogLoss(label_smoothing=0.1)``; or write a class of your own: see ``Loss``.
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes, by which those of their samples are multiplied: a dict from label to weight (1 for those
+        that are left out), or 'balanced' for ``n_samples / (n_classes * n_samples_of_the_class)``. For multilabel
+        targets each column counts as two classes, a dict from its number gives the weight of its ones, and a sample's
+        weights are multiplied. 'balanced' is not for ``partial_fit``, which does not see all samples. With several
+        targets 'balanced' multiplies the weights of all of them, and a dict is not allowed. A validation set is weighed
+        in the same way.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,), or list of such arrays
+        Class labels in order; for multilabel targets the column numbers; with several targets, an array for each.
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Weights of each layer.
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Biases of each layer.
+    loss_ : float or None
+        Objective of the last epoch: mean over its minibatches, each before its update, penalty included. None if
+        training was interrupted before the end of the first epoch.
+    loss_curve_ : list of float
+        ``loss_`` after each epoch or iteration. ``partial_fit`` appends to it.
+    best_loss_ : float or None
+        Smallest ``loss_`` of the epochs without ``early_stopping``; None with it.
+    validation_scores_ : list of float or None
+        Score on the validation set after each epoch; None without ``early_stopping`` and ``X_val``.
+    validation_loss_curve_ : list of float or None
+        Loss on the validation set after each epoch, without the penalty; None like ``validation_scores_``.
+    best_validation_score_ : float or None
+        Largest entry of ``validation_scores_``.
+    n_iter_ : int
+        Epochs or iterations of the last call.
+    t_ : int
+        Training samples seen in all calls, each counted as often as it was used.
+    n_layers_ : int
+        Number of layers, input and output included.
+    n_outputs_ : int
+        Number of output units.
+    engine_ : str
+        The engine of the last call: 'numba', 'numpy' or 'torch'.
+    out_activation_ : str
+        Name of the function from the last layer to the prediction: 'logistic' for two classes and multilabel
+        targets, else 'softmax' (hinge losses: 'identity'); with several targets, all that are used.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, where ``X`` had names that are all strings.
+
+    See Also
+    --------
+    MLPFromScratchRegressor : The same for numeric targets.
+    sklearn.neural_network.MLPClassifier : The estimator that this one takes the place of.
+
+    Notes
+    -----
+    The four equations of backpropagation are in ``sknn_scratch/engines/numpy/run.py``. Rows of a CSC matrix are read
+    from a CSR copy, made once; dense samples that are float32 or float64 are not copied (for 'lbfgs', if they are in C
+    order). Results do not depend on the memory order.
+
+    A parameter that the solver does not use and that is not at its default causes a warning.
+
+    A ``ConvergenceWarning`` says that training was too short, as in scikit-learn; that it has diverged; or that it has
+    ended, because nothing improved any more, with a model that is no better on the training data than a constant.
+
+    References
+    ----------
+    .. [1] Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980.
+    .. [2] Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming
+       45, 1989.
+    .. [3] Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning",
+       ICML 2013.
+    .. [4] Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    .. [5] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+       networks from overfitting", Journal of Machine Learning Research 15, 2014.
+    .. [6] Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging weights leads to wider optima and better
+       generalization", UAI 2018, arXiv:1803.05407.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sknn_scratch import MLPFromScratchClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
+    >>> classifier = MLPFromScratchClassifier(random_state=0, tol=0.005).fit(X_train, y_train)
+    >>> classifier.predict(X_test[:5])
+    array([2, 8, 2, 6, 6])
+    >>> round(classifier.score(X_test, y_test), 2)
+    0.97
+    """
+
+    classes_: ArrayOrList
+    _coder: LabelCoder | MultiOutputCoder
+    _kind = "classifier"
+    _learnt = (*BaseMLP._learnt, "_coder")
+    _parameters: ClassVar[dict[str, Parameter]] = {
+        **BaseMLP._parameters,
+        "loss": Parameter(
+            Component(CLASSIFIER_LOSSES, Loss, excluded=REGRESSOR_LOSSES, excluded_for="MLPFromScratchRegressor")
+        ),
+        "class_weight": Parameter(ClassWeight()),
+    }
+
+    @available_if(BaseMLP._check_stochastic)
+    @with_callbacks
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        **unknown: Never,
+    ) -> Self:
+        """Train for one epoch on the given data, carrying on from where the model is.
+
+        The optimiser's state is kept between calls. Not available with ``solver="lbfgs"``.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for ``fit``.
+        classes : array-like of shape (n_classes,), or list of such arrays, default=None
+            All labels that can ever occur (for multilabel targets, the column numbers; with several targets, an array
+            for each). Required in the first call of an estimator that was not fitted.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
+
+        Returns
+        -------
+        self : MLPFromScratchClassifier
+            The estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
+        """
+        self._refuse(unknown, self.partial_fit)
+        return self._fit(X, y, sample_weight, FitKind.of_partial_fit(self), classes=classes)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        y : {ndarray, sparse matrix} of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_labels)
+            The most probable class of each target, or every label with a probability above 0.5; sparse if the training
+            labels were.
+        """
+        return self._labels(self._link_inverse(self._raw_output(X)))
+
+    def decision_function(self, X: Any) -> ArrayOrList:
+        """Return the raw output of the network, by which classes are told apart.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        raw_output : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
+            For two classes, positive for the second; for several, largest for the class predicted; for multilabel
+            targets, positive for the labels predicted. With several targets, a list of such arrays.
+        """
+        heads = [raw_output for raw_output, _ in self._heads(self._raw_output(X))]
+        return self._one_or_all([z.ravel() if z.shape[1] == 1 else z for z in heads])
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X: Any) -> ArrayOrList:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        probability : ndarray of shape (n_samples, n_classes)
+            One column per entry of ``classes_`` (two if there is but one); they sum to 1 unless the targets are
+            multilabel. Where a probability would round to 0 it is the smallest normal number instead, so that its
+            logarithm is finite. With several targets, a list of such arrays.
+        """
+        return self._one_or_all([_probabilities(z, link) for z, link in self._heads(self._raw_output(X))])
+
+    @available_if(_gives_probabilities)
+    def predict_log_proba(self, X: Any) -> ArrayOrList:
+        """Predict logarithms of class probabilities, computed from the raw output and always finite.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        log_probability : ndarray of shape (n_samples, n_classes)
+            One column per entry of ``classes_``; with several targets, a list of such arrays.
+        """
+        return self._one_or_all([_probabilities(z, link, log=True) for z, link in self._heads(self._raw_output(X))])
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the share of samples whose prediction is right, in all labels or targets if there are several.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_labels)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        prediction = self.predict(X)
+        with naming_scored(y, sample_weight, prediction.shape[0]):
+            if isinstance(self._coder, MultiOutputCoder):
+                return self._share_of_right(np.asarray(y), prediction, sample_weight)
+            return accuracy_score(y, prediction, sample_weight=sample_weight)
+
+    def _heads(self, raw_output: NDArray) -> Iterable[tuple[NDArray, Link]]:
+        """Return the columns and the link of each target."""
+        if isinstance(self._coder, MultiOutputCoder):
+            assert isinstance(self._loss, Heads)
+            links = [loss.link for loss in self._loss.losses]
+            return zip(self._coder.split(raw_output), links, strict=True)
+        return [(raw_output, self._loss.link)]
+
+    def _one_or_all(self, results: list[NDArray]) -> NDArray | list[NDArray]:
+        """Return a list for several targets only."""
+        return results if isinstance(self._coder, MultiOutputCoder) else results[0]
+
+    def _labels(self, probability: NDArray) -> NDArray:
+        """Return the most probable class of each row, or the labels more probable than not."""
+        return self._coder.decode(probability, threshold=0.5 if self._loss.gives_probabilities else 0)
+
+    def _encode_targets(
+        self,
+        X: NDArray,
+        y: Any,
+        kind: FitKind,
+        classes: Any = None,
+        sample_weight: NDArray | None = None,
+    ) -> NDArray:
+        with naming("classes"):
+            several = _are_of_several(classes) or (kind.continues_model and isinstance(self._coder, MultiOutputCoder))
+        y, target_type = check_labels(self, y, X.shape[0], several, "MLPFromScratchRegressor")
+        if not kind.continues_model:
+            if kind.is_incremental and classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            several = target_type == "multiclass-multioutput"
+            with naming("classes"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
+                self._coder = MultiOutputCoder(y, classes) if several else LabelCoder(y, target_type, classes)
+            self.classes_ = self._coder.classes
+        self._coder.check(y, target_type, classes, all_classes=kind is FitKind.WARM)
+        return self._coder.encode(y)
+
+    def _check_partial_fit_parameters(self) -> None:
+        super()._check_partial_fit_parameters()
+        if isinstance(self.class_weight, str):
+            raise ValueError("class_weight='balanced' is not for partial_fit; pass a dict of weights.")
+
+    def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray | None:
+        given = self.class_weight
+        if given is None:
+            return sample_weight
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
+        if isinstance(self._coder, MultiOutputCoder):
+            if not isinstance(given, str):
+                raise ValueError(
+                    f"class_weight={given!r} does not say which of the {len(self._coder.coders)} targets it is for; "
+                    "with several targets it must be None or 'balanced'."
+                )
+            return weights * compute_sample_weight(given, self._coder.decode(y))
+        check_labels_of_weights(given, self._coder.classes)
+        for member, weight_of_members, weight_of_others in self._class_weights(y, self._coder):
+            np.multiply(weights, weight_of_members, out=weights, where=member)
+            np.multiply(weights, weight_of_others, out=weights, where=~member)
+        if not weights.any():
+            raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
+        return weights
+
+    def _class_weights(self, y: NDArray, coder: LabelCoder) -> Iterator[tuple[NDArray, float, float]]:
+        """Yield, for each class or label, who belongs to it and the weights of those who do and those who do not."""
+        n_present = len(np.unique(y)) if y.shape[1] == 1 else np.count_nonzero(y.any(axis=0))
+        for label, member in coder.per_class(y):
+            if isinstance(self.class_weight, Mapping):
+                yield member, self.class_weight.get(label, 1.0), 1.0
+            elif coder.multilabel:
+                share = member.mean()
+                yield member, 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
+            elif member.any():
+                yield member, len(y) / (n_present * np.count_nonzero(member)), 1.0
+
+    def _describe_targets(self) -> dict[str, Any]:
+        return describe_coder(self._coder)
+
+    def _learn_targets(self, described: Mapping[str, Any]) -> int:
+        self._coder = coder_from_description(described)
+        self.classes_ = self._coder.classes
+        return self._coder.n_columns
+
+    def _make_loss(self) -> Loss:
+        if isinstance(self._coder, MultiOutputCoder):
+            return Heads([self._make_one_loss(coder.multiclass) for coder in self._coder.coders], self._coder.widths)
+        return self._make_one_loss(self._coder.multiclass)
+
+    def _make_one_loss(self, multiclass: bool) -> Loss:
+        loss = make_component(self.loss) if isinstance(self.loss, Loss) else CLASSIFIER_LOSSES[self.loss]()
+        loss.start(multiclass=multiclass)
+        return loss
+
+    def _decode_targets(self, y: NDArray) -> NDArray:
+        return self._coder.decode(y)
+
+    def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
+        labels = self._labels(prediction)
+        if isinstance(self._coder, MultiOutputCoder):
+            return self._share_of_right(truth, labels, sample_weight)
+        return accuracy_score(truth, labels, sample_weight=sample_weight)
+
+    def _share_of_right(self, truth: NDArray, prediction: NDArray, sample_weight: ArrayLike | None) -> float:
+        """Return the share of samples with the right label in every target."""
+        if truth.shape != prediction.shape:
+            raise ValueError(f"y must have shape {prediction.shape}, one column for each target; got {truth.shape}.")
+        right = (truth == prediction).all(axis=1)
+        return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)))
+
+    def _stratify(self, y: NDArray) -> NDArray | None:
+        if y.shape[1] > 1:
+            return None
+        assert isinstance(self._coder, LabelCoder)
+        rare = [label for label, member in self._coder.per_class(y) if np.count_nonzero(member) == 1]
+        if rare:
+            raise ValueError(
+                f"the class {np.asarray(rare[0]).item()!r} has only 1 sample, and at least 2 are needed, one to train "
+                "on and one to validate with. Pass a validation set of your own as X_val and y_val, or train without "
+                "early_stopping."
+            )
+        return y[:, 0]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        return tags

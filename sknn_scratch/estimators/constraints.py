@@ -1,0 +1,328 @@
+"""What each constructor parameter may be, and the error that says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import cache
+from numbers import Integral, Real
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.metrics import get_scorer_names
+from sklearn.utils import check_random_state
+
+from sknn_scratch.estimators.suggestions import did_you_mean
+
+__all__ = [
+    "Boolean",
+    "ClassWeight",
+    "Component",
+    "Constraint",
+    "Device",
+    "DropoutRates",
+    "HiddenLayerSizes",
+    "InvalidParameterError",
+    "Number",
+    "OneOf",
+    "RandomState",
+    "Scoring",
+    "check_parameters",
+]
+
+
+class InvalidParameterError(ValueError, TypeError):
+    """A parameter has the wrong type or is out of range; like scikit-learn's, it can be caught as either."""
+
+
+class Constraint(Protocol):
+    """A set of allowed values that can describe itself."""
+
+    def allows(self, value: Any) -> bool:
+        """Return whether ``value`` is allowed."""
+
+    def hint(self, value: Any) -> str:
+        """Return what to do about a ``value`` that is not allowed, as a sentence after a space, or nothing."""
+        return ""
+
+    def to_python(self, value: Any) -> Any:
+        """Return an allowed ``value`` with NumPy's scalars as Python's own."""
+        return value.item() if isinstance(value, np.generic) else value
+
+    def __str__(self) -> str: ...
+
+
+@cache
+def _ends(interval: str) -> tuple[float, float]:
+    low, high = interval[1:-1].split(",")
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Number(Constraint):
+    """A finite number in an interval, or one of a few other values.
+
+    Attributes
+    ----------
+    kind : type
+        ``numbers.Real``, which training gets as a float, or ``numbers.Integral``, an int; bool counts as neither.
+    interval : str
+        Ends separated by a comma in round (excluded) or square (included) brackets, such as ``"[0, 1)"``.
+    others : tuple
+        Further values that are allowed.
+    """
+
+    kind: type
+    interval: str
+    others: tuple[Any, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, str | Real | None) and value in self.others:
+            return True
+        if not isinstance(value, self.kind):
+            return False
+        try:
+            number = float(self.to_python(value))
+        except OverflowError:  # an int beyond the largest float
+            return False
+        low, high = _ends(self.interval)
+        above = number >= low if self.interval[0] == "[" else number > low
+        below = number <= high if self.interval[-1] == "]" else number < high
+        return above and below
+
+    def to_python(self, value: Any) -> Any:
+        if value is None or isinstance(value, str):
+            return value
+        return int(value) if self.kind is Integral and isinstance(value, Integral) else float(value)
+
+    def __str__(self) -> str:
+        kind = "an integer" if self.kind is Integral else "a number"
+        return " or ".join([f"{kind} in {self.interval}", *map(repr, self.others)])
+
+
+@dataclass(frozen=True)
+class OneOf(Constraint):
+    """One of a few strings, or with ``none`` also None."""
+
+    options: Iterable[str]
+    none: bool = False
+
+    def allows(self, value: Any) -> bool:
+        return (value is None and self.none) or (isinstance(value, str) and value in set(self.options))
+
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, self.options) if isinstance(value, str) else ""
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(repr, sorted(self.options))) + (" or None" if self.none else "")
+
+
+@dataclass(frozen=True)
+class Device(Constraint):
+    """The name of a device of PyTorch."""
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, str) and re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", value) is not None
+
+    def hint(self, value: Any) -> str:
+        return " A GPU of NVIDIA is 'cuda', that of a Mac 'mps'." if isinstance(value, str) else ""
+
+    def __str__(self) -> str:
+        return "'cpu', 'cuda', 'cuda:0', 'cuda:1', ... or 'mps'"
+
+
+@dataclass(frozen=True)
+class Component(Constraint):
+    """The name of a component in a registry, or an instance of its base class.
+
+    Attributes
+    ----------
+    registry : mapping of str to type
+    base : type
+    per_layer : bool
+        Whether a list of components is allowed too.
+    also : tuple of str
+        Further names.
+    or_callable : str
+        If not empty, a description of the functions that are allowed too.
+    excluded : mapping of str to type
+        A registry of classes whose instances are not allowed.
+    excluded_for : str
+        Whom those are for.
+    instead_of_numbers : str
+        If not empty, what to do if a number is given, or a list of numbers.
+    """
+
+    registry: Mapping[str, type]
+    base: type
+    per_layer: bool = False
+    also: tuple[str, ...] = ()
+    or_callable: str = ""
+    excluded: Mapping[str, type] = field(default_factory=dict)
+    excluded_for: str = ""
+    instead_of_numbers: str = ""
+
+    def allows(self, value: Any) -> bool:
+        if self.per_layer and isinstance(value, list | tuple):
+            return all(self._allows_one(item) for item in value)
+        return self._allows_one(value)
+
+    def _allows_one(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value in self.registry or value in self.also
+        is_function = callable(value) and not isinstance(value, type)
+        is_component = isinstance(value, self.base) and not isinstance(value, tuple(self.excluded.values()))
+        return is_component or bool(self.or_callable and is_function)
+
+    def hint(self, value: Any) -> str:
+        several = isinstance(value, list | tuple)
+        if self.instead_of_numbers and all(isinstance(item, Real) for item in (value if several else [value])):
+            return f" {self.instead_of_numbers}"
+        if several:
+            wrong = (item for item in value if not self._allows_one(item))
+            return self._hint_for_one(next(wrong)) if self.per_layer else ""
+        return self._hint_for_one(value)
+
+    def _hint_for_one(self, value: Any) -> str:
+        if isinstance(value, type):
+            return (
+                f" Pass an instance: {value.__name__}() instead of the class." if issubclass(value, self.base) else ""
+            )
+        if value in self.excluded if isinstance(value, str) else isinstance(value, tuple(self.excluded.values())):
+            return f" {value!r} is for {self.excluded_for}."
+        return did_you_mean(value, [*self.registry, *self.also]) if isinstance(value, str) else ""
+
+    def __str__(self) -> str:
+        allowed = [
+            "one of " + ", ".join(map(repr, sorted([*self.registry, *self.also]))),
+            f"an instance of {self.base.__name__}",
+        ]
+        if self.excluded:
+            allowed[-1] += f" (but not of {', '.join(sorted(cls.__name__ for cls in self.excluded.values()))})"
+        if self.or_callable:
+            allowed.append(self.or_callable)
+        if self.per_layer:
+            allowed.append("a list of these with one for each hidden layer")
+        return ", or ".join(allowed)
+
+
+@dataclass(frozen=True)
+class Boolean(Constraint):
+    """True or False; with ``levels`` also a non-negative integer, and any of the strings in ``others``."""
+
+    levels: bool = False
+    others: tuple[str, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value in self.others
+        return isinstance(value, bool | np.bool_) or (self.levels and isinstance(value, Integral) and int(value) >= 0)
+
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, self.others) if isinstance(value, str) else ""
+
+    def __str__(self) -> str:
+        allowed = ["True", "False", *map(repr, self.others)]
+        if self.levels:
+            allowed.append("an integer of at least 0")
+        return f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+
+
+class ClassWeight(Constraint):
+    """None, 'balanced' or a mapping of labels to weights."""
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return all(Number(Real, "[0, inf)").allows(weight) for weight in value.values())
+        return value is None or (isinstance(value, str) and value == "balanced")
+
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, ["balanced"]) if isinstance(value, str) else ""
+
+    def __str__(self) -> str:
+        return "None, 'balanced' or a dict from label to a weight in [0, inf)"
+
+
+class HiddenLayerSizes(Constraint):
+    """A positive integer, or a sequence of them."""
+
+    def allows(self, value: Any) -> bool:
+        size = Number(Integral, f"[1, {2**31 - 1}]")
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            return size.allows(value.item())
+        if isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping | AbstractSet):
+            return all(size.allows(n) for n in value)
+        return size.allows(value)
+
+    def __str__(self) -> str:
+        return f"an integer from 1 to {2**31 - 1}, or a list, tuple or 1-d array of such integers"
+
+
+class DropoutRates(Constraint):
+    """A rate, or a list of them."""
+
+    def allows(self, value: Any) -> bool:
+        rate = Number(Real, "[0, 1)")
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        return all(map(rate.allows, value)) if isinstance(value, list | tuple) else rate.allows(value)
+
+    def __str__(self) -> str:
+        return "a number in [0, 1), or a list of these with one for the input and one for each hidden layer"
+
+
+class RandomState(Constraint):
+    """A seed, a ``numpy.random.RandomState`` or None."""
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, Integral):  # to make the generator takes longer than the rest of the checks
+            return 0 <= int(value) < 2**32
+        try:
+            check_random_state(value)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return "None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState"
+
+
+class Scoring(Constraint):
+    """None, 'loss', the name of a scorer, or a scorer."""
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value == "loss" or value in get_scorer_names()
+        return value is None or callable(value)
+
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, get_scorer_names()) if isinstance(value, str) else ""
+
+    def __str__(self) -> str:
+        return "None, 'loss', a name from sklearn.metrics.get_scorer_names() or a scorer(estimator, X, y)"
+
+
+def check_parameters(owner: str, values: Mapping[str, Any], constraints: Mapping[str, Constraint]) -> None:
+    """Raise InvalidParameterError for the first value that its constraint does not allow.
+
+    Parameters
+    ----------
+    owner : str
+        Class name, for the message.
+    values : mapping of str to object
+        The parameters to check.
+    constraints : mapping of str to Constraint
+        One for each of them.
+    """
+    for name, value in values.items():
+        constraint = constraints[name]
+        if not constraint.allows(value):
+            raise InvalidParameterError(
+                f"The parameter {name!r} of {owner} must be {constraint}; got {value!r}.{constraint.hint(value)}"
+            )

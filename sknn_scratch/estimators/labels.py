@@ -1,0 +1,261 @@
+"""Class labels to target columns of 0 and 1, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from sknn_scratch.estimators.arrays import naming
+
+__all__ = [
+    "LabelCoder",
+    "MultiOutputCoder",
+    "check_labels_of_weights",
+    "coder_from_description",
+    "describe_coder",
+]
+
+# Rows that are encoded at once: sorting labels takes many times their memory.
+ROWS_AT_ONCE = 2**17
+
+
+def check_labels_of_weights(class_weight: Any, classes: NDArray) -> None:
+    """Raise ValueError if a mapping of labels to weights has some that are not among the classes."""
+    known = set(classes.tolist())
+    if isinstance(class_weight, Mapping) and (unknown := [label for label in class_weight if label not in known]):
+        raise ValueError(f"class_weight has labels {unknown} that are not among the classes {classes}.")
+
+
+class LabelCoder:
+    """Codes one target: binary, multiclass or multilabel.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,) or {array, CSR matrix} of shape (n_samples, n_labels)
+        The labels to learn from.
+    target_type : str
+        As ``type_of_target`` says.
+    classes : array-like of shape (n_classes,), default=None
+        All labels that can occur, if ``y`` may lack some.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Labels in order; for multilabel targets the column numbers.
+    """
+
+    def __init__(self, y: Any, target_type: str, classes: ArrayLike | None = None):
+        self.multilabel = target_type == "multilabel-indicator"
+        if classes is not None and not self.multilabel:
+            y = np.asarray(classes)
+            if y.ndim != 1 or not y.size or type_of_target(y) not in ("binary", "multiclass"):
+                raise ValueError(f"classes must be a 1-d array of class labels, got {classes!r}.")
+        self._binarizer = LabelBinarizer().fit(y)
+        self.classes = unique_labels(y if classes is None else classes)
+
+    @property
+    def multiclass(self) -> bool:
+        """Whether exactly one of several columns is 1."""
+        return not self.multilabel and len(self.classes) > 2
+
+    @property
+    def gives_sparse(self) -> bool:
+        """Whether labels are decoded to a sparse matrix, because those that were learnt from were sparse."""
+        return bool(self._binarizer.sparse_input_)
+
+    @property
+    def gives_objects(self) -> bool:
+        """Whether labels are decoded to Python objects, because those that were learnt from were such."""
+        return bool(self._binarizer.classes_.dtype == np.dtype(object))
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns: one for two classes, else one for each."""
+        return len(self.classes) if self.multilabel or self.multiclass else 1
+
+    def check(self, y: Any, target_type: str, classes: ArrayLike | None, *, all_classes: bool) -> None:
+        """Raise ValueError unless the targets suit the classes; with ``all_classes``, unless every class occurs."""
+        if (target_type == "multilabel-indicator") != self.multilabel or target_type == "multiclass-multioutput":
+            fitted = "multilabel-indicator" if self.multilabel else "multiclass" if self.multiclass else "binary"
+            raise ValueError(f"y is {target_type}, but the model was fitted on {fitted} targets.")
+        if classes is not None:
+            with naming("classes"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
+                given = unique_labels(classes)
+            if not np.array_equal(given, self.classes):
+                raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes}.")
+        found = unique_labels(y)
+        if self.multilabel and len(found) != len(self.classes):
+            raise ValueError(f"y has {len(found)} columns, but there are {len(self.classes)} classes, {self.classes}.")
+        unknown, missing = np.setdiff1d(found, self.classes), np.setdiff1d(self.classes, found)
+        if all_classes and (unknown.size or missing.size):
+            difference = f"it has {unknown} besides" if unknown.size else f"it lacks {missing}"
+            raise ValueError(
+                f"warm_start can only be used where y has the same classes as before, {self.classes}; {difference}."
+            )
+        if unknown.size:
+            raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes}.")
+
+    def encode(self, y: Any) -> NDArray:
+        """Return the columns of 0 and 1, as bytes, of shape (n_samples, n_columns)."""
+        if self.multilabel:
+            dense = y.toarray() if hasattr(y, "toarray") else y
+            return (dense != 0).view(np.uint8)
+        return self.encode_positions(self.positions(y))
+
+    def positions(self, y: NDArray) -> NDArray:
+        """Return where among the classes each label of one target stands."""
+        found = np.empty(len(y), dtype=np.min_scalar_type(len(self.classes)))
+        for start in range(0, len(y), ROWS_AT_ONCE):
+            labels = y[start : start + ROWS_AT_ONCE]
+            _, codes = np.unique(labels, return_inverse=True)
+            found[start : start + ROWS_AT_ONCE] = np.searchsorted(self.classes, unique_labels(labels))[codes]
+        return found
+
+    def encode_positions(self, positions: NDArray) -> NDArray:
+        """Return the columns of 0 and 1, as bytes, for places among the classes."""
+        encoded = np.zeros((len(positions), self.n_columns), dtype=np.uint8, order="F")
+        for column in range(self.n_columns):
+            encoded[:, column] = positions == (column if self.multiclass else 1)
+        return encoded
+
+    def decode(self, columns: NDArray, threshold: float = 0.5) -> Any:
+        """Return the label of the largest column, or those of all columns above the threshold."""
+        if self.multiclass:  # what the binarizer does, in a fraction of the time for a single row
+            return self._binarizer.classes_.take(columns.argmax(axis=1))
+        if columns.shape[1] == 1:
+            columns = columns.ravel()
+        return self._binarizer.inverse_transform(columns, threshold=threshold)
+
+    def per_class(self, columns: NDArray) -> Iterator[tuple[Any, NDArray]]:
+        """Yield each label with a mask of the encoded samples that have it."""
+        for position, label in enumerate(self.classes):
+            yield label, (columns[:, 0] == position) if columns.shape[1] == 1 else columns[:, position] > 0
+
+
+class MultiOutputCoder:
+    """Codes several targets, each of two or more classes, side by side.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples, n_targets)
+    classes : list of array-like, default=None
+        All labels that can occur in each column.
+
+    Attributes
+    ----------
+    coders : list of LabelCoder
+        One for each target.
+    """
+
+    multilabel = False
+
+    def __init__(self, y: NDArray, classes: Any = None):
+        given = self._one_each(classes, y.shape[1])
+        self.coders = [LabelCoder(column, "multiclass", c) for column, c in zip(y.T, given, strict=True)]
+
+    def _one_each(self, classes: Any, n_targets: int) -> list[Any]:
+        """Return ``classes`` as a list with an entry, perhaps None, for each target."""
+        if classes is None:
+            return [None] * n_targets
+        if not isinstance(classes, list | tuple) or len(classes) != n_targets:
+            raise ValueError(f"classes must be a list of {n_targets} arrays, one for each target; got {classes!r}.")
+        return list(classes)
+
+    @property
+    def classes(self) -> list[NDArray]:
+        """Labels of each target in order."""
+        return [coder.classes for coder in self.coders]
+
+    @property
+    def widths(self) -> list[int]:
+        """Number of columns of each target."""
+        return [coder.n_columns for coder in self.coders]
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of all targets."""
+        return sum(self.widths)
+
+    def check(self, y: Any, target_type: str, classes: Any, *, all_classes: bool) -> None:
+        """Raise ValueError unless the targets suit the classes; with ``all_classes``, unless every class occurs."""
+        n_targets = len(self.coders)
+        if getattr(y, "ndim", 1) != 2 or y.shape[1] != n_targets:
+            raise ValueError(f"y is {target_type} of shape {y.shape}, but the model was fitted on {n_targets} columns.")
+        given = self._one_each(classes, n_targets)
+        for position, (coder, column, c) in enumerate(zip(self.coders, y.T, given, strict=True)):
+            try:
+                coder.check(column, "multiclass", c, all_classes=all_classes)
+            except ValueError as error:
+                raise ValueError(f"In column {position} of y: {error}") from error
+
+    def encode(self, y: Any) -> NDArray:
+        """Return the columns of 0 and 1, as bytes, of all targets."""
+        return np.hstack([coder.encode(column) for coder, column in zip(self.coders, y.T, strict=True)])
+
+    def decode(self, columns: NDArray, threshold: float = 0.5) -> NDArray:
+        """Return the labels, of shape (n_samples, n_targets)."""
+        parts = zip(self.coders, self.split(columns), strict=True)
+        return np.column_stack([coder.decode(part, threshold) for coder, part in parts])
+
+    def split(self, columns: NDArray) -> list[NDArray]:
+        """Return the columns of each target."""
+        return np.split(columns, np.cumsum(self.widths)[:-1], axis=1)
+
+
+def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:
+    """Return what it takes to make the same coder again, as values that can be stored without pickle."""
+    several = isinstance(coder, MultiOutputCoder)
+    parts = coder.coders if isinstance(coder, MultiOutputCoder) else [coder]
+    facts: dict[str, Any] = {
+        "n_targets": len(parts),
+        "several_targets": several,
+        "multilabel": coder.multilabel,
+        "sparse_labels": not several and parts[0].gives_sparse,
+        "object_labels": [part.gives_objects for part in parts],
+    }
+    return facts | {f"classes_{target}": part.classes for target, part in enumerate(parts)}
+
+
+def coder_from_description(facts: Mapping[str, Any]) -> LabelCoder | MultiOutputCoder:
+    """Return the coder that ``describe_coder`` has described.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the facts are not such a description.
+    """
+    n_targets = int(facts["n_targets"])
+    several, multilabel, sparse = (_flag(facts, name) for name in ("several_targets", "multilabel", "sparse_labels"))
+    classes = [np.asarray(facts[f"classes_{target}"]) for target in range(n_targets)]
+    if not classes or (len(classes) > 1 and not several) or (multilabel and several):
+        raise ValueError(f"n_targets is {n_targets}, which the other facts about the targets contradict")
+    for target, labels in enumerate(classes):
+        if labels.ndim != 1 or not labels.size or not np.array_equal(np.unique(labels), labels):
+            raise ValueError(f"classes_{target} are not labels in order")
+    if multilabel:
+        n_labels = len(classes[0])
+        if n_labels < 2 or not np.array_equal(classes[0], np.arange(n_labels)):
+            raise ValueError("classes_0 are not the numbers of several columns")
+        # A coder learns their number, and a single sample tells it that.
+        one = np.zeros((1, n_labels), dtype=int)
+        return LabelCoder(csr_array(one) if sparse else one, "multilabel-indicator")
+    classes = [
+        labels.astype(object) if is_object else labels
+        for labels, is_object in zip(classes, facts["object_labels"], strict=True)
+    ]
+    if several:
+        return MultiOutputCoder(np.empty((0, len(classes))), classes)
+    return LabelCoder(classes[0], "multiclass")
+
+
+def _flag(facts: Mapping[str, Any], name: str) -> bool:
+    flag = np.asarray(facts[name])
+    if flag.shape != () or flag.dtype.kind != "b":
+        raise ValueError(f"{name} is neither True nor False")
+    return bool(flag)

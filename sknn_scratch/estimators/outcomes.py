@@ -1,0 +1,212 @@
+"""How training ended, and what there is to say about it.
+
+A network is judged by its mean loss on the training data, without the penalty, with nothing dropped and no noise added.
+It is compared with two marks: its own loss before training, and the loss of the best constant prediction. A network
+above both has diverged. One that is above the second only may just have been trained for a short time, which is no
+fault; but if nothing improved any more when training ended, the model is of no use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from sknn_scratch.catalogue.losses import Loss
+from sknn_scratch.estimators.fit_kind import FitKind
+from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.data import TrainingData
+from sknn_scratch.training.progress import CONVERGED, DIVERGED, INTERRUPTED, MAX_ITER_REACHED, Progress, what_to_try
+from sknn_scratch.training.run import MinibatchTraining
+
+__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches", "interrupted", "with_scale"]
+
+# What there is to say: a message and its category.
+Advice = tuple[str, type[Warning]]
+
+# Rows for which the loss is computed before training (in every fit, so few) and after it, where NUMBERS_AFTER limits
+# rows times outputs, for memory.
+ROWS_BEFORE, ROWS_AFTER, NUMBERS_AFTER = 100, 10_000, 200_000
+# Relative growth of the loss, over that before training, up to which training has not diverged.
+UNSTEADY = 0.01
+# Relative difference between two losses up to which they count as equal.
+ROUNDING = 1e-6
+# For partial_fit: loss of a chunk, divided by that of the first, from which training counts as diverged; and rows from
+# which a chunk's best constant is a fair comparison.
+GROWTH_IN_STREAM, ROWS_IN_STREAM = 10, 20
+
+
+class Judge:
+    """Tells whether training has made a network better than it was, and better than a constant.
+
+    Parameters
+    ----------
+    network : Perceptron
+        As it is before training; judged afterwards.
+    loss : Loss
+    data : TrainingData
+        What it is trained on.
+    progress : Progress
+        Of its training, in all calls.
+    kind : FitKind, default=FRESH
+        From the second chunk of ``partial_fit`` on, the losses before and after are not computed, to save time; only
+        if the loss of the chunks has grown many times over is the network compared with a constant.
+    """
+
+    def __init__(
+        self, network: Perceptron, loss: Loss, data: TrainingData, progress: Progress, kind: FitKind = FitKind.FRESH
+    ):
+        self._network, self._loss, self._data, self._progress = network, loss, data, progress
+        self._in_stream = kind.is_incremental and bool(progress.loss_curve)
+        if not self._in_stream:
+            self._few, self._many = _some_rows(data, ROWS_BEFORE), self._rows_after()
+            self._before = _mean_loss(network, loss, data, self._few)
+
+    def advice(self, nothing_improved: bool, learning_rate_init: float | None = None) -> list[Advice]:
+        """Return what there is to say about the trained network.
+
+        Parameters
+        ----------
+        nothing_improved : bool
+            Whether training ended because nothing improved any more, or at a planned end after such a plateau.
+        learning_rate_init : float, default=None
+            The rate, of a solver that has one.
+        """
+        diverged = self._diverged()
+        if not (diverged or nothing_improved):
+            return []
+        network, data = self._network, self._data
+        rows = self._rows_after() if self._in_stream else self._many
+        loss = _mean_loss(network, self._loss, data, rows)
+        of_constant = _loss_of_best_constant(self._loss, data, rows)
+        if np.isnan(of_constant) or loss < of_constant * (1 - math.copysign(ROUNDING, of_constant)):
+            return []
+        if diverged:
+            return [(self._of_divergence(loss, of_constant, learning_rate_init), ConvergenceWarning)]
+        if (data.y[rows] == data.y[rows[0]]).all():
+            return []  # a constant is all that there is to learn
+        rate = "" if learning_rate_init is None else f" try another learning_rate_init (now {learning_rate_init:g}),"
+        message = (
+            f"The model is no better than a constant: its loss on the training data, without the penalty, is "
+            f"{loss:.3g}, that of the best constant prediction {of_constant:.3g}. Scale the features of X (and y, if "
+            f"it is numbers), for example with StandardScaler,{rate} or let training go on for longer, for example "
+            "with a smaller tol."
+        )
+        return [(message, ConvergenceWarning)]
+
+    def _rows_after(self) -> NDArray:
+        """Return those that the trained network is looked at with; chosen before they are shuffled."""
+        n_outputs = self._network.layer_units[-1]
+        return _some_rows(self._data, max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // n_outputs)))
+
+    def _diverged(self) -> bool:
+        if self._in_stream:
+            first, loss = self._progress.loss_curve[0], self._progress.loss_curve[-1]
+            return loss - first > (GROWTH_IN_STREAM - 1) * abs(first) and self._data.n_rows >= ROWS_IN_STREAM
+        before = self._before
+        # NaN, too, is a loss that has grown.
+        return not _mean_loss(self._network, self._loss, self._data, self._few) <= before + UNSTEADY * abs(before)
+
+    def _of_divergence(self, loss: float, of_constant: float, learning_rate_init: float | None) -> str:
+        if self._in_stream:
+            # Without numbers, so that Python shows it for one call only.
+            what = "the loss has grown many times over, and a constant prediction would be better for this chunk"
+        else:
+            what = (
+                f"the loss on the training data, without the penalty, is {loss:.3g} and was {self._before:.3g} before "
+                f"training; that of the best constant prediction is {of_constant:.3g}"
+            )
+        return f"Training diverged: {what}. {what_to_try(learning_rate_init)}."
+
+
+def _some_rows(data: TrainingData, n_rows: int) -> NDArray:
+    """Return at most so many of the rows with a positive weight, at even distances."""
+    rows = np.arange(data.n_rows) if data.rows is None else data.rows
+    if data.sample_weight is not None and not data.sample_weight.all():
+        rows = rows[(data.sample_weight > 0)[rows]]
+    return rows[:: -(-len(rows) // n_rows)].copy()
+
+
+def _mean_loss(network: Perceptron, loss: Loss, data: TrainingData, rows: NDArray) -> float:
+    """Return the mean loss of a network for these rows, NaN if there is none."""
+    return _mean(loss, data, rows, network.raw_output(data.X, rows))
+
+
+def _loss_of_best_constant(loss: Loss, data: TrainingData, rows: NDArray) -> float:
+    """Return the mean loss for these rows if the same is predicted for each of them, the best that there is."""
+    y, weights = data.targets(rows), None if data.sample_weight is None else data.sample_weight[rows]
+    constant = loss.best_constant(y, weights).astype(y.dtype)
+    return _mean(loss, data, rows, np.tile(constant, (len(rows), 1)))
+
+
+def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) -> float:
+    weights = None if data.sample_weight is None else data.sample_weight[rows]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return float(np.average(loss.value(data.targets(rows), raw_output).astype(np.float64), weights=weights))
+
+
+# What can be said, once training has ended ---------------------------------------------------------------------------
+
+
+def interrupted() -> Advice:
+    """Return what there is to say after Ctrl-C."""
+    return "Training interrupted by user.", UserWarning
+
+
+def after_minibatches(
+    estimator: Any, training: MinibatchTraining, outcome: str, judge: Judge, kind: FitKind
+) -> list[Advice]:
+    """Return what there is to say after ``fit`` or ``partial_fit`` with minibatches."""
+    rate = estimator.learning_rate_init
+    if outcome == INTERRUPTED:
+        return [interrupted()]
+    if kind.is_incremental:  # one epoch, which neither converges nor fails to
+        return judge.advice(False, rate)
+    if outcome == DIVERGED:
+        message = (
+            f"Training diverged in {training.divergence}. The parameters are those of the epoch with the best "
+            f"validation score, {training.progress.best_validation_score:.3g}. {what_to_try(rate)}."
+        )
+        return [(message, ConvergenceWarning)]
+    ran_to_its_end = outcome == MAX_ITER_REACHED and training.has_planned_end
+    advice = judge.advice(outcome == CONVERGED or (ran_to_its_end and training.passed_plateau), rate)
+    if estimator.early_stopping and training.no_score_counted:
+        message = (
+            f"early_stopping had nothing to go by: every validation score was NaN (scoring={estimator.scoring!r}). The "
+            "parameters are those of the last epoch."
+        )
+        advice.append((message, UserWarning))
+    if outcome == MAX_ITER_REACHED and not ran_to_its_end:
+        message = (  # scikit-learn's words
+            f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
+            "converged yet."
+        )
+        advice.append((message, ConvergenceWarning))
+    return advice
+
+
+def after_lbfgs(estimator: Any, outcome: str, reason: str, progress: Progress, judge: Judge) -> list[Advice]:
+    """Return what there is to say after ``fit`` with L-BFGS, which ended for this ``reason``, in scipy's words."""
+    if outcome == INTERRUPTED:
+        return [interrupted()]
+    advice = judge.advice(outcome == CONVERGED)
+    if outcome == MAX_ITER_REACHED:
+        message = (
+            f"lbfgs failed to converge after {progress.n_iter} iterations: {reason}. Scale the data, or increase "
+            f"max_iter (now {estimator.max_iter}) or max_fun (now {estimator.max_fun})."
+        )
+        advice.append((message, ConvergenceWarning))
+    return advice
+
+
+def with_scale(advice: list[Advice], describe_scale: Callable[[], str]) -> list[Advice]:
+    """Return the same advice; its first ConvergenceWarning describes the scale of the data where that is far off."""
+    for i, (message, category) in enumerate(advice):
+        if issubclass(category, ConvergenceWarning):
+            described = f"{message} {describe_scale()}".rstrip()
+            return [*advice[:i], (described, category), *advice[i + 1 :]]
+    return advice

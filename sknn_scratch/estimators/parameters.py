@@ -1,0 +1,301 @@
+"""The table of parameters that both estimators share, the checks by it, and the components made of parameters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from numbers import Integral, Real
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation
+from sknn_scratch.catalogue.initializers import INITIALIZERS, GlorotUniform, Initializer
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Optimizer
+from sknn_scratch.catalogue.schedules import SCHEDULES, Function, Schedule
+from sknn_scratch.engines import ENGINES
+from sknn_scratch.estimators.constraints import (
+    Boolean,
+    Component,
+    Constraint,
+    Device,
+    DropoutRates,
+    HiddenLayerSizes,
+    Number,
+    OneOf,
+    RandomState,
+    Scoring,
+    check_parameters,
+)
+from sknn_scratch.warn import warn
+
+__all__ = [
+    "SHARED_PARAMETERS",
+    "Parameter",
+    "Use",
+    "check_estimator_parameters",
+    "defaults",
+    "dropout_rates",
+    "hidden_sizes",
+    "make_activations",
+    "make_component",
+    "make_initializers",
+    "make_optimizer",
+    "make_schedule",
+    "python_parameters",
+    "warn_of_idle_validation",
+]
+
+Part = TypeVar("Part", bound=BaseEstimator)
+
+
+class Use(Enum):
+    """Who uses a parameter. One that is not used and not at its default causes a warning, but MINIBATCHES an error."""
+
+    ALL = "every solver"
+    LBFGS = "'lbfgs'"
+    STOCHASTIC = "every solver but 'lbfgs'"
+    OPTIMIZER = "solvers given by name whose optimiser has a parameter of this name"
+    SCHEDULE = "every solver but 'lbfgs'; but 'adam' ignores the schedules of scikit-learn"
+    VALIDATION_SET = "every solver but 'lbfgs', if there is a validation set"
+    HELD_OUT = "every solver but 'lbfgs', if a validation set is held out"
+    MINIBATCHES = "every solver but 'lbfgs', which refuses it: its objective must be the same function in every step"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A row of the table of parameters.
+
+    Attributes
+    ----------
+    constraint : Constraint
+        What it may be.
+    use : Use, default=Use.ALL
+    off : object, default=None
+        The value that means that there is none of it, for MINIBATCHES.
+    """
+
+    constraint: Constraint
+    use: Use = Use.ALL
+    off: Any = None
+
+
+SHARED_PARAMETERS: dict[str, Parameter] = {
+    "hidden_layer_sizes": Parameter(HiddenLayerSizes()),
+    "activation": Parameter(
+        Component(
+            ACTIVATIONS,
+            Activation,
+            per_layer=True,
+            instead_of_numbers="The sizes of several layers are one tuple: hidden_layer_sizes=(100, 50).",
+        )
+    ),
+    "solver": Parameter(Component(OPTIMIZERS, Optimizer, also=("lbfgs",))),
+    "alpha": Parameter(Number(Real, "[0, inf)")),
+    "batch_size": Parameter(Number(Integral, "[1, inf)", ("auto",)), Use.STOCHASTIC),
+    "learning_rate": Parameter(
+        Component(
+            SCHEDULES,
+            Schedule,
+            or_callable="a function from the number of epochs to the rate",
+            instead_of_numbers="The rate itself is learning_rate_init.",
+        ),
+        Use.SCHEDULE,
+    ),
+    "learning_rate_init": Parameter(Number(Real, "(0, inf)"), Use.STOCHASTIC),
+    "power_t": Parameter(Number(Real, "[0, inf)"), Use.SCHEDULE),
+    "max_iter": Parameter(Number(Integral, "[1, inf)")),
+    "shuffle": Parameter(Boolean(), Use.STOCHASTIC),
+    "random_state": Parameter(RandomState()),
+    "tol": Parameter(Number(Real, "[0, inf)")),
+    "verbose": Parameter(Boolean(levels=True, others=("bar",))),
+    "warm_start": Parameter(Boolean()),
+    "momentum": Parameter(Number(Real, "[0, 1]"), Use.OPTIMIZER),
+    "nesterovs_momentum": Parameter(Boolean(), Use.OPTIMIZER),
+    "early_stopping": Parameter(Boolean(), Use.STOCHASTIC),
+    "validation_fraction": Parameter(Number(Real, "[0, 1)"), Use.HELD_OUT),
+    "beta_1": Parameter(Number(Real, "[0, 1)"), Use.OPTIMIZER),
+    "beta_2": Parameter(Number(Real, "[0, 1)"), Use.OPTIMIZER),
+    "epsilon": Parameter(Number(Real, "(0, inf)"), Use.OPTIMIZER),
+    "n_iter_no_change": Parameter(Number(Integral, "[1, inf)", (np.inf,)), Use.STOCHASTIC),
+    "max_fun": Parameter(Number(Integral, "[1, inf)"), Use.LBFGS),
+    "l1_ratio": Parameter(Number(Real, "[0, 1]")),
+    "weight_init": Parameter(Component(INITIALIZERS, Initializer)),
+    "bias_init": Parameter(Component(INITIALIZERS, Initializer)),
+    "fit_intercept": Parameter(Boolean()),
+    "weight_decay": Parameter(Number(Real, "[0, inf)"), Use.OPTIMIZER),
+    "max_grad_norm": Parameter(Number(Real, "(0, inf)", (None,)), Use.MINIBATCHES, off=None),
+    "dropout": Parameter(DropoutRates(), Use.MINIBATCHES, off=0),
+    "input_noise": Parameter(Number(Real, "[0, inf)"), Use.MINIBATCHES, off=0),
+    "average": Parameter(Number(Integral, "[1, inf)"), Use.MINIBATCHES, off=1),
+    "scoring": Parameter(Scoring(), Use.VALIDATION_SET),
+    "engine": Parameter(OneOf(("auto", *ENGINES))),
+    "device": Parameter(Device()),
+}
+
+# With adam, scikit-learn ignores its own schedules.
+IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
+
+
+def defaults(cls: Any) -> Mapping[str, Any]:
+    """Return the parameters of a class with their defaults."""
+    return _defaults(cls)
+
+
+@cache  # inspect takes longer than an epoch on a few rows
+def _defaults(cls: Any) -> Mapping[str, Any]:
+    return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
+
+
+def schedule_acts(estimator: Any) -> bool:
+    """Return whether ``learning_rate`` has an effect."""
+    by_name = isinstance(estimator.learning_rate, str)
+    return not (estimator.solver == "adam" and by_name and estimator.learning_rate in IGNORED_BY_ADAM)
+
+
+def ignored_parameters(estimator: Any) -> set[str]:
+    """Return the names of the parameters that the solver does not use, but for those that it refuses."""
+    if estimator.solver == "lbfgs":
+        return _used_by(*set(Use) - {Use.ALL, Use.LBFGS, Use.MINIBATCHES})
+    of_optimizer = set(defaults(OPTIMIZERS[estimator.solver])) if isinstance(estimator.solver, str) else set()
+    of_schedule = set() if schedule_acts(estimator) else _used_by(Use.SCHEDULE)
+    return _used_by(Use.LBFGS) | (_used_by(Use.OPTIMIZER) - of_optimizer) | of_schedule
+
+
+def _used_by(*uses: Use) -> set[str]:
+    return {name for name, row in SHARED_PARAMETERS.items() if row.use in uses}
+
+
+def _changed(estimator: Any, names: set[str]) -> list[str]:
+    """Return ``name=value`` of those parameters that are not at their default, in the order of the table."""
+    usual = defaults(type(estimator))
+    values = {name: getattr(estimator, name) for name in SHARED_PARAMETERS if name in names and name in usual}
+    return [f"{name}={value!r}" for name, value in values.items() if value != usual[name]]
+
+
+def check_estimator_parameters(estimator: Any) -> None:
+    """Raise for a parameter that is not allowed, and warn of those that the solver does not use."""
+    table: dict[str, Parameter] = estimator._parameters
+    values = {name: getattr(estimator, name) for name in table}
+    check_parameters(type(estimator).__name__, values, {name: row.constraint for name, row in table.items()})
+    if changed := _changed(estimator, ignored_parameters(estimator)):
+        warn(f"solver={estimator.solver!r} does not use {', '.join(changed)}.")
+    if estimator.solver == "lbfgs":
+        for name in _used_by(Use.MINIBATCHES):
+            if np.any(np.asarray(values[name]) != table[name].off):
+                raise ValueError(
+                    f"{name}={values[name]!r} cannot be used with solver='lbfgs', which minimises one fixed function "
+                    "of all samples; use a stochastic solver, such as 'adam'."
+                )
+
+
+def warn_of_idle_validation(estimator: Any, has_own_set: bool) -> None:
+    """Warn of parameters without effect: nothing is scored, or nothing held out.
+
+    ``has_own_set`` says that there is an ``X_val``.
+    """
+    idle = {}
+    if has_own_set:
+        idle = {Use.HELD_OUT: "where X_val is given"}
+    elif not estimator.early_stopping:
+        idle = {
+            Use.HELD_OUT: "without early_stopping=True",
+            Use.VALIDATION_SET: "without early_stopping=True or X_val",
+        }
+    for use, reason in idle.items():
+        for changed in _changed(estimator, _used_by(use)):
+            warn(f"{changed} has no effect {reason}.")
+
+
+def python_parameters(estimator: Any) -> SimpleNamespace:
+    """Return the parameters of an estimator as training takes them: every number is Python's own float or int.
+
+    An estimator keeps what it was given, which may be any number, such as ``alpha=0`` or ``np.int8(100)``. Computed
+    with in its own type, an int8 overflows and a float32 rounds; and compiled code is for one type each.
+    """
+    table: dict[str, Parameter] = estimator._parameters
+    return SimpleNamespace(**{name: row.constraint.to_python(getattr(estimator, name)) for name, row in table.items()})
+
+
+def make_component(given: Part) -> Part:
+    """Return a copy of a component for training; its numbers are Python's own, floats where the default is one."""
+    component, signature = clone(given), inspect.signature(type(given)).parameters
+    for name, value in component.get_params(deep=False).items():
+        if isinstance(signature[name].default, float) and not isinstance(value, bool) and isinstance(value, Real):
+            setattr(component, name, float(value))
+        elif isinstance(value, np.generic):
+            setattr(component, name, value.item())
+    return component
+
+
+def hidden_sizes(estimator: Any) -> list[int]:
+    """Return ``hidden_layer_sizes`` as a list."""
+    return np.ravel(np.asarray(estimator.hidden_layer_sizes, dtype=int)).tolist()
+
+
+def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
+    """Return one for each hidden layer, and at the end the one by which the output layer is initialised."""
+    given = estimator.activation
+    if not isinstance(given, list | tuple):
+        given = [given] * (n_hidden + 1)
+    elif len(given) == n_hidden:
+        given = [*given, given[-1] if given else "identity"]
+    else:
+        raise ValueError(
+            f"activation has {len(given)} entries, but hidden_layer_sizes={estimator.hidden_layer_sizes!r} makes "
+            f"{n_hidden} hidden layer{'' if n_hidden == 1 else 's'}."
+        )
+    return [ACTIVATIONS[item]() if isinstance(item, str) else make_component(item) for item in given]
+
+
+def dropout_rates(parameters: Any, n_hidden: int) -> list[float]:
+    """Return one for the input and one for each hidden layer; a single number is that of the hidden layers."""
+    given = parameters.dropout.tolist() if isinstance(parameters.dropout, np.ndarray) else parameters.dropout
+    if not isinstance(given, list | tuple):
+        if given and not n_hidden:
+            warn(f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features.")
+        return [0.0] + [float(given)] * n_hidden
+    if len(given) != n_hidden + 1:
+        raise ValueError(
+            f"dropout has {len(given)} entries, but hidden_layer_sizes={parameters.hidden_layer_sizes!r} needs "
+            f"{n_hidden + 1}: one for the input and one for each hidden layer."
+        )
+    return [float(rate) for rate in given]
+
+
+def make_initializers(given: str | Initializer, activations: Sequence[Activation]) -> list[Initializer]:
+    """Return one for each layer; 'glorot_uniform' goes by the activation."""
+    if given == "glorot_uniform":
+        return [GlorotUniform(activation.glorot_factor) for activation in activations]
+    return [INITIALIZERS[given]() if isinstance(given, str) else make_component(given)] * len(activations)
+
+
+def make_optimizer(parameters: Any) -> Optimizer:
+    """Return the optimiser of a stochastic solver, not yet started; ``parameters`` are Python's."""
+    if isinstance(parameters.solver, Optimizer):
+        return make_component(parameters.solver)
+    return _build(OPTIMIZERS[parameters.solver], parameters)
+
+
+def make_schedule(parameters: Any) -> Schedule:
+    """Return the schedule of the learning rate, started; ``parameters`` are Python's."""
+    given = parameters.learning_rate if schedule_acts(parameters) else "constant"
+    if isinstance(given, Schedule):
+        schedule = make_component(given)
+    elif isinstance(given, str):
+        schedule = _build(SCHEDULES[given], parameters)
+    else:
+        schedule = Function(given)
+    schedule.start(parameters.learning_rate_init, parameters.max_iter)
+    return schedule
+
+
+def _build(component: type[Any], parameters: Any) -> Any:
+    """Make a component with those of its parameters that the estimator has too."""
+    names = defaults(component).keys() & SHARED_PARAMETERS.keys()
+    return component(**{name: getattr(parameters, name) for name in names})

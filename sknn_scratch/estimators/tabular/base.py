@@ -1,0 +1,271 @@
+"""What both estimators share: from a table to weighted views, and back to raw outputs."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sknn_scratch.catalogue.losses import Loss
+from sknn_scratch.estimators.arrays import check_sample_weight
+from sknn_scratch.estimators.constraints import (
+    Boolean,
+    Constraint,
+    Device,
+    HiddenLayerSizes,
+    Number,
+    OneOf,
+    RandomState,
+    check_parameters,
+)
+from sknn_scratch.estimators.outcomes import interrupted
+from sknn_scratch.estimators.parameters import defaults
+from sknn_scratch.estimators.persistence import unchanged_on_error
+from sknn_scratch.estimators.tabular.columns import read_columns
+from sknn_scratch.estimators.tabular.encoder import FEWEST_BINS, TabularEncoder
+from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
+from sknn_scratch.estimators.tabular.members import Settings, Training, View
+from sknn_scratch.estimators.tabular.weights import Criterion
+from sknn_scratch.training.callbacks import CallbackMixin, Events
+from sknn_scratch.training.coded_matrix import CodedMatrix
+from sknn_scratch.training.progress import INTERRUPTED, STOPPED
+from sknn_scratch.warn import warn
+
+__all__ = ["BaseTabularMLP", "mean_of_copies"]
+
+# Epochs for up to so many samples; for more, fewer, down to a minimum: steps grow with the root of the samples.
+EPOCHS, MANY_SAMPLES, FEWEST_EPOCHS = 32, 10_000, 8
+CODED, PLAIN = "coded", "plain"
+
+
+class BaseTabularMLP(CallbackMixin, BaseEstimator):
+    """An ensemble of multi-layer perceptrons for tables; a subclass says what the targets are."""
+
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        "n_members": Number(Integral, "[2, inf)"),
+        "hidden_layer_sizes": HiddenLayerSizes(),
+        "max_iter": Number(Integral, "[1, inf)", (None,)),
+        "learning_rate_init": Number(Real, "(0, inf)"),
+        "dropout": Number(Real, "[0, 1)"),
+        "weight_decay": Number(Real, "[0, inf)"),
+        "n_bins": Number(Integral, f"[{FEWEST_BINS}, inf)", (None,)),
+        "engine": OneOf(("auto", "numba", "numpy", "torch")),
+        "n_jobs": Number(Integral, "(-inf, inf)", (None,)),
+        "random_state": RandomState(),
+        "verbose": Boolean(levels=True, others=("bar",)),
+        "device": Device(),
+    }
+    _max_codes: ClassVar[int]
+
+    n_features_in_: int
+    oof_loss_curve_: dict[str, list[float]]
+    _loss: Loss
+    _views: dict[str, View]
+
+    # What a subclass provides ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _check_targets(self, y: Any, n_samples: int) -> NDArray:
+        """Check ``y`` and return it in numbers, one or a row for each sample."""
+
+    @abstractmethod
+    def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
+        """Return encoded targets of shape (n_samples, n_targets), final weights, and strata to be spread over folds.
+
+        Sets ``_loss``, the started loss of the members, too.
+        """
+
+    def _learns_by(self, view: str) -> tuple[Loss, str]:
+        """Return the loss that members of a view are trained with, started, and their activation."""
+        return self._loss, "relu"
+
+    @abstractmethod
+    def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
+        """Return what compares epochs and weighs the views."""
+
+    @abstractmethod
+    def _keep_out_of_fold(
+        self, output: NDArray, y: NDArray, sample_weight: NDArray | None, rows: NDArray, n_samples: int
+    ) -> None:
+        """Keep score and prediction of the training rows' raw outputs; ``rows`` are their places among the samples."""
+
+    # Fitting ---------------------------------------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
+        values = {name: getattr(self, name) for name in self._constraints}
+        check_parameters(type(self).__name__, values, self._constraints)
+        if self.n_jobs == 0:
+            raise ValueError(f"The parameter 'n_jobs' of {type(self).__name__} must not be 0.")
+        # Made before the block: closing it tells the callbacks of the end, also when the fit fails.
+        events = Events(self, "epoch", X, y, sample_weight)
+        with unchanged_on_error(self), closing(events):
+            outcome = self._fit_table(X, y, sample_weight, events)
+        if outcome == INTERRUPTED:
+            warn(*interrupted())
+        return self
+
+    def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None, events: Events) -> str:
+        """Fit to checked parameters, and return how training ended."""
+        columns = read_columns(self, X, categorical_features=self.categorical_features)
+        n_samples = len(columns.numbers)
+        if n_samples < 2:
+            raise ValueError(f"X has {n_samples} sample, n_samples = 1; at least 2 are needed.")
+        given = self._check_targets(y, n_samples)
+        rows, weights = training_rows(n_samples, check_sample_weight(sample_weight, columns.numbers))
+        if len(rows) < 2:
+            raise ValueError("sample_weight leaves 1 sample with a positive weight; at least 2 are needed.")
+        self.encoder_ = TabularEncoder(
+            self.n_bins,
+            max_codes=self._max_codes,
+            categorical_features=self.categorical_features,
+        )
+        self.encoder_.n_features_in_ = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            self.encoder_.feature_names_in_ = self.feature_names_in_
+        columns = columns.take(rows)
+        Z = self.encoder_.learn(columns).encode(columns, np.float32)
+        order = canonical_order(Z.plain, Z.edges, Z.fractions, given[rows], *([] if weights is None else [weights]))
+        rows, Z, weights = rows[order], Z[order], None if weights is None else weights[order]
+        groups = groups_of_copies([Z.plain, Z.edges, Z.fractions], given[rows])
+        encoded, weights, strata = self._learn_targets(given[rows], weights)
+        criterion = self._make_criterion(encoded, weights)
+
+        def keep(trainings: dict[str, Training]) -> None:
+            if any(training.best is not None for training in trainings.values()):
+                output = self._keep_best(trainings, criterion)
+                self._keep_out_of_fold(output, given[rows], weights, rows, n_samples)
+
+        rng = check_random_state(self.random_state)
+        folds = make_folds(strata, groups, int(self.n_members), rng)
+        return self._train(Z, encoded, weights, folds, criterion, keep, events, rng)
+
+    def _train(
+        self,
+        Z: CodedMatrix,
+        y: NDArray,
+        weights: NDArray | None,
+        folds: NDArray,
+        criterion: Criterion,
+        keep: Callable[[dict[str, Training]], None],
+        events: Events,
+        rng: np.random.RandomState,
+    ) -> str:
+        """Train the members of each view, and return how that ended; ``keep`` sets the attributes that predict."""
+        y = np.asfortranarray(y, dtype=np.float32)
+        names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
+        max_iter = self._epochs_of_each_view(len(Z))
+        self._planned_epochs = len(names) * max_iter
+        trainings: dict[str, Training] = {}
+
+        def show() -> None:
+            self._keep_curves(trainings)
+            if events.has_callbacks:  # the bar needs no more
+                keep(trainings)
+
+        listener = events.listener(show)
+        events.train_begins()
+        for name in names:
+            seen = self._of_view(name, Z)
+            loss, activation = self._learns_by(name)
+            settings = self._settings(activation, max_iter)
+            trainings[name] = Training(name, seen, y, weights, folds, loss, criterion, settings, rng)
+            outcome = trainings[name].run(listener)
+            if outcome in (STOPPED, INTERRUPTED):
+                break
+        if all(training.best is None for training in trainings.values()):
+            raise KeyboardInterrupt
+        self._keep_curves(trainings)
+        keep(trainings)
+        del self._planned_epochs
+        events.train_ended()
+        return outcome
+
+    def _keep_curves(self, trainings: dict[str, Training]) -> None:
+        """Set the fitted attributes that say how far training is."""
+        self.oof_loss_curve_ = {
+            name: training.loss_curve for name, training in trainings.items() if training.loss_curve
+        }
+        self.n_iter_ = sum(map(len, self.oof_loss_curve_.values()))
+        self.engine_ = next(reversed(trainings.values())).engine
+
+    def _keep_best(self, trainings: dict[str, Training], criterion: Criterion) -> NDArray:
+        """Set the fitted attributes that predict, and return the weighted out-of-fold output."""
+        best = {name: training.best for name, training in trainings.items() if training.best is not None}
+        outputs = [self._loss.link.averaged_form(one.output) for one in best.values()]
+        calibration = criterion.weigh(outputs)
+        self._views = {name: one.view for name, one in best.items()}
+        self.calibration_ = dict(zip(best, map(float, calibration), strict=True))
+        self.best_epoch_ = {name: one.epoch for name, one in best.items()}
+        return self._loss.link.from_averaged_form(np.tensordot(calibration, np.stack(outputs), axes=1))
+
+    def _epochs_of_each_view(self, n_samples: int) -> int:
+        if self.max_iter is not None:
+            return int(self.max_iter)
+        return max(FEWEST_EPOCHS, int(EPOCHS * math.sqrt(min(1, MANY_SAMPLES / n_samples))))
+
+    def _settings(self, activation: str, max_iter: int) -> Settings:
+        return Settings(
+            hidden_layer_sizes=[int(size) for size in np.atleast_1d(self.hidden_layer_sizes)],
+            activation=activation,
+            max_iter=max_iter,
+            learning_rate_init=float(self.learning_rate_init),
+            dropout=float(self.dropout),
+            weight_decay=float(self.weight_decay),
+            engine=self.engine,
+            n_jobs=self.n_jobs,
+            verbose=bool(self.verbose) and self.verbose != "bar",
+            device=self.device,
+        )
+
+    @property
+    def _most_epochs(self) -> int:
+        # Once the table is known, so is the number of views, and of epochs.
+        return getattr(self, "_planned_epochs", self._epochs_of_each_view(1) * (1 if self.n_bins is None else 2))
+
+    def _describe_epoch(self) -> str:
+        name, curve = next(reversed(self.oof_loss_curve_.items()))
+        return f"{name}, out-of-fold loss {curve[-1]:.4g}"
+
+    def _of_view(self, name: str, Z: CodedMatrix) -> NDArray | CodedMatrix:
+        """Return the columns that the members of a view are given."""
+        return Z if name == CODED else Z.plain
+
+    # Predicting ------------------------------------------------------------------------------------------------------
+
+    def _raw_output(self, X: Any) -> NDArray:
+        """Return the weighted raw output of shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        Z = self.encoder_.encode(read_columns(self, X, is_categorical=self.encoder_.is_categorical_), np.float64)
+        link = self._loss.link
+        total: Any = 0.0
+        for name, weight in self.calibration_.items():
+            total = total + weight * self._views[name].mean_output(self._of_view(name, Z), link.averaged_form)
+        return link.from_averaged_form(total)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take over a state, also of an older version: parameters that were unknown then get their defaults."""
+        super().__setstate__({**defaults(type(self)), **state})
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+def mean_of_copies(rows: NDArray, prediction: NDArray, n_samples: int) -> NDArray:
+    """Return a prediction for each sample given: the mean over its copies, NaN where its weight was 0."""
+    counts = np.bincount(rows, minlength=n_samples)
+    sums = np.zeros((n_samples, *prediction.shape[1:]))
+    np.add.at(sums, rows, prediction)
+    with np.errstate(invalid="ignore"):
+        return (sums.T / counts).T

@@ -1,0 +1,217 @@
+"""Tables to columns: data frames of pandas and polars, and arrays, to numbers and categories."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from sknn_scratch.estimators.arrays import naming
+
+__all__ = ["Columns", "read_columns"]
+
+NUMBER, CATEGORY, OBJECTS = "number", "category", "objects"
+
+
+@dataclass
+class Columns:
+    """What a table holds.
+
+    Attributes
+    ----------
+    is_categorical : ndarray of bool of shape (n_features,)
+    numbers : ndarray of shape (n_samples, n_numeric)
+        float64, NaN where missing; columns in the order of the table.
+    categories : list of ndarray of shape (n_samples,)
+        Python objects, None where missing.
+    """
+
+    is_categorical: NDArray
+    numbers: NDArray
+    categories: list[NDArray]
+
+    def take(self, rows: NDArray | slice) -> Columns:
+        """Return these rows."""
+        return Columns(self.is_categorical, self.numbers[rows], [column[rows] for column in self.categories])
+
+
+def read_columns(
+    estimator: BaseEstimator, X: Any, *, categorical_features: Any = None, is_categorical: NDArray | None = None
+) -> Columns:
+    """Check a table and return its columns.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets ``n_features_in_`` and ``feature_names_in_`` unless ``is_categorical`` is given; otherwise has them
+        compared.
+    X : data frame or array-like of shape (n_samples, n_features)
+    categorical_features : None, 'from_dtype' or array-like
+        As the user says it.
+    is_categorical : ndarray of bool of shape (n_features,), default=None
+        As it was found out in fit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``X`` is not such a table, or not that of fit.
+    """
+    reset = is_categorical is None
+    if hasattr(X, "collect"):
+        raise ValueError(f"X cannot be used: a {type(X).__name__} is not computed yet; pass X.collect().")
+    with naming("X"), np.errstate(over="ignore", invalid="ignore"):  # scikit-learn adds up what may be huge
+        if _is_frame(X):
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+            if 0 in X.shape:
+                raise ValueError(
+                    f"Found a table with shape {X.shape}; at least 1 sample(s) and 1 feature(s) are needed."
+                )
+            names = [str(name) for name in X.columns]
+            columns = [X.iloc[:, i] if hasattr(X, "iloc") else X[name] for i, name in enumerate(X.columns)]
+        else:
+            dtype = np.float64 if issparse(X) or np.asarray(X).dtype.kind in "biufc" else object
+            array = validate_data(estimator, X, reset=reset, dtype=dtype, ensure_all_finite="allow-nan")
+            names = [f"x{i}" for i in range(array.shape[1])]
+            columns = list(array.T)
+    if is_categorical is None:
+        is_categorical = _find_categorical(categorical_features, columns, names)
+    if not _is_frame(X) and array.dtype == np.float64 and not is_categorical.any():
+        return Columns(is_categorical, array, [])
+    both = list(zip(names, columns, is_categorical, strict=True))
+    numbers = np.empty((len(columns[0]), len(columns) - int(is_categorical.sum())))
+    for position, (name, column) in enumerate((name, column) for name, column, other in both if not other):
+        numbers[:, position] = _to_numbers(column, name)
+    categories = [_to_categories(column, name) for name, column, is_one in both if is_one]
+    return Columns(is_categorical, numbers, categories)
+
+
+def _is_frame(X: Any) -> bool:
+    return hasattr(X, "shape") and hasattr(X, "columns") and hasattr(X, "dtypes")
+
+
+# Which columns are categorical ----------------------------------------------------------------------------------------
+
+
+def _find_categorical(given: Any, columns: Sequence[Any], names: Sequence[str]) -> NDArray:
+    """Return a mask of the categorical columns."""
+    n = len(columns)
+    mask = np.zeros(n, dtype=bool)
+    if given is None:
+        return mask
+    if isinstance(given, str) and given == "from_dtype":
+        return np.array([_is_category(column, name) for column, name in zip(columns, names, strict=True)])
+    allowed = "None, 'from_dtype', or a list of names or positions of columns, or a mask"
+    chosen = np.asarray(given)
+    if isinstance(given, str) or chosen.ndim != 1 or (chosen.dtype.kind not in "biuUOT" and chosen.size):
+        raise ValueError(f"categorical_features must be {allowed}; got {given!r}.")
+    if chosen.dtype.kind == "b":
+        if len(chosen) != n:
+            raise ValueError(f"categorical_features is a mask of {len(chosen)} columns, but X has {n}.")
+        return chosen
+    for one in chosen.tolist():
+        if isinstance(one, str):
+            if one not in names:
+                raise ValueError(f"categorical_features names {one!r}, which is not a column of X: {list(names)}.")
+            mask[names.index(one)] = True
+        elif isinstance(one, int) and not isinstance(one, bool) and 0 <= one < n:
+            mask[one] = True
+        else:
+            raise ValueError(f"categorical_features has {one!r}; X has the columns 0 to {n - 1}.")
+    return mask
+
+
+def _is_category(column: Any, name: str) -> bool:
+    """Return whether a column is to be categorical by its type, or, of a column of objects, by theirs."""
+    kind = _kind(column, name)
+    if kind != OBJECTS:
+        return kind == CATEGORY
+    present = {type(value) for value in column if not _is_missing(value)}
+    booleans: tuple[type, ...] = (bool, np.bool_)
+    return not present or not all(issubclass(cls, (Real, Decimal)) and cls not in booleans for cls in present)
+
+
+def _kind(column: Any, name: str) -> str:
+    """Return what a column holds by its type."""
+    dtype = column.dtype
+    if hasattr(dtype, "is_temporal"):  # of polars
+        if dtype.is_temporal():
+            raise _times(name, dtype)
+        if dtype.is_nested():
+            raise TypeError(f"X has lists or structures in column {name!r} ({dtype}); a cell is one value.")
+        return NUMBER if dtype.is_numeric() else OBJECTS if str(dtype) == "Object" else CATEGORY
+    if str(dtype) == "category":
+        return CATEGORY
+    kind = getattr(dtype, "kind", "O")
+    if kind in "mM" or str(dtype).startswith("period"):
+        raise _times(name, dtype)
+    if kind == "c":
+        raise ValueError(f"Complex data not supported: column {name!r} of X is {dtype}.")
+    return {"b": CATEGORY, "i": NUMBER, "u": NUMBER, "f": NUMBER}.get(kind, OBJECTS)
+
+
+def _times(name: str, found: Any) -> TypeError:
+    return TypeError(
+        f"X has dates or durations in column {name!r} ({found}). Make columns of them that can tell something: days "
+        "since a date, the year, the month or the weekday (numbers, or strings for categories)."
+    )
+
+
+def _refuse_times(types: Iterable[type], name: str) -> None:
+    times = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+    for cls in types:
+        if issubclass(cls, times) or cls.__name__ == "Period":  # of pandas, which need not be there
+            raise _times(name, cls.__name__)
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (Real, Decimal)) and bool(value != value)
+
+
+def _to_numbers(column: Any, name: str) -> NDArray:
+    """Return a column as float64, NaN where missing."""
+    if _kind(column, name) == OBJECTS:
+        values = [np.nan if _is_missing(value) else value for value in column]
+        _refuse_times({type(value) for value in values}, name)
+    else:
+        values = column.to_numpy() if hasattr(column, "to_numpy") else column
+        if values.dtype.kind == "O":  # nullable numbers
+            values = [np.nan if _is_missing(value) else value for value in values]
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"X has other things than numbers in column {name!r} ({error}), which is not among the categorical ones."
+        ) from error
+    if np.isinf(numbers).any():
+        raise ValueError(f"X contains infinity in column {name!r}.")
+    return numbers
+
+
+def _to_categories(column: Any, name: str) -> NDArray:
+    """Return a column as Python objects, None where missing."""
+    values = column.to_list() if hasattr(column, "to_list") else column.tolist()
+    try:
+        levels = {value: None if _is_missing(value) else value for value in set(values)}
+    except TypeError as error:
+        raise TypeError(
+            f"X has a value in column {name!r} that cannot be a category, as each argument must be a string or a "
+            f"number: {error}."
+        ) from error
+    _refuse_times({type(value) for value in levels.values()}, name)
+    result = np.empty(len(values), dtype=object)
+    result[:] = [levels[value] for value in values]
+    return result

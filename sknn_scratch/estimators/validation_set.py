@@ -1,0 +1,130 @@
+"""The validation set: given by the user or held out, and how it is scored."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
+from sklearn.metrics import check_scoring
+
+from sknn_scratch.catalogue.losses import Loss, is_of_sklearn
+from sknn_scratch.engines import raw_output
+from sknn_scratch.estimators.arrays import check_sample_weight, check_samples, naming
+from sknn_scratch.estimators.fit_kind import FitKind
+from sknn_scratch.estimators.scaling import describe_other_scale
+from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.data import TrainingData
+from sknn_scratch.training.job import ROWS_AT_ONCE
+from sknn_scratch.training.splitting import split_rows
+from sknn_scratch.warn import warn
+
+__all__ = ["check_validation_data", "hold_out", "make_validation", "stops_by"]
+
+
+def stops_by(estimator: Any) -> tuple[bool, Any]:
+    """Return whether there is early stopping, and how a validation set is scored."""
+    by_loss = estimator.scoring is None and not is_of_sklearn(estimator._loss)
+    return bool(estimator.early_stopping) and estimator.solver != "lbfgs", "loss" if by_loss else estimator.scoring
+
+
+def check_validation_data(
+    estimator: Any, X_val: Any, y_val: Any, sample_weight_val: ArrayLike | None, X: Any
+) -> TrainingData | None:
+    """Validate and encode the validation set given to ``fit``, if there is one; ``X`` are the checked samples."""
+    if X_val is None and y_val is None and sample_weight_val is None:
+        return None
+    if X_val is None or y_val is None:
+        missing = "X_val" if X_val is None else "y_val"
+        raise ValueError(f"{missing} is missing: a validation set is passed as X_val and y_val.")
+    if estimator.solver == "lbfgs":
+        raise ValueError("X_val cannot be used with solver='lbfgs', which has no epochs to validate.")
+    with naming("X_val"):
+        X_val = check_samples(estimator, X_val, reset=False, dtype=X.dtype)
+    if X_val.shape[0] < 2:
+        raise ValueError("X_val has 1 sample; at least 2 are needed.")
+    with naming("y_val"):
+        encoded = estimator._encode_targets(X_val, y_val, FitKind.INCREMENT)
+    with naming("sample_weight_val"):
+        weights = check_sample_weight(sample_weight_val, X_val)
+    if described := describe_other_scale(X, X_val, getattr(estimator, "feature_names_in_", None)):
+        warn(
+            f"{described} What is done to X before, such as scaling, has to be done to X_val; steps of a pipeline "
+            "do so with make_pipeline(..., transform_input=['X_val'])."
+        )
+    return TrainingData(X_val, encoded, estimator._weigh_classes(encoded, weights)).in_fixed_order()
+
+
+def hold_out(estimator: Any, data: TrainingData, rng: np.random.RandomState) -> tuple[TrainingData, TrainingData]:
+    """Split off a validation set, as rows rather than as copies."""
+    n_samples = data.n_rows
+    described = f"validation_fraction={estimator.validation_fraction} of {n_samples} samples"
+    try:
+        # As scikit-learn counts, also for a float32, with which 0.2 * 100 is 20 and not a little more.
+        n_held_out = math.ceil(estimator.validation_fraction * n_samples)
+        train_rows, validation_rows = split_rows(n_samples, n_held_out, rng, estimator._stratify(data.y))
+    except ValueError as error:
+        raise ValueError(f"{described} cannot be held out for early stopping: {error}") from error
+    if len(validation_rows) < 2:
+        raise ValueError(
+            f"{described} leaves a validation set of {len(validation_rows)}, too small for early stopping: at "
+            "least 2 are needed. Increase validation_fraction or the size of your dataset."
+        )
+    counts = None if data.sample_weight is None else data.sample_weight > 0
+    for part, rows in {"training": train_rows, "validation": validation_rows}.items():
+        if counts is not None and not counts[rows].any():
+            raise ValueError(f"sample_weight is zero for every sample of the {part} set ({described}).")
+    return replace(data, rows=train_rows), replace(data, rows=validation_rows)
+
+
+def make_validation(estimator: Any, network: Perceptron, held_out: TrainingData) -> Callable[[], tuple[float, float]]:
+    """Return a function that computes loss and score of the network's parameters on the validation set."""
+    rows = slice(None) if held_out.rows is None else held_out.rows
+    y, loss_function = held_out.y[rows], estimator._loss
+    weights = None if held_out.sample_weight is None else held_out.sample_weight[rows]
+    if held_out.rows is None:
+        with naming("y_val"):
+            held_out.check_targets(loss_function)
+    truth, scoring = estimator._decode_targets(y), stops_by(estimator)[1]
+    scorer = None if scoring in (None, "loss") else _make_scorer(estimator, held_out.X, rows, truth, weights)
+
+    def validate() -> tuple[float, float]:
+        output = raw_output(network, held_out.X, held_out.rows, device=estimator.device)
+        loss = float(np.average(_losses(loss_function, y, output), weights=weights))
+        if scoring == "loss":
+            return loss, -loss
+        if scorer is not None:
+            return loss, scorer()
+        return loss, estimator._score_prediction(truth, estimator._link_inverse(output), weights)
+
+    return validate
+
+
+def _losses(loss: Loss, y: NDArray, raw_output: NDArray) -> NDArray:
+    """Return the loss of each row; a block at a time, as what is computed on the way takes many times the memory."""
+    some = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(y), ROWS_AT_ONCE)]
+    return np.concatenate([loss.value(y[rows].astype(raw_output.dtype, copy=False), raw_output[rows]) for rows in some])
+
+
+def _make_scorer(
+    estimator: Any, X: Any, rows: NDArray | slice, truth: Any, weights: NDArray | None
+) -> Callable[[], float]:
+    """Return what the scorer that is ``scoring`` says about the validation set."""
+    # Has the same coefs_, the network's own, but no names of features, which X lacks by now.
+    model = copy.copy(estimator)
+    if hasattr(model, "feature_names_in_"):
+        del model.feature_names_in_
+    scorer, X = check_scoring(model, estimator.scoring), X[rows]
+    if issparse(truth):
+        truth = np.asarray(truth.todense())
+    takes_weights = any(
+        p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in inspect.signature(scorer).parameters.values()
+    )
+    parameters = {"sample_weight": weights} if takes_weights and weights is not None else {}
+    return lambda: float(scorer(model, X, truth, **parameters))

@@ -1,0 +1,1 @@
+"""Fitted models to other libraries and back."""

@@ -1,0 +1,1 @@
+"""Arrays and values in files that run no code when they are read."""

@@ -1,0 +1,129 @@
+"""A file for the weights of a network: a NumPy .npz without pickled objects, so that reading one runs no code.
+
+Its version is that of the layout described by ``write_weights``; a reader refuses a later one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sknn_scratch.files.arrays import naming_file, read_arrays, write_arrays
+from sknn_scratch.files.whole import open_to_read, whole_file
+
+__all__ = ["FILE_VERSION", "read_weights", "write_weights"]
+
+FILE_FORMAT = "sknn_scratch weights"
+# Version 2 has target_mean and target_scale, without which a regressor of scaled targets predicts wrong numbers. Files
+# without them are of version 1, which older readers take.
+FILE_VERSION = 2
+FLOAT_DTYPES = {np.dtype(np.float64), np.dtype(np.float32)}
+
+
+def write_weights(
+    path: str | os.PathLike[str], *, weights: Sequence[NDArray], biases: Sequence[NDArray], **facts: Any
+) -> None:
+    """Write the weights of a network to a .npz file, all of it or, if something fails, nothing.
+
+    Parameters
+    ----------
+    path : path-like
+        Name of the file; an existing one is replaced.
+    weights, biases : sequence of ndarray
+        One entry per layer, stored as ``weights_0``, ``weights_1``, ... and ``biases_0``, ...
+    **facts : bool, str, or sequence or ndarray of numbers or str
+        What else a reader has to know.
+    """
+    arrays = {name: _without_objects(np.asarray(value)) for name, value in facts.items()}
+    for name, layers in (("weights", weights), ("biases", biases)):
+        arrays |= {f"{name}_{l}": layer for l, layer in enumerate(layers)}
+    version = FILE_VERSION if "target_mean" in facts else 1
+    arrays |= {"format": np.array(FILE_FORMAT), "version": np.array(version), "n_layers": np.array(len(weights))}
+    with whole_file(path) as file:
+        write_arrays(file, arrays)
+
+
+def _without_objects(array: NDArray) -> NDArray:
+    """Return an array of Python strings as one of fixed-width strings, which needs no pickle."""
+    if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.ravel().tolist()):
+        return array.astype(np.str_)
+    return array
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what ``write_weights`` has written: lists ``weights`` and ``biases``, and the facts as arrays.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such file, of another version, or damaged.
+    """
+    with open_to_read(path) as file, naming_file(path, "is not a file of weights, or it is damaged"):
+        content: dict[str, Any] = read_arrays(file)
+    with naming_file(path, "is not a file of weights written by save_weights"):
+        if str(content.pop("format", "")) != FILE_FORMAT:
+            raise ValueError("it does not say that it is one")
+        version = _integer(_pop(content, "version"))
+    if not 1 <= version <= FILE_VERSION:
+        raise ValueError(
+            f"{path} has version {version} of the format for weights, and the installed sknn_scratch reads versions up "
+            f"to {FILE_VERSION}."
+        )
+    with naming_file(path, "is damaged"):
+        n_layers = _integer(_pop(content, "n_layers"))
+        for name in ("weights", "biases"):
+            content[name] = [_pop(content, f"{name}_{l}") for l in range(n_layers)]
+        _check_layers(content["weights"], content["biases"])
+        _check_facts(content)
+    return content
+
+
+def _pop(content: dict[str, Any], name: str) -> NDArray:
+    if name not in content:
+        raise ValueError(f"it lacks {name}")
+    return content.pop(name)
+
+
+def _integer(array: NDArray) -> int:
+    if array.shape != () or array.dtype.kind not in "iu":
+        raise ValueError(f"an integer is an array of shape {array.shape} and dtype {array.dtype}")
+    return int(array)
+
+
+def _check_layers(weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None:
+    """Raise ValueError unless these are the layers of a network."""
+    arrays = [*weights, *biases]
+    fits = (
+        len(weights) > 0
+        and all(w.ndim == 2 and w.size and b.shape == w.shape[1:] for w, b in zip(weights, biases, strict=True))
+        and all(before.shape[1] == after.shape[0] for before, after in pairwise(weights))
+    )
+    if not fits:
+        raise ValueError(f"the layers do not fit each other, with arrays of shapes {[array.shape for array in arrays]}")
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) > 1 or not dtypes <= FLOAT_DTYPES:
+        raise ValueError(f"weights are all float64 or all float32, and here of dtype {', '.join(map(str, dtypes))}")
+
+
+def _check_facts(content: Mapping[str, Any]) -> None:
+    """Raise ValueError unless each fact that every network has is there, and all numbers are finite."""
+    weights = content["weights"]
+    strings = {"kind": (), "link": (), "activations": (len(weights) - 1,)}
+    if "feature_names" in content:
+        strings["feature_names"] = (len(weights[0]),)
+    for name, shape in strings.items():
+        fact = content.get(name)
+        # Without hidden layers, there are no names of activations to give the array its dtype.
+        if fact is None or fact.shape != shape or (fact.size and fact.dtype.kind != "U"):
+            found = "missing" if fact is None else f"an array of shape {fact.shape} and dtype {fact.dtype}"
+            raise ValueError(f"{name} is {found}")
+    facts = {name: value for name, value in content.items() if name not in ("weights", "biases")}
+    layers = {f"{name}_{l}": layer for name in ("weights", "biases") for l, layer in enumerate(content[name])}
+    for name, array in (facts | layers).items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} has numbers that are infinite or NaN")

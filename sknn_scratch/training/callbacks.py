@@ -1,0 +1,515 @@
+"""What happens between epochs: the bridge to scikit-learn's callbacks, and a few of our own.
+
+From version 1.9 on, scikit-learn has a protocol for callbacks, which its ``ProgressBar`` and ``ScoringMonitor`` follow,
+and so do ours. With older versions ``set_callbacks`` takes ours only.
+
+A callback of your own is a function of the estimator, or a subclass of ``EpochCallback``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sknn_scratch.files.whole import check_writable
+from sknn_scratch.training.checkpoints import check_comparable, save_checkpoint
+
+if TYPE_CHECKING:  # with two classes to choose from, pyright would know nothing of those below them
+    from sknn_scratch.training.callbacks_before_1_9 import CallbackSupportMixin
+    from sknn_scratch.training.callbacks_before_1_9 import with_callbacks as _with_callbacks
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin
+        from sklearn.callback import with_callbacks as _with_callbacks
+    except ImportError:  # before scikit-learn 1.9
+        from sknn_scratch.training.callbacks_before_1_9 import CallbackSupportMixin
+        from sknn_scratch.training.callbacks_before_1_9 import with_callbacks as _with_callbacks
+
+__all__ = [
+    "CallbackMixin",
+    "EarlyStopping",
+    "EpochCallback",
+    "Events",
+    "ModelCheckpoint",
+    "OnEpochEnd",
+    "ProgressLine",
+    "with_callbacks",
+]
+
+# What can be monitored: the attribute that has the curve, and the sign with which smaller is better.
+CURVES = {
+    "loss": ("loss_curve_", 1),
+    "validation_loss": ("validation_loss_curve_", 1),
+    "validation_score": ("validation_scores_", -1),
+}
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+# Estimators that are being trained, by process (a forked one knows those of its parent) and id.
+_in_training: dict[tuple[int, int], object] = {}
+
+
+def with_callbacks(method: _Method) -> _Method:
+    """Decorate a method that trains: the callbacks are told when it has ended, in success or failure.
+
+    While an estimator is being trained, another call raises RuntimeError and leaves it alone. For type checkers the
+    method stays what it is.
+    """
+    told = _with_callbacks(method)
+
+    @wraps(told)
+    def train(estimator: Any, *args: Any, **kwargs: Any) -> Any:
+        me, key = object(), (os.getpid(), id(estimator))
+        if _in_training.setdefault(key, me) is not me:
+            raise RuntimeError(
+                f"This {type(estimator).__name__} is being trained already, in another thread or around the callback "
+                "that calls. fit and partial_fit change the model, so one call has to wait for the other: guard them "
+                "with a lock, or give each thread a model of its own (sklearn.base.clone)."
+            )
+        try:
+            return told(estimator, *args, **kwargs)
+        finally:
+            del _in_training[key]
+
+    return cast(_Method, train)
+
+
+class EpochCallback:
+    """Called before training, after each epoch (for 'lbfgs', iteration) and after training.
+
+    While training goes on, the estimator shows what it has reached: ``coefs_``, ``intercepts_``, ``loss_curve_``,
+    ``validation_scores_``, ``n_iter_`` and so on, and it can predict. Those for tables show ``oof_loss_curve_``, whose
+    last view is the one in training, and all that they would have if training ended there: their best epoch counts. A
+    subclass overrides what it needs.
+    """
+
+    def on_train_begin(self, estimator: Any) -> None:
+        """Prepare for a call of ``fit`` or ``partial_fit``."""
+
+    def on_epoch_end(self, estimator: Any) -> bool | None:
+        """Look at the estimator after an epoch; return True to stop training."""
+
+    def on_train_end(self, estimator: Any) -> None:
+        """Finish, also where training failed."""
+
+    def state_dict(self, estimator: Any) -> Any:
+        """Return, after an epoch, what ``load_state_dict`` needs to go on from there.
+
+        ``ModelCheckpoint`` stores it: None, numbers, strings, arrays of these, and lists, tuples and dicts of all that.
+        """
+        return None
+
+    def load_state_dict(self, estimator: Any, state: Any) -> bool | None:
+        """Go on, in ``fit(..., resume_from=path)``, from what ``state_dict`` had returned.
+
+        Called after ``on_train_begin``, once the estimator is as it was. Return True if training had been stopped.
+        """
+
+    # scikit-learn's names for the same.
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Call ``on_train_begin``."""
+        self.on_train_begin(estimator)
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing before an epoch."""
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> bool | None:
+        """Call ``on_epoch_end`` if the task was an epoch or iteration."""
+        return self.on_epoch_end(estimator) if context.task_name in ("epoch", "iteration") else None
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Call ``on_train_end``."""
+        self.on_train_end(estimator)
+
+
+class OnEpochEnd(EpochCallback):
+    """A function as a callback; ``set_callbacks`` makes one of each function it is given.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the estimator after each epoch; training stops if it returns True.
+    """
+
+    def __init__(self, function: Callable[[Any], bool | None]):
+        self.function = function
+
+    def on_epoch_end(self, estimator: Any) -> bool | None:
+        return self.function(estimator)
+
+
+class EarlyStopping(EpochCallback):
+    """Stops training when a curve has not improved for a while.
+
+    Unlike the parameter ``early_stopping``, it can follow any curve, holds no samples out, and leaves the rule of
+    ``tol`` and ``n_iter_no_change`` in force beside it.
+
+    Parameters
+    ----------
+    monitor : {'loss', 'validation_loss', 'validation_score'}, default='validation_loss'
+        Which curve. The latter two need a validation set: ``X_val`` and ``y_val``, or ``early_stopping=True``.
+    patience : int, default=10
+        Training stops after so many epochs in a row without an improvement, at least 1.
+    min_delta : float, default=0.0
+        The smallest improvement that counts, at least 0.
+    restore_best : bool, default=False
+        Whether the parameters end as those of the best epoch instead of the last.
+
+    Attributes
+    ----------
+    best_ : float
+        The best value so far.
+    best_epoch_ : int
+        Its epoch, counted from 1.
+    stopped_ : bool
+        Whether it was this callback that ended the last training.
+
+    References
+    ----------
+    Prechelt, "Early stopping - but when?", Neural Networks: Tricks of the Trade, 1998.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        *,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = False,
+    ):
+        if monitor not in CURVES:
+            raise ValueError(f"monitor must be one of {', '.join(map(repr, CURVES))}; got {monitor!r}.")
+        if not isinstance(patience, int | np.integer) or patience < 1:
+            raise ValueError(f"patience must be an integer of at least 1; got {patience!r}.")
+        if not min_delta >= 0:
+            raise ValueError(f"min_delta must be a number of at least 0; got {min_delta!r}.")
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.restore_best = restore_best
+
+        self._runs: dict[int, _BestEpoch] = {}
+
+    def on_train_begin(self, estimator: Any) -> None:
+        _require_single_network(self, estimator)
+        self._runs[id(estimator)] = _BestEpoch(np.inf * CURVES[self.monitor][1])
+
+    def on_epoch_end(self, estimator: Any) -> bool:
+        name, sign = CURVES[self.monitor]
+        curve, best = getattr(estimator, name), self._runs[id(estimator)]
+        if curve is None:
+            raise ValueError(
+                f"EarlyStopping(monitor={self.monitor!r}) needs a validation set: pass X_val and y_val to fit, or set "
+                "early_stopping=True."
+            )
+        if sign * curve[-1] < sign * best.value - self.min_delta:
+            best.value, best.epoch = curve[-1], estimator.n_iter_
+            if self.restore_best:
+                best.arrays = [(array, array.copy()) for array in [*estimator.coefs_, *estimator.intercepts_]]
+        self.best_, self.best_epoch_ = best.value, best.epoch
+        self.stopped_ = estimator.n_iter_ - best.epoch >= self.patience
+        return self.stopped_
+
+    def state_dict(self, estimator: Any) -> dict[str, Any]:
+        best = self._runs[id(estimator)]
+        return {
+            "monitor": self.monitor,
+            "n_iter": estimator.n_iter_,
+            "value": best.value,
+            "epoch": best.epoch,
+            "arrays": [copy for _, copy in best.arrays],
+        }
+
+    def load_state_dict(self, estimator: Any, state: dict[str, Any]) -> bool:
+        if state["monitor"] != self.monitor:
+            raise ValueError(f"EarlyStopping had monitor={state['monitor']!r}, which now is {self.monitor!r}")
+        value, epoch, arrays = float(state["value"]), int(state["epoch"]), []
+        if self.restore_best and epoch:
+            if not state["arrays"]:
+                raise ValueError("EarlyStopping had restore_best=False, and has not kept the best parameters")
+            arrays = list(zip([*estimator.coefs_, *estimator.intercepts_], state["arrays"], strict=True))
+            if any(kept.shape != own.shape or kept.dtype != own.dtype for own, kept in arrays):
+                raise ValueError("EarlyStopping has kept the parameters of another network")
+        best = self._runs[id(estimator)] = _BestEpoch(value, epoch, arrays)
+        self.best_, self.best_epoch_ = best.value, best.epoch
+        self.stopped_ = int(state["n_iter"]) - best.epoch >= self.patience
+        return self.stopped_
+
+    def on_train_end(self, estimator: Any) -> None:
+        # The arrays are those that were trained; if training failed, they are no longer the estimator's. There are none
+        # if another callback raised before on_train_begin of this one was called.
+        run = self._runs.pop(id(estimator), None)
+        for array, best in [] if run is None else run.arrays:
+            array[...] = best
+
+
+def _require_single_network(callback: EpochCallback, estimator: Any) -> None:
+    """Raise TypeError for an estimator that trains several networks at the same time."""
+    if not hasattr(type(estimator), "perceptron"):
+        raise TypeError(
+            f"{type(callback).__name__} follows a single network, and {type(estimator).__name__} trains several, of "
+            "which it keeps the best epoch by itself; pass a function of the estimator to set_callbacks instead."
+        )
+
+
+@dataclass
+class _BestEpoch:
+    """The best value that one estimator has reached, and its parameters then, each with the array it belongs to."""
+
+    value: float
+    epoch: int = 0
+    arrays: list[tuple[NDArray, NDArray]] = field(default_factory=list)
+
+
+class ModelCheckpoint(EpochCallback):
+    """Writes a file after each epoch, from which ``fit(X, y, resume_from=path)`` goes on as if nothing had happened.
+
+    The file holds the estimator, the state of the optimiser and of all random numbers, the schedule, the curves and the
+    count of epochs without an improvement. It is written to the side and then put in its place, so that it is whole
+    even if the process is killed. It is written after the other callbacks of an epoch, with the state of those that
+    have one. Nothing in it is pickled, so that reading one from elsewhere runs no code. Not for 'lbfgs', nor for
+    parameters that cannot be recognised where training goes on, such as a lambda: functions and classes of one's own
+    are compared by name, and have to be defined at the top of a module.
+
+    Parameters
+    ----------
+    path : path
+        Of the file, in a folder that exists.
+    every : int, default=1
+        Epochs from one file to the next, at least 1.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, every: int = 1):
+        if not isinstance(every, int | np.integer) or every < 1:
+            raise ValueError(f"every must be an integer of at least 1; got {every!r}.")
+        self.path = path
+        self.every = every
+
+    def on_train_begin(self, estimator: Any) -> None:
+        _require_single_network(self, estimator)
+        if estimator.solver == "lbfgs":
+            raise ValueError("ModelCheckpoint cannot be used with solver='lbfgs', which has no state to go on from.")
+        # Both before training, not after its first epochs.
+        check_writable(self.path)
+        check_comparable(estimator)
+
+    def on_epoch_end(self, estimator: Any) -> None:
+        if estimator.n_iter_ % self.every == 0:
+            save_checkpoint(self.path, estimator)
+
+
+class ProgressLine(EpochCallback):
+    """One line that shows how far training is: ``verbose="bar"``.
+
+    In a terminal or a notebook, a bar of tqdm or rich, whichever is installed, with the latest loss, validation score
+    and learning rate and the time that is left; without either of them, or where the output goes to a file, a plain
+    line after every tenth of the epochs.
+    """
+
+    def on_train_begin(self, estimator: Any) -> None:
+        self._line: _Bar | None = None
+
+    def on_epoch_end(self, estimator: Any) -> None:
+        if self._line is None:
+            self._line = self._kind()(estimator._most_epochs)
+        self._line.advance(estimator.n_iter_, estimator._describe_epoch())
+
+    def on_train_end(self, estimator: Any) -> None:
+        if self._line is not None:
+            self._line.close()
+
+    @staticmethod
+    def _kind() -> type[_Bar]:
+        # A notebook shows bars, though its output is no terminal.
+        if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+            return _PlainLines
+        return _TqdmBar if find_spec("tqdm") else _RichBar if find_spec("rich") else _PlainLines
+
+
+class _Bar:
+    """Shows the number of epochs out of a largest one, with a text."""
+
+    def __init__(self, total: int):
+        raise NotImplementedError
+
+    def advance(self, n_epochs: int, text: str) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Leave what was shown last."""
+
+
+class _TqdmBar(_Bar):
+    def __init__(self, total: int):
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(total=total, unit="epoch")
+
+    def advance(self, n_epochs: int, text: str) -> None:
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(n_epochs - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _RichBar(_Bar):
+    def __init__(self, total: int):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("", total=total)
+
+    def advance(self, n_epochs: int, text: str) -> None:
+        self._progress.update(self._task, completed=n_epochs, description=text)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class _PlainLines(_Bar):
+    def __init__(self, total: int):
+        self._total, self._start, self._shown = total, time.perf_counter(), 0
+        self._latest = ""
+
+    def advance(self, n_epochs: int, text: str) -> None:
+        seconds = (time.perf_counter() - self._start) / n_epochs * (self._total - n_epochs)
+        self._latest = f"epoch {n_epochs} of at most {self._total}, {text}, at most {seconds:.0f} s left"
+        if 10 * n_epochs // self._total > 10 * self._shown // self._total:
+            self._print(n_epochs)
+
+    def close(self) -> None:
+        if self._latest:
+            self._print(self._total)
+
+    def _print(self, n_epochs: int) -> None:
+        print(self._latest, file=sys.stderr, flush=True)
+        self._shown, self._latest = n_epochs, ""
+
+
+class Events:
+    """Tells the callbacks of an estimator, and the bar of ``verbose="bar"``, how its training goes.
+
+    Parameters
+    ----------
+    estimator : estimator
+    task_name : str
+        What a step of training is: 'epoch' or 'iteration'.
+    X, y, sample_weight : object
+        What was given to ``fit``.
+    """
+
+    def __init__(self, estimator: Any, task_name: str, X: Any, y: Any, sample_weight: Any):
+        self._estimator, self._task_name = estimator, task_name
+        self._copies = estimator._copies_of_what_changes
+        self._given = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
+        self._line = ProgressLine() if estimator.verbose == "bar" else None
+        self._root = None
+        if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
+            self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator._most_epochs)
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether there is somebody to tell but the bar."""
+        return self._root is not None
+
+    def listener(self, keep: Callable[[], None]) -> Self | None:
+        """Return this, to be told of epochs, unless there is no callback and no bar.
+
+        After each epoch ``keep`` is called first, which sets the fitted attributes that show what training has reached.
+        """
+        self._keep = keep
+        return None if self._root is None and self._line is None else self
+
+    def train_begins(self) -> None:
+        """Announce the training."""
+        if self._line is not None:
+            self._line.on_train_begin(self._estimator)
+        if self._root is not None:
+            self._root.call_on_fit_task_begin(estimator=self._estimator, **self._given)
+
+    def epoch_begins(self) -> None:
+        """Announce an epoch."""
+        if self._root is not None:
+            self._task = self._root.subcontext(task_name=self._task_name)
+            self._task.call_on_fit_task_begin(estimator=self._estimator, **self._given)
+
+    def epoch_ended(self) -> bool:
+        """Return whether training should stop."""
+        self._keep()
+        if self._line is not None:
+            self._line.on_epoch_end(self._estimator)
+        return self._root is not None and self._task.call_on_fit_task_end(
+            estimator=self._estimator, reconstruction_attributes=self._copies, **self._given
+        )
+
+    def train_ended(self) -> None:
+        """Announce that training has succeeded."""
+        if self._root is not None:
+            self._root.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes=self._copies, **self._given
+            )
+
+    def close(self) -> None:
+        """Take the bar away, also if training failed."""
+        if self._line is not None:
+            self._line.on_train_end(self._estimator)
+
+
+class CallbackMixin(CallbackSupportMixin):
+    """What an estimator needs to call its callbacks."""
+
+    @property
+    def _most_epochs(self) -> int:
+        """The epochs after which training ends at the latest."""
+        raise NotImplementedError
+
+    def _describe_epoch(self) -> str:
+        """Say what the last epoch has reached, for the bar."""
+        raise NotImplementedError
+
+    def _copies_of_what_changes(self) -> dict[str, Any]:
+        """Return copies of the fitted attributes that further training changes in place."""
+        return {}
+
+    def set_callbacks(self, *callbacks: Any) -> Self:
+        """Set what is called between epochs, in the place of what was set before.
+
+        Parameters
+        ----------
+        *callbacks : callback or callable
+            scikit-learn's callbacks (from version 1.9 on), ``EarlyStopping``, ``ModelCheckpoint``, or functions of the
+            estimator, called after each epoch. Training stops when one of them returns True.
+
+        Returns
+        -------
+        self : estimator
+        """
+        for callback in callbacks:
+            what = "callbacks must be instances of callback classes, or functions of the estimator"
+            if isinstance(callback, type):
+                raise TypeError(f"{what}: pass {callback.__name__}() instead of the class.")
+            if isinstance(callback, list | tuple):
+                raise TypeError(
+                    f"{what}, one after the other as in set_callbacks(a, b); got a {type(callback).__name__}."
+                )
+            if not (callable(callback) or hasattr(callback, "on_fit_task_end")):
+                raise TypeError(f"{what}; got {callback!r}.")
+        own = [c if hasattr(c, "on_fit_task_end") else OnEpochEnd(c) for c in callbacks]
+        # A checkpoint holds what the others have made of the epoch.
+        super().set_callbacks(*sorted(own, key=lambda callback: isinstance(callback, ModelCheckpoint)))
+        return self

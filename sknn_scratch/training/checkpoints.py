@@ -1,0 +1,351 @@
+"""Files from which training goes on as if it had never stopped.
+
+A file has two lines, which name its format and its checksum, and then arrays as in a .npz file; one of them is text in
+JSON. Reading one runs no code: what is stored becomes the state of the estimator's own optimiser and schedule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sknn_scratch.engines import ENGINES
+from sknn_scratch.files.arrays import naming_file, read_arrays, write_arrays
+from sknn_scratch.files.values import checked_generator_state, decode, describe, encode
+from sknn_scratch.files.whole import open_to_read, whole_file
+from sknn_scratch.training.data import TrainingData
+from sknn_scratch.training.progress import Progress
+from sknn_scratch.training.run import MinibatchTraining, TrainingState
+from sknn_scratch.warn import warn
+
+__all__ = ["Checkpoint", "check_comparable", "load_checkpoint", "save_checkpoint"]
+
+# To be raised whenever the meaning of anything in the file changes.
+FORMAT = 2
+FIRST_LINE = f"sknn_scratch checkpoint, format {FORMAT}\n".encode()
+ANY_FIRST_LINE = re.compile(rb"sknn_scratch checkpoint, format (\d{1,9})\n")
+CHECKSUM_LINE = re.compile(rb"sha256 ([0-9a-f]{64})\n")
+# Files of format 1 were pickles, in which this module's name stands near the beginning.
+BEGINS_PICKLE, IN_FORMAT_1 = b"\x80", b"sknn_scratch.training.checkpoints"
+TEXT = "text"
+# Parameters that may differ where training goes on.
+FREE = {"max_iter", "verbose", "warm_start", "random_state", "engine", "device"}
+# The longest text of a parameter in a message.
+MAX_SHOWN = 200
+
+
+class Checkpoint:
+    """What a file holds about a training that can go on.
+
+    Parameters
+    ----------
+    path : path
+        For messages.
+    facts : dict
+        What ``save_checkpoint`` has stored as text.
+    arrays : dict of str to ndarray
+        Those to which the text refers.
+    """
+
+    def __init__(self, path: str | os.PathLike, facts: dict[str, Any], arrays: dict[str, NDArray]):
+        self._path, self._facts, self._arrays = path, facts, arrays
+        if facts["engine"] not in ENGINES:
+            raise ValueError(f"there is no engine {facts['engine']!r}")
+        self._held_out = decode(facts["validation_rows"], arrays)
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that training began with."""
+        return self._facts["engine"]
+
+    def check(self, estimator: Any, data: TrainingData, validation_data: TrainingData | None) -> None:
+        """Raise ValueError unless the estimator, given these samples, can go on from here."""
+        with naming_file(self._path, "cannot be resumed"):
+            before, now = self._facts["estimator"], type(estimator).__name__
+            if before != now:
+                raise ValueError(f"it holds a {before}, from which a {now} cannot go on")
+            self._check_parameters(estimator)
+            facts = _facts_of_data(estimator, data, validation_data)
+            for name, stored in self._facts["data"].items():
+                if stored != facts.get(name):
+                    is_digest = name.startswith("values")
+                    difference = f"other {name}" if is_digest else f"{name} {_difference(stored, facts.get(name))}"
+                    raise ValueError(f"it was written with {difference}")
+
+    def _check_parameters(self, estimator: Any) -> None:
+        before, now = self._facts["parameters"], _described_parameters(estimator)
+        for name in sorted(now.keys() | before.keys()):
+            if name not in before or name not in now:
+                missing, there = ("then", "now") if name in now else ("now", "then")
+                raise ValueError(f"{name} is a parameter {there}, and was none {missing}")
+        for name, (described, shown) in now.items():
+            if described != before[name][0]:
+                raise ValueError(
+                    f"it was written with {name}={before[name][1]}, which now is {shown}. Only "
+                    f"{', '.join(sorted(FREE))} may differ"
+                )
+
+    def split(self, data: TrainingData) -> tuple[NDArray, NDArray]:
+        """Return the rows for training and those that were held out."""
+        with naming_file(self._path, "is damaged"):
+            is_held_out = np.zeros(data.X.shape[0], dtype=bool)
+            is_held_out[_checked_rows(self._held_out, len(is_held_out))] = True
+            if np.count_nonzero(is_held_out) != len(self._held_out):
+                raise ValueError("a row is held out twice")
+            return np.flatnonzero(~is_held_out), self._held_out
+
+    def restore(self, training: MinibatchTraining, estimator: Any) -> None:
+        """Put the training, and the callbacks of its estimator, in the state that is stored."""
+        with naming_file(self._path, "cannot be resumed"):
+            fresh = training.state()
+            stored = decode(self._facts["state"], self._arrays, fresh)
+            training.restore(_checked_state(stored, fresh))
+            lacking = self._restore_callbacks(training, estimator)
+        if lacking:
+            warn(f"{self._path} has the state of {', '.join(lacking)}, which the model now lacks.")
+
+    def _restore_callbacks(self, training: MinibatchTraining, estimator: Any) -> list[str]:
+        """Give the callbacks their state; return the names of those that are no longer there."""
+        waiting = [(entry["class"], entry["state"]) for entry in self._facts["callbacks"]]
+        for callback in _callbacks(estimator):
+            position = next((i for i, (name, _) in enumerate(waiting) if name == _class_name(callback)), None)
+            if position is not None:  # otherwise it is new, and begins here
+                _, stored = waiting.pop(position)
+                if callback.load_state_dict(estimator, decode(stored, self._arrays)):
+                    training.stop()
+        return [name.rpartition(".")[2] for name, _ in waiting]
+
+
+def _difference(before: Any, now: Any) -> str:
+    """Say how two values of JSON differ, where they first do."""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        position = next(i for i, (old, new) in enumerate(zip(before, now, strict=True)) if old != new)
+        return f"{_shown(before[position])} at position {position}, where there now is {_shown(now[position])}"
+    return f"{_shown(before)}, which now is {_shown(now)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+# What has to agree ----------------------------------------------------------------------------------------------------
+
+
+def check_comparable(estimator: Any) -> None:
+    """Raise ValueError for a parameter that could not be recognised where training goes on."""
+    _described_parameters(estimator)
+
+
+def _described_parameters(estimator: Any) -> dict[str, list[Any]]:
+    """Return the parameters that must not change, each with a text for messages."""
+    described = {}
+    for name, value in estimator.get_params(deep=False).items():
+        if name in FREE:
+            continue
+        try:
+            described[name] = [describe(value), _shown(value)]
+        except ValueError as error:
+            raise ValueError(f"Training with {name}={value!r} has no checkpoints: {error}.") from error
+    return described
+
+
+def _facts_of_data(estimator: Any, data: TrainingData, validation_data: TrainingData | None) -> dict[str, Any]:
+    """Return what the samples are recognised by, in the order in which it is compared."""
+    if validation_data is None:
+        validated = "to be held out" if estimator.early_stopping else "missing"
+    else:
+        validated = "given as X_val" if validation_data.rows is None else "to be held out"
+    names = getattr(estimator, "feature_names_in_", None)
+    facts = {"feature_names": None if names is None else describe(names)}
+    facts |= {name: describe(fact) for name, fact in estimator._describe_targets().items()}
+    facts |= data.facts | {"validation set": validated}
+    if validated == "given as X_val":
+        assert validation_data is not None
+        facts |= {f"{name} (validation)": fact for name, fact in validation_data.facts.items()}
+    return facts
+
+
+def _callbacks(estimator: Any) -> list[Any]:
+    """Return those that may have a state; those of scikit-learn have none."""
+    return [callback for callback in getattr(estimator, "_skl_callbacks", []) if hasattr(callback, "state_dict")]
+
+
+def _class_name(callback: Any) -> str:
+    return f"{type(callback).__module__}.{type(callback).__qualname__}"
+
+
+# Checks of what was stored --------------------------------------------------------------------------------------------
+
+
+def _checked_state(state: TrainingState, fresh: TrainingState) -> TrainingState:
+    """Return a stored state, once its parts have proved to be like those of a training that has just begun."""
+    _check_vector("parameters", state.parameters, fresh.parameters)
+    for name in fresh.optimizer.vector_names:
+        _check_vector(f"optimizer.{name}", getattr(state.optimizer, name, None), getattr(fresh.optimizer, name))
+    if (state.best_parameters is None) != (fresh.best_parameters is None):
+        raise ValueError("the best parameters are those of another kind of training")
+    if state.best_parameters is not None:
+        _check_vector("best_parameters", state.best_parameters, fresh.parameters)
+    for parameters in _instance("recent", state.recent, list):
+        _check_vector("recent", parameters, fresh.parameters)
+    for what in ("n_updates", "n_epochs"):
+        _check_count(what, getattr(state.optimizer if what == "n_updates" else state.schedule, what))
+    if not (_is_number(state.schedule.learning_rate) and np.isfinite(state.schedule.learning_rate)):
+        raise ValueError(f"the learning rate is {state.schedule.learning_rate!r}")
+    _check_progress(state.progress, fresh.progress)
+    state.order = _checked_order(state.order, fresh.order)
+    checked_generator_state(state.rng_state)
+    if not (isinstance(state.seed, int) and 0 <= state.seed < 2**63):
+        raise ValueError(f"the seed of dropout and noise is {state.seed!r}")
+    return state
+
+
+def _check_vector(name: str, vector: Any, like: NDArray) -> None:
+    if not isinstance(vector, np.ndarray) or vector.shape != like.shape or vector.dtype != like.dtype:
+        raise ValueError(f"{name} are not {like.size} numbers of dtype {like.dtype}")
+    if not np.isfinite(vector).all():
+        raise ValueError(f"{name} are not finite")
+
+
+def _instance(name: str, value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is a {type(value).__name__}, not a {kind.__name__}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not (_is_number(value) and value >= 0 and value == int(value)):
+        raise ValueError(f"{name} is {value!r}")
+
+
+def _check_progress(progress: Progress, fresh: Progress) -> None:
+    if vars(progress).keys() != vars(fresh).keys():
+        raise ValueError("what training has reached is told in other terms")
+    for name in ("n_iter", "t", "no_improvement_count"):
+        _check_count(name, getattr(progress, name))
+    for name, value in vars(progress).items():
+        # The loss is None only as long as there was no epoch.
+        if name != "loss" and (value is None) != (getattr(fresh, name) is None):
+            raise ValueError(f"{name} is that of another kind of training")
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        if isinstance(value, list) != isinstance(getattr(fresh, name), list) or not all(map(_is_number, numbers)):
+            raise ValueError(f"{name} is {_shown(value)}")
+
+
+def _checked_order(order: Any, fresh: NDArray | None) -> NDArray | None:
+    """Return the order of the rows, if it is one of the same rows: compiled code follows it without looking."""
+    if order is None or fresh is None:
+        if order is not None or fresh is not None:
+            raise ValueError("the rows were shuffled in only one of the two trainings")
+        return None
+    order = _checked_rows(order, int(fresh.max()) + 1).astype(fresh.dtype)
+    if not np.array_equal(np.sort(order), np.sort(fresh)):
+        raise ValueError("the order of the rows has other rows than there are")
+    return order
+
+
+def _checked_rows(rows: Any, n_samples: int) -> NDArray:
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind != "i" or not rows.size:
+        raise ValueError("rows are not numbers of rows")
+    if rows.min() < 0 or rows.max() >= n_samples:
+        raise ValueError(f"there are {n_samples} rows, and numbers of rows from {rows.min()} to {rows.max()}")
+    return rows
+
+
+# The file -------------------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(path: str | os.PathLike, estimator: Any) -> None:
+    """Write an estimator in training to a file, which is never seen half-written.
+
+    Parameters
+    ----------
+    path : path
+        Replaced if it exists.
+    estimator : estimator
+        In a callback, after an epoch.
+    """
+    training, validation_data = estimator._training, estimator._validation_data
+    arrays: dict[str, NDArray] = {}
+    facts = {
+        "estimator": type(estimator).__name__,
+        "parameters": _described_parameters(estimator),
+        "data": _facts_of_data(estimator, training.data, validation_data),
+        "engine": estimator.engine_,
+        "validation_rows": encode(None if validation_data is None else validation_data.rows, arrays),
+        "state": encode(training.state(), arrays),
+        "callbacks": [
+            {"class": _class_name(callback), "state": encode(state, arrays)}
+            for callback in _callbacks(estimator)
+            if (state := callback.state_dict(estimator)) is not None
+        ],
+    }
+    arrays[TEXT] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+    with whole_file(path) as file:
+        room = _checksum_line(bytes(32))  # to be filled in
+        file.write(FIRST_LINE + room)
+        begin = file.tell()
+        write_arrays(file, arrays)
+        file.seek(begin)
+        line = _checksum_line(_checksum(file))
+        file.seek(begin - len(room))
+        file.write(line)
+
+
+def _checksum(file: IO[bytes]) -> bytes:
+    """Return the digest of what is left of a file."""
+    return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
+
+
+def _checksum_line(digest: bytes) -> bytes:
+    return b"sha256 " + digest.hex().encode() + b"\n"
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is something else, damaged, or of another version.
+    """
+    with open_to_read(path) as file:
+        _check_format(path, file)
+        with naming_file(path, "is damaged"):
+            match = CHECKSUM_LINE.fullmatch(file.readline(100))
+            begin = file.tell()
+            if match is None or bytes.fromhex(match[1].decode()) != _checksum(file):
+                raise ValueError("its content is not what its checksum says")
+            file.seek(begin)
+            arrays = read_arrays(file)
+            facts: Mapping[str, Any] = json.loads(arrays.pop(TEXT).tobytes())
+            return Checkpoint(path, dict(facts), arrays)
+
+
+def _check_format(path: str | os.PathLike, file: IO[bytes]) -> None:
+    line = file.readline(100)
+    if line == FIRST_LINE:
+        return
+    match = ANY_FIRST_LINE.fullmatch(line)
+    if match is not None:
+        raise ValueError(f"{path} is a checkpoint of format {int(match[1])}; this version reads format {FORMAT}.")
+    if line.startswith(BEGINS_PICKLE) and IN_FORMAT_1 in line + file.read(1000):
+        raise ValueError(
+            f"{path} is a checkpoint of format 1, a pickle, as sknn_scratch 0.1.0 wrote them; this version reads "
+            f"format {FORMAT}. Finish the training with the version that began it, or begin anew."
+        )
+    raise ValueError(f"{path} is not a checkpoint that ModelCheckpoint has written.")

@@ -1,0 +1,84 @@
+"""Samples to train on, and the rows of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from scipy.sparse import issparse
+
+from sknn_scratch.blas import row_major
+from sknn_scratch.catalogue.losses import Loss
+from sknn_scratch.training.digests import digest_of_rows
+from sknn_scratch.training.job import ROWS_AT_ONCE
+
+__all__ = ["TrainingData"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Samples to train on.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples, n_outputs)
+        Of the dtype of ``X``, or bytes (uint8) where the targets are 0 and 1.
+    sample_weight : ndarray of shape (n_samples,) or None
+    rows : ndarray of int or None
+        The rows that are trained on, in this order; None for all of them.
+    """
+
+    X: Any
+    y: Any
+    sample_weight: NDArray | None = None
+    rows: NDArray | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows that are trained on."""
+        return self.X.shape[0] if self.rows is None else len(self.rows)
+
+    def targets(self, rows: NDArray | slice) -> NDArray:
+        """Return the targets of some rows, in the dtype of ``X``."""
+        return self.y[rows].astype(self.X.dtype, copy=False)
+
+    def check_targets(self, loss: Loss) -> None:
+        """Raise ValueError where a target is outside a loss's domain."""
+        for start in range(0, self.X.shape[0], ROWS_AT_ONCE):
+            loss.check_targets(self.targets(slice(start, start + ROWS_AT_ONCE)))
+
+    def in_fixed_order(self) -> TrainingData:
+        """Return the same samples, such that no result depends on the memory order in which they came.
+
+        Targets are in Fortran order and weights contiguous. ``X`` is not copied (unless its numbers are not aligned, as
+        BLAS needs them): its rows are gathered where they are used.
+        """
+        X, weight = self.X, self.sample_weight
+        if isinstance(X, np.ndarray) and not X.flags.aligned:
+            X = row_major(X)
+        if weight is not None:
+            weight = row_major(weight)
+        return replace(self, X=X, y=np.require(self.y, requirements=["F", "A"]), sample_weight=weight)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the samples, of all rows, are recognised by: numbers, strings and None."""
+        weight = self.sample_weight
+        return {
+            "n_samples": self.X.shape[0],
+            "n_features": self.X.shape[1],
+            "dtype": str(self.X.dtype),
+            "kind": "sparse" if issparse(self.X) else "dense",
+            "values of X": digest_of_rows(self.X),
+            "values of y": digest_of_rows(self.y),
+            "values of sample_weight": None if weight is None else digest_of_rows(weight),
+        }
+
+    def astype(self, dtype: DTypeLike) -> TrainingData:
+        """Return the same samples in this dtype."""
+        X, y, weight = (None if a is None else a.astype(dtype) for a in (self.X, self.y, self.sample_weight))
+        return TrainingData(X, y, weight, self.rows)

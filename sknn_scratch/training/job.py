@@ -1,0 +1,98 @@
+"""What is to be trained, on what, and how: all that an engine needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sknn_scratch.catalogue.losses import Loss
+from sknn_scratch.catalogue.optimizers import Optimizer
+from sknn_scratch.perceptron import Perceptron
+
+__all__ = ["Job", "row_type"]
+
+# Rows of a block in which weights or targets are read.
+ROWS_AT_ONCE = 2**16
+
+
+def row_type(n_rows: int) -> type:
+    """Return the dtype of row numbers: int32, which every engine takes, unless there are more rows."""
+    return np.int32 if n_rows < 2**31 else np.int64
+
+
+@dataclass
+class Job:
+    """A network to be trained.
+
+    Attributes
+    ----------
+    network : Perceptron
+        Its parameters change.
+    loss : Loss
+        Started.
+    X : ndarray, CSR matrix or CodedMatrix of shape (n_samples, n_features)
+        Of the network's dtype.
+    y : ndarray of shape (n_samples, n_targets)
+        Of the network's dtype, or bytes (uint8), which an engine turns into such numbers as it reads a minibatch.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Not negative.
+    batch_size : int
+        Rows of a minibatch, at most ``n_samples``.
+    optimizer : Optimizer or None
+        Started; None where only the gradient is wanted.
+    alpha : float
+        Strength of the penalty on the weights, ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 * sum(W**2))``. Like
+        the loss it is divided by the minibatch's size or weight sum. Biases are not penalised.
+    l1_ratio : float
+        Share of the absolute values in it.
+    max_grad_norm : float or None
+        A minibatch's gradient is shortened to this Euclidean length where it is longer.
+    fit_intercept : bool
+        Whether there are biases; otherwise they stay zero.
+    dropout : sequence of float
+        Share of the input and of each hidden layer that is dropped, in [0, 1).
+    input_noise : float
+        Standard deviation of the noise that is added to the samples.
+    seed : int
+        From 0 to ``2**63 - 1``; dropout and noise follow from it and the number of the step.
+    device : str
+        Where PyTorch trains it.
+    """
+
+    network: Perceptron
+    loss: Loss
+    X: Any
+    y: NDArray
+    sample_weight: NDArray | None = None
+    batch_size: int = 200
+    optimizer: Optimizer | None = None
+    alpha: float = 0.0
+    l1_ratio: float = 0.0
+    max_grad_norm: float | None = None
+    fit_intercept: bool = True
+    dropout: Sequence[float] = ()
+    input_noise: float = 0.0
+    seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether something is dropped or added at random."""
+        return any(self.dropout) or self.input_noise > 0
+
+    def count_steps(self, order: NDArray | None) -> int:
+        """Return how many minibatches of an epoch count: those with a sample whose weight is not zero."""
+        n_rows, batch_size = self.X.shape[0] if order is None else len(order), self.batch_size
+        weights = self.sample_weight
+        if weights is None:
+            return -(-n_rows // batch_size)
+        n_steps, at_once = 0, batch_size * max(1, ROWS_AT_ONCE // batch_size)
+        for first in range(0, n_rows, at_once):
+            rows = slice(first, first + at_once) if order is None else order[first : first + at_once]
+            some = weights[rows]
+            n_steps += int(np.count_nonzero(np.add.reduceat(some, np.arange(0, len(some), batch_size))))
+        return n_steps

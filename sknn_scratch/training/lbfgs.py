@@ -1,0 +1,143 @@
+"""L-BFGS on all samples at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from sknn_scratch.engines import start
+from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.job import Job
+from sknn_scratch.training.progress import (
+    CONVERGED,
+    INTERRUPTED,
+    MAX_ITER_REACHED,
+    STOPPED,
+    Listener,
+    Progress,
+    TrainingDivergedError,
+    what_is_not_finite,
+    what_to_try,
+)
+
+__all__ = ["train_lbfgs"]
+
+
+class _Calls:
+    """What scipy's minimiser calls.
+
+    Attributes
+    ----------
+    reached : ndarray of shape (n_parameters,)
+        The parameters at the end of the last iteration, in float64.
+    stopped : bool
+        Whether the listener has ended training.
+    """
+
+    def __init__(self, run: Any, network: Perceptron, progress: Progress, verbose: bool, listener: Listener | None):
+        self._run, self._network, self._progress = run, network, progress
+        self._verbose, self._listener = verbose, listener
+        self._latest_loss = np.inf
+        self.reached = network.parameters.astype(np.float64)
+        self.stopped = False
+
+    def objective(self, parameters: NDArray) -> tuple[float, NDArray]:
+        """Return loss and gradient over all samples."""
+        self._network.parameters[...] = parameters
+        self._latest_loss = self._run.loss_and_gradient()
+        return self._latest_loss, self._run.gradient.astype(np.float64)
+
+    def iteration_ended(self, parameters: NDArray) -> None:
+        """Record an iteration; raise StopIteration, which ends the minimiser, if the listener says so."""
+        # The last evaluation of a line search is the one at the point that it accepts.
+        self._progress.add_iteration(self._latest_loss)
+        self.reached[...] = parameters
+        if self._verbose:
+            print(f"Iteration {self._progress.n_iter}, loss = {self._latest_loss:.8f}")
+        if self._listener is not None:
+            self._listener.epoch_begins()
+            if self._listener.epoch_ended():
+                self.stopped = True
+                raise StopIteration
+
+
+def train_lbfgs(
+    job: Job,
+    engine: str,
+    progress: Progress,
+    *,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    verbose: bool,
+    listener: Listener | None = None,
+) -> tuple[str, str]:
+    """Train with scipy's L-BFGS on the objective over all samples.
+
+    Parameters
+    ----------
+    job : Job
+        Its network's parameters are changed in place.
+    engine : str
+        Name of the engine that does the job.
+    progress : Progress
+        From ``Progress.next_run(False)``; changed in place.
+    max_iter, max_fun : int
+        Limits of iterations and of evaluations of the objective.
+    tol : float
+        The largest component of the gradient at which the solver stops.
+    verbose : bool
+        Whether to print the loss of each iteration.
+    listener : Listener, default=None
+        Is told of each iteration, and can stop training.
+
+    Returns
+    -------
+    outcome : str
+        CONVERGED, MAX_ITER_REACHED (any limit), STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
+    message : str
+        scipy's own words on why it stopped.
+
+    Raises
+    ------
+    ValueError
+        If the loss or a parameter ends infinite or NaN.
+
+    References
+    ----------
+    Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming 45,
+    1989.
+    """
+    network = job.network
+    with start(engine, job) as run:
+        calls = _Calls(run, network, progress, verbose, listener)
+        try:
+            result = minimize(
+                calls.objective,
+                calls.reached.copy(),
+                method="L-BFGS-B",
+                jac=True,
+                callback=calls.iteration_ended,
+                options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
+            )
+        except KeyboardInterrupt:
+            network.parameters[...] = calls.reached
+            return INTERRUPTED, "interrupted"
+    network.parameters[...] = result.x
+    progress.loss = float(result.fun)
+    if progress.loss_curve:
+        # A line search that fails ends at its best point, of which the callback is not told.
+        progress.loss_curve[-1] = progress.loss
+        progress.best_loss = min(progress.loss_curve)
+    progress.n_iter = result.nit
+    not_finite = what_is_not_finite(progress.loss, [network.parameters])
+    if not_finite:
+        raise TrainingDivergedError(
+            f"Training diverged in iteration {progress.n_iter} of lbfgs: {not_finite}. {what_to_try()}."
+        )
+    if calls.stopped:
+        return STOPPED, "stopped by a callback"
+    return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)

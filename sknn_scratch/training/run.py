@@ -1,0 +1,280 @@
+"""Minibatch gradient descent: epochs, early stopping, and the state from which it goes on."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sknn_scratch.catalogue.optimizers import Optimizer
+from sknn_scratch.catalogue.schedules import Schedule
+from sknn_scratch.engines import start
+from sknn_scratch.training.data import TrainingData
+from sknn_scratch.training.job import Job, row_type
+from sknn_scratch.training.progress import (
+    CONVERGED,
+    DIVERGED,
+    INTERRUPTED,
+    MAX_ITER_REACHED,
+    STOPPED,
+    Listener,
+    Progress,
+    TrainingDivergedError,
+    what_is_not_finite,
+    what_to_try,
+)
+
+__all__ = ["MinibatchSettings", "MinibatchTraining", "TrainingState"]
+
+
+@dataclass(frozen=True)
+class MinibatchSettings:
+    """Settings of ``MinibatchTraining``, named as the estimators' parameters are."""
+
+    max_iter: int
+    shuffle: bool
+    tol: float
+    n_iter_no_change: float
+    verbose: bool
+    average: int = 1
+
+
+@dataclass
+class TrainingState:
+    """All that a run of ``MinibatchTraining`` goes on from, after an epoch.
+
+    Attributes
+    ----------
+    parameters : ndarray of shape (n_parameters,)
+    optimizer : Optimizer
+    schedule : Schedule
+    progress : Progress
+    order : ndarray of int or None
+        The rows in the order of the last epoch.
+    rng_state : dict
+        Of the RandomState.
+    seed : int
+        Of dropout and noise.
+    best_parameters : ndarray of shape (n_parameters,) or None
+        Those of the epoch with the best validation score, with early stopping.
+    recent : list of ndarray
+        The parameters of the last epochs, if they are averaged.
+    """
+
+    parameters: NDArray
+    optimizer: Optimizer
+    schedule: Schedule
+    progress: Progress
+    order: NDArray | None
+    rng_state: Any
+    seed: int
+    best_parameters: NDArray | None
+    recent: list[NDArray]
+
+
+class MinibatchTraining:
+    """A run of minibatch gradient descent.
+
+    Parameters
+    ----------
+    job : Job
+        Its network's parameters are changed in place. They end as those of the last epoch (the mean of the last epochs
+        if ``settings.average`` is more than 1) or, with early stopping, as those with the best validation score.
+    data : TrainingData
+        The samples of the job, and which of them are trained on.
+    engine : str
+        Name of the engine that does the job.
+    schedule : Schedule
+        Started.
+    progress : Progress
+        From ``Progress.next_run``, which is told whether there is early stopping; changed in place.
+    settings : MinibatchSettings
+    rng : RandomState
+        Shuffles the rows, once per epoch.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        data: TrainingData,
+        engine: str,
+        schedule: Schedule,
+        progress: Progress,
+        settings: MinibatchSettings,
+        rng: np.random.RandomState,
+    ):
+        assert job.optimizer is not None
+        self._job, self._network, self._optimizer, self._engine = job, job.network, job.optimizer, engine
+        self._data, self._settings, self._rng = data, settings, rng
+        self._schedule, self.progress = schedule, progress
+        # The rows in the order of the last epoch; None for all as they come. Each order permutes the one before, as in
+        # scikit-learn: in place, and with it ``data.rows``.
+        self._order = rows = data.rows
+        if settings.shuffle:
+            kind = row_type(data.X.shape[0])
+            self._order = np.arange(data.n_rows, dtype=kind) if rows is None else rows.astype(kind, copy=False)
+        self._early_stopping = progress.best_loss is None
+        self._best_parameters = job.network.parameters.copy() if self._early_stopping else None
+        # The parameters at the end of each of the last epochs, if they are averaged.
+        self._recent = deque[NDArray](maxlen=min(settings.average, sys.maxsize))
+        self._outcome = MAX_ITER_REACHED
+        self.divergence = ""
+        self.passed_plateau = False
+
+    @property
+    def data(self) -> TrainingData:
+        """All samples, also those that are held out."""
+        return self._data
+
+    @property
+    def has_planned_end(self) -> bool:
+        """Whether the schedule is laid out over ``settings.max_iter`` epochs, which then are a plan and not a limit."""
+        return self._schedule.has_planned_end
+
+    def run(self, validate: Callable[[], tuple[float, float]] | None = None, listener: Listener | None = None) -> str:
+        """Train until the schedule, the listener or ``settings.max_iter`` ends it.
+
+        Parameters
+        ----------
+        validate : callable, default=None
+            Returns loss and score of the network's parameters on a validation set; the larger the score the better.
+            Called after each epoch.
+        listener : Listener, default=None
+            Is told of each epoch, and can stop training.
+
+        Returns
+        -------
+        outcome : str
+            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener), INTERRUPTED (by KeyboardInterrupt), or, with early
+            stopping, DIVERGED: the parameters are those of the best epoch, ``divergence`` says when and how, and the
+            optimiser's state is useless.
+
+        Raises
+        ------
+        ValueError
+            At the end of the epoch in which the loss or a parameter becomes infinite or NaN, if there is no epoch to go
+            back to.
+        """
+        outcome = self._outcome
+        settings = self._settings
+        with start(self._engine, self._job) as run:
+            try:
+                while outcome == MAX_ITER_REACHED and self.progress.n_iter < settings.max_iter:
+                    if listener is not None:
+                        listener.epoch_begins()
+                    if not self._train_epoch(run, validate):
+                        outcome = DIVERGED
+                        break
+                    converged = self._has_converged()
+                    if listener is not None and listener.epoch_ended():
+                        outcome = STOPPED
+                    elif converged:
+                        outcome = CONVERGED
+            except KeyboardInterrupt:
+                outcome = INTERRUPTED
+        if self._best_parameters is not None and not self.no_score_counted:
+            self._network.parameters[...] = self._best_parameters
+        elif self._recent:
+            self._install_mean()
+        return outcome
+
+    def _install_mean(self) -> None:
+        """Give the network the mean of the recent parameters."""
+        np.divide(sum(self._recent), len(self._recent), out=self._network.parameters)
+
+    @property
+    def no_score_counted(self) -> bool:
+        """Whether there were validation scores, and all were NaN, so that no epoch was the best."""
+        return bool(self.progress.validation_scores) and self.progress.best_validation_score == -np.inf
+
+    def _train_epoch(self, run: Any, validate: Callable[[], tuple[float, float]] | None) -> bool:
+        """Train for an epoch and record what it reached; return False if it diverged, but an earlier one is kept."""
+        network, progress, schedule, settings = self._network, self.progress, self._schedule, self._settings
+        order = self._order
+        if settings.shuffle:
+            assert order is not None
+            self._rng.shuffle(order)  # draws what permutation() does, and takes no memory
+        loss = run.epoch(order, schedule.step_rates(self._job.count_steps(order)))
+        not_finite = what_is_not_finite(loss, [network.parameters, *self._optimizer.vectors])
+        if not_finite:
+            self.divergence = f"epoch {progress.n_iter + 1}: {not_finite}"
+            if self._best_parameters is None or progress.n_iter == 0 or self.no_score_counted:
+                raise TrainingDivergedError(
+                    f"Training diverged in {self.divergence}. {what_to_try(schedule.learning_rate_init)}."
+                )
+            return False
+        if settings.average > 1:
+            self._recent.append(network.parameters.copy())
+            self._install_mean()
+        validation = None if validate is None else validate()
+        is_best = progress.add_epoch(loss, validation, settings.tol)
+        if is_best and self._best_parameters is not None:
+            self._best_parameters[...] = network.parameters
+        if self._recent:
+            network.parameters[...] = self._recent[-1]
+        progress.t += self._data.n_rows
+        schedule.epoch_ended(progress.t)
+        if settings.verbose:
+            print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
+            if validation is not None:
+                print(f"Validation score: {validation[1]:f}")
+        return True
+
+    def _has_converged(self) -> bool:
+        """Return whether the schedule ends training at a plateau."""
+        if self.progress.no_improvement_count <= self._settings.n_iter_no_change:
+            return False
+        stop, action = self._schedule.plateau_reached()
+        if self.has_planned_end and not self._early_stopping:
+            stop, action = False, "Going on to the planned end."
+            self.passed_plateau = True
+        if self._settings.verbose:
+            print(_plateau_message(self._early_stopping, self._settings), action)
+        if not stop:
+            self.progress.no_improvement_count = 0
+        return stop
+
+    def state(self) -> TrainingState:
+        """Return all that training goes on from, as it is after an epoch; what is in it will be changed by the next."""
+        return TrainingState(
+            parameters=self._network.parameters,
+            optimizer=self._optimizer,
+            schedule=self._schedule,
+            progress=self.progress,
+            order=self._order,
+            rng_state=self._rng.get_state(legacy=False),
+            seed=self._job.seed,
+            best_parameters=self._best_parameters,
+            recent=list(self._recent),
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on from a state, whose arrays this training may keep, instead of from the start."""
+        self._network.parameters[...] = state.parameters
+        self._optimizer.resume(state.optimizer)
+        self._schedule.resume(state.schedule)
+        vars(self.progress).update(vars(state.progress))
+        self._order = state.order
+        self._rng.set_state(state.rng_state)
+        # A plateau that did not end training has set the count to 0.
+        if state.progress.no_improvement_count > self._settings.n_iter_no_change:
+            self._outcome = CONVERGED
+        self._job.seed = state.seed
+        if self._best_parameters is not None:
+            self._best_parameters[...] = state.best_parameters
+        self._recent.clear()
+        self._recent.extend(state.recent)
+
+    def stop(self) -> None:
+        """Train no further epoch: a callback had ended the training that is resumed."""
+        self._outcome = STOPPED
+
+
+def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
+    what = "Validation score" if early_stopping else "Training loss"
+    return f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change} consecutive epochs."

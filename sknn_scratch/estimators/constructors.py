@@ -1,4 +1,4 @@
-"""The constructors of the two estimators: names, types and defaults of their parameters."""
+"""The constructors of the estimators: names, types and defaults of their parameters."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ from sknn_scratch.estimators.names import (
     TargetTransformName,
     VerboseName,
 )
-
-__all__ = ["ClassifierConstructor", "Constructor", "RegressorConstructor"]
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -92,3 +90,40 @@ class RegressorConstructor(Constructor):
     _: KW_ONLY
     output_activation: LinkName | str | None = None
     target_transform: TargetTransformName | str | None = None
+
+
+@dataclass(repr=False, eq=False)
+class TabularConstructor:
+    """The parameters that both estimators for tables take."""
+
+    n_members: int = 8
+    _: KW_ONLY
+    hidden_layer_sizes: int | Sequence[int] | NDArray[Any] = (128, 128)
+    max_iter: int | None = None
+    learning_rate_init: float = 0.012
+    dropout: float = 0.0
+    weight_decay: float = 0.0
+    n_bins: int | None = 64
+    categorical_features: Any = "from_dtype"
+    engine: EngineName | str = "auto"
+    n_jobs: int | None = None
+    random_state: int | np.random.RandomState | None = None
+    verbose: bool | int | VerboseName | str = False
+    device: str = "cpu"
+
+
+@dataclass(repr=False, eq=False, kw_only=True)
+class TabularClassifierConstructor(TabularConstructor):
+    """The parameters of ``TabularMLPClassifier``."""
+
+    dropout: float = 0.15
+    n_bins: int | None = 16
+    class_weight: Mapping[Any, float] | ClassWeightName | str | None = None
+
+
+@dataclass(repr=False, eq=False, kw_only=True)
+class TabularRegressorConstructor(TabularConstructor):
+    """The parameters of ``TabularMLPRegressor``."""
+
+    weight_decay: float = 0.2
+    loss: RegressorLossName | str | Loss = "squared_error"

@@ -35,7 +35,7 @@ from sknn_scratch.estimators.tabular.encoder import FEWEST_BINS, TabularEncoder
 from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
 from sknn_scratch.estimators.tabular.members import Settings, Training, View
 from sknn_scratch.estimators.tabular.weights import Criterion
-from sknn_scratch.training.callbacks import CallbackMixin, Events
+from sknn_scratch.training.callbacks import CallbackMixin, Events, with_callbacks
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.progress import INTERRUPTED, STOPPED
 from sknn_scratch.warn import warn
@@ -70,6 +70,9 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
     oof_loss_curve_: dict[str, list[float]]
     _loss: Loss
     _views: dict[str, View]
+    # scikit-learn makes these at run time, and tells type checkers that they return None.
+    set_fit_request: Callable[..., Self]
+    set_score_request: Callable[..., Self]
 
     # What a subclass provides ----------------------------------------------------------------------------------------
 
@@ -100,7 +103,29 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
 
     # Fitting ---------------------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit to a table.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_features)
+            Numbers and categories, some of which may be missing (NaN, None, NA).
+        y : array-like of shape (n_samples,), or of shape (n_samples, n_targets) for a regressor
+            Class labels (if there is a single class, it is predicted with certainty), or numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the samples; equal by default. Whole numbers that sum to at most 1,000, and are at
+            most 5 in the mean, are counts: a sample of weight 2 is the same as two samples.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
+        """
         values = {name: getattr(self, name) for name in self._constraints}
         check_parameters(type(self).__name__, values, self._constraints)
         if self.n_jobs == 0:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
@@ -15,13 +14,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sknn_scratch.catalogue.losses import LogLoss, Loss
 from sknn_scratch.estimators.arrays import check_labels
 from sknn_scratch.estimators.constraints import ClassWeight, Constraint
+from sknn_scratch.estimators.constructors import TabularClassifierConstructor
 from sknn_scratch.estimators.labels import LabelCoder, check_labels_of_weights
-from sknn_scratch.estimators.names import ClassWeightName, EngineName, VerboseName
 from sknn_scratch.estimators.tabular.base import PLAIN, BaseTabularMLP, mean_of_copies
 from sknn_scratch.estimators.tabular.weights import Criterion, LogLossCriterion
-from sknn_scratch.training.callbacks import with_callbacks
-
-__all__ = ["TabularMLPClassifier"]
 
 # Label smoothing in the view without codes. The temperature, fitted to the labels as they are, undoes what it does to
 # the probabilities. With Mish instead of ReLU there, log-losses on 24 public sets are 0.939 of what they were (0.05:
@@ -29,7 +25,7 @@ __all__ = ["TabularMLPClassifier"]
 SMOOTHING = 0.1
 
 
-class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
+class TabularMLPClassifier(ClassifierMixin, TabularClassifierConstructor, BaseTabularMLP):
     """Classifier for tables that needs no preparation and no tuning: numbers, categories and gaps.
 
     The table is encoded by ``TabularEncoder`` and seen in two views, with piecewise-linear codes and without. For each
@@ -59,9 +55,6 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         Which columns are categorical. 'from_dtype': those of a data frame with categories, strings, booleans or
         objects, and columns of objects or strings in an array. Otherwise the names or positions of columns, or a mask
         of shape (n_features,); None for no column.
-    class_weight : dict, 'balanced' or None, default=None
-        Weights of the classes, by which those of their samples are multiplied. 'balanced' gives all classes the same
-        sum: ``n_samples / (n_classes * count)``.
     engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
         What computes.
     n_jobs : int or None, default=None
@@ -75,6 +68,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     device : str, default='cpu'
         Where members are trained: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps' for that of a Mac. It takes
         PyTorch (the extra ``gpu``). See :doc:`/guide/gpu`.
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes, by which those of their samples are multiplied. 'balanced' gives all classes the same
+        sum: ``n_samples / (n_classes * count)``.
 
     Attributes
     ----------
@@ -132,68 +128,6 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     _constraints: ClassVar[dict[str, Constraint]] = {**BaseTabularMLP._constraints, "class_weight": ClassWeight()}
     _max_codes = 1024
-
-    # scikit-learn makes these at run time, and tells type checkers that they return None.
-    set_fit_request: Callable[..., Self]
-    set_score_request: Callable[..., Self]
-
-    def __init__(
-        self,
-        n_members: int = 8,
-        *,
-        hidden_layer_sizes: int | Sequence[int] | NDArray = (128, 128),
-        max_iter: int | None = None,
-        learning_rate_init: float = 0.012,
-        dropout: float = 0.15,
-        weight_decay: float = 0.0,
-        n_bins: int | None = 16,
-        categorical_features: Any = "from_dtype",
-        class_weight: Mapping[Any, float] | ClassWeightName | str | None = None,
-        engine: EngineName | str = "auto",
-        n_jobs: int | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: bool | int | VerboseName | str = False,
-        device: str = "cpu",
-    ):
-        self.n_members = n_members
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.max_iter = max_iter
-        self.learning_rate_init = learning_rate_init
-        self.dropout = dropout
-        self.weight_decay = weight_decay
-        self.n_bins = n_bins
-        self.categorical_features = categorical_features
-        self.class_weight = class_weight
-        self.engine = engine
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.device = device
-
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit to a table.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-            Numbers and categories, some of which may be missing (NaN, None, NA).
-        y : array-like of shape (n_samples,)
-            Class labels. Of a single class, it is predicted with certainty.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples; equal by default. Whole numbers that sum to at most 1,000, and are at
-            most 5 in the mean, are counts: a sample of weight 2 is the same as two samples.
-
-        Returns
-        -------
-        self : TabularMLPClassifier
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
-        """
-        return self._fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each sample.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,20 +20,17 @@ from sknn_scratch.catalogue.losses import (
 )
 from sknn_scratch.estimators.arrays import check_numeric_targets, naming_scored, refuse_times
 from sknn_scratch.estimators.constraints import Component, Constraint
-from sknn_scratch.estimators.names import EngineName, RegressorLossName, VerboseName
+from sknn_scratch.estimators.constructors import TabularRegressorConstructor
 from sknn_scratch.estimators.parameters import make_component
 from sknn_scratch.estimators.scaling import standardisation
 from sknn_scratch.estimators.tabular.base import BaseTabularMLP, mean_of_copies
 from sknn_scratch.estimators.tabular.weights import Criterion, LossCriterion, QuantileCalibration, SquaredErrorCriterion
-from sknn_scratch.training.callbacks import with_callbacks
-
-__all__ = ["TabularMLPRegressor"]
 
 # Groups of similar targets that are spread evenly over the folds.
 N_STRATA = 10
 
 
-class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
+class TabularMLPRegressor(RegressorMixin, TabularRegressorConstructor, BaseTabularMLP):
     """Regressor for tables that needs no preparation and no tuning: numbers, categories and gaps.
 
     The table is encoded by ``TabularEncoder`` and seen in two views, with piecewise-linear codes and without; the
@@ -74,6 +70,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     verbose : bool, int or 'bar', default=False
         Whether to print the out-of-fold loss after each epoch; 'bar' shows one progress bar for all views instead, with
         that loss and the time that is left at most.
+    device : str, default='cpu'
+        Where members are trained: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps' for that of a Mac. It takes
+        PyTorch (the extra ``gpu``). See :doc:`/guide/gpu`.
     loss : str or Loss, default='squared_error'
         What the members are trained for, and epoch and weights are chosen by: 'squared_error', 'poisson', 'gamma' and
         'tweedie' for the conditional mean, 'huber' and 'log_cosh' for something between mean and median,
@@ -83,9 +82,6 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         see ``Loss``. Losses are of the standardised targets, so ``Huber(delta)`` and ``GaussianNLL(min_std)`` are in
         standard deviations; those with ``p = exp(z)`` are of the targets over their mean; and those with any other
         link but the identity, of the targets as they are.
-    device : str, default='cpu'
-        Where members are trained: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps' for that of a Mac. It takes
-        PyTorch (the extra ``gpu``). See :doc:`/guide/gpu`.
 
     Attributes
     ----------
@@ -152,68 +148,6 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         **BaseTabularMLP._constraints,
         "loss": Component(REGRESSOR_LOSSES, Loss, excluded=CLASSIFIER_LOSSES, excluded_for="classifiers"),
     }
-
-    # scikit-learn makes these at run time, and tells type checkers that they return None.
-    set_fit_request: Callable[..., Self]
-    set_score_request: Callable[..., Self]
-
-    def __init__(
-        self,
-        n_members: int = 8,
-        *,
-        hidden_layer_sizes: int | Sequence[int] | NDArray = (128, 128),
-        max_iter: int | None = None,
-        learning_rate_init: float = 0.012,
-        dropout: float = 0.0,
-        weight_decay: float = 0.2,
-        n_bins: int | None = 64,
-        categorical_features: Any = "from_dtype",
-        engine: EngineName | str = "auto",
-        n_jobs: int | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: bool | int | VerboseName | str = False,
-        loss: RegressorLossName | str | Loss = "squared_error",
-        device: str = "cpu",
-    ):
-        self.n_members = n_members
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.max_iter = max_iter
-        self.learning_rate_init = learning_rate_init
-        self.dropout = dropout
-        self.weight_decay = weight_decay
-        self.n_bins = n_bins
-        self.categorical_features = categorical_features
-        self.engine = engine
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.loss = loss
-        self.device = device
-
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit to a table.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-            Numbers and categories, some of which may be missing (NaN, None, NA).
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples; equal by default. Whole numbers that sum to at most 1,000, and are at
-            most 5 in the mean, are counts: a sample of weight 2 is the same as two samples.
-
-        Returns
-        -------
-        self : TabularMLPRegressor
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
-        """
-        return self._fit(X, y, sample_weight)
 
     @overload
     def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
 from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import get_scorer_names
@@ -16,30 +17,17 @@ from sklearn.utils import check_random_state
 
 from sknn_scratch.estimators.suggestions import did_you_mean
 
-__all__ = [
-    "Boolean",
-    "ClassWeight",
-    "Component",
-    "Constraint",
-    "Device",
-    "DropoutRates",
-    "HiddenLayerSizes",
-    "InvalidParameterError",
-    "Number",
-    "OneOf",
-    "RandomState",
-    "Scoring",
-    "check_parameters",
-]
-
 
 class InvalidParameterError(ValueError, TypeError):
     """A parameter has the wrong type or is out of range; like scikit-learn's, it can be caught as either."""
 
 
-class Constraint(Protocol):
-    """A set of allowed values that can describe itself."""
+class Constraint(ABC):
+    """A set of allowed values, which ``str`` describes in words."""
 
+    in_words = ""
+
+    @abstractmethod
     def allows(self, value: Any) -> bool:
         """Return whether ``value`` is allowed."""
 
@@ -51,7 +39,8 @@ class Constraint(Protocol):
         """Return an allowed ``value`` with NumPy's scalars as Python's own."""
         return value.item() if isinstance(value, np.generic) else value
 
-    def __str__(self) -> str: ...
+    def __str__(self) -> str:
+        return self.in_words
 
 
 @cache
@@ -115,24 +104,22 @@ class OneOf(Constraint):
         return (value is None and self.none) or (isinstance(value, str) and value in set(self.options))
 
     def hint(self, value: Any) -> str:
-        return did_you_mean(value, self.options) if isinstance(value, str) else ""
+        return did_you_mean(value, self.options)
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(repr, sorted(self.options))) + (" or None" if self.none else "")
 
 
-@dataclass(frozen=True)
 class Device(Constraint):
     """The name of a device of PyTorch."""
+
+    in_words = "'cpu', 'cuda', 'cuda:0', 'cuda:1', ... or 'mps'"
 
     def allows(self, value: Any) -> bool:
         return isinstance(value, str) and re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", value) is not None
 
     def hint(self, value: Any) -> str:
         return " A GPU of NVIDIA is 'cuda', that of a Mac 'mps'." if isinstance(value, str) else ""
-
-    def __str__(self) -> str:
-        return "'cpu', 'cuda', 'cuda:0', 'cuda:1', ... or 'mps'"
 
 
 @dataclass(frozen=True)
@@ -167,16 +154,15 @@ class Component(Constraint):
     instead_of_numbers: str = ""
 
     def allows(self, value: Any) -> bool:
-        if self.per_layer and isinstance(value, list | tuple):
-            return all(self._allows_one(item) for item in value)
-        return self._allows_one(value)
+        several = self.per_layer and isinstance(value, list | tuple)
+        return all(map(self._allows_one, value if several else [value]))
 
     def _allows_one(self, value: Any) -> bool:
         if isinstance(value, str):
             return value in self.registry or value in self.also
-        is_function = callable(value) and not isinstance(value, type)
-        is_component = isinstance(value, self.base) and not isinstance(value, tuple(self.excluded.values()))
-        return is_component or bool(self.or_callable and is_function)
+        if isinstance(value, self.base):
+            return not isinstance(value, tuple(self.excluded.values()))
+        return bool(self.or_callable) and callable(value) and not isinstance(value, type)
 
     def hint(self, value: Any) -> str:
         several = isinstance(value, list | tuple)
@@ -188,13 +174,11 @@ class Component(Constraint):
         return self._hint_for_one(value)
 
     def _hint_for_one(self, value: Any) -> str:
-        if isinstance(value, type):
-            return (
-                f" Pass an instance: {value.__name__}() instead of the class." if issubclass(value, self.base) else ""
-            )
+        if isinstance(value, type) and issubclass(value, self.base):
+            return f" Pass an instance: {value.__name__}() instead of the class."
         if value in self.excluded if isinstance(value, str) else isinstance(value, tuple(self.excluded.values())):
             return f" {value!r} is for {self.excluded_for}."
-        return did_you_mean(value, [*self.registry, *self.also]) if isinstance(value, str) else ""
+        return did_you_mean(value, [*self.registry, *self.also])
 
     def __str__(self) -> str:
         allowed = [
@@ -223,7 +207,7 @@ class Boolean(Constraint):
         return isinstance(value, bool | np.bool_) or (self.levels and isinstance(value, Integral) and int(value) >= 0)
 
     def hint(self, value: Any) -> str:
-        return did_you_mean(value, self.others) if isinstance(value, str) else ""
+        return did_you_mean(value, self.others)
 
     def __str__(self) -> str:
         allowed = ["True", "False", *map(repr, self.others)]
@@ -235,48 +219,45 @@ class Boolean(Constraint):
 class ClassWeight(Constraint):
     """None, 'balanced' or a mapping of labels to weights."""
 
+    in_words = "None, 'balanced' or a dict from label to a weight in [0, inf)"
+
     def allows(self, value: Any) -> bool:
         if isinstance(value, Mapping):
-            return all(Number(Real, "[0, inf)").allows(weight) for weight in value.values())
+            return all(map(Number(Real, "[0, inf)").allows, value.values()))
         return value is None or (isinstance(value, str) and value == "balanced")
 
     def hint(self, value: Any) -> str:
-        return did_you_mean(value, ["balanced"]) if isinstance(value, str) else ""
-
-    def __str__(self) -> str:
-        return "None, 'balanced' or a dict from label to a weight in [0, inf)"
+        return did_you_mean(value, ["balanced"])
 
 
 class HiddenLayerSizes(Constraint):
     """A positive integer, or a sequence of them."""
 
-    def allows(self, value: Any) -> bool:
-        size = Number(Integral, f"[1, {2**31 - 1}]")
-        if isinstance(value, np.ndarray) and value.ndim == 0:
-            return size.allows(value.item())
-        if isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping | AbstractSet):
-            return all(size.allows(n) for n in value)
-        return size.allows(value)
+    in_words = f"an integer from 1 to {2**31 - 1}, or a list, tuple or 1-d array of such integers"
 
-    def __str__(self) -> str:
-        return f"an integer from 1 to {2**31 - 1}, or a list, tuple or 1-d array of such integers"
+    def allows(self, value: Any) -> bool:
+        is_size = Number(Integral, f"[1, {2**31 - 1}]").allows
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            return is_size(value.item())
+        several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping | AbstractSet)
+        return all(map(is_size, value if several else [value]))
 
 
 class DropoutRates(Constraint):
     """A rate, or a list of them."""
 
+    in_words = "a number in [0, 1), or a list of these with one for the input and one for each hidden layer"
+
     def allows(self, value: Any) -> bool:
-        rate = Number(Real, "[0, 1)")
         if isinstance(value, np.ndarray):
             value = value.tolist()
-        return all(map(rate.allows, value)) if isinstance(value, list | tuple) else rate.allows(value)
-
-    def __str__(self) -> str:
-        return "a number in [0, 1), or a list of these with one for the input and one for each hidden layer"
+        return all(map(Number(Real, "[0, 1)").allows, value if isinstance(value, list | tuple) else [value]))
 
 
 class RandomState(Constraint):
     """A seed, a ``numpy.random.RandomState`` or None."""
+
+    in_words = "None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState"
 
     def allows(self, value: Any) -> bool:
         if isinstance(value, bool):
@@ -289,12 +270,11 @@ class RandomState(Constraint):
             return False
         return True
 
-    def __str__(self) -> str:
-        return "None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState"
-
 
 class Scoring(Constraint):
     """None, 'loss', the name of a scorer, or a scorer."""
+
+    in_words = "None, 'loss', a name from sklearn.metrics.get_scorer_names() or a scorer(estimator, X, y)"
 
     def allows(self, value: Any) -> bool:
         if isinstance(value, str):
@@ -302,27 +282,15 @@ class Scoring(Constraint):
         return value is None or callable(value)
 
     def hint(self, value: Any) -> str:
-        return did_you_mean(value, get_scorer_names()) if isinstance(value, str) else ""
-
-    def __str__(self) -> str:
-        return "None, 'loss', a name from sklearn.metrics.get_scorer_names() or a scorer(estimator, X, y)"
+        return did_you_mean(value, get_scorer_names())
 
 
-def check_parameters(owner: str, values: Mapping[str, Any], constraints: Mapping[str, Constraint]) -> None:
-    """Raise InvalidParameterError for the first value that its constraint does not allow.
-
-    Parameters
-    ----------
-    owner : str
-        Class name, for the message.
-    values : mapping of str to object
-        The parameters to check.
-    constraints : mapping of str to Constraint
-        One for each of them.
-    """
-    for name, value in values.items():
-        constraint = constraints[name]
+def check_parameters(estimator: Any, constraints: Mapping[str, Constraint]) -> None:
+    """Raise InvalidParameterError for the first parameter of an estimator that its constraint does not allow."""
+    for name, constraint in constraints.items():
+        value = getattr(estimator, name)
         if not constraint.allows(value):
             raise InvalidParameterError(
-                f"The parameter {name!r} of {owner} must be {constraint}; got {value!r}.{constraint.hint(value)}"
+                f"The parameter {name!r} of {type(estimator).__name__} must be {constraint}; got {value!r}."
+                f"{constraint.hint(value)}"
             )

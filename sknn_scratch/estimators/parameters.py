@@ -181,15 +181,15 @@ def _changed(estimator: Any, names: set[str]) -> list[str]:
 def check_estimator_parameters(estimator: Any) -> None:
     """Raise for a parameter that is not allowed, and warn of those that the solver does not use."""
     table: dict[str, Parameter] = estimator._parameters
-    values = {name: getattr(estimator, name) for name in table}
-    check_parameters(type(estimator).__name__, values, {name: row.constraint for name, row in table.items()})
+    check_parameters(estimator, {name: row.constraint for name, row in table.items()})
     if changed := _changed(estimator, ignored_parameters(estimator)):
         warn(f"solver={estimator.solver!r} does not use {', '.join(changed)}.")
     if estimator.solver == "lbfgs":
         for name in _used_by(Use.MINIBATCHES):
-            if np.any(np.asarray(values[name]) != table[name].off):
+            value = getattr(estimator, name)
+            if np.any(np.asarray(value) != table[name].off):
                 raise ValueError(
-                    f"{name}={values[name]!r} cannot be used with solver='lbfgs', which minimises one fixed function "
+                    f"{name}={value!r} cannot be used with solver='lbfgs', which minimises one fixed function "
                     "of all samples; use a stochastic solver, such as 'adam'."
                 )
 

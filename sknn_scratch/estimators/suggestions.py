@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-
-__all__ = ["did_you_mean", "where_it_belongs"]
+from typing import Any
 
 # What other libraries call a parameter, and what they call an activation, a loss and so on.
 NAMES_ELSEWHERE = {
@@ -61,8 +60,10 @@ ARGUMENTS_ELSEWHERE = {
 LIKENESS = 0.7
 
 
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Return a question that names the option that is meant, or nothing if none is like it."""
+def did_you_mean(name: Any, options: Iterable[str]) -> str:
+    """Return a question that names the option that is meant, or nothing if none is like it, or it is no string."""
+    if not isinstance(name, str):
+        return ""
     options, name = list(options), name.lower()
     same = [option for option in options if option.lower() == name]
     elsewhere = NAMES_ELSEWHERE.get(name)

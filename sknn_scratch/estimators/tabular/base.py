@@ -17,18 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.estimators.arrays import check_sample_weight
-from sknn_scratch.estimators.constraints import (
-    Boolean,
-    Constraint,
-    Device,
-    HiddenLayerSizes,
-    Number,
-    OneOf,
-    RandomState,
-    check_parameters,
-)
+from sknn_scratch.estimators.constraints import Constraint, Number, check_parameters
 from sknn_scratch.estimators.outcomes import interrupted
-from sknn_scratch.estimators.parameters import defaults
+from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, defaults
 from sknn_scratch.estimators.persistence import unchanged_on_error
 from sknn_scratch.estimators.tabular.columns import read_columns
 from sknn_scratch.estimators.tabular.encoder import FEWEST_BINS, TabularEncoder
@@ -45,6 +36,8 @@ __all__ = ["BaseTabularMLP", "mean_of_copies"]
 # Epochs for up to so many samples; for more, fewer, down to a minimum: steps grow with the root of the samples.
 EPOCHS, MANY_SAMPLES, FEWEST_EPOCHS = 32, 10_000, 8
 CODED, PLAIN = "coded", "plain"
+# Parameters that may be what they may be for the other estimators.
+SHARED = ("hidden_layer_sizes", "learning_rate_init", "weight_decay", "engine", "random_state", "verbose", "device")
 
 
 class BaseTabularMLP(CallbackMixin, BaseEstimator):
@@ -52,17 +45,11 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
 
     _constraints: ClassVar[dict[str, Constraint]] = {
         "n_members": Number(Integral, "[2, inf)"),
-        "hidden_layer_sizes": HiddenLayerSizes(),
         "max_iter": Number(Integral, "[1, inf)", (None,)),
-        "learning_rate_init": Number(Real, "(0, inf)"),
         "dropout": Number(Real, "[0, 1)"),
-        "weight_decay": Number(Real, "[0, inf)"),
         "n_bins": Number(Integral, f"[{FEWEST_BINS}, inf)", (None,)),
-        "engine": OneOf(("auto", "numba", "numpy", "torch")),
         "n_jobs": Number(Integral, "(-inf, inf)", (None,)),
-        "random_state": RandomState(),
-        "verbose": Boolean(levels=True, others=("bar",)),
-        "device": Device(),
+        **{name: SHARED_PARAMETERS[name].constraint for name in SHARED},
     }
     _max_codes: ClassVar[int]
 
@@ -126,8 +113,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
-        values = {name: getattr(self, name) for name in self._constraints}
-        check_parameters(type(self).__name__, values, self._constraints)
+        check_parameters(self, self._constraints)
         if self.n_jobs == 0:
             raise ValueError(f"The parameter 'n_jobs' of {type(self).__name__} must not be 0.")
         # Made before the block: closing it tells the callbacks of the end, also when the fit fails.

@@ -142,8 +142,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             If a parameter or ``X`` cannot be used: it is sparse, or has dates, infinity, or, where numbers should be,
             other things. The encoder stays as it was.
         """
-        values = {name: getattr(self, name) for name in self._constraints}
-        check_parameters(type(self).__name__, values, self._constraints)
+        check_parameters(self, self._constraints)
         try:
             known = self.dtype is not None and np.dtype(self.dtype) in (np.float32, np.float64)
         except TypeError:

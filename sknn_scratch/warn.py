@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 
-__all__ = ["warn"]
-
 # Packages whose frames lie between the user's line and the code that warns: ours, and those of pipelines and searches.
 BETWEEN = ("sknn_scratch.", "sklearn.", "joblib.")
 

@@ -20,17 +20,6 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-__all__ = [
-    "cast_targets",
-    "check_labels",
-    "check_numeric_targets",
-    "check_sample_weight",
-    "check_samples",
-    "naming",
-    "ready_samples",
-    "refuse_times",
-]
-
 FLOAT_DTYPES = (np.float64, np.float32)
 _FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
 

@@ -42,11 +42,7 @@ from sknn_scratch.estimators.parameters import (
 from sknn_scratch.estimators.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.estimators.scaling import describe_scale
 from sknn_scratch.estimators.suggestions import did_you_mean, where_it_belongs
-from sknn_scratch.estimators.validation_set import (
-    check_validation_data,
-    hold_out,
-    make_validation,
-)
+from sknn_scratch.estimators.validation_set import check_validation_data, hold_out, make_validation
 from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.callbacks import CallbackMixin, Events, with_callbacks
@@ -54,11 +50,9 @@ from sknn_scratch.training.checkpoints import Checkpoint, load_checkpoint
 from sknn_scratch.training.data import TrainingData
 from sknn_scratch.training.job import Job
 from sknn_scratch.training.lbfgs import train_lbfgs
-from sknn_scratch.training.progress import DIVERGED, Listener, Progress, TrainingDivergedError
+from sknn_scratch.training.progress import Listener, Outcome, Progress, TrainingDivergedError
 from sknn_scratch.training.run import MinibatchSettings, MinibatchTraining
 from sknn_scratch.warn import warn
-
-__all__ = ["BaseMLP"]
 
 
 @dataclass(frozen=True)
@@ -320,7 +314,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         if given.checkpoint is not None:
             given.checkpoint.restore(self._training, self)
         outcome = self._training.run(validate, listener)
-        if outcome == DIVERGED:
+        if outcome is Outcome.DIVERGED:
             self._optimizer = None
         advice = after_minibatches(self, self._training, outcome, judge, kind)
         del self._training, self._validation_data

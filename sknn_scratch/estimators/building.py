@@ -28,16 +28,6 @@ from sknn_scratch.training.job import Job
 from sknn_scratch.training.progress import Progress, progress_of
 from sknn_scratch.warn import warn
 
-__all__ = [
-    "build_job",
-    "build_network",
-    "build_optimizer",
-    "build_progress",
-    "build_schedule",
-    "build_untrained_job",
-    "rows_per_batch",
-]
-
 
 def build_network(estimator: Any, data: TrainingData, kind: FitKind, rng: np.random.RandomState) -> Perceptron:
     """Return the network for these samples, with initial parameters or those of the fitted model."""

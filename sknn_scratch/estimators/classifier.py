@@ -30,9 +30,6 @@ from sknn_scratch.estimators.parameters import Parameter, make_component
 from sknn_scratch.estimators.signatures import available_if
 from sknn_scratch.training.callbacks import with_callbacks
 
-__all__ = ["MLPFromScratchClassifier"]
-
-
 # An array, or with several targets a list of arrays. Any stands for the list: otherwise type checkers would ask all
 # users which of the two they have.
 ArrayOrList = NDArray[Any] | Any

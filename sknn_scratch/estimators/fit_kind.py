@@ -6,8 +6,6 @@ import os
 from enum import Enum
 from typing import Any
 
-__all__ = ["FitKind"]
-
 
 class FitKind(Enum):
     """What a call of ``fit`` or ``partial_fit`` starts from.

@@ -17,8 +17,6 @@ from sknn_scratch.estimators.validation_set import stops_by
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.progress import Progress, progress_of
 
-__all__ = ["FittedModel", "become_fitted", "fitted_model"]
-
 
 @dataclass(frozen=True)
 class FittedModel:

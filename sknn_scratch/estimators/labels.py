@@ -13,14 +13,6 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from sknn_scratch.estimators.arrays import naming
 
-__all__ = [
-    "LabelCoder",
-    "MultiOutputCoder",
-    "check_labels_of_weights",
-    "coder_from_description",
-    "describe_coder",
-]
-
 # Rows that are encoded at once: sorting labels takes many times their memory.
 ROWS_AT_ONCE = 2**17
 

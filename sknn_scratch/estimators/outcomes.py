@@ -20,10 +20,8 @@ from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.estimators.fit_kind import FitKind
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.data import TrainingData
-from sknn_scratch.training.progress import CONVERGED, DIVERGED, INTERRUPTED, MAX_ITER_REACHED, Progress, what_to_try
+from sknn_scratch.training.progress import Outcome, Progress, what_to_try
 from sknn_scratch.training.run import MinibatchTraining
-
-__all__ = ["Advice", "Judge", "after_lbfgs", "after_minibatches", "interrupted", "with_scale"]
 
 # What there is to say: a message and its category.
 Advice = tuple[str, type[Warning]]
@@ -158,29 +156,29 @@ def interrupted() -> Advice:
 
 
 def after_minibatches(
-    estimator: Any, training: MinibatchTraining, outcome: str, judge: Judge, kind: FitKind
+    estimator: Any, training: MinibatchTraining, outcome: Outcome, judge: Judge, kind: FitKind
 ) -> list[Advice]:
     """Return what there is to say after ``fit`` or ``partial_fit`` with minibatches."""
     rate = estimator.learning_rate_init
-    if outcome == INTERRUPTED:
+    if outcome is Outcome.INTERRUPTED:
         return [interrupted()]
     if kind.is_incremental:  # one epoch, which neither converges nor fails to
         return judge.advice(False, rate)
-    if outcome == DIVERGED:
+    if outcome is Outcome.DIVERGED:
         message = (
             f"Training diverged in {training.divergence}. The parameters are those of the epoch with the best "
             f"validation score, {training.progress.best_validation_score:.3g}. {what_to_try(rate)}."
         )
         return [(message, ConvergenceWarning)]
-    ran_to_its_end = outcome == MAX_ITER_REACHED and training.has_planned_end
-    advice = judge.advice(outcome == CONVERGED or (ran_to_its_end and training.passed_plateau), rate)
+    ran_to_its_end = outcome is Outcome.MAX_ITER_REACHED and training.has_planned_end
+    advice = judge.advice(outcome is Outcome.CONVERGED or (ran_to_its_end and training.passed_plateau), rate)
     if estimator.early_stopping and training.no_score_counted:
         message = (
             f"early_stopping had nothing to go by: every validation score was NaN (scoring={estimator.scoring!r}). The "
             "parameters are those of the last epoch."
         )
         advice.append((message, UserWarning))
-    if outcome == MAX_ITER_REACHED and not ran_to_its_end:
+    if outcome is Outcome.MAX_ITER_REACHED and not ran_to_its_end:
         message = (  # scikit-learn's words
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
             "converged yet."
@@ -189,12 +187,12 @@ def after_minibatches(
     return advice
 
 
-def after_lbfgs(estimator: Any, outcome: str, reason: str, progress: Progress, judge: Judge) -> list[Advice]:
+def after_lbfgs(estimator: Any, outcome: Outcome, reason: str, progress: Progress, judge: Judge) -> list[Advice]:
     """Return what there is to say after ``fit`` with L-BFGS, which ended for this ``reason``, in scipy's words."""
-    if outcome == INTERRUPTED:
+    if outcome is Outcome.INTERRUPTED:
         return [interrupted()]
-    advice = judge.advice(outcome == CONVERGED)
-    if outcome == MAX_ITER_REACHED:
+    advice = judge.advice(outcome is Outcome.CONVERGED)
+    if outcome is Outcome.MAX_ITER_REACHED:
         message = (
             f"lbfgs failed to converge after {progress.n_iter} iterations: {reason}. Scale the data, or increase "
             f"max_iter (now {estimator.max_iter}) or max_fun (now {estimator.max_fun})."

@@ -34,23 +34,6 @@ from sknn_scratch.estimators.constraints import (
 )
 from sknn_scratch.warn import warn
 
-__all__ = [
-    "SHARED_PARAMETERS",
-    "Parameter",
-    "Use",
-    "check_estimator_parameters",
-    "defaults",
-    "dropout_rates",
-    "hidden_sizes",
-    "make_activations",
-    "make_component",
-    "make_initializers",
-    "make_optimizer",
-    "make_schedule",
-    "python_parameters",
-    "warn_of_idle_validation",
-]
-
 Part = TypeVar("Part", bound=BaseEstimator)
 
 

@@ -29,8 +29,6 @@ from sknn_scratch.estimators.scaling import standardisation
 from sknn_scratch.estimators.signatures import available_if
 from sknn_scratch.training.callbacks import with_callbacks
 
-__all__ = ["MLPFromScratchRegressor"]
-
 
 class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
     """Multi-layer perceptron regressor: scikit-learn's ``MLPRegressor``, faster.

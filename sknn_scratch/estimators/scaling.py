@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, issparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-__all__ = ["describe_other_scale", "describe_scale", "standardisation"]
-
 
 def standardisation(y: NDArray, sample_weight: NDArray | None = None) -> tuple[NDArray, NDArray]:
     """Return mean and standard deviation of each column, by which ``(y - mean) / scale`` has mean 0 and deviation 1.

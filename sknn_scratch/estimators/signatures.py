@@ -5,8 +5,6 @@ from typing import Any, TypeVar, cast
 
 from sklearn.utils import metaestimators
 
-__all__ = ["available_if"]
-
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 

@@ -25,8 +25,6 @@ from sknn_scratch.training.job import ROWS_AT_ONCE
 from sknn_scratch.training.splitting import split_rows
 from sknn_scratch.warn import warn
 
-__all__ = ["check_validation_data", "hold_out", "make_validation", "stops_by"]
-
 
 def stops_by(estimator: Any) -> tuple[bool, Any]:
     """Return whether there is early stopping, and how a validation set is scored."""

@@ -34,17 +34,6 @@ else:
         from sknn_scratch.training.callbacks_before_1_9 import CallbackSupportMixin
         from sknn_scratch.training.callbacks_before_1_9 import with_callbacks as _with_callbacks
 
-__all__ = [
-    "CallbackMixin",
-    "EarlyStopping",
-    "EpochCallback",
-    "Events",
-    "ModelCheckpoint",
-    "OnEpochEnd",
-    "ProgressLine",
-    "with_callbacks",
-]
-
 # What can be monitored: the attribute that has the curve, and the sign with which smaller is better.
 CURVES = {
     "loss": ("loss_curve_", 1),

@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, Self
 
-__all__ = ["CallbackSupportMixin", "with_callbacks"]
-
 HOOKS = ("setup", "on_fit_task_begin", "on_fit_task_end", "teardown")
 
 

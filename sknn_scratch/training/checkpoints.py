@@ -25,8 +25,6 @@ from sknn_scratch.training.progress import Progress
 from sknn_scratch.training.run import MinibatchTraining, TrainingState
 from sknn_scratch.warn import warn
 
-__all__ = ["Checkpoint", "check_comparable", "load_checkpoint", "save_checkpoint"]
-
 # To be raised whenever the meaning of anything in the file changes.
 FORMAT = 2
 FIRST_LINE = f"sknn_scratch checkpoint, format {FORMAT}\n".encode()

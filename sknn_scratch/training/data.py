@@ -15,8 +15,6 @@ from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.training.digests import digest_of_rows
 from sknn_scratch.training.job import ROWS_AT_ONCE
 
-__all__ = ["TrainingData"]
-
 
 @dataclass(frozen=True)
 class TrainingData:

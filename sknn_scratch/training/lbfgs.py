@@ -12,18 +12,13 @@ from sknn_scratch.engines import start
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.job import Job
 from sknn_scratch.training.progress import (
-    CONVERGED,
-    INTERRUPTED,
-    MAX_ITER_REACHED,
-    STOPPED,
     Listener,
+    Outcome,
     Progress,
     TrainingDivergedError,
     what_is_not_finite,
     what_to_try,
 )
-
-__all__ = ["train_lbfgs"]
 
 
 class _Calls:
@@ -74,7 +69,7 @@ def train_lbfgs(
     tol: float,
     verbose: bool,
     listener: Listener | None = None,
-) -> tuple[str, str]:
+) -> tuple[Outcome, str]:
     """Train with scipy's L-BFGS on the objective over all samples.
 
     Parameters
@@ -82,28 +77,22 @@ def train_lbfgs(
     job : Job
         Its network's parameters are changed in place.
     engine : str
-        Name of the engine that does the job.
     progress : Progress
         From ``Progress.next_run(False)``; changed in place.
-    max_iter, max_fun : int
-        Limits of iterations and of evaluations of the objective.
-    tol : float
-        The largest component of the gradient at which the solver stops.
-    verbose : bool
-        Whether to print the loss of each iteration.
+    max_iter, max_fun, tol, verbose
+        As for the estimators.
     listener : Listener, default=None
         Is told of each iteration, and can stop training.
 
     Returns
     -------
-    outcome : str
-        CONVERGED, MAX_ITER_REACHED (any limit), STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
+    outcome : Outcome
     message : str
         scipy's own words on why it stopped.
 
     Raises
     ------
-    ValueError
+    TrainingDivergedError
         If the loss or a parameter ends infinite or NaN.
 
     References
@@ -125,7 +114,7 @@ def train_lbfgs(
             )
         except KeyboardInterrupt:
             network.parameters[...] = calls.reached
-            return INTERRUPTED, "interrupted"
+            return Outcome.INTERRUPTED, "interrupted"
     network.parameters[...] = result.x
     progress.loss = float(result.fun)
     if progress.loss_curve:
@@ -139,5 +128,5 @@ def train_lbfgs(
             f"Training diverged in iteration {progress.n_iter} of lbfgs: {not_finite}. {what_to_try()}."
         )
     if calls.stopped:
-        return STOPPED, "stopped by a callback"
-    return CONVERGED if result.status == 0 else MAX_ITER_REACHED, str(result.message)
+        return Outcome.STOPPED, "stopped by a callback"
+    return Outcome.CONVERGED if result.status == 0 else Outcome.MAX_ITER_REACHED, str(result.message)

@@ -1,27 +1,24 @@
-"""The progress of a training run, its possible outcomes, and the interface to those who listen to it."""
+"""The progress of a training run, its possible outcomes, and who is told of it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, replace
+from enum import Enum
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "ATTRIBUTES",
-    "Listener",
-    "Progress",
-    "TrainingDivergedError",
-    "progress_of",
-    "what_is_not_finite",
-    "what_to_try",
-]
 
-# How a training run can end.
-CONVERGED, MAX_ITER_REACHED, STOPPED, INTERRUPTED = "converged", "max_iter", "stopped", "interrupted"
-DIVERGED = "diverged"
+class Outcome(Enum):
+    """How a training run ended."""
+
+    CONVERGED = "converged"
+    MAX_ITER_REACHED = "max_iter"
+    STOPPED = "stopped by a callback"
+    INTERRUPTED = "interrupted"
+    DIVERGED = "diverged"
 
 
 class TrainingDivergedError(ValueError):
@@ -93,9 +90,7 @@ class Progress:
 
     def add_iteration(self, loss: float) -> None:
         """Record an iteration of a solver that decides by itself when to stop."""
-        self.n_iter += 1
-        self.loss = loss
-        self.loss_curve.append(loss)
+        self._add_loss(loss)
         self.best_loss = loss if self.best_loss is None else min(loss, self.best_loss)
         self.no_improvement_count = 0
 
@@ -104,9 +99,7 @@ class Progress:
 
         Returns whether that score is the best so far.
         """
-        self.n_iter += 1
-        self.loss = loss
-        self.loss_curve.append(loss)
+        self._add_loss(loss)
         is_best = stalled = False
         if validation is not None:
             assert self.validation_scores is not None
@@ -126,6 +119,11 @@ class Progress:
         self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
         return is_best
 
+    def _add_loss(self, loss: float) -> None:
+        self.n_iter += 1
+        self.loss = loss
+        self.loss_curve.append(loss)
+
 
 # The fitted attribute, also of scikit-learn's estimators, that shows each field.
 ATTRIBUTES = {field.name: f"{field.name}_" for field in fields(Progress)}
@@ -138,16 +136,13 @@ def progress_of(estimator: Any) -> Progress:
     return Progress(**{name: getattr(estimator, attribute) for name, attribute in shown.items()})
 
 
-def _is_finite(vector: NDArray) -> bool:
-    """Return whether all numbers are finite: certainly so if the sum of their squares is, which is quicker to tell."""
-    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
-
-
 def what_is_not_finite(loss: float, vectors: list[NDArray]) -> str:
     """Say what is infinite or NaN, the loss or a number in one of the vectors; nothing if all are finite."""
     if not math.isfinite(loss):
         return f"the loss is {loss}"
-    return "" if all(map(_is_finite, vectors)) else "the parameters or moments are infinite or NaN"
+    # The sum of their squares is quicker to tell; it is finite only if all are.
+    finite = all(math.isfinite(vector.dot(vector)) or np.isfinite(vector).all() for vector in vectors)
+    return "" if finite else "the parameters or moments are infinite or NaN"
 
 
 def what_to_try(learning_rate_init: float | None = None) -> str:

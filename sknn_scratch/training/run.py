@@ -17,19 +17,13 @@ from sknn_scratch.engines import start
 from sknn_scratch.training.data import TrainingData
 from sknn_scratch.training.job import Job, row_type
 from sknn_scratch.training.progress import (
-    CONVERGED,
-    DIVERGED,
-    INTERRUPTED,
-    MAX_ITER_REACHED,
-    STOPPED,
     Listener,
+    Outcome,
     Progress,
     TrainingDivergedError,
     what_is_not_finite,
     what_to_try,
 )
-
-__all__ = ["MinibatchSettings", "MinibatchTraining", "TrainingState"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class TrainingState:
     schedule : Schedule
     progress : Progress
     order : ndarray of int or None
-        The rows in the order of the last epoch.
+        The rows in the order of the last epoch; None for all as they come.
     rng_state : dict
         Of the RandomState.
     seed : int
@@ -63,7 +57,7 @@ class TrainingState:
     best_parameters : ndarray of shape (n_parameters,) or None
         Those of the epoch with the best validation score, with early stopping.
     recent : list of ndarray
-        The parameters of the last epochs, if they are averaged.
+        The parameters at the end of each of the last epochs, if they are averaged.
     """
 
     parameters: NDArray
@@ -96,6 +90,13 @@ class MinibatchTraining:
     settings : MinibatchSettings
     rng : RandomState
         Shuffles the rows, once per epoch.
+
+    Attributes
+    ----------
+    divergence : str
+        When and how training has diverged, if it has.
+    passed_plateau : bool
+        Whether there was a plateau before a planned end.
     """
 
     def __init__(
@@ -110,33 +111,33 @@ class MinibatchTraining:
     ):
         assert job.optimizer is not None
         self._job, self._network, self._optimizer, self._engine = job, job.network, job.optimizer, engine
-        self._data, self._settings, self._rng = data, settings, rng
+        self.data, self._settings, self._rng = data, settings, rng
         self._schedule, self.progress = schedule, progress
-        # The rows in the order of the last epoch; None for all as they come. Each order permutes the one before, as in
-        # scikit-learn: in place, and with it ``data.rows``.
+        # Each order permutes the one before, as in scikit-learn: in place, and with it ``data.rows``.
         self._order = rows = data.rows
         if settings.shuffle:
             kind = row_type(data.X.shape[0])
             self._order = np.arange(data.n_rows, dtype=kind) if rows is None else rows.astype(kind, copy=False)
         self._early_stopping = progress.best_loss is None
         self._best_parameters = job.network.parameters.copy() if self._early_stopping else None
-        # The parameters at the end of each of the last epochs, if they are averaged.
         self._recent = deque[NDArray](maxlen=min(settings.average, sys.maxsize))
-        self._outcome = MAX_ITER_REACHED
+        self._outcome = Outcome.MAX_ITER_REACHED
         self.divergence = ""
         self.passed_plateau = False
-
-    @property
-    def data(self) -> TrainingData:
-        """All samples, also those that are held out."""
-        return self._data
 
     @property
     def has_planned_end(self) -> bool:
         """Whether the schedule is laid out over ``settings.max_iter`` epochs, which then are a plan and not a limit."""
         return self._schedule.has_planned_end
 
-    def run(self, validate: Callable[[], tuple[float, float]] | None = None, listener: Listener | None = None) -> str:
+    @property
+    def no_score_counted(self) -> bool:
+        """Whether there were validation scores, and all were NaN, so that no epoch was the best."""
+        return bool(self.progress.validation_scores) and self.progress.best_validation_score == -np.inf
+
+    def run(
+        self, validate: Callable[[], tuple[float, float]] | None = None, listener: Listener | None = None
+    ) -> Outcome:
         """Train until the schedule, the listener or ``settings.max_iter`` ends it.
 
         Parameters
@@ -149,34 +150,32 @@ class MinibatchTraining:
 
         Returns
         -------
-        outcome : str
-            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener), INTERRUPTED (by KeyboardInterrupt), or, with early
-            stopping, DIVERGED: the parameters are those of the best epoch, ``divergence`` says when and how, and the
-            optimiser's state is useless.
+        outcome : Outcome
+            DIVERGED only with early stopping: the parameters are those of the best epoch, and the optimiser's state is
+            useless.
 
         Raises
         ------
-        ValueError
+        TrainingDivergedError
             At the end of the epoch in which the loss or a parameter becomes infinite or NaN, if there is no epoch to go
             back to.
         """
         outcome = self._outcome
-        settings = self._settings
         with start(self._engine, self._job) as run:
             try:
-                while outcome == MAX_ITER_REACHED and self.progress.n_iter < settings.max_iter:
+                while outcome is Outcome.MAX_ITER_REACHED and self.progress.n_iter < self._settings.max_iter:
                     if listener is not None:
                         listener.epoch_begins()
                     if not self._train_epoch(run, validate):
-                        outcome = DIVERGED
+                        outcome = Outcome.DIVERGED
                         break
                     converged = self._has_converged()
                     if listener is not None and listener.epoch_ended():
-                        outcome = STOPPED
+                        outcome = Outcome.STOPPED
                     elif converged:
-                        outcome = CONVERGED
+                        outcome = Outcome.CONVERGED
             except KeyboardInterrupt:
-                outcome = INTERRUPTED
+                outcome = Outcome.INTERRUPTED
         if self._best_parameters is not None and not self.no_score_counted:
             self._network.parameters[...] = self._best_parameters
         elif self._recent:
@@ -186,11 +185,6 @@ class MinibatchTraining:
     def _install_mean(self) -> None:
         """Give the network the mean of the recent parameters."""
         np.divide(sum(self._recent), len(self._recent), out=self._network.parameters)
-
-    @property
-    def no_score_counted(self) -> bool:
-        """Whether there were validation scores, and all were NaN, so that no epoch was the best."""
-        return bool(self.progress.validation_scores) and self.progress.best_validation_score == -np.inf
 
     def _train_epoch(self, run: Any, validate: Callable[[], tuple[float, float]] | None) -> bool:
         """Train for an epoch and record what it reached; return False if it diverged, but an earlier one is kept."""
@@ -217,7 +211,7 @@ class MinibatchTraining:
             self._best_parameters[...] = network.parameters
         if self._recent:
             network.parameters[...] = self._recent[-1]
-        progress.t += self._data.n_rows
+        progress.t += self.data.n_rows
         schedule.epoch_ended(progress.t)
         if settings.verbose:
             print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
@@ -227,14 +221,17 @@ class MinibatchTraining:
 
     def _has_converged(self) -> bool:
         """Return whether the schedule ends training at a plateau."""
-        if self.progress.no_improvement_count <= self._settings.n_iter_no_change:
+        settings = self._settings
+        if self.progress.no_improvement_count <= settings.n_iter_no_change:
             return False
         stop, action = self._schedule.plateau_reached()
         if self.has_planned_end and not self._early_stopping:
             stop, action = False, "Going on to the planned end."
             self.passed_plateau = True
-        if self._settings.verbose:
-            print(_plateau_message(self._early_stopping, self._settings), action)
+        if settings.verbose:
+            what = "Validation score" if self._early_stopping else "Training loss"
+            epochs = f"{settings.n_iter_no_change} consecutive epochs"
+            print(f"{what} did not improve more than tol={settings.tol:f} for {epochs}. {action}")
         if not stop:
             self.progress.no_improvement_count = 0
         return stop
@@ -263,18 +260,12 @@ class MinibatchTraining:
         self._rng.set_state(state.rng_state)
         # A plateau that did not end training has set the count to 0.
         if state.progress.no_improvement_count > self._settings.n_iter_no_change:
-            self._outcome = CONVERGED
+            self._outcome = Outcome.CONVERGED
         self._job.seed = state.seed
         if self._best_parameters is not None:
             self._best_parameters[...] = state.best_parameters
-        self._recent.clear()
         self._recent.extend(state.recent)
 
     def stop(self) -> None:
         """Train no further epoch: a callback had ended the training that is resumed."""
-        self._outcome = STOPPED
-
-
-def _plateau_message(early_stopping: bool, settings: MinibatchSettings) -> str:
-    what = "Validation score" if early_stopping else "Training loss"
-    return f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change} consecutive epochs."
+        self._outcome = Outcome.STOPPED

@@ -8,8 +8,6 @@ from sklearn.model_selection import train_test_split
 
 from sknn_scratch.training.job import row_type
 
-__all__ = ["split_rows"]
-
 # Rows from which the draws are made here: scikit-learn's own function takes ninety bytes for each row.
 MANY = 2**17
 

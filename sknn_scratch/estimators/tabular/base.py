@@ -28,10 +28,8 @@ from sknn_scratch.estimators.tabular.members import Settings, Training, View
 from sknn_scratch.estimators.tabular.weights import Criterion
 from sknn_scratch.training.callbacks import CallbackMixin, Events, with_callbacks
 from sknn_scratch.training.coded_matrix import CodedMatrix
-from sknn_scratch.training.progress import INTERRUPTED, STOPPED
+from sknn_scratch.training.progress import Outcome
 from sknn_scratch.warn import warn
-
-__all__ = ["BaseTabularMLP", "mean_of_copies"]
 
 # Epochs for up to so many samples; for more, fewer, down to a minimum: steps grow with the root of the samples.
 EPOCHS, MANY_SAMPLES, FEWEST_EPOCHS = 32, 10_000, 8
@@ -120,11 +118,11 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         events = Events(self, "epoch", X, y, sample_weight)
         with unchanged_on_error(self), closing(events):
             outcome = self._fit_table(X, y, sample_weight, events)
-        if outcome == INTERRUPTED:
+        if outcome is Outcome.INTERRUPTED:
             warn(*interrupted())
         return self
 
-    def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None, events: Events) -> str:
+    def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None, events: Events) -> Outcome:
         """Fit to checked parameters, and return how training ended."""
         columns = read_columns(self, X, categorical_features=self.categorical_features)
         n_samples = len(columns.numbers)
@@ -169,7 +167,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         keep: Callable[[dict[str, Training]], None],
         events: Events,
         rng: np.random.RandomState,
-    ) -> str:
+    ) -> Outcome:
         """Train the members of each view, and return how that ended; ``keep`` sets the attributes that predict."""
         y = np.asfortranarray(y, dtype=np.float32)
         names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
@@ -190,7 +188,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
             settings = self._settings(activation, max_iter)
             trainings[name] = Training(name, seen, y, weights, folds, loss, criterion, settings, rng)
             outcome = trainings[name].run(listener)
-            if outcome in (STOPPED, INTERRUPTED):
+            if outcome in (Outcome.STOPPED, Outcome.INTERRUPTED):
                 break
         if all(training.best is None for training in trainings.values()):
             raise KeyboardInterrupt

@@ -17,8 +17,6 @@ from sklearn.utils.validation import validate_data
 
 from sknn_scratch.estimators.arrays import naming
 
-__all__ = ["Columns", "read_columns"]
-
 NUMBER, CATEGORY, OBJECTS = "number", "category", "objects"
 
 

@@ -18,8 +18,6 @@ from sknn_scratch.estimators.persistence import unchanged_on_error
 from sknn_scratch.estimators.tabular.columns import Columns, read_columns
 from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
 
-__all__ = ["TabularEncoder"]
-
 # Numbers of a chunk of rows, small enough for the cache.
 CHUNK_SIZE = 2**17
 # With fewer bins the codes say little that the scaled number does not.

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["canonical_order", "groups_of_copies", "make_folds", "training_rows"]
-
 # Up to so many samples, whole-number weights are taken as counts.
 MOST_REPEATED = 1000
 # Rows that are alike are copies of a sample if there are at most so many of each in the mean, and at most this share of

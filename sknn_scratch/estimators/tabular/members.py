@@ -22,9 +22,7 @@ from sknn_scratch.estimators.tabular.weights import Criterion
 from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.training.job import Job
-from sknn_scratch.training.progress import CONVERGED, INTERRUPTED, MAX_ITER_REACHED, STOPPED, Listener
-
-__all__ = ["Settings", "Training", "View"]
+from sknn_scratch.training.progress import Listener, Outcome
 
 # Rows of a minibatch for members with fewer training samples than the first number.
 BATCH_SIZES = ((500, 32), (1000, 64), (2000, 128), (20000, 256), (np.inf, 512))
@@ -231,7 +229,7 @@ class Training:
         self.loss_curve: list[float] = []
         self.best: Best | None = None
 
-    def run(self, listener: Listener | None = None) -> str:
+    def run(self, listener: Listener | None = None) -> Outcome:
         """Train to the end, which is ``settings.max_iter`` epochs or 12 without a better one.
 
         Parameters
@@ -249,7 +247,7 @@ class Training:
         ValueError
             If no epoch gave finite outputs.
         """
-        outcome = MAX_ITER_REACHED
+        outcome = Outcome.MAX_ITER_REACHED
         with ExitStack() as stack:
             # BLAS with several threads would round differently, and be in the way of the other members.
             stack.enter_context(one_blas_thread())
@@ -258,18 +256,18 @@ class Training:
                 runs.append(stack.enter_context(start(self.engine, member.job, runs[0] if runs else None)))
             parallel = stack.enter_context(Parallel(n_jobs=self._settings.n_jobs, require="sharedmem"))
             try:
-                while outcome == MAX_ITER_REACHED and len(self.loss_curve) < self._settings.max_iter:
+                while outcome is Outcome.MAX_ITER_REACHED and len(self.loss_curve) < self._settings.max_iter:
                     if listener is not None:
                         listener.epoch_begins()
                     self._train_epoch(parallel, runs)
                     if listener is not None and listener.epoch_ended():
-                        outcome = STOPPED
+                        outcome = Outcome.STOPPED
                     elif len(self.loss_curve) - (0 if self.best is None else self.best.epoch) >= PATIENCE:
-                        outcome = CONVERGED
+                        outcome = Outcome.CONVERGED
             except KeyboardInterrupt:
-                outcome = INTERRUPTED
+                outcome = Outcome.INTERRUPTED
         del self._members  # with the table, and moments of the optimisers
-        if self.best is None and outcome != INTERRUPTED:
+        if self.best is None and outcome is not Outcome.INTERRUPTED:
             raise ValueError(
                 f"Training diverged: no epoch gave finite outputs. Try a learning_rate_init below "
                 f"{self._settings.learning_rate_init}."

@@ -12,8 +12,6 @@ from scipy.optimize import minimize, minimize_scalar, nnls
 
 from sknn_scratch.catalogue.losses import Loss, Quantile
 
-__all__ = ["Criterion", "LogLossCriterion", "LossCriterion", "QuantileCalibration", "SquaredErrorCriterion"]
-
 # Of an output: with it probabilities are 0 and 1 to rounding wherever they can be.
 LARGEST_WEIGHT = 100.0
 # By which factor quantiles are drawn apart at most.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import datetime
-import math
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from numbers import Number
+from decimal import Decimal
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
@@ -97,14 +97,18 @@ def _named_columns(X: Any, is_meant: Callable[[Any], bool], at_most: int = 5) ->
     return f"{'column' if len(named) == 1 else 'columns'} {', '.join(named)}"
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value stands for none: None, NA and NaT of pandas, which need not be there, or NaN."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (Real, Decimal)) and bool(value != value)
+
+
 def _has_gaps(column: Any) -> bool:
-    """Return whether a value is missing: NaN, which differs from itself, None, or NA of pandas, which says neither."""
     values = np.asarray(column)
     if values.dtype.kind == "f":
         return bool(np.isnan(values).any())
-    if values.dtype.kind != "O":
-        return False
-    return any(value is None or type(value).__name__ == "NAType" or value != value for value in values.ravel())
+    return values.dtype.kind == "O" and any(map(is_missing, values.ravel()))
 
 
 def _checked_csr(X: Any) -> Any:
@@ -132,7 +136,7 @@ def _has_only_numbers(column: Any) -> bool:
         try:
             float(value)
         except (TypeError, ValueError):
-            if value is not None and type(value).__name__ != "NAType":
+            if not is_missing(value):
                 return False
     return True
 
@@ -144,14 +148,15 @@ def ready_samples(estimator: Any, X: Any) -> NDArray | None:
     rows, and data frames of NumPy's types with the columns of the training samples.
     """
     names = getattr(estimator, "feature_names_in_", None)
+    kept = {np.dtype(np.float64)} if type(X) is list else _FLOAT_DTYPES
     samples: NDArray | None
-    if names is None and type(X) is np.ndarray:
-        samples, kept = X, _FLOAT_DTYPES
-    elif names is None and type(X) is list:
-        samples, kept = _list_to_array(X), {np.dtype(np.float64)}
-    elif names is not None and hasattr(X, "to_numpy"):
-        samples, kept = _frame_to_array(X, names), _FLOAT_DTYPES
-    else:
+    try:
+        if names is None:
+            samples = np.asarray(X) if type(X) in (np.ndarray, list) else None
+        else:
+            is_plain = np.array_equal(X.columns, names) and all(isinstance(dtype, np.dtype) for dtype in X.dtypes)
+            samples = X.to_numpy() if is_plain else None
+    except (AttributeError, TypeError, ValueError):  # rows of different lengths, no data frame, or a name is missing
         return None
     if samples is None or samples.ndim != 2 or samples.shape[1] != estimator.n_features_in_ or len(samples) == 0:
         return None
@@ -159,23 +164,6 @@ def ready_samples(estimator: Any, X: Any) -> NDArray | None:
         return samples
     # Floats of other types may be too large.
     return samples.astype(np.float64) if samples.dtype.kind in "biu" or samples.dtype in _FLOAT_DTYPES else None
-
-
-def _list_to_array(rows: list) -> NDArray | None:
-    """Return an array of any type, or None where the rows are not of one length."""
-    try:
-        return np.asarray(rows)
-    except (TypeError, ValueError):
-        return None
-
-
-def _frame_to_array(X: Any, names: NDArray) -> NDArray | None:
-    """Return an array of a data frame, or None if it has not these columns, each of a type that is NumPy's."""
-    try:
-        same = np.array_equal(X.columns, names) and all(isinstance(dtype, np.dtype) for dtype in X.dtypes)
-    except (AttributeError, TypeError, ValueError):  # a series, or a name that is missing
-        return None
-    return X.to_numpy() if same else None
 
 
 def _check_length(name: str, array: Any, n_samples: int) -> None:
@@ -234,15 +222,11 @@ def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtyp
 
 def refuse_times(y: Any) -> None:
     """Raise TypeError for dates and durations: cast to float, they are counts of an unnamed unit, and NaT is -9e18."""
-    columns = [y[name] for name in y.columns] if hasattr(y, "columns") else [y]
-    for column in columns:
+    for column in [y[name] for name in y.columns] if hasattr(y, "columns") else [y]:
         values = np.asarray(column)
-        if values.dtype.kind in "mM":
-            found = str(values.dtype)
-        elif values.dtype == object:
-            found = next((cls.__name__ for cls in set(map(type, values.ravel())) if _is_time(cls)), "")
-        else:
-            found = ""
+        found = str(values.dtype) if values.dtype.kind in "mM" else ""
+        if values.dtype == object:
+            found = time_among(set(map(type, values.ravel())))
         if found:
             raise TypeError(
                 f"y must be numbers, got dates or durations ({found}). Make numbers of them in a unit of your choice, "
@@ -251,10 +235,10 @@ def refuse_times(y: Any) -> None:
             )
 
 
-def _is_time(cls: type) -> bool:
-    """Return whether the class is one of dates, times or durations; most of pandas are subclasses of Python's."""
+def time_among(types: set[type]) -> str:
+    """Return the name of a class of dates, times or durations; most of pandas' are subclasses of Python's."""
     times = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
-    return issubclass(cls, times) or cls.__name__ == "Period"
+    return next((cls.__name__ for cls in types if issubclass(cls, times) or cls.__name__ == "Period"), "")
 
 
 def check_labels(
@@ -311,7 +295,7 @@ def _check_label_types(y: Any) -> None:
             "with scikit-learn's MultiLabelBinarizer."
         )
     for label in labels:
-        if label is None or (isinstance(label, float) and math.isnan(label)) or type(label).__name__ == "NAType":
+        if is_missing(label):
             raise TypeError(f"y contains {label}; every sample needs a label.")
     n_strings = sum(isinstance(label, str) for label in labels)
     if 0 < n_strings < len(labels):

@@ -138,6 +138,15 @@ class OnEpochEnd(EpochCallback):
         return self.function(estimator)
 
 
+@dataclass
+class _BestEpoch:
+    """The best value that one estimator has reached, and its parameters then, each with the array it belongs to."""
+
+    value: float
+    epoch: int = 0
+    arrays: list[tuple[NDArray, NDArray]] = field(default_factory=list)
+
+
 class EarlyStopping(EpochCallback):
     """Stops training when a curve has not improved for a while.
 
@@ -206,8 +215,12 @@ class EarlyStopping(EpochCallback):
             best.value, best.epoch = curve[-1], estimator.n_iter_
             if self.restore_best:
                 best.arrays = [(array, array.copy()) for array in [*estimator.coefs_, *estimator.intercepts_]]
+        return self._show(best, estimator.n_iter_)
+
+    def _show(self, best: _BestEpoch, n_iter: int) -> bool:
+        """Set the attributes that tell of the best epoch; return whether training is to stop."""
         self.best_, self.best_epoch_ = best.value, best.epoch
-        self.stopped_ = estimator.n_iter_ - best.epoch >= self.patience
+        self.stopped_ = n_iter - best.epoch >= self.patience
         return self.stopped_
 
     def state_dict(self, estimator: Any) -> dict[str, Any]:
@@ -223,24 +236,22 @@ class EarlyStopping(EpochCallback):
     def load_state_dict(self, estimator: Any, state: dict[str, Any]) -> bool:
         if state["monitor"] != self.monitor:
             raise ValueError(f"EarlyStopping had monitor={state['monitor']!r}, which now is {self.monitor!r}")
-        value, epoch, arrays = float(state["value"]), int(state["epoch"]), []
-        if self.restore_best and epoch:
+        best = self._runs[id(estimator)] = _BestEpoch(float(state["value"]), int(state["epoch"]))
+        if self.restore_best and best.epoch:
             if not state["arrays"]:
                 raise ValueError("EarlyStopping had restore_best=False, and has not kept the best parameters")
             arrays = list(zip([*estimator.coefs_, *estimator.intercepts_], state["arrays"], strict=True))
             if any(kept.shape != own.shape or kept.dtype != own.dtype for own, kept in arrays):
                 raise ValueError("EarlyStopping has kept the parameters of another network")
-        best = self._runs[id(estimator)] = _BestEpoch(value, epoch, arrays)
-        self.best_, self.best_epoch_ = best.value, best.epoch
-        self.stopped_ = int(state["n_iter"]) - best.epoch >= self.patience
-        return self.stopped_
+            best.arrays = arrays
+        return self._show(best, int(state["n_iter"]))
 
     def on_train_end(self, estimator: Any) -> None:
-        # The arrays are those that were trained; if training failed, they are no longer the estimator's. There are none
-        # if another callback raised before on_train_begin of this one was called.
-        run = self._runs.pop(id(estimator), None)
-        for array, best in [] if run is None else run.arrays:
-            array[...] = best
+        # The arrays are those that were trained; if training failed, they are no longer the estimator's. There is no
+        # run if another callback raised before on_train_begin of this one was called.
+        if (run := self._runs.pop(id(estimator), None)) is not None:
+            for array, best in run.arrays:
+                array[...] = best
 
 
 def _require_single_network(callback: EpochCallback, estimator: Any) -> None:
@@ -250,15 +261,6 @@ def _require_single_network(callback: EpochCallback, estimator: Any) -> None:
             f"{type(callback).__name__} follows a single network, and {type(estimator).__name__} trains several, of "
             "which it keeps the best epoch by itself; pass a function of the estimator to set_callbacks instead."
         )
-
-
-@dataclass
-class _BestEpoch:
-    """The best value that one estimator has reached, and its parameters then, each with the array it belongs to."""
-
-    value: float
-    epoch: int = 0
-    arrays: list[tuple[NDArray, NDArray]] = field(default_factory=list)
 
 
 class ModelCheckpoint(EpochCallback):
@@ -307,39 +309,22 @@ class ProgressLine(EpochCallback):
     """
 
     def on_train_begin(self, estimator: Any) -> None:
-        self._line: _Bar | None = None
+        self._line: Any = None
 
     def on_epoch_end(self, estimator: Any) -> None:
         if self._line is None:
-            self._line = self._kind()(estimator._most_epochs)
+            kind: Any = _PlainLines
+            if sys.stderr.isatty() or "ipykernel" in sys.modules:  # a notebook shows bars, but is no terminal
+                kind = _TqdmBar if find_spec("tqdm") else _RichBar if find_spec("rich") else _PlainLines
+            self._line = kind(estimator._most_epochs)
         self._line.advance(estimator.n_iter_, estimator._describe_epoch())
 
     def on_train_end(self, estimator: Any) -> None:
         if self._line is not None:
             self._line.close()
 
-    @staticmethod
-    def _kind() -> type[_Bar]:
-        # A notebook shows bars, though its output is no terminal.
-        if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
-            return _PlainLines
-        return _TqdmBar if find_spec("tqdm") else _RichBar if find_spec("rich") else _PlainLines
 
-
-class _Bar:
-    """Shows the number of epochs out of a largest one, with a text."""
-
-    def __init__(self, total: int):
-        raise NotImplementedError
-
-    def advance(self, n_epochs: int, text: str) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Leave what was shown last."""
-
-
-class _TqdmBar(_Bar):
+class _TqdmBar:
     def __init__(self, total: int):
         from tqdm.auto import tqdm
 
@@ -353,7 +338,7 @@ class _TqdmBar(_Bar):
         self._bar.close()
 
 
-class _RichBar(_Bar):
+class _RichBar:
     def __init__(self, total: int):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -370,7 +355,7 @@ class _RichBar(_Bar):
         self._progress.stop()
 
 
-class _PlainLines(_Bar):
+class _PlainLines:
     def __init__(self, total: int):
         self._total, self._start, self._shown = total, time.perf_counter(), 0
         self._latest = ""
@@ -462,15 +447,6 @@ class Events:
 class CallbackMixin(CallbackSupportMixin):
     """What an estimator needs to call its callbacks."""
 
-    @property
-    def _most_epochs(self) -> int:
-        """The epochs after which training ends at the latest."""
-        raise NotImplementedError
-
-    def _describe_epoch(self) -> str:
-        """Say what the last epoch has reached, for the bar."""
-        raise NotImplementedError
-
     def _copies_of_what_changes(self) -> dict[str, Any]:
         """Return copies of the fitted attributes that further training changes in place."""
         return {}
@@ -488,8 +464,8 @@ class CallbackMixin(CallbackSupportMixin):
         -------
         self : estimator
         """
+        what = "callbacks must be instances of callback classes, or functions of the estimator"
         for callback in callbacks:
-            what = "callbacks must be instances of callback classes, or functions of the estimator"
             if isinstance(callback, type):
                 raise TypeError(f"{what}: pass {callback.__name__}() instead of the class.")
             if isinstance(callback, list | tuple):

@@ -201,6 +201,9 @@ class TabularMLPClassifier(ClassifierMixin, TabularClassifierConstructor, BaseTa
         return log_probability[:, -1] - log_probability[:, 0]  # 0 for a single class
 
     def _check_targets(self, y: Any, n_samples: int) -> NDArray:
+        if not isinstance(getattr(y, "dtype", None), np.dtype | None):  # of pandas, of which scikit-learn makes floats
+            values = np.asarray(y)
+            y = values.tolist() if values.dtype == object else values
         y, target_type = check_labels(self, y, n_samples, regressor="TabularMLPRegressor")
         if target_type not in ("binary", "multiclass"):
             raise ValueError(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -15,7 +14,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from sknn_scratch.estimators.arrays import naming
+from sknn_scratch.estimators.arrays import is_missing, naming, time_among
 
 NUMBER, CATEGORY, OBJECTS = "number", "category", "objects"
 
@@ -107,10 +106,14 @@ def _find_categorical(given: Any, columns: Sequence[Any], names: Sequence[str]) 
         return mask
     if isinstance(given, str) and given == "from_dtype":
         return np.array([_is_category(column, name) for column, name in zip(columns, names, strict=True)])
-    allowed = "None, 'from_dtype', or a list of names or positions of columns, or a mask"
     chosen = np.asarray(given)
-    if isinstance(given, str) or chosen.ndim != 1 or (chosen.dtype.kind not in "biuUOT" and chosen.size):
-        raise ValueError(f"categorical_features must be {allowed}; got {given!r}.")
+    is_list = chosen.ndim == 1 and (not chosen.size or chosen.dtype.kind in "biuUOT")
+    # The array of a name and a position has two names, and that of a position and a truth value two positions.
+    if not is_list or len({_name_position_or_truth(one) for one in given}) > 1:
+        raise ValueError(
+            "categorical_features must be None, 'from_dtype', a list of names or of positions of columns, or a mask, "
+            f"all of one kind; got {given!r}."
+        )
     if chosen.dtype.kind == "b":
         if len(chosen) != n:
             raise ValueError(f"categorical_features is a mask of {len(chosen)} columns, but X has {n}.")
@@ -127,12 +130,16 @@ def _find_categorical(given: Any, columns: Sequence[Any], names: Sequence[str]) 
     return mask
 
 
+def _name_position_or_truth(one: Any) -> type:
+    return str if isinstance(one, str) else bool if isinstance(one, bool | np.bool_) else int
+
+
 def _is_category(column: Any, name: str) -> bool:
     """Return whether a column is to be categorical by its type, or, of a column of objects, by theirs."""
     kind = _kind(column, name)
     if kind != OBJECTS:
         return kind == CATEGORY
-    present = {type(value) for value in column if not _is_missing(value)}
+    present = {type(value) for value in column if not is_missing(value)}
     booleans: tuple[type, ...] = (bool, np.bool_)
     return not present or not all(issubclass(cls, (Real, Decimal)) and cls not in booleans for cls in present)
 
@@ -163,31 +170,17 @@ def _times(name: str, found: Any) -> TypeError:
     )
 
 
-def _refuse_times(types: Iterable[type], name: str) -> None:
-    times = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
-    for cls in types:
-        if issubclass(cls, times) or cls.__name__ == "Period":  # of pandas, which need not be there
-            raise _times(name, cls.__name__)
-
-
 # Values ---------------------------------------------------------------------------------------------------------------
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, (Real, Decimal)) and bool(value != value)
 
 
 def _to_numbers(column: Any, name: str) -> NDArray:
     """Return a column as float64, NaN where missing."""
-    if _kind(column, name) == OBJECTS:
-        values = [np.nan if _is_missing(value) else value for value in column]
-        _refuse_times({type(value) for value in values}, name)
-    else:
-        values = column.to_numpy() if hasattr(column, "to_numpy") else column
-        if values.dtype.kind == "O":  # nullable numbers
-            values = [np.nan if _is_missing(value) else value for value in values]
+    _kind(column, name)  # refuses dates
+    values = column.to_numpy() if hasattr(column, "to_numpy") else column
+    if values.dtype.kind == "O":
+        values = [np.nan if is_missing(value) else value for value in values]
+        if time := time_among(set(map(type, values))):
+            raise _times(name, time)
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -203,13 +196,14 @@ def _to_categories(column: Any, name: str) -> NDArray:
     """Return a column as Python objects, None where missing."""
     values = column.to_list() if hasattr(column, "to_list") else column.tolist()
     try:
-        levels = {value: None if _is_missing(value) else value for value in set(values)}
+        levels = {value: None if is_missing(value) else value for value in set(values)}
     except TypeError as error:
         raise TypeError(
             f"X has a value in column {name!r} that cannot be a category, as each argument must be a string or a "
             f"number: {error}."
         ) from error
-    _refuse_times({type(value) for value in levels.values()}, name)
+    if time := time_among(set(map(type, levels.values()))):
+        raise _times(name, time)
     result = np.empty(len(values), dtype=object)
     result[:] = [levels[value] for value in values]
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -10,13 +11,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import csr_array, vstack
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.estimators.constraints import Boolean, Constraint, Number, check_parameters
 from sknn_scratch.estimators.persistence import unchanged_on_error
 from sknn_scratch.estimators.tabular.columns import Columns, read_columns
 from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
+from sknn_scratch.warn import warn
 
 # Numbers of a chunk of rows, small enough for the cache.
 CHUNK_SIZE = 2**17
@@ -182,18 +184,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             Of the same names, the later ones end in ``_``.
         """
         check_is_fitted(self)
-        known = getattr(self, "feature_names_in_", None)
-        if input_features is not None:
-            given = np.asarray(input_features, dtype=object)
-            if known is not None and not np.array_equal(given, known):
-                raise ValueError("input_features is not equal to feature_names_in_")
-            if len(given) != self.n_features_in_:
-                raise ValueError(
-                    "input_features should have length equal to number of features "
-                    f"({self.n_features_in_}), got {len(given)}"
-                )
-            known = given
-        names = np.array([f"x{i}" for i in range(self.n_features_in_)] if known is None else known, dtype=object)
+        names = OneToOneFeatureMixin.get_feature_names_out(self, input_features)
         numbers, others = names[~self.is_categorical_], names[self.is_categorical_]
         result = [*numbers, *(f"{name}_missing" for name in numbers[self._with_gaps])]
         for name, levels, has_rare in zip(others, self.categories_, self._has_rare, strict=True):
@@ -236,6 +227,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
     def encode(self, columns: Columns, dtype: DTypeLike) -> CodedMatrix:
         """Encode columns that were read."""
+        self._warn_of_other_types(columns.categories)
         n_samples, n_plain = len(columns.numbers), int(self._starts[-1])
         plain = np.empty((n_samples, n_plain), dtype)
         edges = np.empty((n_samples, len(self._coded)), np.int32)
@@ -248,6 +240,19 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             plain[rows] = self._encode_plain(x, is_missing, some.categories) - self._means[:n_plain]
             edges[rows], fractions[rows] = self._place(x)
         return CodedMatrix(plain, edges, fractions, Coding(self._code_starts, self._means[n_plain:].astype(dtype)))
+
+    def _warn_of_other_types(self, categories: list[NDArray]) -> None:
+        """Warn of columns that hold other types than in ``fit``, so that none of their values is known."""
+        for position, (levels, values) in enumerate(zip(self.categories_, categories, strict=True)):
+            types = [set(map(type, some.tolist())) - {type(None)} for some in (levels, values)]
+            known, found = ({_comparable(cls) for cls in of_one} for of_one in types)
+            if known and found and not known & found:
+                name = OneToOneFeatureMixin.get_feature_names_out(self)[self.is_categorical_][position]
+                then, now = (", ".join(sorted(cls.__name__ for cls in of_one)) for of_one in types)
+                warn(
+                    f"Column {name!r} of X holds values of type {now}, and in fit it held {then}, so all of them count "
+                    "as unknown. Give it the type that it had."
+                )
 
     def _learn_numbers(self, numbers: NDArray) -> None:
         """Learn from numbers of shape (n_samples, n_numeric), NaN where missing."""
@@ -312,6 +317,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         rows = np.flatnonzero((columns >= 0) & (found >= 0))
         out[rows, first + columns[rows]] = 1
         out[found < 0, first:stop] = self._means[first:stop]
+
+
+def _comparable(cls: type) -> type:
+    """Return a class whose values can be equal to those of this one."""
+    return Real if issubclass(cls, (Real, Decimal, np.bool_)) else cls
 
 
 def _chunks(n_rows: int, n_columns: int) -> list[slice]:

@@ -188,6 +188,28 @@ def test_categorical_features_that_cannot_be(given, message):
         TabularEncoder(categorical_features=given).fit(X)
 
 
+@pytest.mark.parametrize("kinds", [(int, str), (str, float), (bool, str)])
+def test_categories_of_another_type_than_in_fit_are_warned_of(kinds):
+    first, second = kinds
+    X = pd.DataFrame({"a": [1.0, 2.0, 3.0] * 5, "size": [first(1), first(0), None] * 5}, dtype=object)
+    other = X.assign(size=[second(1), second(0), None] * 5).astype(object)
+    encoder = TabularEncoder(categorical_features=["size"]).fit(X)
+    with pytest.warns(
+        UserWarning, match=f"Column 'size' .* {second.__name__}, and in fit .* {first.__name__},"
+    ) as seen:
+        encoder.transform(pd.concat([other] * 300))
+    assert len(seen) == 1
+    encoder.transform(other.assign(size=None))
+    encoder.transform(pd.concat([X.head(1), other]))
+
+
+def test_numbers_that_are_equal_are_the_same_category():
+    X = pd.DataFrame({"size": [1, 2, 3] * 5, "yes": [True, False, True] * 5})
+    encoder = TabularEncoder(categorical_features=[True, True]).fit(X)
+    assert_array_equal(encoder.transform(X.astype(float)), encoder.transform(X))
+    encoder.transform(X * 7)  # unknown, but numbers, too
+
+
 @pytest.mark.parametrize("column", [[5.0] * 8, [np.nan] * 8, ["a"] * 8, [None] * 8])
 def test_a_column_that_does_not_vary_is_one_of_zeros(column):
     X = pd.DataFrame({"varies": range(8), "constant": column})

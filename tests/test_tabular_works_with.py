@@ -2,6 +2,7 @@
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
@@ -13,11 +14,19 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import PartialDependenceDisplay, permutation_importance
 from sklearn.metrics import accuracy_score, make_scorer, r2_score
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_val_predict
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tables import BOTH, same_fit, small, table, targets
 
-from sknn_scratch import Quantile, TabularEncoder, TabularMLPClassifier, TabularMLPRegressor, skops_types
+from sknn_scratch import (
+    MLPFromScratchClassifier,
+    Quantile,
+    TabularEncoder,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
+    skops_types,
+)
 
 FEW = {"max_iter": 4}
 
@@ -56,6 +65,50 @@ def test_nullable_columns_are_as_others(cls):
     assert nullable["b"].isna().any()
     model = small(cls, **FEW).fit(nullable, y)
     same_fit(model, small(cls, **FEW).fit(X.astype({"c": object}), y), nullable)
+
+
+NULLABLE = {
+    "boolean": (np.bool_, [False, True]),
+    "bool[pyarrow]": (np.bool_, [False, True]),
+    "Int64": (np.int64, [0, 1]),
+    "UInt8": (np.uint8, [0, 1]),
+    "Float32": (np.float32, [0.0, 2.0]),
+    "string": (np.str_, ["no", "yes"]),
+    "category": (np.bool_, [False, True]),
+}
+
+
+@pytest.mark.parametrize("dtype", NULLABLE)
+def test_labels_of_a_dtype_of_pandas_come_back_in_their_own_type(dtype):
+    if "pyarrow" in dtype:
+        pytest.importorskip("pyarrow")
+    kind, labels = NULLABLE[dtype]
+    X, y = table(80)
+    labels = pd.Series([labels[one] for one in (y > np.median(y)).astype(int)], dtype=dtype)
+    model = small(TabularMLPClassifier, **FEW).fit(X, labels)
+    assert issubclass(model.classes_.dtype.type, kind)
+    assert issubclass(model.predict(X).dtype.type, kind)
+    assert model.score(X, labels) == np.mean(model.predict(X) == np.asarray(labels.tolist()))
+
+
+@pytest.mark.parametrize("dtype", NULLABLE)
+def test_the_drop_in_makes_of_labels_of_a_dtype_of_pandas_what_scikit_learn_does(dtype):
+    if "pyarrow" in dtype:
+        pytest.importorskip("pyarrow")
+    X = np.arange(20.0)[:, np.newaxis] / 20
+    labels = pd.Series(NULLABLE[dtype][1] * 10, dtype=dtype)
+    few = {"solver": "lbfgs", "hidden_layer_sizes": 3, "max_iter": 50, "tol": 1.0, "random_state": 0}
+    ours, theirs = (cls(**few).fit(X, labels) for cls in (MLPFromScratchClassifier, MLPClassifier))
+    assert ours.classes_.dtype == theirs.classes_.dtype
+    assert_array_equal(ours.predict(X), theirs.predict(X), strict=True)
+
+
+@pytest.mark.parametrize("missing", [None, pd.NA])
+def test_a_missing_label_of_a_nullable_dtype_is_an_error(missing):
+    X, _ = table(80)
+    labels = pd.Series([True, False, missing, True] * 20, dtype="boolean")
+    with pytest.raises(TypeError, match="y contains <NA>; every sample needs a label"):
+        small(TabularMLPClassifier).fit(X, labels)
 
 
 @pytest.mark.parametrize("cls", BOTH)

@@ -24,17 +24,12 @@ class FittedModel:
 
     Attributes
     ----------
-    network : Perceptron
-    loss : Loss
     targets : dict of str to object
         What is known of the targets, such as the classes, as values that a file of arrays can hold.
     target_scaling : tuple of two ndarrays of shape (n_outputs,), or None
         Shift and factor that turn the link's output into a prediction, where the targets were standardised.
-    progress : Progress
-    optimizer : Optimizer or None
-        None where further training begins with a new one.
-    schedule : Schedule or None
-        None like ``optimizer``.
+    optimizer, schedule : Optimizer, Schedule or None
+        None where further training begins with new ones.
     """
 
     network: Perceptron
@@ -69,22 +64,10 @@ def become_fitted(
     optimizer: Optimizer | None = None,
     schedule: Schedule | None = None,
 ) -> None:
-    """Make an estimator one that has learnt this.
+    """Make an estimator, whose parameters are valid, one that has learnt this.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Its parameters are valid.
-    weights : list of ndarray of shape (fan_in, fan_out)
-        Of each layer; not copied.
-    biases : list of ndarray of shape (fan_out,)
-        Of each layer; not copied.
-    targets : mapping of str to object
-        As in ``FittedModel``.
-    progress : Progress, default=None
-        By default that of a model which has seen no samples.
-    optimizer, schedule : default=None
-        As in ``FittedModel``.
+    Weights and biases are those of each layer, and not copied; the rest is as in ``FittedModel``. By default
+    ``progress`` is that of a model which has seen no samples.
 
     Raises
     ------

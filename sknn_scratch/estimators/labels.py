@@ -34,12 +34,8 @@ class LabelCoder:
     target_type : str
         As ``type_of_target`` says.
     classes : array-like of shape (n_classes,), default=None
-        All labels that can occur, if ``y`` may lack some.
-
-    Attributes
-    ----------
-    classes : ndarray of shape (n_classes,)
-        Labels in order; for multilabel targets the column numbers.
+        All labels that can occur, if ``y`` may lack some. The attribute has them in order, for multilabel targets the
+        column numbers.
     """
 
     def __init__(self, y: Any, target_type: str, classes: ArrayLike | None = None):
@@ -131,18 +127,9 @@ class LabelCoder:
 
 
 class MultiOutputCoder:
-    """Codes several targets, each of two or more classes, side by side.
+    """Codes several targets, each of two or more classes, side by side, with a ``LabelCoder`` for each.
 
-    Parameters
-    ----------
-    y : array of shape (n_samples, n_targets)
-    classes : list of array-like, default=None
-        All labels that can occur in each column.
-
-    Attributes
-    ----------
-    coders : list of LabelCoder
-        One for each target.
+    ``y`` has shape (n_samples, n_targets); ``classes`` is a list of all labels that can occur in each column.
     """
 
     multilabel = False

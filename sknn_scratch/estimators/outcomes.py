@@ -67,12 +67,8 @@ class Judge:
     def advice(self, nothing_improved: bool, learning_rate_init: float | None = None) -> list[Advice]:
         """Return what there is to say about the trained network.
 
-        Parameters
-        ----------
-        nothing_improved : bool
-            Whether training ended because nothing improved any more, or at a planned end after such a plateau.
-        learning_rate_init : float, default=None
-            The rate, of a solver that has one.
+        ``nothing_improved`` says that training ended as nothing improved any more, or at a planned end after such a
+        plateau; ``learning_rate_init`` is the rate of a solver that has one.
         """
         diverged = self._diverged()
         if not (diverged or nothing_improved):

@@ -19,14 +19,12 @@ def standardisation(y: NDArray, sample_weight: NDArray | None = None) -> tuple[N
     y : ndarray of shape (n_samples, n_targets)
         Finite numbers of any size.
     sample_weight : ndarray of shape (n_samples,), default=None
-        Non-negative weights, not all zero; equal by default.
+        Not negative, and not all zero.
 
     Returns
     -------
-    mean : float64 ndarray of shape (n_targets,)
-        Weighted mean.
-    scale : float64 ndarray of shape (n_targets,)
-        Root of the weighted mean of ``(y - mean)**2``; 1 for a column that is constant where the weights are positive.
+    mean, scale : float64 ndarray of shape (n_targets,)
+        Weighted; the scale is 1 for a column that is constant where the weights are positive.
     """
     y = y.astype(np.float64, copy=False)
     if sample_weight is not None:
@@ -54,19 +52,7 @@ ENOUGH_ENTRIES, FEWEST_ROWS = 200_000, 100
 def describe_scale(X: Any, y: NDArray | None = None, feature_names: Sequence[str] | None = None) -> str:
     """Return what to say where features or targets are so far from unit scale that training hardly works, or nothing.
 
-    Parameters
-    ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Finite numbers.
-    y : ndarray of shape (n_samples, n_targets), default=None
-        The targets of a regressor as its network sees them; None for class labels.
-    feature_names : sequence of str, default=None
-        Of the features.
-
-    Returns
-    -------
-    advice : str
-        A sentence on the features, a sentence on the targets, both or "", for the end of a warning.
+    ``y``, of shape (n_samples, n_targets), are the targets of a regressor as its network sees them.
     """
     parts = []
     if far := _farthest(X):
@@ -128,18 +114,6 @@ def describe_other_scale(X: Any, X_val: Any, feature_names: Sequence[str] | None
 
     Robust to outliers (quartiles are compared, of sparse samples the mean of what is not zero), to columns with few
     values other than one, and to validation sets that are small or moderately shifted.
-
-    Parameters
-    ----------
-    X, X_val : ndarray or CSR matrix of shape (n_samples, n_features)
-        Finite numbers.
-    feature_names : sequence of str, default=None
-        Of the features.
-
-    Returns
-    -------
-    description : str
-        A sentence, or "".
     """
     if min(X.shape[0], X_val.shape[0]) < ROWS_THAT_SAY_SOMETHING:
         return ""

@@ -72,16 +72,9 @@ def did_you_mean(name: Any, options: Iterable[str]) -> str:
 
 
 def where_it_belongs(name: str, arguments: Iterable[str], parameters: Iterable[str]) -> str:
-    """Return what to say about an argument that a method of training does not have.
+    """Return what to say of an argument that a method of training, which has these, does not have.
 
-    Parameters
-    ----------
-    name : str
-        As it was given.
-    arguments : iterable of str
-        Those that the method has.
-    parameters : iterable of str
-        Those of the estimator.
+    ``parameters`` are the estimator's.
     """
     arguments, parameters = list(arguments), list(parameters)
     if name in parameters:

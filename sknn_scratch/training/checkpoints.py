@@ -40,17 +40,7 @@ MAX_SHOWN = 200
 
 
 class Checkpoint:
-    """What a file holds about a training that can go on.
-
-    Parameters
-    ----------
-    path : path
-        For messages.
-    facts : dict
-        What ``save_checkpoint`` has stored as text.
-    arrays : dict of str to ndarray
-        Those to which the text refers.
-    """
+    """What a file holds about a training that can go on: facts that were stored as text, and arrays they refer to."""
 
     def __init__(self, path: str | os.PathLike, facts: dict[str, Any], arrays: dict[str, NDArray]):
         self._path, self._facts, self._arrays = path, facts, arrays
@@ -266,15 +256,7 @@ def _checked_rows(rows: Any, n_samples: int) -> NDArray:
 
 
 def save_checkpoint(path: str | os.PathLike, estimator: Any) -> None:
-    """Write an estimator in training to a file, which is never seen half-written.
-
-    Parameters
-    ----------
-    path : path
-        Replaced if it exists.
-    estimator : estimator
-        In a callback, after an epoch.
-    """
+    """Write an estimator in training, after an epoch, to a file, which is never seen half-written."""
     training, validation_data = estimator._training, estimator._validation_data
     arrays: dict[str, NDArray] = {}
     facts = {

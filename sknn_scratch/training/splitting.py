@@ -17,20 +17,8 @@ def split_rows(
 ) -> tuple[NDArray, NDArray]:
     """Return the numbers of the rows to train on and of those that are held out, each in random order.
 
-    They are those of ``train_test_split(np.arange(n_rows), test_size=n_held_out, random_state=rng, stratify=strata)``.
-
-    Parameters
-    ----------
-    n_rows, n_held_out : int
-    rng : RandomState
-        Drawn from.
-    strata : ndarray of shape (n_rows,), default=None
-        Both parts have the same share of each of its values.
-
-    Raises
-    ------
-    ValueError
-        If a part would be empty, or could not have all values.
+    They are those of ``train_test_split(np.arange(n_rows), test_size=n_held_out, random_state=rng, stratify=strata)``,
+    and so are the errors.
     """
     kind = row_type(n_rows)
     if n_rows < MANY or not 0 < n_held_out < n_rows:

@@ -18,22 +18,11 @@ SAMPLES_PER_FOLD = 5
 
 
 def training_rows(n_samples: int, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None]:
-    """Return the samples to train on, and their weights.
+    """Return the samples to train on, and their weights, whose mean is 1, if they differ.
 
     Samples with a weight of 0 are left out. Where all weights are whole numbers with a sum of at most 1,000, and at
     most 5 in the mean, a sample occurs as often as its weight says: to weigh samples and to repeat them is then the
     same.
-
-    Parameters
-    ----------
-    n_samples : int
-    sample_weight : ndarray of shape (n_samples,) or None
-
-    Returns
-    -------
-    rows : ndarray of int of shape (n_rows,)
-    weights : ndarray of shape (n_rows,) or None
-        Their mean is 1.
     """
     rows = np.arange(n_samples)
     if sample_weight is None:
@@ -88,21 +77,10 @@ def _equals_last(array: NDArray) -> NDArray:
 
 
 def make_folds(strata: NDArray, groups: NDArray, n_folds: int, rng: np.random.RandomState) -> NDArray:
-    """Return the fold of each sample, such that each stratum is spread evenly over all of them.
+    """Return the fold of each sample, from 0 on, such that each stratum is spread evenly over all of them.
 
-    Parameters
-    ----------
-    strata : ndarray of int of shape (n_samples,)
-    groups : ndarray of int of shape (n_samples,)
-        From 0 on, ascending. Those of a group are in one fold, and count as one.
-    n_folds : int
-        The most there can be; with less than five groups for each there are fewer, but two at least.
-    rng : RandomState
-
-    Returns
-    -------
-    folds : ndarray of int of shape (n_samples,)
-        From 0 on; each occurs.
+    Those of a group (numbered from 0 on, ascending) are in one fold, and count as one. There are at most ``n_folds``;
+    with less than five groups for each there are fewer, but two at least.
     """
     strata = strata[np.unique(groups, return_index=True)[1]]
     n_groups = len(strata)

@@ -38,21 +38,7 @@ WARM_UP, PATIENCE = 1 / 16, 12
 
 @dataclass(frozen=True)
 class Settings:
-    """How members are trained.
-
-    Attributes
-    ----------
-    hidden_layer_sizes : sequence of int
-    activation : str
-        Of the hidden layers, a key of ``ACTIVATIONS``.
-    max_iter : int
-        Epochs.
-    learning_rate_init, dropout, weight_decay : float
-    engine : {'auto', 'numba', 'numpy', 'torch'}
-    n_jobs : int or None
-    verbose : bool
-    device : str
-    """
+    """How members are trained, named as the estimators' parameters are; ``activation`` is a key of ``ACTIVATIONS``."""
 
     hidden_layer_sizes: Sequence[int]
     activation: str
@@ -145,17 +131,7 @@ class View:
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch so far.
-
-    Attributes
-    ----------
-    epoch : int
-        From 1 on.
-    view : View
-        The members as they were at its end.
-    output : ndarray of shape (n_samples, n_outputs)
-        Their raw output, out of fold.
-    """
+    """The best epoch so far, from 1 on, the members at its end, and their raw output for the samples held out."""
 
     epoch: int
     view: View
@@ -203,7 +179,6 @@ class Training:
     Attributes
     ----------
     engine : str
-        Name of the engine that trains.
     loss_curve : list of float
         Of the out-of-fold outputs, after each epoch.
     best : Best or None
@@ -230,22 +205,9 @@ class Training:
         self.best: Best | None = None
 
     def run(self, listener: Listener | None = None) -> Outcome:
-        """Train to the end, which is ``settings.max_iter`` epochs or 12 without a better one.
+        """Train for ``settings.max_iter`` epochs, or until 12 bring nothing better or the listener stops it.
 
-        Parameters
-        ----------
-        listener : Listener, default=None
-            Is told of each epoch, and can stop training.
-
-        Returns
-        -------
-        outcome : str
-            CONVERGED, MAX_ITER_REACHED, STOPPED (by the listener) or INTERRUPTED (by KeyboardInterrupt).
-
-        Raises
-        ------
-        ValueError
-            If no epoch gave finite outputs.
+        Raises ValueError if no epoch gave finite outputs.
         """
         outcome = Outcome.MAX_ITER_REACHED
         with ExitStack() as stack:

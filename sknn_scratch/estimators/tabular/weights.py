@@ -87,14 +87,7 @@ class LogLossCriterion(Criterion):
 
 
 class LossCriterion(Criterion):
-    """The mean of any loss.
-
-    Parameters
-    ----------
-    loss : Loss
-        Started.
-    y, sample_weight : ndarray
-    """
+    """The mean of any loss, which is started."""
 
     def __init__(self, loss: Loss, y: NDArray, sample_weight: NDArray | None):
         super().__init__(y, sample_weight)
@@ -143,16 +136,7 @@ class QuantileCalibration:
 
     @classmethod
     def fit(cls, loss: Quantile, y: NDArray, p: NDArray, sample_weight: NDArray | None) -> Self:
-        """Find the stretch and the shifts that have the least loss.
-
-        Parameters
-        ----------
-        loss : Quantile
-        y : ndarray of shape (n_samples, n_targets)
-        p : ndarray of shape (n_samples, n_targets, n_quantiles)
-            Predicted out of fold.
-        sample_weight : ndarray of shape (n_samples,) or None
-        """
+        """Find the stretch and the shifts with the least loss, given ``p`` as it was predicted out of fold."""
         targets = zip(y.T, p.swapaxes(0, 1), strict=True)
         found = [_stretch_and_shift(loss.quantiles, *target, sample_weight) for target in targets]
         return cls(np.array([[stretch] for stretch, _ in found]), np.array([shift for _, shift in found]))

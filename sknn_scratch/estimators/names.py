@@ -7,21 +7,6 @@ registries, as a test sees to.
 
 from typing import Literal
 
-__all__ = [
-    "ActivationName",
-    "BatchSizeName",
-    "ClassWeightName",
-    "ClassifierLossName",
-    "EngineName",
-    "InitializerName",
-    "LinkName",
-    "RegressorLossName",
-    "ScheduleName",
-    "SolverName",
-    "TargetTransformName",
-    "VerboseName",
-]
-
 ActivationName = Literal[
     "elu",
     "gelu",

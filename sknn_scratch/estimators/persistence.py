@@ -22,8 +22,6 @@ from sknn_scratch.files.weights import read_weights, write_weights
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.progress import Progress
 
-__all__ = ["PersistenceMixin", "unchanged_on_error"]
-
 # To be raised whenever a fitted attribute, or a parameter of the same name, changes its meaning.
 STATE_VERSION = 2  # since 2, the layers of a regressor may be those for scaled targets
 STATE_KEY = "_sknn_scratch_state_version"

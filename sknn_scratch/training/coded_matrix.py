@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import csr_array
 
-__all__ = ["CodedMatrix", "Coding"]
-
 
 class Coding:
     """Which columns are the codes of which feature, and products with their weights, once for all samples.

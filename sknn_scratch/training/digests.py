@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = ["digest_of_rows"]
-
 # Of larger arrays only evenly spaced rows are read, which takes about a tenth of a second.
 MAX_BYTES = 2**26
 # Rows are made contiguous in blocks of this size.

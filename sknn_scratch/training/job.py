@@ -13,8 +13,6 @@ from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.perceptron import Perceptron
 
-__all__ = ["Job", "row_type"]
-
 # Rows of a block in which weights or targets are read.
 ROWS_AT_ONCE = 2**16
 

@@ -30,11 +30,13 @@ from sknn_scratch.engines.compiled.calls import (
 from sknn_scratch.engines.compiled.team import (
     BEGUN,
     COUNT,
+    COUNTED,
     DONE,
     GRADIENT,
     KIND,
     LEFT_ALONE,
     LINE,
+    LOSS,
     N_ROWS,
     NEXT_ALONE,
     PHASE,
@@ -164,36 +166,35 @@ def _run_phase(kind, job, one):
 
 
 @_helper
-def _lead(job, one, first_row, last_row, batch_size, count, n_made):
+def _lead(job, one, first_row, last_row, batch_size, count):
     first_kind = SUMS if job.codes.n_features > 0 else ROWS
     last_kind = UPDATE if job.objective.max_norm > 0 and count > 0 else GRADIENT
-    total_loss, n_rows, step, place = 0.0, 0, 0, numbers(job.team.job, 1)
+    place, totals = numbers(job.team.job, 1), numbers(job.team.numbers, 1.0)
     for start in range(first_row, last_row, batch_size):
         n = min(batch_size, last_row - start)
         total = _total_weight(job.data, start, n)
         if total == 0:
             continue
-        place[START], place[N_ROWS], place[STEP], place[COUNT] = start, n, n_made + step, count + n_made + step
-        numbers(job.team.numbers, 1.0)[TOTAL] = total
+        place[START], place[N_ROWS], place[COUNT] = start, n, count + place[STEP]
+        totals[TOTAL] = total
         value = 0.0
         for kind in range(first_kind, last_kind + 1):
             _run_phase(kind, job, one)
             if kind == GRADIENT:
                 value = _sum_up(job.team, job.objective.max_norm)
-        total_loss += value * n
-        n_rows += n
-        step += 1
-    return total_loss, n_rows, step
+        totals[LOSS] += value * n
+        totals[COUNTED] += n
+        place[STEP] += 1
 
 
-def work(part, job, one, first_row, last_row, batch_size, count, n_made):
+def work(part, job, one, first_row, last_row, batch_size, count):
     """Train on some of the rows, or help to.
 
     Parameters
     ----------
     part : int
         0 leads. Others do one part of each phase, unless the leader has begun it, until told to stop; they ignore the
-        last five arguments.
+        last four arguments.
     job : record of Work
     one : float
         1 in the dtype of the network.
@@ -203,18 +204,10 @@ def work(part, job, one, first_row, last_row, batch_size, count, n_made):
     count : int
         Number of the epoch's first step since training began, from which dropout and noise are drawn; 0 where only the
         gradient is wanted.
-    n_made : int
-        Steps of the epoch made by earlier calls.
-
-    Returns
-    -------
-    total_loss, n_rows, n_steps : float, int, int
-        Sum of minibatch losses times their rows, sum of the rows, and number of steps; without minibatches in which all
-        samples weigh 0.
     """
     if part == 0:
-        return _lead(job, one, first_row, last_row, batch_size, count, n_made)
+        _lead(job, one, first_row, last_row, batch_size, count)
+        return
     while _begin_next(part, job.team):
         _do(part, job, one)
         add(job.team.counters, DONE, 1)
-    return 0.0, 0, 0

@@ -17,8 +17,11 @@ from sknn_scratch.engines.compiled.epoch import ALONE
 from sknn_scratch.engines.compiled.kernels import Kernel, kernel, phase, training
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.compiled.team import (
+    COUNTED,
     LINE,
+    LOSS,
     NEXT_ALONE,
+    STEP,
     STOP,
     WORK,
     Codes,
@@ -68,11 +71,11 @@ class CompiledRun:
             memory,
             self._make_team(n_parts),
         )
-        self._told = np.array([(*phases, *told)], dtype=WORK)[0]
-        self._one = network.dtype.type(1)
+        self._told = np.array([(*phases, *told)], dtype=WORK)
+        self._at = self._told.ctypes.data
         # Daemons, as otherwise a program could not end while a daemon of its own trains. They refer to the arrays, but
         # not to the run, so that a run that is dropped without being closed ends them too.
-        arguments = (self._work, self._told, self._one, self._alive)
+        arguments = (self._work, self._told, self._alive)
         self._followers = [
             threading.Thread(target=_follow, args=(part, *arguments), daemon=True)
             for part in range(1, n_parts if n_threads is None else n_threads)
@@ -117,14 +120,10 @@ class CompiledRun:
         if self._n_multiplications >= WORTH_STARTING:
             self._start_followers()
         rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * self._job.network.n_weights))
-        total_loss, n_counted, n_made = 0.0, 0, 0
+        self._place[STEP] = self._sums[LOSS] = self._sums[COUNTED] = 0
         for first in range(0, n_rows, rows_at_once):
-            last = min(first + rows_at_once, n_rows)
-            loss, n, n_steps = self._work(0, self._told, self._one, first, last, batch_size, first_step, n_made)
-            n_made += n_steps
-            total_loss += loss
-            n_counted += n
-        return total_loss / n_counted
+            self._work(0, self._at, 1, first, min(first + rows_at_once, n_rows), batch_size, first_step)
+        return float(self._sums[LOSS] / self._sums[COUNTED])
 
     def _start_followers(self) -> None:
         """Start the other threads as far as the system allows: the leader can do without them."""
@@ -299,15 +298,15 @@ class CompiledRun:
     def _make_team(self, n_parts: int) -> Team:
         sleep, millisecond = nap()
         self._counters = np.zeros((3 + n_parts) * LINE, dtype=np.int64)
-        job = np.zeros(LINE, dtype=np.int64)
-        job[NEXT_ALONE] = ALONE
+        self._place, self._sums = np.zeros(LINE, dtype=np.int64), np.zeros(2 * LINE)
+        self._place[NEXT_ALONE] = ALONE
         name = "sgemm" if self.gradient.dtype == np.float32 else "dgemm"
         return Team(
             n_parts=n_parts,
             patience=PATIENCE + self._job.batch_size * self._job.network.n_weights // PER_POLL,
             counters=self._address(self._counters),
-            job=self._address(job),
-            numbers=self._address(np.zeros(2 * LINE)),
+            job=self._address(self._place),
+            numbers=self._address(self._sums),
             sums=self._address(np.zeros(n_parts * LINE)),
             gemm=get_cython_function_address("scipy.linalg.cython_blas", name),
             give_way=give_way(),
@@ -316,9 +315,9 @@ class CompiledRun:
         )
 
 
-def _follow(part: int, work: Callable[..., Any], told: Any, one: Any, alive: list[Any]) -> None:
+def _follow(part: int, work: Callable[..., Any], told: NDArray, alive: list[Any]) -> None:
     """Do one part of each step in another thread, which keeps alive what compiled code knows by address."""
-    work(part, told, one, 0, 0, 0, 0, 0)
+    work(part, told.ctypes.data, 1, 0, 0, 0, 0)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

@@ -15,11 +15,16 @@ from sknn_scratch.perceptron import Perceptron
 
 # Rows of a block in which weights or targets are read.
 ROWS_AT_ONCE = 2**16
+# Rows from which the memory of their numbers counts.
+MANY_ROWS = 2**17
 
 
 def row_type(n_rows: int) -> type:
-    """Return the dtype of row numbers: int32, which every engine takes, unless there are more rows."""
-    return np.int32 if n_rows < 2**31 else np.int64
+    """Return the dtype of row numbers: int32 where there are many rows, as long as they have numbers in it.
+
+    Every engine takes both. int32 takes half the memory, but NumPy shuffles int64 in two thirds of the time.
+    """
+    return np.int32 if MANY_ROWS < n_rows < 2**31 else np.int64
 
 
 @dataclass

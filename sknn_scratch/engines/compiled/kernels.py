@@ -123,9 +123,7 @@ def training(dtype: np.dtype) -> Callable[..., Any]:
     compiled, integer = _c_function(work, signature, dtype), ctypes.c_int64
     # numba's own call takes ten times as long, as it looks at the layout of the record each time.
     real = np.ctypeslib.as_ctypes_type(dtype)
-    function = ctypes.CFUNCTYPE(None, integer, ctypes.c_void_p, real, *[integer] * 4)(compiled.address)
-    function.keeps_alive = compiled
-    return function
+    return ctypes.CFUNCTYPE(None, integer, ctypes.c_void_p, real, *[integer] * 4)(compiled.address)
 
 
 def _named(function: Any, name: str) -> Any:

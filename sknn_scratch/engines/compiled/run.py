@@ -71,11 +71,11 @@ class CompiledRun:
             memory,
             self._make_team(n_parts),
         )
-        self._told = np.array([(*phases, *told)], dtype=WORK)
-        self._at = self._told.ctypes.data
+        record = np.array([(*phases, *told)], dtype=WORK)
+        self._told, self._at = record[0], self._address(record)
         # Daemons, as otherwise a program could not end while a daemon of its own trains. They refer to the arrays, but
         # not to the run, so that a run that is dropped without being closed ends them too.
-        arguments = (self._work, self._told, self._alive)
+        arguments = (self._work, self._at, self._alive)
         self._followers = [
             threading.Thread(target=_follow, args=(part, *arguments), daemon=True)
             for part in range(1, n_parts if n_threads is None else n_threads)
@@ -123,7 +123,8 @@ class CompiledRun:
         self._place[STEP] = self._sums[LOSS] = self._sums[COUNTED] = 0
         for first in range(0, n_rows, rows_at_once):
             self._work(0, self._at, 1, first, min(first + rows_at_once, n_rows), batch_size, first_step)
-        return float(self._sums[LOSS] / self._sums[COUNTED])
+        loss, n_counted = self._sums[[LOSS, COUNTED]].tolist()
+        return loss / n_counted
 
     def _start_followers(self) -> None:
         """Start the other threads as far as the system allows: the leader can do without them."""
@@ -315,9 +316,9 @@ class CompiledRun:
         )
 
 
-def _follow(part: int, work: Callable[..., Any], told: NDArray, alive: list[Any]) -> None:
+def _follow(part: int, work: Callable[..., Any], at: int, alive: list[Any]) -> None:
     """Do one part of each step in another thread, which keeps alive what compiled code knows by address."""
-    work(part, told.ctypes.data, 1, 0, 0, 0, 0)
+    work(part, at, 1, 0, 0, 0, 0)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

@@ -24,8 +24,8 @@ PHASE, DONE, STOP, BEGUN = 0, LINE, 2 * LINE, 3 * LINE
 # Indices into Team.job: kind of phase, first row and number of rows of the minibatch, its number in this epoch and
 # since training began, for how many phases the leader goes on alone, and for how many the next time.
 KIND, START, N_ROWS, STEP, COUNT, LEFT_ALONE, NEXT_ALONE = range(7)
-# Indices into Team.numbers: sum of the minibatch's weights, factor of the gradient; of the epoch so far, sum of minibatch
-# losses times their rows, and sum of the rows, without minibatches in which all samples weigh 0.
+# Indices into Team.numbers: sum of the minibatch's weights, factor of the gradient; of the epoch so far, sum of the
+# minibatch losses times their rows, and sum of the rows, without minibatches in which all samples weigh 0.
 TOTAL, SCALE, LOSS, COUNTED = range(4)
 
 

@@ -17,12 +17,7 @@ from sknn_scratch.perceptron import Perceptron
 __all__ = ["central_differences", "check_gradients"]
 
 
-def central_differences(
-    run: NumpyRun,
-    *,
-    indices: NDArray | None = None,
-    step: float = 1e-5,
-) -> NDArray:
+def central_differences(run: NumpyRun, *, indices: NDArray | None = None, step: float = 1e-5) -> NDArray:
     """Differentiate the objective numerically: ``(C(w + step) - C(w - step)) / (2 step)`` for each parameter ``w``.
 
     Parameters
@@ -38,18 +33,24 @@ def central_differences(
     -------
     slopes : ndarray of shape (n_indices,)
     """
+    if indices is None:
+        indices = np.arange(run.job.network.parameters.size)
+    slopes = []
+    for index in indices.tolist():
+        above, below = _objectives_at(run, index, step, -step)
+        slopes.append((above - below) / (2 * step))
+    return np.array(slopes)
+
+
+def _objectives_at(run: NumpyRun, index: int, *shifts: float) -> list[float]:
+    """Return the objective with one parameter shifted by each of these."""
     parameters = run.job.network.parameters
-    indices = np.arange(parameters.size) if indices is None else indices
-    slopes = np.empty(len(indices))
-    for position, index in enumerate(indices):
-        parameter = parameters[index]
-        values = []
-        for shifted in (parameter + step, parameter - step):
-            parameters[index] = shifted
-            values.append(_objective(run))
-        parameters[index] = parameter
-        slopes[position] = (values[0] - values[1]) / (2 * step)
-    return slopes
+    parameter, values = parameters[index], []
+    for shift in shifts:
+        parameters[index] = parameter + shift
+        values.append(_objective(run))
+    parameters[index] = parameter
+    return values
 
 
 def _objective(run: NumpyRun) -> float:
@@ -90,7 +91,7 @@ def check_gradients(
     tolerance : float, default=1e-6
         Largest error allowed, relative to the largest component of the gradient (or to 1, if that is larger).
     step : float, default=1e-5
-        Distance of the two points of a difference.
+        Half the distance of the two points of a difference.
     max_parameters : int, default=1000
         In larger networks, so many parameters are checked, chosen at random.
     random_state : int, default=0
@@ -131,7 +132,7 @@ def check_gradients(
     for position in np.flatnonzero(~(errors <= tolerance)):
         closer = _closer_look(run, indices[position], gradient[position], step / 100, tolerance * scale)
         errors[position] = min(errors[position], closer / scale)
-    worst = int(np.argmax(errors)) if np.isfinite(errors).all() else int(np.argmax(~np.isfinite(errors)))
+    worst = int(np.argmax(errors))  # the first NaN, if there is one
     message = (
         f"{_describe(network, indices[worst])}: backpropagation gives {gradient[worst]:.10g}, central differences "
         f"{expected[worst]:.10g}, a relative error of {errors[worst]:.1e}"
@@ -145,13 +146,8 @@ def check_gradients(
 
 def _closer_look(run: NumpyRun, index: int, slope: float, step: float, tolerance: float) -> float:
     """Return the error of one component of the gradient, with a small step, and 0 at a kink."""
-    parameters, values = run.job.network.parameters, []
-    parameter = parameters[index]
-    for shift in (-step, 0.0, step):
-        parameters[index] = parameter + shift
-        values.append(_objective(run))
-    parameters[index] = parameter
-    left, right = (values[1] - values[0]) / step, (values[2] - values[1]) / step
+    below, here, above = _objectives_at(run, index, -step, 0.0, step)
+    left, right = (here - below) / step, (above - here) / step
     between = min(left, right) - tolerance <= slope <= max(left, right) + tolerance
     if abs(left - right) > tolerance and between:
         return 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.blas import row_major
-from sknn_scratch.catalogue.links import Link
+from sknn_scratch.catalogue.links import IdentityLink
 from sknn_scratch.catalogue.losses import Loss
-from sknn_scratch.engines.numpy.in_place import activate, affine, multiply_slope
+from sknn_scratch.engines.numpy.in_place import affine, multiply_slope
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import CHUNK_SIZE
 from sknn_scratch.estimators.arrays import check_sample_weight, check_samples
@@ -22,86 +23,27 @@ from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.training.data import TrainingData
 from sknn_scratch.training.job import Job
 
-__all__ = ["InspectionMixin", "hidden_activations", "input_gradients"]
+
+def layer_values(network: Perceptron, X: Any) -> Iterator[tuple[NDArray, NDArray]]:
+    """Yield ``z[l]`` and ``a[l + 1]`` of each layer, both the raw output at the end.
+
+    Parameters
+    ----------
+    network : Perceptron
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    """
+    a = row_major(X)
+    for weights, biases, activation in zip_longest(network.weights, network.biases, network.activations):
+        z = np.empty((a.shape[0], len(biases)), dtype=np.result_type(a.dtype, network.dtype))
+        affine(a, weights, biases, out=z)
+        a = z if activation is None else activation.value(z)
+        yield z, a
 
 
 def _chunks(n_samples: int, width: int) -> Iterator[slice]:
     """Cut the samples into chunks that stay in the cache with layers of this width."""
     size = max(1, CHUNK_SIZE // width)
-    return (slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size))
-
-
-def hidden_activations(network: Perceptron, X: Any, layer: int) -> NDArray:
-    """Return the output of hidden layer ``layer``, of shape (n_samples, width).
-
-    Parameters
-    ----------
-    network : Perceptron
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-    layer : int
-        The first hidden layer is 0.
-    """
-    widths = network.layer_units[1 : layer + 2]
-    dtype = np.result_type(X.dtype, network.dtype)
-    result = np.empty((X.shape[0], widths[-1]), dtype=dtype)
-    for rows in _chunks(len(result), max(widths)):
-        a = row_major(X[rows])
-        for l, width in enumerate(widths):
-            z = np.empty((a.shape[0], width), dtype=dtype)
-            affine(a, network.weights[l], network.biases[l], out=z)
-            a = activate(network.activations[l], z, out=z)
-        result[rows] = a
-    return result
-
-
-def input_gradients(network: Perceptron, X: Any, link: Link | None = None) -> NDArray:
-    """Return the derivative of each output with respect to each feature, for every sample.
-
-    Backpropagation with the output itself in the place of the loss: ``delta[L - 1]`` is 1 for the output in question
-    and 0 for the others, times the derivative of the link; equation (2) of ``engines/numpy/run.py`` takes it to
-    ``delta[0]``, and ``delta[0] @ W[0].T`` to the features.
-
-    Parameters
-    ----------
-    network : Perceptron
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-    link : Link, default=None
-        From the raw output to the output that is derived; by default, it is the raw output.
-
-    Returns
-    -------
-    gradients : ndarray of shape (n_samples, n_outputs, n_features)
-
-    References
-    ----------
-    Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks: visualising image classification models and
-    saliency maps", ICLR workshop 2014, arXiv:1312.6034.
-    """
-    weights, activations = network.weights, network.activations
-    n_features, *widths = network.layer_units
-    n_outputs = widths[-1]
-    dtype = np.result_type(X.dtype, network.dtype)
-    gradients = np.empty((X.shape[0], n_outputs, n_features), dtype=dtype)
-    for rows in _chunks(len(gradients), max(widths)):
-        a, z, hidden = row_major(X[rows]), [], []
-        for l, width in enumerate(widths):
-            z.append(np.empty((a.shape[0], width), dtype=dtype))
-            affine(a, weights[l], network.biases[l], out=z[l])
-            if l < len(activations):
-                a = activate(activations[l], z[l], out=np.empty_like(z[l]))
-                hidden.append(a)
-        prediction = z[-1] if link is None else link.inverse(z[-1])
-        for output in range(n_outputs):
-            delta = np.zeros_like(z[-1])
-            delta[:, output] = 1
-            if link is not None:
-                delta = link.pull_back(delta, prediction)
-            for l in range(len(weights) - 1, 0, -1):
-                below = delta @ weights[l].T
-                multiply_slope(activations[l - 1], below, z[l - 1], hidden[l - 1])
-                delta = below
-            gradients[rows, output] = delta @ weights[0].T
-    return gradients
+    return (slice(start, start + size) for start in range(0, n_samples, size))
 
 
 class InspectionMixin:
@@ -172,7 +114,12 @@ class InspectionMixin:
         if not isinstance(layer, int | np.integer) or not -n_hidden <= layer < n_hidden:
             raise ValueError(f"layer must be the number of one of the {n_hidden} hidden layers, from 0; got {layer!r}.")
         X = check_samples(self, X, reset=False)
-        return hidden_activations(self.perceptron, X, layer % n_hidden)
+        network, layer = self.perceptron, layer % n_hidden
+        widths = network.layer_units[1 : layer + 2]
+        result = np.empty((X.shape[0], widths[-1]), dtype=np.result_type(X.dtype, network.dtype))
+        for rows in _chunks(len(result), max(widths)):
+            *_, (_, result[rows]) = islice(layer_values(network, X[rows]), layer + 1)
+        return result
 
     def input_gradients(self, X: Any) -> NDArray:
         """Return the derivative of the output with respect to each feature, sample by sample.
@@ -189,16 +136,44 @@ class InspectionMixin:
         -------
         gradients : ndarray of shape (n_samples, n_features) or (n_samples, `n_outputs_`, n_features)
             The latter if there is more than one output unit.
+
+        References
+        ----------
+        Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks: visualising image classification models
+        and saliency maps", ICLR workshop 2014, arXiv:1312.6034.
         """
         check_is_fitted(self)
         X = check_samples(self, X, reset=False)
-        link = self.perceptron.link if is_regressor(self) else None
+        network = self.perceptron
+        dtype = np.result_type(X.dtype, network.dtype)
+        gradients = np.empty((X.shape[0], self.n_outputs_, network.layer_units[0]), dtype=dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            gradients = input_gradients(self.perceptron, X, link)
+            for rows in _chunks(len(gradients), max(network.layer_units[1:])):
+                for output, slopes in enumerate(self._slopes_of_outputs(X[rows])):
+                    gradients[rows, output] = slopes
         if (scaling := self._target_scaling()) is not None:
             _, factor = scaling
             gradients *= factor[:, np.newaxis].astype(gradients.dtype)
         return gradients[:, 0] if self.n_outputs_ == 1 else gradients
+
+    def _slopes_of_outputs(self, X: Any) -> Iterator[NDArray]:
+        """Yield the derivatives of each output with respect to the features, of shape (n_samples, n_features).
+
+        Backpropagation with the output itself in the place of the loss: ``delta[L - 1]`` is 1 for the output in
+        question and 0 for the others, times the derivative of the link; equation (2) of ``engines/numpy/run.py`` takes
+        it to ``delta[0]``, and ``delta[0] @ W[0].T`` to the features.
+        """
+        network, link = self.perceptron, self.perceptron.link if is_regressor(self) else IdentityLink()
+        z, a = zip(*layer_values(network, X), strict=True)
+        prediction = link.inverse(z[-1])
+        for output in range(self.n_outputs_):
+            delta = np.zeros_like(prediction)
+            delta[:, output] = 1
+            delta = link.pull_back(delta, prediction)
+            for l in range(len(network.activations), 0, -1):
+                delta = delta @ network.weights[l].T
+                multiply_slope(network.activations[l - 1], delta, z[l - 1], a[l - 1])
+            yield delta @ network.weights[0].T
 
     def loss_gradient(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None

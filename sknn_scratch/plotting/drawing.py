@@ -76,9 +76,9 @@ def plain_log_axis(axis: Any, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def inches(ax: Axes) -> tuple[float, float]:
-    """Return width and height of axes."""
-    box, dpi = ax.get_window_extent(), ax.figure.dpi
+def inches(drawn: Any) -> tuple[float, float]:
+    """Return width and height of axes, a legend or a text."""
+    box, dpi = drawn.get_window_extent(), drawn.figure.dpi
     return box.width / dpi, box.height / dpi
 
 

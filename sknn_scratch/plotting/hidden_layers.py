@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
 from sknn_scratch.catalogue.activations import Activation
+from sknn_scratch.inspection import layer_values
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.plotting.drawing import LINE_COLORS, activation_name, count, network_of, new_axes_unless_given
 
@@ -146,9 +147,6 @@ class ActivationDisplay:
 
 def _hidden_layers(network: Perceptron, X: Any) -> Iterator[tuple[Activation, NDArray, NDArray]]:
     """Yield the activation of each hidden layer, its output for all samples, and its slope relative to the steepest."""
-    a = X
-    for W, b, f in zip(network.weights, network.biases, network.activations, strict=False):
-        z = np.asarray(a @ W + b)
+    for f, (z, a) in zip(network.activations, layer_values(network, X), strict=False):
         steepest = np.abs(f.derivative(np.linspace(-10, 10, 2001).reshape(-1, 1))).max()
-        a = f.value(z)
         yield f, a, f.derivative(z) / (steepest or 1)

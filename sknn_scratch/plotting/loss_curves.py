@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
@@ -33,10 +33,16 @@ __all__ = ["LossCurveDisplay"]
 # Labels by which a call finds what an earlier one has drawn into the same axes.
 SCORE_AXES = "validation score of LossCurveDisplay"
 LEGEND = "legend of LossCurveDisplay"
-LINE_STYLES = {"training loss": "-", "out-of-fold loss": "-", "validation loss": "--", "validation score": ":"}
+# By parameter of the display, what a line shows, and its style; in this order, the last decides about the best epoch.
+CURVES = {
+    "train_loss": ("training loss", "-"),
+    "oof_loss": ("out-of-fold loss", "-"),
+    "validation_loss": ("validation loss", "--"),
+    "validation_score": ("validation score", ":"),
+}
 # Between the axes and the legends, in inches.
 GAP = 0.1
-# Share of the width that legends outside must leave to the axes.
+# Share of the width that legends outside leave to the axes.
 LEAST_SHARE = 0.3
 
 
@@ -115,20 +121,16 @@ class LossCurveDisplay:
         oof_loss: Sequence[ArrayLike | None] | None = None,
     ):
         n_fits = len(train_loss)
-        given = {
-            "validation_loss": validation_loss,
-            "validation_score": validation_score,
-            "name": name,
-            "oof_loss": oof_loss,
-        }
-        for parameter, value in given.items():
+        no_curves = [None] * n_fits
+        self.train_loss = train_loss
+        self.validation_loss = no_curves if validation_loss is None else validation_loss
+        self.validation_score = no_curves if validation_score is None else validation_score
+        self.name = name
+        self.oof_loss = no_curves if oof_loss is None else oof_loss
+        for parameter in ("validation_loss", "validation_score", "name", "oof_loss"):
+            value = getattr(self, parameter)
             if value is not None and len(value) != n_fits:
                 raise ValueError(f"{parameter} has {len(value)} entries, but train_loss has {n_fits}.")
-        self.train_loss = train_loss
-        self.validation_loss = [None] * n_fits if validation_loss is None else validation_loss
-        self.validation_score = [None] * n_fits if validation_score is None else validation_score
-        self.name = name
-        self.oof_loss = [None] * n_fits if oof_loss is None else oof_loss
         self.best_epoch = [self._find_best(fit) for fit in range(n_fits)]
 
     @classmethod
@@ -167,21 +169,15 @@ class LossCurveDisplay:
             name, fits = list(estimator), list(estimator.values())
         else:
             fits = list(estimator) if isinstance(estimator, list | tuple) else [estimator]
-        names = [name] if isinstance(name, str) else None if name is None else list(name)
-        if names is None and len(fits) > 1 and any(hasattr(fit, "n_members") for fit in fits):
-            names = [f"fit {position + 1}" for position in range(len(fits))]
-        if names is not None and len(names) != len(fits):
+        names = [name] if isinstance(name, str) else name
+        if names is None:
+            of_views = len(fits) > 1 and any(hasattr(fit, "n_members") for fit in fits)
+            names = [f"fit {k}" if of_views else "" for k in range(1, len(fits) + 1)]
+        if len(names) != len(fits):
             raise ValueError(f"name has {len(names)} entries, but there are {len(fits)} estimators.")
-        curves: dict[str, list[Any]] = {"train_loss": [], "validation_loss": [], "validation_score": [], "oof_loss": []}
-        labels: list[str] = []
-        for fit, own in zip(fits, [""] * len(fits) if names is None else names, strict=True):
-            views = _oof_loss_curves(fit) if hasattr(fit, "n_members") else {"": None}
-            for view, oof_loss in views.items():
-                curves["train_loss"].append(_loss_curve(fit) if oof_loss is None else None)
-                curves["validation_loss"].append(getattr(fit, "validation_loss_curve_", None))
-                curves["validation_score"].append(getattr(fit, "validation_scores_", None))
-                curves["oof_loss"].append(oof_loss)
-                labels.append(", ".join(filter(None, [own, view])))
+        named = [pair for own, fit in zip(names, fits, strict=True) for pair in _named_curves(own, fit)]
+        labels = [label for label, _ in named]
+        curves: dict[str, Any] = {parameter: [given.get(parameter) for _, given in named] for parameter in CURVES}
         display = cls(**curves, name=labels if any(labels) else None)
         return display.plot(ax, mark_best=mark_best, line_kw=line_kw, yscale=yscale)
 
@@ -233,24 +229,17 @@ class LossCurveDisplay:
     def _check_scale(self, yscale: str | None) -> None:
         if yscale not in (None, "linear", "log"):
             raise ValueError(f"yscale must be 'linear', 'log' or None, got {yscale!r}.")
-        losses = [
-            values for fit in range(len(self.train_loss)) for what, _, values in self._curves(fit) if "loss" in what
-        ]
-        smallest = min(float(values.min()) for values in losses)
+        curves = [curve for fit in range(len(self.train_loss)) for curve in self._curves(fit)]
+        smallest = min((float(values.min()) for what, _, values in curves if "loss" in what), default=math.inf)
         if yscale == "log" and smallest <= 0:
             raise ValueError(f"yscale='log' needs positive losses, but the smallest is {smallest:g}.")
 
     def _curves(self, fit: int) -> list[tuple[str, NDArray, NDArray]]:
         """Return name, epochs and values of each curve of a fit."""
-        curves: dict[str, Any] = {
-            "training loss": self.train_loss[fit],
-            "out-of-fold loss": self.oof_loss[fit],
-            "validation loss": self.validation_loss[fit],
-            "validation score": self.validation_score[fit],
-        }
-        given = {what: np.asarray(curve, dtype=float) for what, curve in curves.items() if curve is not None}
-        n_epochs = max(map(len, given.values()), default=0)
-        return [(what, np.arange(n_epochs - len(curve), n_epochs) + 1, curve) for what, curve in given.items()]
+        curves = [(what, getattr(self, parameter)[fit]) for parameter, (what, _) in CURVES.items()]
+        given = [(what, np.asarray(values, dtype=float)) for what, values in curves if values is not None]
+        n_epochs = max((len(values) for _, values in given), default=0)
+        return [(what, np.arange(n_epochs - len(values), n_epochs) + 1, values) for what, values in given]
 
     def _find_best(self, fit: int) -> int:
         if not (curves := self._curves(fit)):
@@ -273,6 +262,7 @@ class LossCurveDisplay:
 
     def _plot_fit(self, fit: int, name: str, mark_best: bool, line_kw: dict[str, Any]) -> None:
         best = self.best_epoch[fit] if mark_best else None
+        styles = dict(CURVES.values())
         for position, (what, epochs, values) in enumerate(self._curves(fit)):
             ax = self.score_ax_ if what == "validation score" else self.ax_
             assert ax is not None
@@ -280,7 +270,7 @@ class LossCurveDisplay:
                 line_kw = {"color": self.lines_[-1].get_color()} | line_kw
             # A single epoch would be a line without length.
             marker = "." if len(values) == 1 else ""
-            kwargs = {"linestyle": LINE_STYLES[what], "marker": marker, "label": f"{name}: {what}"} | line_kw
+            kwargs = {"linestyle": styles[what], "marker": marker, "label": f"{name}: {what}"} | line_kw
             (line,) = ax.plot(epochs, values, **kwargs)
             _DRAWN[line] = _Curve(what, name, best, stands_for_fit=position == 0)
             self.lines_.append(line)
@@ -294,21 +284,20 @@ class LossCurveDisplay:
         ax, dpi = self.ax_, self.figure_.dpi
         right = self._remove_legends()
         left = GAP + (0 if self.score_ax_ is None else _width_of_labels(self.score_ax_))
-        names, fits = self._handles_of_fits()
-        curves = self._handles_of_curves(len(names))
+        fits = self._handles_of_fits()
+        curves = self._handles_of_curves(len(fits))
         if len(fits) == 1 and self.name is None:
-            names, fits = [], []
-        self._legends_outside(left, names, fits, curves)
-        width = left + max(_size(legend)[0] for legend in self.legends_)
+            fits = []
+        self._legends_outside(left, fits, curves)
+        width = left + max(inches(legend)[0] for legend in self.legends_)
         room = (right - ax.get_window_extent().x0) / dpi
         if is_new:
             figure: Any = self.figure_
             figure.set_size_inches(max(7.6, 5.2 + width), figure.get_figheight())
         elif room - width < LEAST_SHARE * room:
             self._remove_legends()
-            host = self.score_ax_ or ax  # so that no curve crosses it
-            labels = [*names, *(str(curve.get_label()) for curve in curves)]
-            self.legends_ = [_legend(host, [*fits, *curves], labels, loc="best")]
+            # In the axes for scores, no curve crosses it.
+            self.legends_ = [_legend(self.score_ax_ or ax, [*fits, *curves], loc="best")]
         elif not has_layout_engine(ax):
             _move_right_edge(ax, right - width * dpi)
 
@@ -322,39 +311,35 @@ class LossCurveDisplay:
                     artist.remove()
         return right
 
-    def _legends_outside(self, left: float, names: list[str], fits: list[Any], curves: list[Line2D]) -> None:
+    def _legends_outside(self, left: float, fits: list[Any], curves: list[Line2D]) -> None:
         """Draw one legend or two, ``left`` inches from the axes."""
         from matplotlib.transforms import ScaledTranslation
 
         ax = self.ax_
         shift = ScaledTranslation(left, 0, self.figure_.dpi_scale_trans)
         kwargs: Any = {"borderaxespad": 0, "bbox_transform": ax.transAxes + shift}
-        labels = [str(curve.get_label()) for curve in curves]
-        of_curves = _legend(ax, curves, labels, loc="lower left", bbox_to_anchor=(1, 0), **kwargs)
+        of_curves = _legend(ax, curves, loc="lower left", bbox_to_anchor=(1, 0), **kwargs)
         self.legends_ = [of_curves]
         if fits:
             ax.add_artist(of_curves)
-            height = _size(of_curves)[1]
+            height = inches(of_curves)[1]
             n_rows = int((inches(ax)[1] - height - GAP) / height * len(curves) - 0.5)
             n_columns = math.ceil(len(fits) / max(n_rows, 4))
-            kwargs |= {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": n_columns}
-            self.legends_.insert(0, _legend(ax, fits, names, **kwargs))
+            self.legends_.insert(
+                0, _legend(ax, fits, loc="upper left", bbox_to_anchor=(1, 1), ncols=n_columns, **kwargs)
+            )
 
-    def _handles_of_fits(self) -> tuple[list[str], list[Any]]:
-        """Return a name and a handle for each fit in the axes, and then for what the user has drawn there."""
+    def _handles_of_fits(self) -> list[Any]:
+        """Return a handle for each fit in the axes, and then those of what the user has drawn there."""
         from matplotlib.lines import Line2D
 
-        names, handles = [], []
+        handles = []
         for line, curve in _curves_in(self.ax_).items():
             if curve.stands_for_fit:
                 best = "" if curve.best_epoch is None else f" (best: epoch {curve.best_epoch})"
-                names.append(curve.fit + best)
-                handles.append(Line2D([], [], color=line.get_color(), linewidth=line.get_linewidth()))
-        for handle, label in zip(*self.ax_.get_legend_handles_labels(), strict=True):
-            if handle not in _DRAWN:
-                names.append(label)
-                handles.append(handle)
-        return names, handles
+                style: Any = {"color": line.get_color(), "linewidth": line.get_linewidth()}
+                handles.append(Line2D([], [], label=curve.fit + best, **style))
+        return handles + [handle for handle in self.ax_.get_legend_handles_labels()[0] if handle not in _DRAWN]
 
     def _handles_of_curves(self, n_fits: int) -> list[Line2D]:
         """Return a grey handle for each kind of curve in the axes, and for the dot that marks the best epoch."""
@@ -370,18 +355,24 @@ class LossCurveDisplay:
         return [Line2D([], [], color="0.5", label=what, **kwargs) for what, kwargs in style.items()]
 
 
-def _loss_curve(fit: Any) -> Any:
-    """Return the training loss of a fitted estimator with a single network."""
+def _named_curves(name: str, fit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a name and the curves of a fitted estimator; of one for tables, of each view."""
+    if hasattr(fit, "n_members"):
+        check_is_fitted(fit)
+        for view, oof_loss in fit.oof_loss_curve_.items():
+            yield f"{name}, {view}" if name else view, {"oof_loss": oof_loss}
+        return
     check_network(fit)
     if not hasattr(fit, "loss_curve_"):
         raise ValueError(f"{fit!r} has no loss_curve_: scikit-learn records none with solver='lbfgs'.")
-    return fit.loss_curve_
-
-
-def _oof_loss_curves(fit: Any) -> dict[str, Any]:
-    """Return the out-of-fold loss of each view of a fitted estimator for tables."""
-    check_is_fitted(fit)
-    return fit.oof_loss_curve_
+    yield (
+        name,
+        {
+            "train_loss": fit.loss_curve_,
+            "validation_loss": getattr(fit, "validation_loss_curve_", None),
+            "validation_score": getattr(fit, "validation_scores_", None),
+        },
+    )
 
 
 def _curves_in(ax: Axes) -> dict[Line2D, _Curve]:
@@ -389,8 +380,9 @@ def _curves_in(ax: Axes) -> dict[Line2D, _Curve]:
     return {line: _DRAWN[line] for line in ax.lines if line in _DRAWN}
 
 
-def _legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], **kwargs: Any) -> Legend:
+def _legend(ax: Axes, handles: Sequence[Any], **kwargs: Any) -> Legend:
     """Return a legend of the axes, in which labels may also begin with an underscore."""
+    labels = [str(handle.get_label()) for handle in handles]
     legend = ax.legend(handles, [f" {label}" for label in labels], fontsize="small", **kwargs)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(label)
@@ -407,12 +399,6 @@ def _width_of_labels(ax: Axes) -> float:
 def _move_right_edge(ax: Axes, x: float) -> None:
     """Make axes, and their twin, end at ``x`` pixels, but leave something of them."""
     box, figure = ax.get_position(original=True), ax.figure.bbox
-    width = max((x - figure.x0) / figure.width - box.x0, 0.3 * box.width)
+    width = max((x - figure.x0) / figure.width - box.x0, LEAST_SHARE * box.width)
     ax.set_position((box.x0, box.y0, width, box.height))
     ax.set_in_layout(True)  # set_position hides axes from a later tight_layout()
-
-
-def _size(legend: Legend) -> tuple[float, float]:
-    """Return width and height of a legend, in inches."""
-    box, dpi = legend.get_window_extent(), legend.axes.figure.dpi
-    return box.width / dpi, box.height / dpi

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtr
-from sklearn.base import BaseEstimator
+
+from sknn_scratch.catalogue.component import Component
 
 __all__ = [
     "ACTIVATIONS",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-class Activation(BaseEstimator):
+class Activation(Component):
     """An elementwise function ``f`` between two layers.
 
     An activation of your own is a subclass with two formulas in NumPy, ``value(z)`` and ``derivative(z)``, where ``z``
@@ -62,12 +63,8 @@ class Activation(BaseEstimator):
     @property
     def needs_input(self) -> bool:
         """Whether the derivative takes ``z``: the nearest class that defines one of the two defines ``derivative``."""
-        for cls in type(self).__mro__:
-            if "derivative_from_output" in vars(cls):
-                return cls is Activation
-            if "derivative" in vars(cls):
-                return True
-        return True
+        nearest = self.nearest_class_with("derivative", "derivative_from_output")
+        return nearest is Activation or "derivative_from_output" not in vars(nearest)
 
 
 # scikit-learn's -------------------------------------------------------------------------------------------------------
@@ -131,6 +128,8 @@ class LeakyReLU(Activation):
     Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models", ICML 2013.
     """
 
+    ranges = {"negative_slope": "[0, inf)"}
+
     def __init__(self, negative_slope: float = 0.01):
         self.negative_slope = negative_slope
 
@@ -154,6 +153,8 @@ class ELU(Activation):
     Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential linear units", ICLR
     2016, arXiv:1511.07289.
     """
+
+    ranges = {"alpha": "(0, inf)"}
 
     def __init__(self, alpha: float = 1.0):
         self.alpha = alpha

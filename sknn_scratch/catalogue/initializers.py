@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+
+from sknn_scratch.catalogue.component import Component
 
 __all__ = [
     "INITIALIZERS",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-class Initializer(BaseEstimator):
+class Initializer(Component):
     """Draws the parameters of one layer, always as float64 and from ``rng`` alone.
 
     A subclass defines ``draw``.
@@ -65,6 +66,8 @@ class GlorotUniform(Initializer):
     ----------
     Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
     """
+
+    ranges = {"factor": "(0, inf)"}
 
     def __init__(self, factor: float = 6.0):
         self.factor = factor
@@ -134,6 +137,8 @@ class Orthogonal(Initializer):
     networks", ICLR 2014, arXiv:1312.6120.
     """
 
+    ranges = {"gain": "(0, inf)"}
+
     def __init__(self, gain: float = 1.0):
         self.gain = gain
 
@@ -158,6 +163,8 @@ class Normal(Initializer):
         Standard deviation, at least 0.
     """
 
+    ranges = {"scale": "[0, inf)"}
+
     def __init__(self, scale: float = 0.05):
         self.scale = scale
 
@@ -173,6 +180,8 @@ class Uniform(Initializer):
     low, high : float, default=-0.05, 0.05
         The ends, ``low`` at most ``high``.
     """
+
+    ranges = {"low": "(-inf, inf)", "high": "(-inf, inf)"}
 
     def __init__(self, low: float = -0.05, high: float = 0.05):
         self.low = low

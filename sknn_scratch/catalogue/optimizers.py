@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from sknn_scratch.blas import BLOCK_SIZE
+from sknn_scratch.catalogue.component import Component
 
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Nadam", "Optimizer", "RMSprop"]
 
 
-class Optimizer(BaseEstimator):
+class Optimizer(Component):
     """A rule that moves the parameters against their gradient.
 
     An optimiser of your own is a subclass with ``vector_names`` and the formula ``move``; where a step needs numbers
@@ -64,10 +64,7 @@ class Optimizer(BaseEstimator):
 
     def resume(self, previous: Optimizer) -> None:
         """Take over a copy of the state of ``previous``, an optimiser of the same class: all but its parameters."""
-        own = {*self.get_params(deep=False), "state"}
-        kept = {name: value for name, value in vars(previous).items() if name not in own}
-        for name, value in copy.deepcopy(kept).items():
-            setattr(self, name, value)
+        self.take_over(previous, but={"state"})
         self.state[...] = previous.state
 
     def coefficients(self, t: NDArray, r: NDArray) -> tuple[NDArray, ...]:
@@ -152,6 +149,7 @@ class SGD(Optimizer):
     Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013.
     """
 
+    ranges = {"momentum": "[0, 1]", "nesterovs_momentum": "bool"}
     vector_names = ("velocity",)
 
     def __init__(self, momentum: float = 0.9, nesterovs_momentum: bool = True):
@@ -185,6 +183,7 @@ class Adam(Optimizer):
     end of section 2).
     """
 
+    ranges = {"beta_1": "[0, 1)", "beta_2": "[0, 1)", "epsilon": "(0, inf)"}
     vector_names = ("first_moment", "second_moment")
 
     def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8):
@@ -220,6 +219,8 @@ class AdamW(Adam):
     ----------
     Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, arXiv:1711.05101.
     """
+
+    ranges = Adam.ranges | {"weight_decay": "[0, inf)"}
 
     def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 0.01):
         super().__init__(beta_1, beta_2, epsilon)
@@ -295,6 +296,7 @@ class RMSprop(Optimizer):
     Tieleman and Hinton, "Lecture 6.5: RMSProp", Neural Networks for Machine Learning, Coursera, 2012.
     """
 
+    ranges = {"rho": "[0, 1)", "epsilon": "(0, inf)"}
     vector_names = ("mean_square",)
 
     def __init__(self, rho: float = 0.9, epsilon: float = 1e-8):
@@ -325,6 +327,7 @@ class Adagrad(Optimizer):
     Machine Learning Research 12, 2011.
     """
 
+    ranges = {"epsilon": "(0, inf)"}
     vector_names = ("sum_of_squares",)
 
     def __init__(self, epsilon: float = 1e-8):

@@ -8,13 +8,13 @@ A new schedule is one class below and one line in ``SCHEDULES``.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+
+from sknn_scratch.catalogue.component import Component
 
 __all__ = [
     "SCHEDULES",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-class Schedule(BaseEstimator):
+class Schedule(Component):
     """The learning rate of the current epoch, in ``learning_rate``.
 
     A subclass says ``rate``; the training loop calls ``start`` and, after each epoch, ``epoch_ended``.
@@ -83,10 +83,7 @@ class Schedule(BaseEstimator):
 
     def resume(self, previous: Schedule) -> None:
         """Take over what ``previous``, a started schedule of the same class, had reached: all but what it was given."""
-        own = {*self.get_params(deep=False), "learning_rate_init", "max_iter"}
-        state = {name: value for name, value in vars(previous).items() if name not in own}
-        for name, value in copy.deepcopy(state).items():
-            setattr(self, name, value)
+        self.take_over(previous, but={"learning_rate_init", "max_iter"})
 
 
 # scikit-learn's -------------------------------------------------------------------------------------------------------
@@ -107,6 +104,8 @@ class InverseScaling(Schedule):
     power_t : float, default=0.5
         Exponent, at least 0.
     """
+
+    ranges = {"power_t": "[0, inf)"}
 
     def __init__(self, power_t: float = 0.5):
         self.power_t = power_t
@@ -142,6 +141,8 @@ class Step(Schedule):
         Factor of each step, greater than 0.
     """
 
+    ranges = {"step_size": "[1, inf)", "gamma": "(0, inf)"}
+
     def __init__(self, step_size: int = 30, gamma: float = 0.1):
         self.step_size = step_size
         self.gamma = gamma
@@ -158,6 +159,8 @@ class Exponential(Schedule):
     gamma : float, default=0.98
         Factor of each epoch, greater than 0.
     """
+
+    ranges = {"gamma": "(0, inf)"}
 
     def __init__(self, gamma: float = 0.98):
         self.gamma = gamma
@@ -185,6 +188,7 @@ class Cosine(Schedule):
     Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017, arXiv:1608.03983.
     """
 
+    ranges = {"warm_up": "[0, inf)", "n_cycles": "[1, inf)", "min_rate": "[0, inf)"}
     has_planned_end = True
     by_step = True
 
@@ -221,6 +225,7 @@ class OneCycle(Schedule):
     arXiv:1708.07120.
     """
 
+    ranges = {"rise": "(0, 1)", "start_factor": "[1, inf)", "end_factor": "[1, inf)"}
     has_planned_end = True
     by_step = True
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from sklearn.base import BaseEstimator
 from sklearn.metrics import r2_score
 
+from sknn_scratch.catalogue.component import Component
 from sknn_scratch.catalogue.links import IdentityLink, Link
 
-__all__ = ["Loss", "column_means", "half_squares", "is_number"]
+__all__ = ["Loss", "column_means", "half_squares"]
 
 # Samples by which the best constant is searched for.
 _ENOUGH_SAMPLES = 1000
 
 
-class Loss(BaseEstimator):
+class Loss(Component):
     """A loss per sample; averaging over a minibatch, with or without weights, is left to the engine.
 
     A loss of your own is a subclass with two formulas in NumPy, ``value(y, raw_output)`` and ``derivative(y,
@@ -43,7 +41,7 @@ class Loss(BaseEstimator):
     gives_probabilities = False
 
     def start(self, multiclass: bool = False) -> None:
-        """Check the loss's parameters, and prepare for targets of this kind."""
+        """Prepare for targets of this kind."""
 
     def check_targets(self, y: NDArray) -> None:
         """Raise ValueError where a target, an array of shape (n_samples, n_targets), is outside the loss's domain."""
@@ -95,8 +93,7 @@ class Loss(BaseEstimator):
     def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
         """Return the raw output that, if it is the same for every sample, has the least mean loss.
 
-        By the formula ``constant`` if the class that defines ``value`` has one; else by descent on some of the samples,
-        which may miss it by a little.
+        By ``constant``, but not by one that a class has from another with another ``value``.
 
         Parameters
         ----------
@@ -108,18 +105,11 @@ class Loss(BaseEstimator):
         -------
         raw_output : ndarray of shape (n_outputs,)
         """
-        for cls in type(self).__mro__:
-            if "constant" in vars(cls) and cls is not Loss:
-                return self.constant(y, sample_weight)
-            if "value" in vars(cls):
-                break
-        return self._constant_by_descent(y, sample_weight)
+        nearest = self.nearest_class_with("constant", "value")
+        return (nearest if "constant" in vars(nearest) else Loss).constant(self, y, sample_weight)
 
     def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
-        """Return the best constant by a formula; parameters are as for ``best_constant``."""
-        return self._constant_by_descent(y, sample_weight)
-
-    def _constant_by_descent(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        """Return the best constant: by a formula or, here, by descent on some samples, which may miss it a little."""
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
         step = -(-len(y) // _ENOUGH_SAMPLES)
         y, weights = y[::step], weights[::step]
@@ -138,18 +128,6 @@ class Loss(BaseEstimator):
             losses = np.array([mean_loss(start)[0] for start in starts])
             start = starts[np.nan_to_num(losses, nan=np.inf).argmin()]
             return minimize(mean_loss, start, method="L-BFGS-B", jac=True).x
-
-    def _require(self, name: str, holds: bool, allowed: str) -> None:
-        """Raise ValueError unless a condition on a parameter holds."""
-        if not holds:
-            raise ValueError(
-                f"The parameter {name!r} of {type(self).__name__} must be {allowed}; got {getattr(self, name)!r}."
-            )
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a parameter is a finite number."""
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def half_squares(difference: NDArray) -> NDArray:

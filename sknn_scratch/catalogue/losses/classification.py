@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from sknn_scratch.catalogue.links import Link, LogisticLink, SoftmaxLink
-from sknn_scratch.catalogue.losses.base import Loss, column_means, half_squares, is_number
+from sknn_scratch.catalogue.losses.base import Loss, column_means, half_squares
 
 __all__ = [
     "CLASSIFIER_LOSSES",
@@ -98,13 +98,10 @@ class LogLoss(_ProbabilityLoss):
     Shlens and Wojna, "Rethinking the Inception architecture for computer vision", CVPR 2016, arXiv:1512.00567.
     """
 
+    ranges = {"label_smoothing": "[0, 1)"}
+
     def __init__(self, label_smoothing: float = 0.0):
         self.label_smoothing = label_smoothing
-
-    def start(self, multiclass: bool = False) -> None:
-        super().start(multiclass)
-        smoothing = self.label_smoothing
-        self._require("label_smoothing", is_number(smoothing) and 0 <= smoothing < 1, "a number in [0, 1)")
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         p, eps = self.link.inverse(raw_output), np.finfo(raw_output.dtype).eps
@@ -144,12 +141,10 @@ class FocalLoss(_ProbabilityLoss):
     Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detection", ICCV 2017, arXiv:1708.02002.
     """
 
+    ranges = {"gamma": "[0, inf)"}
+
     def __init__(self, gamma: float = 2.0):
         self.gamma = gamma
-
-    def start(self, multiclass: bool = False) -> None:
-        super().start(multiclass)
-        self._require("gamma", is_number(self.gamma) and self.gamma >= 0, "a number of at least 0")
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         log_p, p_other = self._log_of_truth_and_others(y, raw_output)
@@ -215,9 +210,9 @@ class Hinge(_MarginLoss):
     def slope(self, margin: NDArray) -> NDArray:
         return -(margin < 1).astype(margin.dtype)
 
-    def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
         if self.multiclass:
-            return super().best_constant(y, sample_weight)
+            return super().constant(y, sample_weight)
         return np.where(column_means(y, sample_weight) > 0.5, 1.0, -1.0)
 
 

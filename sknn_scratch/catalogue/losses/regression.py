@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.special import xlogy
 from sklearn.metrics import d2_pinball_score
 
 from sknn_scratch.catalogue.links import ExpLink, GaussianLink, IdentityLink, IncreasingLink
-from sknn_scratch.catalogue.losses.base import Loss, column_means, half_squares, is_number
+from sknn_scratch.catalogue.losses.base import Loss, column_means, half_squares
 
 __all__ = [
     "REGRESSOR_LOSSES",
@@ -50,10 +51,27 @@ class SquaredError(Loss):
     def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
         if isinstance(self.link, IdentityLink):
             return column_means(y, sample_weight)
-        return self._constant_by_descent(y, sample_weight)
+        return super().constant(y, sample_weight)
 
 
-class PoissonDeviance(Loss):
+class _Deviance(Loss):
+    """Of a distribution of numbers that are not negative, with the prediction ``p = exp(z)``."""
+
+    link = ExpLink()
+    name: str
+    is_for_zeros = True
+
+    def check_targets(self, y: NDArray) -> None:
+        smallest = y.min()
+        if smallest < 0 or (smallest == 0 and not self.is_for_zeros):
+            what = "must not be negative" if self.is_for_zeros else "must be positive"
+            raise ValueError(f"y {what} with loss={self.name!r}, got a minimum of {smallest:g}.")
+
+    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
+        return np.log(np.maximum(column_means(y, sample_weight), np.finfo(np.float32).tiny))
+
+
+class PoissonDeviance(_Deviance):
     """Half the Poisson deviance ``sum_k y_k log(y_k / p_k) - y_k + p_k`` with ``p = exp(z)``; derivative ``p - y``.
 
     For counts and other non-negative targets whose variance grows with their mean.
@@ -63,19 +81,13 @@ class PoissonDeviance(Loss):
     McCullagh and Nelder, "Generalized Linear Models", 2nd edition, 1989, section 2.3.
     """
 
-    link = ExpLink()
-
-    def check_targets(self, y: NDArray) -> None:
-        _require_targets(y, "poisson", positive=False)
+    name = "poisson"
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return (xlogy(y, y) - y * raw_output - y + np.exp(raw_output)).sum(axis=1)
 
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return np.exp(raw_output) - y
-
-    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
-        return _log_means(y, sample_weight)
 
 
 class AbsoluteError(Loss):
@@ -106,11 +118,10 @@ class Huber(Loss):
     Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35, 1964.
     """
 
+    ranges = {"delta": "(0, inf)"}
+
     def __init__(self, delta: float = 1.0):
         self.delta = delta
-
-    def start(self, multiclass: bool = False) -> None:
-        self._require("delta", is_number(self.delta) and self.delta > 0, "a number greater than 0")
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         size = np.abs(raw_output - y)
@@ -166,12 +177,13 @@ class Quantile(Loss):
         return len(self.quantiles) > 1
 
     def start(self, multiclass: bool = False) -> None:
-        q = self.quantiles
-        self._require(
-            "q",
-            bool(q) and all(is_number(one) and 0 < one < 1 for one in q) and all(a < b for a, b in pairwise(q)),
-            "a number in (0, 1), or a list of such numbers in increasing order",
-        )
+        q: list[Any] = self.quantiles
+        are_numbers = all(isinstance(one, Real) and not isinstance(one, bool) for one in q)
+        if not (are_numbers and q and q[0] > 0 and q[-1] < 1 and all(a < b for a, b in pairwise(q))):
+            raise ValueError(
+                "The parameter 'q' of Quantile must be a number in (0, 1), or a list of such numbers in increasing "
+                f"order; got {self.q!r}."
+            )
         self.link = IncreasingLink(len(q)) if self.several else IdentityLink()
 
     def n_raw_outputs(self, n_targets: int) -> int:
@@ -201,11 +213,7 @@ class Quantile(Loss):
         return self.link.pull_back_by_slopes(slope, self.link.slopes(raw_output))
 
     def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
-        quantiles = _quantiles(y, sample_weight, self.quantiles)
-        if self.several:
-            steps = np.maximum(np.diff(quantiles), np.finfo(np.float32).tiny)
-            quantiles[:, 1:] = steps + np.log(-np.expm1(-steps))  # the inverse of log(1 + exp(z))
-        return quantiles.ravel()
+        return self.link.from_averaged_form(_quantiles(y, sample_weight, self.quantiles).reshape(1, -1))[0]
 
     def _slope(self, excess: NDArray) -> NDArray:
         """Return the derivative with respect to the predictions, given by how much they exceed the target."""
@@ -236,11 +244,12 @@ class GaussianNLL(Loss):
     Nix and Weigend, "Estimating the mean and variance of the target probability distribution", ICNN 1994.
     """
 
+    ranges = {"min_std": "(0, inf)"}
+
     def __init__(self, min_std: float = 1e-6):
         self.min_std = min_std
 
     def start(self, multiclass: bool = False) -> None:
-        self._require("min_std", is_number(self.min_std) and self.min_std > 0, "a number greater than 0")
         self.link = GaussianLink(self.min_std)
 
     def n_raw_outputs(self, n_targets: int) -> int:
@@ -274,7 +283,7 @@ class GaussianNLL(Loss):
         return (mean - y) / std, std
 
 
-class GammaDeviance(Loss):
+class GammaDeviance(_Deviance):
     """Half the gamma deviance ``sum_k log(p_k / y_k) + y_k / p_k - 1`` with ``p = exp(z)``; derivative ``1 - y / p``.
 
     For positive targets whose standard deviation grows with their mean.
@@ -284,10 +293,7 @@ class GammaDeviance(Loss):
     McCullagh and Nelder, "Generalized Linear Models", 2nd edition, 1989, chapter 8.
     """
 
-    link = ExpLink()
-
-    def check_targets(self, y: NDArray) -> None:
-        _require_targets(y, "gamma", positive=True)
+    name, is_for_zeros = "gamma", False
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return (raw_output - np.log(y) + y * np.exp(-raw_output) - 1).sum(axis=1)
@@ -295,11 +301,8 @@ class GammaDeviance(Loss):
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return 1 - y * np.exp(-raw_output)
 
-    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
-        return _log_means(y, sample_weight)
 
-
-class TweedieDeviance(Loss):
+class TweedieDeviance(_Deviance):
     """Half the Tweedie deviance of power ``d``, with ``p = exp(z)`` and summed over the outputs.
 
     ``y**(2 - d) / ((1 - d) (2 - d)) - y p**(1 - d) / (1 - d) + p**(2 - d) / (2 - d)``, in the limit for ``d = 1``
@@ -316,16 +319,15 @@ class TweedieDeviance(Loss):
     Jorgensen, "The Theory of Dispersion Models", 1997.
     """
 
-    link = ExpLink()
+    name = "tweedie"
+    ranges = {"power": "[1, inf)"}
 
     def __init__(self, power: float = 1.5):
         self.power = power
 
-    def start(self, multiclass: bool = False) -> None:
-        self._require("power", is_number(self.power) and self.power >= 1, "a number of at least 1")
-
-    def check_targets(self, y: NDArray) -> None:
-        _require_targets(y, "tweedie", positive=self.power >= 2)
+    @property
+    def is_for_zeros(self) -> bool:  # type: ignore[override]
+        return self.power < 2
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
         d = self.power
@@ -339,22 +341,6 @@ class TweedieDeviance(Loss):
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         d = self.power
         return np.exp((2 - d) * raw_output) - y * np.exp((1 - d) * raw_output)
-
-    def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
-        return _log_means(y, sample_weight)
-
-
-def _require_targets(y: NDArray, loss: str, *, positive: bool) -> None:
-    """Raise ValueError for targets that are negative or, if they have to be positive, zero."""
-    smallest = y.min()
-    if smallest < 0 or (positive and smallest == 0):
-        what = "must be positive" if positive else "must not be negative"
-        raise ValueError(f"y {what} with loss={loss!r}, got a minimum of {smallest:g}.")
-
-
-def _log_means(y: NDArray, sample_weight: NDArray | None) -> NDArray:
-    """Return the logarithm of each column's mean, the best constant of a deviance with an exponential as its link."""
-    return np.log(np.maximum(column_means(y, sample_weight), np.finfo(np.float32).tiny))
 
 
 def _quantiles(y: NDArray, sample_weight: NDArray | None, q: Sequence[float]) -> NDArray:

@@ -160,12 +160,12 @@ QUANTILES = r"a number in \(0, 1\), or a list of such numbers in increasing orde
 @pytest.mark.parametrize(
     ("loss", "name", "allowed"),
     [
-        *((Huber(delta), "delta", "a number greater than 0") for delta in (0, -1, "1", np.inf, True)),
+        *((Huber(delta), "delta", r"a number in \(0, inf\)") for delta in (0, -1, "1", np.inf, True)),
         *((Quantile(q), "q", QUANTILES) for q in (0, 1, None, np.nan, "0.5", True)),
         *((Quantile(q), "q", QUANTILES) for q in ([], [0.5, 0.1], [0.1, 0.1], [0.5, 1])),
-        *((GaussianNLL(std), "min_std", "a number greater than 0") for std in (0, -1, None)),
-        *((TweedieDeviance(power), "power", "a number of at least 1") for power in (0.5, "2")),
-        *((FocalLoss(gamma), "gamma", "a number of at least 0") for gamma in (-1, None)),
+        *((GaussianNLL(std), "min_std", r"a number in \(0, inf\)") for std in (0, -1, None)),
+        *((TweedieDeviance(power), "power", r"a number in \[1, inf\)") for power in (0.5, "2")),
+        *((FocalLoss(gamma), "gamma", r"a number in \[0, inf\)") for gamma in (-1, None)),
         *((LogLoss(smoothing), "label_smoothing", r"a number in \[0, 1\)") for smoothing in (-0.1, 1, "0.1")),
     ],
     ids=repr,

@@ -6,13 +6,39 @@ import re
 
 import numpy as np
 import pytest
+from tasks import make_task, our_estimator
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.initializers import INITIALIZERS
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Quantile
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS
-from sknn_scratch.estimators.constraints import Boolean, Component, DropoutRates, Number, OneOf
-from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, Use, defaults
+from sknn_scratch.catalogue.schedules import SCHEDULES
+from sknn_scratch.estimators.constraints import (
+    Boolean,
+    Component,
+    DropoutRates,
+    InvalidParameterError,
+    Number,
+    OneOf,
+)
+from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, Use, defaults, make_component
 
 ESTIMATORS = (MLPFromScratchClassifier, MLPFromScratchRegressor)
+COMPONENTS = {
+    "activation": ACTIVATIONS,
+    "solver": OPTIMIZERS,
+    "learning_rate": SCHEDULES,
+    "weight_init": INITIALIZERS,
+    "loss": CLASSIFIER_LOSSES | REGRESSOR_LOSSES,
+}
+PARTS = [
+    (role, cls, name)
+    for role, registry in COMPONENTS.items()
+    for cls in registry.values()
+    for name in inspect.signature(cls).parameters
+    if cls is not Quantile  # which checks its list by itself
+]
 ROWS = [(cls, name) for cls in ESTIMATORS for name in cls._parameters]
 IDS = [f"{cls.__name__.removeprefix('MLPFromScratch')}-{name}" for cls, name in ROWS]
 IN_WORDS = {"[1, inf)": "at least 1", "[0, inf)": "at least 0", "(0, inf)": "greater than 0"}
@@ -112,3 +138,52 @@ def test_every_parameter_of_an_optimiser_is_for_optimisers():
     of_optimizers = set().union(*(defaults(optimizer) for optimizer in OPTIMIZERS.values()))
     shared = of_optimizers & SHARED_PARAMETERS.keys()
     assert shared == {name for name, row in SHARED_PARAMETERS.items() if row.use is Use.OPTIMIZER}
+
+
+# Parameters of components ---------------------------------------------------------------------------------------------
+
+
+def just_outside(interval):
+    """Return values that are not in an interval: its ends, or numbers just beyond, and what is no number."""
+    if interval == "bool":
+        return ["yes", 0, None]
+    low, high = map(float, interval[1:-1].split(","))
+    ends = [low if interval[0] == "(" else low - 1e-6, high if interval[-1] == ")" else high + 1e-6]
+    return [*ends, np.nan, True, "1", None]
+
+
+@pytest.mark.parametrize(("role", "cls", "name"), PARTS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_parameters_of_components_are_in_their_ranges(role, cls, name):
+    """The estimator is left as it was, and the default is always allowed."""
+    assert cls.ranges.keys() == inspect.signature(cls).parameters.keys()
+    task = "binary" if cls in CLASSIFIER_LOSSES.values() else "regression"
+    X, y = make_task(task)
+    for wrong in just_outside(cls.ranges[name]):
+        model = our_estimator(task, **{role: cls(**{name: wrong})})
+        before = set(vars(model))
+        with pytest.raises(ValueError, match=rf"The parameter '{name}' of {cls.__name__} must be .*; got "):
+            model.fit(X, y)
+        assert set(vars(model)) == before
+    make_component(cls())
+
+
+@pytest.mark.parametrize(("role", "cls", "name"), PARTS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_the_docstring_of_a_component_names_the_range(role, cls, name):
+    of_type, text, _, _ = documented(cls)[name]
+    interval = cls.ranges[name]
+    assert of_type.partition(",")[0] == type(inspect.signature(cls).parameters[name].default).__name__
+    if interval not in ("bool", "(-inf, inf)") and text != "As for Adam.":
+        assert IN_WORDS.get(interval, f"in {interval}") in text.lower()
+
+
+def test_a_component_of_ones_own_states_its_ranges():
+    class Scaled(ACTIVATIONS["tanh"]):
+        ranges = {"scale": "(0, inf)"}  # noqa: RUF012
+
+        def __init__(self, scale=1.0, whatever=None):
+            self.scale = scale
+            self.whatever = whatever
+
+    assert make_component(Scaled(np.float32(2))).scale == 2
+    with pytest.raises(InvalidParameterError, match=r"'scale' of Scaled must be a number in \(0, inf\); got 0."):
+        make_component(Scaled(0))

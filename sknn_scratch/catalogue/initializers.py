@@ -59,8 +59,8 @@ class GlorotUniform(Initializer):
     Parameters
     ----------
     factor : float, default=6.0
-        6 keeps the variance of signals and gradients level through layers whose slope at zero is 1 (tanh); 2 is what
-        scikit-learn takes for the logistic function. Greater than 0.
+        Greater than 0. 6 keeps the variance of signals and gradients level through layers whose slope at zero is 1
+        (tanh); 2 is what scikit-learn takes for the logistic function.
 
     References
     ----------

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
 from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation
+from sknn_scratch.catalogue.component import Component as AnyComponent
 from sknn_scratch.catalogue.initializers import INITIALIZERS, GlorotUniform, Initializer
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.catalogue.schedules import SCHEDULES, Function, Schedule
@@ -34,7 +35,7 @@ from sknn_scratch.estimators.constraints import (
 )
 from sknn_scratch.warn import warn
 
-Part = TypeVar("Part", bound=BaseEstimator)
+Part = TypeVar("Part", bound=AnyComponent)
 
 
 class Use(Enum):
@@ -206,14 +207,24 @@ def python_parameters(estimator: Any) -> SimpleNamespace:
 
 
 def make_component(given: Part) -> Part:
-    """Return a copy of a component for training; its numbers are Python's own, floats where the default is one."""
-    component, signature = clone(given), inspect.signature(type(given)).parameters
-    for name, value in component.get_params(deep=False).items():
-        if isinstance(signature[name].default, float) and not isinstance(value, bool) and isinstance(value, Real):
+    """Return a copy of a component for training, with numbers that are Python's own, floats where the default is one.
+
+    Raises InvalidParameterError for a parameter outside the component's ``ranges``.
+    """
+    component, usual = clone(given), defaults(type(given))
+    values = component.get_params(deep=False)
+    constraints = {name: _constraint(usual[name], in_) for name, in_ in given.ranges.items() if name in values}
+    check_parameters(type(given).__name__, {name: values[name] for name in constraints}, constraints)
+    for name, value in values.items():
+        if isinstance(usual[name], float) and not isinstance(value, bool) and isinstance(value, Real):
             setattr(component, name, float(value))
         elif isinstance(value, np.generic):
             setattr(component, name, value.item())
     return component
+
+
+def _constraint(default: Any, in_: str) -> Constraint:
+    return Boolean() if in_ == "bool" else Number(Integral if isinstance(default, int) else Real, in_)
 
 
 def hidden_sizes(estimator: Any) -> list[int]:

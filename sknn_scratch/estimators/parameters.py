@@ -212,10 +212,10 @@ def make_component(given: Part) -> Part:
     Raises InvalidParameterError for a parameter outside the component's ``ranges``.
     """
     component, usual = clone(given), defaults(type(given))
-    values = component.get_params(deep=False)
-    constraints = {name: _constraint(usual[name], in_) for name, in_ in given.ranges.items() if name in values}
-    check_parameters(type(given).__name__, {name: values[name] for name in constraints}, constraints)
-    for name, value in values.items():
+    check_parameters(
+        given, {name: _constraint(usual[name], in_) for name, in_ in given.ranges.items() if name in usual}
+    )
+    for name, value in component.get_params(deep=False).items():
         if isinstance(usual[name], float) and not isinstance(value, bool) and isinstance(value, Real):
             setattr(component, name, float(value))
         elif isinstance(value, np.generic):

@@ -14,8 +14,6 @@ from sknn_scratch.estimators.base import BaseMLP
 from sknn_scratch.estimators.building import build_untrained_job
 from sknn_scratch.perceptron import Perceptron
 
-__all__ = ["central_differences", "check_gradients"]
-
 
 def central_differences(run: NumpyRun, *, indices: NDArray | None = None, step: float = 1e-5) -> NDArray:
     """Differentiate the objective numerically: ``(C(w + step) - C(w - step)) / (2 step)`` for each parameter ``w``.

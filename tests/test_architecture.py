@@ -177,7 +177,7 @@ def test_registries_know_every_component():
         (optimizers, optimizers.Optimizer, [optimizers.OPTIMIZERS]),
         (schedules, schedules.Schedule, [schedules.SCHEDULES]),
     ):
-        public = {getattr(module, name) for name in module.__all__ if isinstance(getattr(module, name), type)}
+        public = {cls for name, cls in vars(module).items() if isinstance(cls, type) and not name.startswith("_")}
         components = {cls for cls in public if issubclass(cls, base) and cls is not base}
         by_name = set().union(*(registry.values() for registry in registries))
         assert components - by_name == {schedules: {schedules.Function}, losses: {losses.Heads}}.get(module, set())

@@ -11,26 +11,6 @@ from scipy.special import expit, ndtr
 
 from sknn_scratch.catalogue.component import Component
 
-__all__ = [
-    "ACTIVATIONS",
-    "ELU",
-    "GELU",
-    "SELU",
-    "Activation",
-    "HardSigmoid",
-    "HardTanh",
-    "Identity",
-    "LeakyReLU",
-    "Logistic",
-    "Mish",
-    "ReLU",
-    "ReLU6",
-    "SiLU",
-    "Softplus",
-    "Softsign",
-    "Tanh",
-]
-
 
 class Activation(Component):
     """An elementwise function ``f`` between two layers.

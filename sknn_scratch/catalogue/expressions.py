@@ -19,19 +19,6 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike
 
-__all__ = [
-    "COLUMN",
-    "ITEM",
-    "LEAVES",
-    "NUMBER",
-    "ROW",
-    "Expression",
-    "NoGraphError",
-    "Trace",
-    "trace_formula",
-    "walk",
-]
-
 # Shapes: a number; an array of shape (n_samples,), (n_samples, 1) and (n_samples, n_columns).
 NUMBER, ROW, COLUMN, ITEM = range(4)
 

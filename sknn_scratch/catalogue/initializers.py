@@ -10,21 +10,6 @@ from numpy.typing import NDArray
 
 from sknn_scratch.catalogue.component import Component
 
-__all__ = [
-    "INITIALIZERS",
-    "GlorotNormal",
-    "GlorotUniform",
-    "HeNormal",
-    "HeUniform",
-    "Initializer",
-    "LecunNormal",
-    "LecunUniform",
-    "Normal",
-    "Orthogonal",
-    "Uniform",
-    "Zeros",
-]
-
 
 class Initializer(Component):
     """Draws the parameters of one layer, always as float64 and from ``rng`` alone.

@@ -10,19 +10,6 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax
 from sklearn.base import BaseEstimator
 
-__all__ = [
-    "LINKS",
-    "ExpLink",
-    "GaussianLink",
-    "HeadsLink",
-    "IdentityLink",
-    "IncreasingLink",
-    "Link",
-    "LogisticLink",
-    "SoftmaxLink",
-    "TanhLink",
-]
-
 
 class Link(BaseEstimator):
     """The function from raw output ``z`` to prediction ``p``, both of shape (n_samples, n_outputs).

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from sknn_scratch.blas import BLOCK_SIZE
 from sknn_scratch.catalogue.component import Component
 
-__all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Nadam", "Optimizer", "RMSprop"]
-
 
 class Optimizer(Component):
     """A rule that moves the parameters against their gradient.

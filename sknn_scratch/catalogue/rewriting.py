@@ -11,8 +11,6 @@ from scipy.special import erf
 
 from sknn_scratch.catalogue.expressions import Expression, NoGraphError, walk
 
-__all__ = ["BY_OTHERS", "in_terms_of"]
-
 
 def _log1p(x: Any) -> Any:
     # What is lost in adding a small number to 1 is brought back; of any other nothing that counts is lost.

@@ -16,19 +16,6 @@ from numpy.typing import NDArray
 
 from sknn_scratch.catalogue.component import Component
 
-__all__ = [
-    "SCHEDULES",
-    "Adaptive",
-    "Constant",
-    "Cosine",
-    "Exponential",
-    "Function",
-    "InverseScaling",
-    "OneCycle",
-    "Schedule",
-    "Step",
-]
-
 
 class Schedule(Component):
     """The learning rate of the current epoch, in ``learning_rate``.

@@ -24,8 +24,6 @@ from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
 from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.training.progress import ATTRIBUTES, progress_of
 
-__all__ = ["from_sklearn", "to_sklearn"]
-
 PAIRS: list[tuple[type[Any], type[Any]]] = [
     (MLPClassifier, MLPFromScratchClassifier),
     (MLPRegressor, MLPFromScratchRegressor),

@@ -17,8 +17,6 @@ from sknn_scratch.catalogue.expressions import ITEM, LEAVES, NUMBER, Expression,
 from sknn_scratch.catalogue.links import GaussianLink, IncreasingLink, Link, SoftmaxLink
 from sknn_scratch.catalogue.rewriting import in_terms_of
 
-__all__ = ["Graph", "apply_formula", "apply_link"]
-
 
 class Graph:
     """The graph that one estimator becomes, written node by node with the operators of ONNX.

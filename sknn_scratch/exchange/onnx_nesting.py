@@ -18,8 +18,6 @@ from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 
-__all__ = ["refuse_wrong_conversions", "wants_raw_scores"]
-
 
 def wants_raw_scores(scope: Any, container: Any, model: Any) -> bool:
     """Return whether the scores of a classifier are to be its raw output instead of probabilities.

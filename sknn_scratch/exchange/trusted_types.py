@@ -18,8 +18,6 @@ from sknn_scratch.estimators.tabular.regressor import TabularMLPRegressor
 from sknn_scratch.estimators.tabular.weights import QuantileCalibration
 from sknn_scratch.training.callbacks import EarlyStopping, OnEpochEnd
 
-__all__ = ["skops_types"]
-
 _REGISTRIES = (ACTIVATIONS, CLASSIFIER_LOSSES, INITIALIZERS, LINKS, OPTIMIZERS, REGRESSOR_LOSSES, SCHEDULES)
 # What stands in no registry: made by the estimators, or of which a user makes an object.
 _OTHERS = (

@@ -18,8 +18,6 @@ import numpy as np
 import numpy.lib.format as npy
 from numpy.typing import NDArray
 
-__all__ = ["naming_file", "read_arrays", "write_arrays"]
-
 # Booleans, integers, floats and strings of a fixed width.
 KINDS = "biufU"
 

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["decode", "describe", "encode"]
-
 PLAIN = (type(None), bool, int, float, str)
 GENERATORS = {
     cls.__name__: cls

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from sknn_scratch.files.arrays import naming_file, read_arrays, write_arrays
 from sknn_scratch.files.whole import open_to_read, whole_file
 
-__all__ = ["FILE_VERSION", "read_weights", "write_weights"]
-
 FILE_FORMAT = "sknn_scratch weights"
 # Version 2 has target_mean and target_scale, without which a regressor of scaled targets predicts wrong numbers. Files
 # without them are of version 1, which older readers take.

@@ -18,8 +18,6 @@ except ImportError:  # Windows, where a file that is open cannot be removed anyw
 else:
     fcntl = _fcntl
 
-__all__ = ["check_writable", "open_to_read", "whole_file"]
-
 # Suffix of a file that is being written.
 UNFINISHED = ".unfinished"
 

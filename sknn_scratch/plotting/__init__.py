@@ -10,5 +10,3 @@ from sknn_scratch.plotting.hidden_layers import ActivationDisplay
 from sknn_scratch.plotting.loss_curves import LossCurveDisplay
 from sknn_scratch.plotting.network_diagram import NetworkDisplay
 from sknn_scratch.plotting.weight_images import WeightsDisplay
-
-__all__ = ["ActivationDisplay", "LossCurveDisplay", "NetworkDisplay", "WeightsDisplay"]

@@ -19,24 +19,6 @@ from sknn_scratch.perceptron import Perceptron
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "LINE_COLORS",
-    "WEIGHT_COLORS",
-    "activation_name",
-    "check_network",
-    "count",
-    "count_in_integers",
-    "has_layout_engine",
-    "inches",
-    "line_colors",
-    "network_of",
-    "new_axes_unless_given",
-    "plain_log_axis",
-    "shorten",
-    "text_size",
-    "weight_norm",
-]
-
 LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 WEIGHT_COLORS = "RdBu_r"
 # Longer names of features and classes are shortened in pictures.

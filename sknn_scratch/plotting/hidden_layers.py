@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
-__all__ = ["ActivationDisplay"]
-
 # A unit is saturated where its slope is below this share of the activation's steepest.
 SATURATED_SLOPE = 0.05
 

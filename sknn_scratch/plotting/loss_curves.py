@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-__all__ = ["LossCurveDisplay"]
-
 # Labels by which a call finds what an earlier one has drawn into the same axes.
 SCORE_AXES = "validation score of LossCurveDisplay"
 LEGEND = "legend of LossCurveDisplay"

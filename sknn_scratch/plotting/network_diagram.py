@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.image import AxesImage
 
-__all__ = ["NetworkDisplay"]
-
 # Where kind="auto" draws lines: no layer has more units than this.
 MOST_UNITS_AS_LINES = 20
 # Layers with more units than this, or with less room for each, are drawn without the names of their units.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["WeightsDisplay"]
-
 
 class WeightsDisplay:
     """What each unit of the first hidden layer looks for: its weights as an image.

@@ -32,28 +32,6 @@ from sknn_scratch.catalogue.losses.regression import (
     TweedieDeviance,
 )
 
-__all__ = [
-    "CLASSIFIER_LOSSES",
-    "REGRESSOR_LOSSES",
-    "AbsoluteError",
-    "BrierLoss",
-    "FocalLoss",
-    "GammaDeviance",
-    "GaussianNLL",
-    "Heads",
-    "Hinge",
-    "Huber",
-    "LogCosh",
-    "LogLoss",
-    "Loss",
-    "PoissonDeviance",
-    "Quantile",
-    "SquaredError",
-    "SquaredHinge",
-    "TweedieDeviance",
-    "is_of_sklearn",
-]
-
 
 def is_of_sklearn(loss: Loss) -> bool:
     """Return whether it is a loss that scikit-learn's perceptrons have, too; each of several heads counts."""

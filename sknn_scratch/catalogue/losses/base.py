@@ -12,8 +12,6 @@ from sklearn.metrics import r2_score
 from sknn_scratch.catalogue.component import Component
 from sknn_scratch.catalogue.links import IdentityLink, Link
 
-__all__ = ["Loss", "column_means", "half_squares"]
-
 # Samples by which the best constant is searched for.
 _ENOUGH_SAMPLES = 1000
 

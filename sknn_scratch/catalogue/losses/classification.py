@@ -9,15 +9,6 @@ from scipy.special import expit
 from sknn_scratch.catalogue.links import Link, LogisticLink, SoftmaxLink
 from sknn_scratch.catalogue.losses.base import Loss, column_means, half_squares
 
-__all__ = [
-    "CLASSIFIER_LOSSES",
-    "BrierLoss",
-    "FocalLoss",
-    "Hinge",
-    "LogLoss",
-    "SquaredHinge",
-]
-
 
 class _ProbabilityLoss(Loss):
     """A loss on probabilities: of each column on its own (logistic), or of one class among several (softmax)."""

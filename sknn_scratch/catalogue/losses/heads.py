@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from sknn_scratch.catalogue.links import HeadsLink
 from sknn_scratch.catalogue.losses.base import Loss
 
-__all__ = ["Heads"]
-
 
 class Heads(Loss):
     """The sum of the losses of several targets, each with columns of its own.

@@ -16,19 +16,6 @@ from sklearn.metrics import d2_pinball_score
 from sknn_scratch.catalogue.links import ExpLink, GaussianLink, IdentityLink, IncreasingLink
 from sknn_scratch.catalogue.losses.base import Loss, column_means, half_squares
 
-__all__ = [
-    "REGRESSOR_LOSSES",
-    "AbsoluteError",
-    "GammaDeviance",
-    "GaussianNLL",
-    "Huber",
-    "LogCosh",
-    "PoissonDeviance",
-    "Quantile",
-    "SquaredError",
-    "TweedieDeviance",
-]
-
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 

@@ -19,10 +19,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import BOTH, same_fit, small, table, targets
 
 from sknn_scratch import MLPFromScratchClassifier, TabularMLPClassifier, TabularMLPRegressor, skops_types
-from sknn_scratch.catalogue.losses import LogLoss
-from sknn_scratch.estimators.tabular.folds import groups_of_copies, make_folds
+from sknn_scratch.catalogue.losses import LogLoss, SquaredError
+from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
 from sknn_scratch.estimators.tabular.members import Settings, Training, View
-from sknn_scratch.estimators.tabular.weights import LogLossCriterion, SquaredErrorCriterion
+from sknn_scratch.estimators.tabular.weights import LogLossCriterion, LossCriterion, SquaredErrorCriterion
 
 
 @parametrize_with_checks([small(cls, random_state=None) for cls in BOTH])
@@ -275,6 +275,20 @@ def test_samples_of_little_weight_hardly_count(cls):
     assert model.score(X, targets(cls, y)) > 0.9
 
 
+@pytest.mark.parametrize("cls", BOTH)
+def test_a_sample_without_weight_is_as_none(cls):
+    X, y = table(120)
+    y, weight = targets(cls, y), np.where(np.arange(120) % 3, 0.5, 0.0)
+    weighted = small(cls, max_iter=3).fit(X, y, sample_weight=weight)
+    same_fit(weighted, small(cls, max_iter=3).fit(X[weight > 0], y[weight > 0]), X)
+
+
+def test_weights_of_training_rows_have_a_mean_of_one():
+    rows, weights = training_rows(3, np.array([0.0, 0.1, 0.3]))
+    assert_array_equal(rows, [1, 2])
+    assert_allclose(weights, [0.5, 1.5])
+
+
 def test_weights_of_classes_are_those_of_their_samples():
     X, y = table()
     labels = targets(TabularMLPClassifier, y)
@@ -317,7 +331,13 @@ def test_copies_are_told_from_rows_that_are_alike_by_chance():
     assert_array_equal(groups_of_copies([twice], y.repeat(2)), np.arange(40).repeat(2))
     assert_array_equal(groups_of_copies([twice, -twice], y.repeat(2)), np.arange(40).repeat(2))
     assert_array_equal(groups_of_copies([twice // 8], y.repeat(2)), np.arange(80))  # few kinds of rows
+    assert_array_equal(groups_of_copies([X.repeat(10, axis=0)], y.repeat(10)), np.arange(400))  # many of each
     assert_array_equal(groups_of_copies([twice], np.arange(80) % 2), np.arange(80))  # with targets of their own
+
+
+def test_zeros_of_either_sign_are_the_same_number():
+    zeros = np.array([[-0.0, 2.0], [0.0, 1.0], [-0.0, 0.0]])
+    assert_array_equal(canonical_order(zeros), canonical_order(np.abs(zeros)))
 
 
 @pytest.mark.parametrize("activation", ["relu", "mish"])
@@ -374,19 +394,32 @@ def test_views_that_are_copies_share_the_weight_of_one():
     assert_allclose(criterion.loss(output), ((output - y) ** 2).mean())
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_log_loss_does_not_depend_on_the_temperature(n_classes):
+def test_log_loss_does_not_depend_on_the_temperature(n_classes, weighted):
     rng = np.random.RandomState(0)
     labels = rng.randint(n_classes, size=200)
     y = np.eye(n_classes)[labels] if n_classes > 2 else labels[:, np.newaxis].astype(float)
     output = y + rng.normal(size=y.shape)
-    criterion = LogLossCriterion(y, None)
+    sample_weight = rng.uniform(size=200) ** 8 if weighted else None
+    criterion = LogLossCriterion(y, sample_weight)
     assert_allclose(criterion.loss(output), criterion.loss(7 * output), rtol=1e-5)
     weight = criterion.weigh([output])
     for other in (0.9 * weight, 1.1 * weight):
         scores = np.hstack([np.zeros((200, int(n_classes == 2))), other * output])
         p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-        assert log_loss(labels, p) > criterion.loss(output)
+        assert log_loss(labels, p, sample_weight=sample_weight) > criterion.loss(output)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_worse_than_any_others(bad):
+    y = np.eye(3)[[0, 1, 2, 1]]
+    for criterion in (
+        LogLossCriterion(y, None),
+        SquaredErrorCriterion(y, None),
+        LossCriterion(SquaredError(), y, None),
+    ):
+        assert criterion.loss(np.where(y == 1, bad, 0.0)) == np.inf
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from sknn_scratch import (
     TabularMLPRegressor,
 )
 from sknn_scratch.catalogue.losses import REGRESSOR_LOSSES
-from sknn_scratch.estimators.tabular.weights import LossCriterion, QuantileCalibration
+from sknn_scratch.estimators.tabular.weights import LossCriterion, QuantileCalibration, SquaredErrorCriterion
 
 LOSSES = [*REGRESSOR_LOSSES, Quantile(0.9), Quantile([0.1, 0.5, 0.9]), Huber(0.5)]
 
@@ -249,6 +249,7 @@ def test_weights_have_the_least_squared_error():
     root = np.sqrt(weight)[:, np.newaxis]
     expected = nnls(root * np.hstack(outputs), (root * y)[:, 0])[0]
     assert_allclose(LossCriterion(SquaredError(), y, weight).weigh(outputs), expected, atol=1e-3)
+    assert_allclose(SquaredErrorCriterion(y, weight).weigh(outputs), expected)
     assert_allclose(LossCriterion(SquaredError(), y, weight).weigh([-outputs[0]]), 0, atol=1e-3)
 
 
@@ -285,3 +286,15 @@ def test_quantiles_that_are_too_narrow_are_drawn_apart(weighted):
     assert_allclose(below, [levels, levels], atol=1e-3)
     crossed = QuantileCalibration(np.ones((2, 1)), np.array([[20.0, 0, 0]] * 2))(p)
     assert (np.diff(crossed, axis=-1) >= 0).all()
+
+
+@pytest.mark.parametrize("factor", [2.0, 5.0])
+def test_quantiles_are_drawn_apart_by_as_much_as_they_are_too_narrow(factor):
+    rng, levels = np.random.RandomState(0), [0.1, 0.3, 0.9]
+    spread = rng.uniform(1, 10, size=(4000, 1))
+    too_narrow = np.where(np.arange(4000) % 2, 2.0, 5.0)
+    p = (spread * norm.ppf(levels) / too_narrow[:, np.newaxis])[:, np.newaxis]
+    of_these = (too_narrow == factor).astype(float)
+    calibration = QuantileCalibration.fit(Quantile(levels), spread * rng.normal(size=(4000, 1)), p, of_these)
+    assert_allclose(calibration.stretch, factor, rtol=0.05)
+    assert_allclose(calibration.shift, 0, atol=1)

@@ -64,16 +64,10 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Widths of the hidden layers, each at least 1. ``()`` gives a linear model.
     activation : str, Activation or list of these, default='relu'
-        Activation ``f`` of the hidden layers; a list has an entry for each of them. By name one of scikit-learn's
-
-        - 'identity': ``f(z) = z``
-        - 'logistic': ``f(z) = 1 / (1 + exp(-z))``
-        - 'relu': ``f(z) = max(0, z)``
-        - 'tanh': ``f(z) = tanh(z)``
-
-        or of 'elu', 'gelu', 'hard_sigmoid', 'hard_tanh', 'leaky_relu', 'mish', 'relu6', 'selu', 'silu', 'softplus' and
-        'softsign', whose formulas are in ``sknn_scratch.catalogue.activations``. Or an object, such as
-        ``LeakyReLU(0.1)``, also of a class of your own: see ``Activation``.
+        Activation of the hidden layers; a list has an entry for each of them. By name 'identity', 'logistic', 'relu' or
+        'tanh', as in scikit-learn, or 'elu', 'gelu', 'hard_sigmoid', 'hard_tanh', 'leaky_relu', 'mish', 'relu6',
+        'selu', 'silu', 'softplus' or 'softsign', whose formulas are in ``sknn_scratch.catalogue.activations``. As an
+        object, such as ``LeakyReLU(0.1)``, or of a class of your own: see ``Activation``.
     solver : str or Optimizer, default='adam'
         How the objective is minimised. scikit-learn's are
 
@@ -81,8 +75,8 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
         - 'lbfgs': a quasi-Newton method on all samples at once [2]_; often best for a few thousand samples
         - 'sgd': minibatches, gradient descent with momentum [3]_
 
-        and there are 'adagrad', 'adamw', 'nadam' and 'rmsprop', whose formulas are in
-        ``sknn_scratch.catalogue.optimizers``. An object, such as ``RMSprop(rho=0.99)``, brings its own parameters.
+        and there are 'adagrad', 'adamw', 'nadam' and 'rmsprop'. An object, such as ``RMSprop(rho=0.99)``, brings its
+        own parameters. Formulas are in ``sknn_scratch.catalogue.optimizers``.
     alpha : float, default=0.0001
         Strength of the L2 penalty ``alpha / 2 * sum(W**2)`` on the weights (not the biases), at least 0. Like the
         loss, it is divided by the number of samples, or the sum of their weights, of the minibatch.
@@ -95,10 +89,10 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
         - 'constant': ``learning_rate_init``
         - 'invscaling': ``learning_rate_init / (t + 1)**power_t`` after ``t`` samples
 
-        and there are 'cosine', 'exponential', 'one_cycle' and 'step', for every solver but 'lbfgs', whose formulas are
-        in ``sknn_scratch.catalogue.schedules``. An object, such as ``Cosine(warm_up=5)``, brings its own parameters; a
-        function takes the number of epochs that have ended and returns the rate of the next. 'cosine' and 'one_cycle'
-        plan for ``max_iter`` epochs, and training goes through all of them: only ``early_stopping`` ends it before.
+        and for every solver but 'lbfgs' there are 'cosine', 'exponential', 'one_cycle' and 'step', objects, such as
+        ``Cosine(warm_up=5)``, and functions from the number of epochs that have ended to the rate of the next. 'cosine'
+        and 'one_cycle' plan for ``max_iter`` epochs, all of which are trained: only ``early_stopping`` ends it before.
+        Formulas are in ``sknn_scratch.catalogue.schedules``.
     learning_rate_init : float, default=0.001
         Initial learning rate, greater than 0. Not used by 'lbfgs'.
     power_t : float, default=0.5
@@ -139,10 +133,10 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
         Share of the absolute values in the penalty, which is ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 *
         sum(W**2))``, in [0, 1].
     weight_init, bias_init : str or Initializer, default='glorot_uniform'
-        How weights and biases start: 'glorot_normal', 'glorot_uniform' [4]_, 'he_normal', 'he_uniform',
-        'lecun_normal', 'lecun_uniform', 'normal', 'orthogonal' (weights only), 'uniform' or 'zeros', whose formulas are
-        in ``sknn_scratch.catalogue.initializers``, or an object, such as ``Normal(scale=0.1)``. The default is
-        scikit-learn's, uniform in ``+-sqrt(6 / (fan_in + fan_out))``, with 2 instead of 6 for 'logistic'.
+        How weights and biases start: 'glorot_normal', 'glorot_uniform', 'he_normal', 'he_uniform', 'lecun_normal',
+        'lecun_uniform', 'normal', 'orthogonal' (weights only), 'uniform' or 'zeros', or an object, such as
+        ``Normal(scale=0.1)``; formulas are in ``sknn_scratch.catalogue.initializers``. The default is scikit-learn's
+        [4]_, uniform in ``+-sqrt(6 / (fan_in + fan_out))``, with 2 instead of 6 for 'logistic'.
     fit_intercept : bool, default=True
         Whether the network has biases; otherwise ``intercepts_`` are zero.
     weight_decay : float, default=0.01
@@ -165,14 +159,13 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
         ``scorer(estimator, X, y)``; the larger the better. None is R2, as in scikit-learn, with the losses that it has,
         'squared_error' and 'poisson'; with any other, also one of your own, None is 'loss'.
     engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
-        What does the arithmetic: NumPy, code compiled by numba, which is faster, or PyTorch; the results differ by
-        rounding.
-        'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or some
-        fifteen to compile what is not in its cache on disk yet.
+        What does the arithmetic: NumPy, code compiled by numba, which is faster, or PyTorch; results differ by
+        rounding. 'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or
+        some fifteen to compile what is not in its cache on disk yet.
     device : str, default='cpu'
         Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
-        for that of a Mac. It takes PyTorch (the extra ``gpu``) and dense X. Whatever is fitted are arrays of NumPy, and
-        a pickle can be read, and predicts, without PyTorch or a GPU. See :doc:`/guide/gpu`.
+        for that of a Mac. Takes PyTorch (the extra ``gpu``) and dense X. Fitted arrays are NumPy's, and a pickle can be
+        read, and predicts, without PyTorch or a GPU. See :doc:`/guide/gpu`.
     output_activation : {'exp', 'identity', 'logistic', 'tanh'} or None, default=None
         Function from the last layer to the prediction with ``loss="squared_error"``, for targets that are positive, or
         between 0 and 1, or -1 and 1. None is 'identity'. Other losses have one of their own.
@@ -187,10 +180,8 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
 
     Attributes
     ----------
-    coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of each layer.
-    intercepts_ : list of ndarray of shape (fan_out,)
-        Biases of each layer.
+    coefs_, intercepts_ : list of ndarray of shape (fan_in, fan_out), of shape (fan_out,)
+        Weights and biases of each layer.
     loss_ : float or None
         Objective of the last epoch: mean over its minibatches, each before its update, penalty included. None if
         training was interrupted before the end of the first epoch.
@@ -198,20 +189,17 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
         ``loss_`` after each epoch or iteration. ``partial_fit`` appends to it.
     best_loss_ : float or None
         Smallest ``loss_`` of the epochs without ``early_stopping``; None with it.
-    validation_scores_ : list of float or None
-        Score on the validation set after each epoch; None without ``early_stopping`` and ``X_val``.
-    validation_loss_curve_ : list of float or None
-        Loss on the validation set after each epoch, without the penalty; None like ``validation_scores_``.
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Score, and loss without the penalty, on the validation set after each epoch; None if there is no such set.
     best_validation_score_ : float or None
         Largest entry of ``validation_scores_``.
     n_iter_ : int
         Epochs or iterations of the last call.
     t_ : int
         Training samples seen in all calls, each counted as often as it was used.
-    n_layers_ : int
-        Number of layers, input and output included.
-    n_outputs_ : int
-        Number of output units: one for each target, or for each of its quantiles, or two for 'gaussian_nll'.
+    n_layers_, n_outputs_ : int
+        Number of layers, input and output included, and of output units: one for each
+        target, or for each of its quantiles, or two for 'gaussian_nll'.
     engine_ : str
         The engine of the last call: 'numba', 'numpy' or 'torch'.
     out_activation_ : str
@@ -244,15 +232,12 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
     References
     ----------
     .. [1] Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980.
-    .. [2] Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical Programming
-       45, 1989.
-    .. [3] Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning",
-       ICML 2013.
+    .. [2] Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", Math. Prog. 45, 1989.
+    .. [3] Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
     .. [4] Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
-    .. [5] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
-       networks from overfitting", Journal of Machine Learning Research 15, 2014.
-    .. [6] Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging weights leads to wider optima and better
-       generalization", UAI 2018, arXiv:1803.05407.
+    .. [5] Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
+    .. [6] Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018,
+       arXiv:1803.05407.
 
     Examples
     --------
@@ -331,7 +316,6 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
         return_std : bool, default=False
             Whether to return standard deviations too, for ``loss="gaussian_nll"``.
 
@@ -367,7 +351,6 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             True targets.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -378,11 +378,6 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     # Keeping ---------------------------------------------------------------------------------------------------------
 
     @property
-    def _prints_lines(self) -> bool:
-        """Whether each epoch is printed in scikit-learn's way."""
-        return bool(self.verbose) and self.verbose != "bar"
-
-    @property
     def _most_epochs(self) -> int:
         return int(self.max_iter)
 

@@ -401,11 +401,9 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
         -------
         accuracy : float
         """
-        prediction = self.predict(X)
-        with naming_scored(y, sample_weight, prediction.shape[0]):
-            if isinstance(self._coder, MultiOutputCoder):
-                return self._share_of_right(np.asarray(y), prediction, sample_weight)
-            return accuracy_score(y, prediction, sample_weight=sample_weight)
+        labels = self.predict(X)
+        with naming_scored(y, sample_weight, labels.shape[0]):
+            return self._accuracy(y, labels, sample_weight)
 
     def _heads(self, raw_output: NDArray) -> Iterable[tuple[NDArray, Link]]:
         """Return the columns and the link of each target."""
@@ -503,16 +501,15 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
         return self._coder.decode(y)
 
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        labels = self._labels(prediction)
-        if isinstance(self._coder, MultiOutputCoder):
-            return self._share_of_right(truth, labels, sample_weight)
-        return accuracy_score(truth, labels, sample_weight=sample_weight)
+        return self._accuracy(truth, self._labels(prediction), sample_weight)
 
-    def _share_of_right(self, truth: NDArray, prediction: NDArray, sample_weight: ArrayLike | None) -> float:
-        """Return the share of samples with the right label in every target."""
-        if truth.shape != prediction.shape:
-            raise ValueError(f"y must have shape {prediction.shape}, one column for each target; got {truth.shape}.")
-        right = (truth == prediction).all(axis=1)
+    def _accuracy(self, truth: Any, labels: Any, sample_weight: ArrayLike | None) -> float:
+        """Return the share of samples with the right labels, of several targets in all of them."""
+        if not isinstance(self._coder, MultiOutputCoder):
+            return accuracy_score(truth, labels, sample_weight=sample_weight)
+        if np.shape(truth) != labels.shape:
+            raise ValueError(f"y must have shape {labels.shape}, one column for each target; got {np.shape(truth)}.")
+        right = (np.asarray(truth) == labels).all(axis=1)
         return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)))
 
     def _stratify(self, y: NDArray) -> NDArray | None:

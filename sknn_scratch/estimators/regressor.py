@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Never, Self, overload
 
 import numpy as np
@@ -30,7 +31,88 @@ from sknn_scratch.estimators.signatures import available_if
 from sknn_scratch.training.callbacks import with_callbacks
 
 
-class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
+class LossRegressorMixin(RegressorMixin):
+    """Predictions of the kind that the loss was made for, of all regressors."""
+
+    loss: Any
+    _loss: Loss
+    _raw_output: Callable[[Any], NDArray]
+
+    @abstractmethod
+    def _prediction(self, raw_output: NDArray) -> tuple[NDArray, NDArray | None]:
+        """Return what ``predict`` gives for raw outputs, and standard deviations if the loss learns them."""
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def predict(self, X: Any, *, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            As for ``fit``.
+        return_std : bool, default=False
+            Whether to return standard deviations too, for ``loss="gaussian_nll"``.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predictions, of ``MLPFromScratchRegressor`` float32 if model and samples are, otherwise float64. With
+            several quantiles there is a further axis at the end with one entry for each.
+        y_std : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Standard deviations of the targets, only if ``return_std``.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std`` and the loss learns no standard deviation.
+        """
+        point, std = self._prediction(self._raw_output(X))
+        if not return_std:
+            return point
+        if std is None:
+            raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {self._loss!r}.")
+        return point, std
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the coefficient of determination R2, or with several quantiles its cousin for these.
+
+        That is D2, the share of the pinball loss of the best constants that is avoided, in the mean over the quantiles
+        (``sklearn.metrics.d2_pinball_score``). Both are 1 at best and 0 for a constant.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            True targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+        """
+        prediction = self.predict(X)
+        refuse_times(y)
+        with naming_scored(y, sample_weight, len(prediction)):
+            return self._loss.score(y, prediction, sample_weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        loss = REGRESSOR_LOSSES.get(self.loss) if isinstance(self.loss, str) else type(self.loss)
+        tags.target_tags.positive_only = loss in (PoissonDeviance, GammaDeviance, TweedieDeviance)
+        return tags
+
+
+class MLPFromScratchRegressor(LossRegressorMixin, RegressorConstructor, BaseMLP):
     """Multi-layer perceptron regressor: scikit-learn's ``MLPRegressor``, faster.
 
     Takes the same parameters, has the same attributes and finds the same coefficients. One target or several.
@@ -301,69 +383,17 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
         self._refuse(unknown, self.partial_fit)
         return self._fit(X, y, sample_weight, FitKind.of_partial_fit(self))
 
-    @overload
-    def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...
+    def _prediction(self, raw_output: NDArray) -> tuple[NDArray, NDArray | None]:
+        prediction = self._link_inverse(raw_output)
+        return self._point(prediction), self._one_or_all(self._loss.standard_deviation(prediction, self._n_targets))
 
-    @overload
-    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    def _point(self, prediction: NDArray) -> NDArray:
+        """Return what ``predict`` gives, out of the link's prediction."""
+        return self._one_or_all(self._loss.point_prediction(prediction, self._n_targets))
 
-    @overload
-    def predict(self, X: Any, *, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
-
-    def predict(self, X: Any, *, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        return_std : bool, default=False
-            Whether to return standard deviations too, for ``loss="gaussian_nll"``.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Predictions: float32 if model and samples are, otherwise float64. With several quantiles there is a further
-            axis at the end with one entry for each.
-        y_std : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Standard deviations of the targets, only if ``return_std``.
-
-        Raises
-        ------
-        ValueError
-            If ``return_std`` and the loss learns no standard deviation.
-        """
-        prediction = self._link_inverse(self._raw_output(X))
-        point = self._loss.point_prediction(prediction, self._n_targets)
-        point = point[:, 0] if self._n_targets == 1 else point
-        if not return_std:
-            return point
-        std = self._loss.standard_deviation(prediction, self._n_targets)
-        if std is None:
-            raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {self._loss!r}.")
-        return point, std[:, 0] if self._n_targets == 1 else std
-
-    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return the coefficient of determination R2, or with several quantiles its cousin for these.
-
-        That is D2, the share of the pinball loss of the best constants that is avoided, in the mean over the quantiles
-        (``sklearn.metrics.d2_pinball_score``). Both are 1 at best and 0 for a constant.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            True targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
-
-        Returns
-        -------
-        score : float
-        """
-        prediction = self.predict(X)
-        refuse_times(y)
-        with naming_scored(y, sample_weight, len(prediction)):
-            return self._loss.score(y, prediction, sample_weight)
+    def _one_or_all(self, of_targets: NDArray | None) -> Any:
+        """Return a column for each target, or a vector for one."""
+        return of_targets[:, 0] if of_targets is not None and self._n_targets == 1 else of_targets
 
     def _encode_targets(
         self,
@@ -455,15 +485,7 @@ class MLPFromScratchRegressor(RegressorMixin, RegressorConstructor, BaseMLP):
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
         if not np.isfinite(prediction).all():
             return np.nan
-        point = self._loss.point_prediction(prediction, self._n_targets)
-        return self._loss.score(truth, point[:, 0] if self._n_targets == 1 else point, sample_weight)
+        return self._loss.score(truth, self._point(prediction), sample_weight)
 
     def _stratify(self, y: NDArray) -> None:
         return None
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        loss = REGRESSOR_LOSSES.get(self.loss) if isinstance(self.loss, str) else type(self.loss)
-        tags.target_tags.positive_only = loss in (PoissonDeviance, GammaDeviance, TweedieDeviance)
-        return tags

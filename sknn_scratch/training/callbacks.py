@@ -447,6 +447,13 @@ class Events:
 class CallbackMixin(CallbackSupportMixin):
     """What an estimator needs to call its callbacks."""
 
+    verbose: Any
+
+    @property
+    def _prints_lines(self) -> bool:
+        """Whether each epoch is printed in scikit-learn's way."""
+        return bool(self.verbose) and self.verbose != "bar"
+
     def _copies_of_what_changes(self) -> dict[str, Any]:
         """Return copies of the fitted attributes that further training changes in place."""
         return {}

@@ -231,7 +231,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
             weight_decay=float(self.weight_decay),
             engine=self.engine,
             n_jobs=self.n_jobs,
-            verbose=bool(self.verbose) and self.verbose != "bar",
+            verbose=self._prints_lines,
             device=self.device,
         )
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin
+from numpy.typing import NDArray
 
 from sknn_scratch.catalogue.losses import (
     CLASSIFIER_LOSSES,
     REGRESSOR_LOSSES,
-    GammaDeviance,
     Loss,
-    PoissonDeviance,
     Quantile,
     SquaredError,
-    TweedieDeviance,
 )
-from sknn_scratch.estimators.arrays import check_numeric_targets, naming_scored, refuse_times
+from sknn_scratch.estimators.arrays import check_numeric_targets
 from sknn_scratch.estimators.constraints import Component, Constraint
 from sknn_scratch.estimators.constructors import TabularRegressorConstructor
 from sknn_scratch.estimators.parameters import make_component
+from sknn_scratch.estimators.regressor import LossRegressorMixin
 from sknn_scratch.estimators.scaling import standardisation
 from sknn_scratch.estimators.tabular.base import BaseTabularMLP, mean_of_copies
 from sknn_scratch.estimators.tabular.weights import Criterion, LossCriterion, QuantileCalibration, SquaredErrorCriterion
@@ -30,7 +27,7 @@ from sknn_scratch.estimators.tabular.weights import Criterion, LossCriterion, Qu
 N_STRATA = 10
 
 
-class TabularMLPRegressor(RegressorMixin, TabularRegressorConstructor, BaseTabularMLP):
+class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseTabularMLP):
     """Regressor for tables that needs no preparation and no tuning: numbers, categories and gaps.
 
     The table is encoded by ``TabularEncoder`` and seen in two views, with piecewise-linear codes and without; the
@@ -149,68 +146,7 @@ class TabularMLPRegressor(RegressorMixin, TabularRegressorConstructor, BaseTabul
         "loss": Component(REGRESSOR_LOSSES, Loss, excluded=CLASSIFIER_LOSSES, excluded_for="classifiers"),
     }
 
-    @overload
-    def predict(self, X: Any, *, return_std: Literal[False] = False) -> NDArray[Any]: ...
-
-    @overload
-    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
-
-    @overload
-    def predict(self, X: Any, *, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
-
-    def predict(self, X: Any, *, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
-        """Predict the targets.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-        return_std : bool, default=False
-            Whether to return standard deviations too, for ``loss="gaussian_nll"``.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            With several quantiles there is a further axis at the end with one entry for each.
-        y_std : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Standard deviations of the targets, only if ``return_std``.
-
-        Raises
-        ------
-        ValueError
-            If ``return_std`` and the loss learns no standard deviation.
-        """
-        point, std = self._prediction(self._raw_output(X))
-        if not return_std:
-            return point
-        if std is None:
-            raise ValueError(f"return_std=True needs loss='gaussian_nll'; the model was fitted with {self._loss!r}.")
-        return point, std
-
-    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return the coefficient of determination R2, or with several quantiles its cousin for these.
-
-        That is the mean of ``sklearn.metrics.d2_pinball_score`` over the quantiles. Both are 1 at best and 0 for a
-        constant.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            True targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
-
-        Returns
-        -------
-        score : float
-        """
-        prediction = self.predict(X)
-        refuse_times(y)
-        with naming_scored(y, sample_weight, len(prediction)):
-            return self._loss.score(y, prediction, sample_weight)
-
     def _prediction(self, raw_output: NDArray) -> tuple[NDArray, NDArray | None]:
-        """Return what ``predict`` gives for raw outputs, and standard deviations if the loss learns them."""
         loss, n_targets = self._loss, len(self._target_min)
         prediction = self._to_targets(raw_output)
         point, std = loss.point_prediction(prediction, n_targets), loss.standard_deviation(prediction, n_targets)
@@ -283,10 +219,3 @@ class TabularMLPRegressor(RegressorMixin, TabularRegressorConstructor, BaseTabul
         self.oof_score_ = float(self._loss.score(truth / unit, point, sample_weight))
         self.oof_prediction_ = mean_of_copies(rows, prediction, n_samples)
         self.oof_std_ = None if std is None else mean_of_copies(rows, std, n_samples)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        loss = REGRESSOR_LOSSES.get(self.loss) if isinstance(self.loss, str) else type(self.loss)
-        tags.target_tags.positive_only = loss in (PoissonDeviance, GammaDeviance, TweedieDeviance)
-        return tags

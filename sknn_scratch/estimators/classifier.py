@@ -493,7 +493,7 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
         return self._make_one_loss(self._coder.multiclass)
 
     def _make_one_loss(self, multiclass: bool) -> Loss:
-        loss = make_component(self.loss) if isinstance(self.loss, Loss) else CLASSIFIER_LOSSES[self.loss]()
+        loss = make_component(self.loss, CLASSIFIER_LOSSES)
         loss.start(multiclass=multiclass)
         return loss
 

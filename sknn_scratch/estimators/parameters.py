@@ -9,13 +9,12 @@ from enum import Enum
 from functools import cache
 from numbers import Integral, Real
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
 from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation
-from sknn_scratch.catalogue.component import Component as AnyComponent
 from sknn_scratch.catalogue.initializers import INITIALIZERS, GlorotUniform, Initializer
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.catalogue.schedules import SCHEDULES, Function, Schedule
@@ -34,8 +33,6 @@ from sknn_scratch.estimators.constraints import (
     check_parameters,
 )
 from sknn_scratch.warn import warn
-
-Part = TypeVar("Part", bound=AnyComponent)
 
 
 class Use(Enum):
@@ -206,11 +203,15 @@ def python_parameters(estimator: Any) -> SimpleNamespace:
     return SimpleNamespace(**{name: row.constraint.to_python(getattr(estimator, name)) for name, row in table.items()})
 
 
-def make_component(given: Part) -> Part:
-    """Return a copy of a component for training, with numbers that are Python's own, floats where the default is one.
+def make_component(given: Any, registry: Mapping[str, type], parameters: Any = None) -> Any:
+    """Return a component for training: the one of a name, or a copy of an object.
 
-    Raises InvalidParameterError for a parameter outside the component's ``ranges``.
+    The former takes what it can from ``parameters``, of the estimator as Python's. The latter's numbers are Python's
+    own, floats where the default is one; InvalidParameterError is raised for one outside the component's ``ranges``.
     """
+    if isinstance(given, str):
+        names = () if parameters is None else defaults(registry[given]).keys() & SHARED_PARAMETERS.keys()
+        return registry[given](**{name: getattr(parameters, name) for name in names})
     component, usual = clone(given), defaults(type(given))
     check_parameters(
         given, {name: _constraint(usual[name], in_) for name, in_ in given.ranges.items() if name in usual}
@@ -244,7 +245,7 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
             f"activation has {len(given)} entries, but hidden_layer_sizes={estimator.hidden_layer_sizes!r} makes "
             f"{n_hidden} hidden layer{'' if n_hidden == 1 else 's'}."
         )
-    return [ACTIVATIONS[item]() if isinstance(item, str) else make_component(item) for item in given]
+    return [make_component(one, ACTIVATIONS) for one in given]
 
 
 def dropout_rates(parameters: Any, n_hidden: int) -> list[float]:
@@ -266,30 +267,18 @@ def make_initializers(given: str | Initializer, activations: Sequence[Activation
     """Return one for each layer; 'glorot_uniform' goes by the activation."""
     if given == "glorot_uniform":
         return [GlorotUniform(activation.glorot_factor) for activation in activations]
-    return [INITIALIZERS[given]() if isinstance(given, str) else make_component(given)] * len(activations)
+    return [make_component(given, INITIALIZERS)] * len(activations)
 
 
 def make_optimizer(parameters: Any) -> Optimizer:
     """Return the optimiser of a stochastic solver, not yet started; ``parameters`` are Python's."""
-    if isinstance(parameters.solver, Optimizer):
-        return make_component(parameters.solver)
-    return _build(OPTIMIZERS[parameters.solver], parameters)
+    return make_component(parameters.solver, OPTIMIZERS, parameters)
 
 
 def make_schedule(parameters: Any) -> Schedule:
     """Return the schedule of the learning rate, started; ``parameters`` are Python's."""
     given = parameters.learning_rate if schedule_acts(parameters) else "constant"
-    if isinstance(given, Schedule):
-        schedule = make_component(given)
-    elif isinstance(given, str):
-        schedule = _build(SCHEDULES[given], parameters)
-    else:
-        schedule = Function(given)
+    is_component = isinstance(given, str | Schedule)
+    schedule = make_component(given, SCHEDULES, parameters) if is_component else Function(given)
     schedule.start(parameters.learning_rate_init, parameters.max_iter)
     return schedule
-
-
-def _build(component: type[Any], parameters: Any) -> Any:
-    """Make a component with those of its parameters that the estimator has too."""
-    names = defaults(component).keys() & SHARED_PARAMETERS.keys()
-    return component(**{name: getattr(parameters, name) for name in names})

@@ -450,7 +450,7 @@ class MLPFromScratchRegressor(LossRegressorMixin, RegressorConstructor, BaseMLP)
         return self._n_targets
 
     def _make_loss(self) -> Loss:
-        loss = make_component(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()
+        loss = make_component(self.loss, REGRESSOR_LOSSES)
         loss.start()
         if self.output_activation is not None:
             if not isinstance(loss, SquaredError):

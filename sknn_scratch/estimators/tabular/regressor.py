@@ -171,7 +171,7 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
     def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
         self._one_target = y.ndim == 1
         y = y.reshape(len(y), -1)
-        self._loss = make_component(self.loss) if isinstance(self.loss, Loss) else REGRESSOR_LOSSES[self.loss]()
+        self._loss = make_component(self.loss, REGRESSOR_LOSSES)
         self._loss.start()
         self._loss.check_targets(y)
         self._target_min, self._target_max = y.min(axis=0), y.max(axis=0)

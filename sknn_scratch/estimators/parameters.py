@@ -277,8 +277,8 @@ def make_optimizer(parameters: Any) -> Optimizer:
 
 def make_schedule(parameters: Any) -> Schedule:
     """Return the schedule of the learning rate, started; ``parameters`` are Python's."""
-    given = parameters.learning_rate if schedule_acts(parameters) else "constant"
-    is_component = isinstance(given, str | Schedule)
-    schedule = make_component(given, SCHEDULES, parameters) if is_component else Function(given)
+    given: Any = parameters.learning_rate if schedule_acts(parameters) else "constant"
+    is_function = not isinstance(given, str | Schedule)
+    schedule = Function(given) if is_function else make_component(given, SCHEDULES, parameters)
     schedule.start(parameters.learning_rate_init, parameters.max_iter)
     return schedule

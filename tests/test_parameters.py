@@ -164,7 +164,7 @@ def test_parameters_of_components_are_in_their_ranges(role, cls, name):
         with pytest.raises(ValueError, match=rf"The parameter '{name}' of {cls.__name__} must be .*; got "):
             model.fit(X, y)
         assert set(vars(model)) == before
-    make_component(cls())
+    make_component(cls(), {})
 
 
 @pytest.mark.parametrize(("role", "cls", "name"), PARTS, ids=lambda value: getattr(value, "__name__", str(value)))
@@ -184,6 +184,6 @@ def test_a_component_of_ones_own_states_its_ranges():
             self.scale = scale
             self.whatever = whatever
 
-    assert make_component(Scaled(np.float32(2))).scale == 2
+    assert make_component(Scaled(np.float32(2)), {}).scale == 2
     with pytest.raises(InvalidParameterError, match=r"'scale' of Scaled must be a number in \(0, inf\); got 0."):
-        make_component(Scaled(0))
+        make_component(Scaled(0), {})

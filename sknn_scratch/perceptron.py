@@ -132,9 +132,9 @@ class Perceptron:
         """
         for l, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
             fan_in, fan_out = weights.shape
-            weights[...] = weight_init[l].weights(fan_in, fan_out, rng)
+            weights[...] = weight_init[l].draw(fan_in, fan_out, weights.shape, rng)
             if bias_init is not None:
-                biases[...] = bias_init[l].biases(fan_in, fan_out, rng)
+                biases[...] = bias_init[l].draw(fan_in, fan_out, biases.shape, rng)
 
     def set_layers(self, weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None:
         """Copy the parameters from arrays of one layer each."""

@@ -28,7 +28,7 @@ LAYERS = [
     {"catalogue.component", "catalogue.expressions"},
     of("catalogue", "activations initializers links optimizers schedules"),
     {"catalogue.losses.base", "catalogue.rewriting"},
-    of("catalogue.losses", "classification heads regression"),
+    of("catalogue.losses", "classification regression"),
     {"catalogue.losses"},
     of("training", "coded_matrix digests progress"),
     {"engines.draws", "engines.policy", "engines.whole"},

@@ -128,7 +128,7 @@ def train(run, job, n_epochs=3):
         order = rng.permutation(job.X.shape[0])
         losses.append(run.epoch(order, np.full(job.count_steps(order), 0.01)))
     run.close()
-    return np.array(losses), job.network.parameters, *job.optimizer.vectors
+    return np.array(losses), job.network.parameters, *job.optimizer.state
 
 
 def assert_same_training(n_parts=1, *, dtype=np.float64, **settings):
@@ -653,7 +653,7 @@ def test_updates_in_place(optimizer, dtype):
         coefficients = [float(c[0]) for c in twins[0].next_coefficients(np.array([0.1]))]
         in_place.update(twins[0], parameters[0], g, 0.1, coefficients)
         twins[1].update(parameters[1], g, 0.1)
-    for ours, formula in zip([parameters[0], *twins[0].vectors], [parameters[1], *twins[1].vectors], strict=True):
+    for ours, formula in zip([parameters[0], *twins[0].state], [parameters[1], *twins[1].state], strict=True):
         assert_allclose(ours, formula, rtol=0, atol=20 * np.finfo(dtype).eps * np.abs(formula).max())
 
 

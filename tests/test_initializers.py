@@ -28,20 +28,20 @@ DISTRIBUTIONS = {
 @pytest.mark.parametrize("initializer", INITIALIZERS.values())
 def test_draws_come_from_the_given_source(initializer):
     rngs = [np.random.RandomState(5) for _ in range(2)]
-    first, second = (initializer().weights(30, 40, rng) for rng in rngs)
+    first, second = (initializer().draw(30, 40, (30, 40), rng) for rng in rngs)
     assert_array_equal(first, second)
     assert first.shape == (30, 40)
     assert first.dtype == np.float64
     if initializer is not Orthogonal:
-        assert initializer().biases(30, 40, rngs[0]).shape == (40,)
+        assert initializer().draw(30, 40, (40,), rngs[0]).shape == (40,)
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_distribution(name):
     """Kolmogorov and Smirnov find no difference."""
     rng = np.random.RandomState(0)
-    for draw in (INITIALIZERS[name]().weights, INITIALIZERS[name]().biases):
-        sample = np.ravel([draw(FAN_IN, FAN_OUT, rng) for _ in range(5)])
+    for shape in ((FAN_IN, FAN_OUT), (FAN_OUT,)):
+        sample = np.ravel([INITIALIZERS[name]().draw(FAN_IN, FAN_OUT, shape, rng) for _ in range(5)])
         assert stats.kstest(sample, DISTRIBUTIONS[name].cdf).pvalue > 0.001
 
 
@@ -51,18 +51,18 @@ def test_every_initializer_is_tested():
 
 @pytest.mark.parametrize("shape", [(5, 8), (8, 5), (6, 6)])
 def test_orthogonal(shape):
-    weights = Orthogonal(gain=2.0).weights(*shape, np.random.RandomState(0))
+    weights = Orthogonal(gain=2.0).draw(*shape, shape, np.random.RandomState(0))
     product = weights.T @ weights if shape[0] >= shape[1] else weights @ weights.T
     assert_allclose(product, 4 * np.eye(min(shape)), atol=1e-12)
     with pytest.raises(ValueError, match="bias_init cannot be orthogonal"):
-        Orthogonal().biases(*shape, np.random.RandomState(0))
+        Orthogonal().draw(*shape, shape[1:], np.random.RandomState(0))
 
 
 def test_parameters_of_initializers():
     rng = np.random.RandomState(0)
-    assert np.abs(GlorotUniform(2.0).weights(50, 50, rng)).max() <= np.sqrt(2 / 100)
-    assert Normal(3.0).weights(100, 100, rng).std() == pytest.approx(3, rel=0.02)
-    sample = Uniform(1.0, 1.5).weights(100, 100, rng)
+    assert np.abs(GlorotUniform(2.0).draw(50, 50, (50, 50), rng)).max() <= np.sqrt(2 / 100)
+    assert Normal(3.0).draw(100, 100, (100, 100), rng).std() == pytest.approx(3, rel=0.02)
+    sample = Uniform(1.0, 1.5).draw(100, 100, (100, 100), rng)
     assert sample.min() >= 1
     assert sample.max() < 1.5
 
@@ -82,11 +82,17 @@ def test_by_name_and_as_object(task, name):
     model = our_estimator(task, random_state=3, **parameters).fit(X, y)
     rng = np.random.RandomState(3)
     for weights, biases in zip(model.coefs_, model.intercepts_, strict=True):
-        assert_allclose(weights, INITIALIZERS[name]().weights(*weights.shape, rng), atol=1e-250)
-        assert_allclose(biases, INITIALIZERS[bias_init]().biases(*weights.shape, rng), atol=1e-250)
+        assert_allclose(weights, INITIALIZERS[name]().draw(*weights.shape, weights.shape, rng), atol=1e-250)
+        assert_allclose(biases, INITIALIZERS[bias_init]().draw(*weights.shape, biases.shape, rng), atol=1e-250)
     if name != "glorot_uniform":
         parameters |= {"weight_init": INITIALIZERS[name]()}
         assert_array_equal(our_estimator(task, random_state=3, **parameters).fit(X, y).coefs_[1], model.coefs_[1])
+
+
+def test_the_ends_of_uniform_are_in_order():
+    model = our_estimator("binary", weight_init=Uniform(low=0.2))
+    with pytest.raises(ValueError, match=r"'low' of Uniform must be at most its high, 0\.05; got 0\.2\."):
+        model.fit(*make_task("binary"))
 
 
 def test_bias_init_cannot_be_orthogonal():
@@ -116,9 +122,9 @@ def test_without_biases(task, solver):
 
 
 def test_biases_are_not_drawn_where_there_are_none(monkeypatch):
-    def refuse(*args):
-        raise AssertionError("biases were drawn")
-
-    monkeypatch.setattr(Normal, "biases", refuse)
-    our_estimator("binary", bias_init=Normal(), fit_intercept=False, max_iter=1).fit(*make_task("binary"))
+    shapes, draw = [], Normal.draw
+    monkeypatch.setattr(Normal, "draw", lambda *args: shapes.append(args[3]) or draw(*args))
+    parameters = {"weight_init": Normal(), "bias_init": Normal(), "fit_intercept": False, "max_iter": 1}
+    our_estimator("binary", **parameters).fit(*make_task("binary"))
+    assert {len(shape) for shape in shapes} == {2}
     assert Perceptron([2, 3, 1], [Tanh()]).biases[0].tolist() == [0, 0, 0]

@@ -78,7 +78,7 @@ def test_blocks_and_dtype(optimizer, dtype):
     # BLAS fuses multiplication and addition except in the last few numbers of a vector.
     assert_allclose(together, apart, rtol=0, atol=8 * np.finfo(dtype).eps)
     assert not np.array_equal(together, w)
-    assert all(vector.dtype == dtype for vector in whole.vectors)
+    assert all(vector.dtype == dtype for vector in whole.state)
 
 
 @pytest.mark.parametrize("optimizer", VARIANTS, ids=repr)
@@ -94,7 +94,7 @@ def test_resume_copies_the_state(optimizer):
     second.update(w, np.arange(4.0), 0.1)
     assert second.n_updates == 2
     assert first.n_updates == 1
-    for vector, was in zip(first.vectors, before.vectors, strict=True):
+    for vector, was in zip(first.state, before.state, strict=True):
         assert_array_equal(vector, was)
 
 

@@ -52,7 +52,7 @@ def assert_same(model, other):
         assert getattr(model, name) == getattr(other, name), name
     for mine, theirs in zip(model.coefs_ + model.intercepts_, other.coefs_ + other.intercepts_, strict=True):
         assert_array_equal(mine, theirs)
-    for mine, theirs in zip(model._optimizer.vectors, other._optimizer.vectors, strict=True):
+    for mine, theirs in zip(model._optimizer.state, other._optimizer.state, strict=True):
         assert_array_equal(mine, theirs)
 
 

@@ -12,22 +12,11 @@ from sknn_scratch.catalogue.component import Component
 
 
 class Initializer(Component):
-    """Draws the parameters of one layer, always as float64 and from ``rng`` alone.
-
-    A subclass defines ``draw``.
-    """
+    """Draws the parameters of one layer, always as float64 and from ``rng`` alone, by ``draw``."""
 
     def draw(self, fan_in: int, fan_out: int, shape: tuple[int, ...], rng: np.random.RandomState) -> NDArray:
-        """Return an array of this shape for a layer with so many inputs and outputs."""
+        """Return weights of shape (fan_in, fan_out), or biases of shape (fan_out,)."""
         raise NotImplementedError
-
-    def weights(self, fan_in: int, fan_out: int, rng: np.random.RandomState) -> NDArray:
-        """Return weights of shape (fan_in, fan_out)."""
-        return self.draw(fan_in, fan_out, (fan_in, fan_out), rng)
-
-    def biases(self, fan_in: int, fan_out: int, rng: np.random.RandomState) -> NDArray:
-        """Return biases of shape (fan_out,)."""
-        return self.draw(fan_in, fan_out, (fan_out,), rng)
 
 
 def _uniform(variance: float, shape: tuple[int, ...], rng: np.random.RandomState) -> NDArray:
@@ -173,6 +162,8 @@ class Uniform(Initializer):
         self.high = high
 
     def draw(self, fan_in: int, fan_out: int, shape: tuple[int, ...], rng: np.random.RandomState) -> NDArray:
+        if self.low > self.high:
+            raise ValueError(f"The parameter 'low' of Uniform must be at most its high, {self.high}; got {self.low}.")
         return rng.uniform(self.low, self.high, shape)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -257,17 +257,20 @@ class HeadsLink(Link):
         return ", ".join(dict.fromkeys(link.name for link in self.links))
 
     def inverse(self, raw_output: NDArray) -> NDArray:
-        return np.hstack([link.inverse(z) for link, z in self._heads(raw_output)])
+        return np.hstack([link.inverse(z) for link, z in heads(self.links, self.widths, raw_output)])
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
-        return np.hstack([link.log_inverse(z) for link, z in self._heads(raw_output)])
+        return np.hstack([link.log_inverse(z) for link, z in heads(self.links, self.widths, raw_output)])
 
     def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
-        return np.hstack([link.pull_back(g, p) for link, g, p in self._heads(gradient, prediction)])
+        each = heads(self.links, self.widths, gradient, prediction)
+        return np.hstack([link.pull_back(g, p) for link, g, p in each])
 
-    def _heads(self, *arrays: NDArray) -> Iterator[Any]:
-        stops = np.cumsum(self.widths)[:-1]
-        return zip(self.links, *(np.split(array, stops, axis=1) for array in arrays), strict=True)
+
+def heads(parts: Sequence[Any], widths: Sequence[int], *arrays: NDArray) -> Iterator[Any]:
+    """Go through the parts of a network with several heads, each with its own columns of the arrays."""
+    stops = np.cumsum(widths)[:-1]
+    return zip(parts, *(np.split(array, stops, axis=1) for array in arrays), strict=True)
 
 
 # Those that may take the place of a regression loss's own.

@@ -55,11 +55,6 @@ class Optimizer(Component):
             return self.state[type(self).vector_names.index(name)]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    @property
-    def vectors(self) -> list[NDArray]:
-        """The vectors of the state."""
-        return list(self.state)
-
     def resume(self, previous: Optimizer) -> None:
         """Take over a copy of the state of ``previous``, an optimiser of the same class: all but its parameters."""
         self.take_over(previous, but={"state"})

@@ -194,7 +194,7 @@ class MinibatchTraining:
             assert order is not None
             self._rng.shuffle(order)  # draws what permutation() does, and takes no memory
         loss = run.epoch(order, schedule.step_rates(self._job.count_steps(order)))
-        not_finite = what_is_not_finite(loss, [network.parameters, *self._optimizer.vectors])
+        not_finite = what_is_not_finite(loss, [network.parameters, *self._optimizer.state])
         if not_finite:
             self.divergence = f"epoch {progress.n_iter + 1}: {not_finite}"
             if self._best_parameters is None or progress.n_iter == 0 or self.no_score_counted:

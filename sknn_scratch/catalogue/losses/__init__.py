@@ -14,11 +14,11 @@ from sknn_scratch.catalogue.losses.classification import (
     CLASSIFIER_LOSSES,
     BrierLoss,
     FocalLoss,
+    Heads,
     Hinge,
     LogLoss,
     SquaredHinge,
 )
-from sknn_scratch.catalogue.losses.heads import Heads
 from sknn_scratch.catalogue.losses.regression import (
     REGRESSOR_LOSSES,
     AbsoluteError,

@@ -30,8 +30,8 @@ FORMAT = 2
 FIRST_LINE = f"sknn_scratch checkpoint, format {FORMAT}\n".encode()
 ANY_FIRST_LINE = re.compile(rb"sknn_scratch checkpoint, format (\d{1,9})\n")
 CHECKSUM_LINE = re.compile(rb"sha256 ([0-9a-f]{64})\n")
-# Files of format 1 were pickles, in which this module's name stands near the beginning.
-BEGINS_PICKLE, IN_FORMAT_1 = b"\x80", b"sknn_scratch.training.checkpoints"
+# Files of format 1 were pickles, in which the name that this module had then stands near the beginning.
+BEGINS_PICKLE, IN_FORMAT_1 = b"\x80", b"sknn_scratch.checkpoints"
 TEXT = "text"
 # Parameters that may differ where training goes on.
 FREE = {"max_iter", "verbose", "warm_start", "random_state", "engine", "device"}

@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.model_selection import train_test_split
 
-from sknn_scratch.training import splitting
-from sknn_scratch.training.splitting import split_rows
+from sknn_scratch.estimators import validation_set
+from sknn_scratch.estimators.validation_set import split_rows
 
 STRATA = {
     "none": lambda rng, n: None,
@@ -19,7 +19,7 @@ STRATA = {
 @pytest.mark.parametrize("strata", STRATA.values(), ids=STRATA)
 @pytest.mark.parametrize("n_rows", [60, 101, 1000])
 def test_many_rows_are_split_like_few(monkeypatch, n_rows, strata):
-    monkeypatch.setattr(splitting, "MANY", 0)
+    monkeypatch.setattr(validation_set, "MANY", 0)
     for seed in range(20):
         strata_of_rows = strata(np.random.RandomState(seed), n_rows)
         n_held_out = 21 + seed
@@ -48,6 +48,6 @@ def test_many_rows_are_split_like_few(monkeypatch, n_rows, strata):
     ],
 )
 def test_what_cannot_be_split_is_an_error_of_scikit_learns(monkeypatch, many, n_held_out, strata, message):
-    monkeypatch.setattr(splitting, "MANY", many)
+    monkeypatch.setattr(validation_set, "MANY", many)
     with pytest.raises(ValueError, match=message):
         split_rows(100, n_held_out, np.random.RandomState(0), strata)

@@ -8,12 +8,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Never, Self
+from typing import Any, ClassVar, Never, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, metaestimators
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.losses import Loss
@@ -53,6 +53,17 @@ from sknn_scratch.training.lbfgs import train_lbfgs
 from sknn_scratch.training.progress import Listener, Outcome, Progress, TrainingDivergedError
 from sknn_scratch.training.run import MinibatchSettings, MinibatchTraining
 from sknn_scratch.warn import warn
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def available_if(check: Callable[[Any], bool]) -> Callable[[_Method], _Method]:
+    """Decorate a method that an estimator only has if ``check(estimator)`` is true, and raises no AttributeError."""
+
+    def decorate(method: _Method) -> _Method:
+        return cast(_Method, metaestimators.available_if(check)(method))
+
+    return decorate
 
 
 @dataclass(frozen=True)

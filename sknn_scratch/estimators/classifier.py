@@ -15,7 +15,7 @@ from sknn_scratch.catalogue.links import Link, LogisticLink
 from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
 from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.estimators.arrays import check_labels, naming, naming_scored
-from sknn_scratch.estimators.base import BaseMLP
+from sknn_scratch.estimators.base import BaseMLP, available_if
 from sknn_scratch.estimators.constraints import ClassWeight, Component
 from sknn_scratch.estimators.constructors import ClassifierConstructor
 from sknn_scratch.estimators.fit_kind import FitKind
@@ -27,7 +27,6 @@ from sknn_scratch.estimators.labels import (
     describe_coder,
 )
 from sknn_scratch.estimators.parameters import Parameter, make_component
-from sknn_scratch.estimators.signatures import available_if
 from sknn_scratch.training.callbacks import with_callbacks
 
 # An array, or with several targets a list of arrays. Any stands for the list: otherwise type checkers would ask all

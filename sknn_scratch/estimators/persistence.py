@@ -20,7 +20,6 @@ from sknn_scratch.estimators.parameters import check_estimator_parameters
 from sknn_scratch.files.arrays import naming_file
 from sknn_scratch.files.weights import read_weights, write_weights
 from sknn_scratch.perceptron import Perceptron
-from sknn_scratch.training.progress import Progress
 
 # To be raised whenever a fitted attribute, or a parameter of the same name, changes its meaning.
 STATE_VERSION = 2  # since 2, the layers of a regressor may be those for scaled targets
@@ -185,7 +184,7 @@ class PersistenceMixin(BaseEstimator, ABC):
                 self.feature_names_in_ = names.astype(object)
         return self
 
-    # What BaseMLP and its subclasses provide -------------------------------------------------------------------------
+    # What subclasses provide ------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
@@ -198,11 +197,3 @@ class PersistenceMixin(BaseEstimator, ABC):
     @abstractmethod
     def _make_loss(self) -> Loss:
         """Return the loss for the targets last learnt."""
-
-    @abstractmethod
-    def _keep_network(self, network: Perceptron) -> None:
-        """Set the fitted attributes that describe the network."""
-
-    @abstractmethod
-    def _keep_progress(self, progress: Progress) -> None:
-        """Set the fitted attributes that describe the course of training."""

@@ -21,13 +21,12 @@ from sknn_scratch.catalogue.losses import (
     TweedieDeviance,
 )
 from sknn_scratch.estimators.arrays import cast_targets, check_numeric_targets, naming_scored, refuse_times
-from sknn_scratch.estimators.base import BaseMLP
+from sknn_scratch.estimators.base import BaseMLP, available_if
 from sknn_scratch.estimators.constraints import Component, OneOf
 from sknn_scratch.estimators.constructors import RegressorConstructor
 from sknn_scratch.estimators.fit_kind import FitKind
 from sknn_scratch.estimators.parameters import Parameter, make_component
 from sknn_scratch.estimators.scaling import standardisation
-from sknn_scratch.estimators.signatures import available_if
 from sknn_scratch.training.callbacks import with_callbacks
 
 

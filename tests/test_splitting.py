@@ -7,6 +7,7 @@ from sklearn.model_selection import train_test_split
 
 from sknn_scratch.estimators import validation_set
 from sknn_scratch.estimators.validation_set import split_rows
+from sknn_scratch.training.job import row_type
 
 STRATA = {
     "none": lambda rng, n: None,
@@ -32,7 +33,7 @@ def test_many_rows_are_split_like_few(monkeypatch, n_rows, strata):
         found = split_rows(n_rows, n_held_out, rngs[1], strata_of_rows)
         for ours, theirs in zip(found, expected, strict=True):
             assert_array_equal(ours, theirs)
-            assert ours.dtype == np.int32
+            assert ours.dtype == row_type(n_rows)
         assert_array_equal(rngs[1].get_state()[1], rngs[0].get_state()[1])
         assert rngs[1].get_state()[2] == rngs[0].get_state()[2]
 

@@ -123,13 +123,7 @@ class EpochCallback:
 
 
 class OnEpochEnd(EpochCallback):
-    """A function as a callback; ``set_callbacks`` makes one of each function it is given.
-
-    Parameters
-    ----------
-    function : callable
-        Takes the estimator after each epoch; training stops if it returns True.
-    """
+    """A function of the estimator as a callback, made by ``set_callbacks``; training stops if it returns True."""
 
     def __init__(self, function: Callable[[Any], bool | None]):
         self.function = function
@@ -308,8 +302,7 @@ class ProgressLine(EpochCallback):
     line after every tenth of the epochs.
     """
 
-    def on_train_begin(self, estimator: Any) -> None:
-        self._line: Any = None
+    _line: Any = None
 
     def on_epoch_end(self, estimator: Any) -> None:
         if self._line is None:
@@ -378,20 +371,14 @@ class _PlainLines:
 class Events:
     """Tells the callbacks of an estimator, and the bar of ``verbose="bar"``, how its training goes.
 
-    Parameters
-    ----------
-    estimator : estimator
-    task_name : str
-        What a step of training is: 'epoch' or 'iteration'.
-    X, y, sample_weight : object
-        What was given to ``fit``.
+    A step of training is called ``task_name``: 'epoch' or 'iteration'. The other parameters are those of ``fit``.
     """
 
     def __init__(self, estimator: Any, task_name: str, X: Any, y: Any, sample_weight: Any):
         self._estimator, self._task_name = estimator, task_name
-        self._copies = estimator._copies_of_what_changes
-        self._given = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
-        self._line = ProgressLine() if estimator.verbose == "bar" else None
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self._given = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self._line = ProgressLine() if estimator.verbose == "bar" else EpochCallback()
         self._root = None
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
             self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator._most_epochs)
@@ -407,41 +394,38 @@ class Events:
         After each epoch ``keep`` is called first, which sets the fitted attributes that show what training has reached.
         """
         self._keep = keep
-        return None if self._root is None and self._line is None else self
+        return self if self.has_callbacks or self._estimator.verbose == "bar" else None
 
     def train_begins(self) -> None:
         """Announce the training."""
-        if self._line is not None:
-            self._line.on_train_begin(self._estimator)
+        self._line.on_train_begin(self._estimator)
         if self._root is not None:
-            self._root.call_on_fit_task_begin(estimator=self._estimator, **self._given)
+            self._root.call_on_fit_task_begin(**self._given)
 
     def epoch_begins(self) -> None:
         """Announce an epoch."""
         if self._root is not None:
             self._task = self._root.subcontext(task_name=self._task_name)
-            self._task.call_on_fit_task_begin(estimator=self._estimator, **self._given)
+            self._task.call_on_fit_task_begin(**self._given)
 
     def epoch_ended(self) -> bool:
         """Return whether training should stop."""
         self._keep()
-        if self._line is not None:
-            self._line.on_epoch_end(self._estimator)
-        return self._root is not None and self._task.call_on_fit_task_end(
-            estimator=self._estimator, reconstruction_attributes=self._copies, **self._given
-        )
+        self._line.on_epoch_end(self._estimator)
+        return self._root is not None and self._tell_of_the_end(self._task)
 
     def train_ended(self) -> None:
         """Announce that training has succeeded."""
         if self._root is not None:
-            self._root.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes=self._copies, **self._given
-            )
+            self._tell_of_the_end(self._root)
+
+    def _tell_of_the_end(self, task: Any) -> bool:
+        copies = self._estimator._copies_of_what_changes
+        return task.call_on_fit_task_end(reconstruction_attributes=copies, **self._given)
 
     def close(self) -> None:
         """Take the bar away, also if training failed."""
-        if self._line is not None:
-            self._line.on_train_end(self._estimator)
+        self._line.on_train_end(self._estimator)
 
 
 class CallbackMixin(CallbackSupportMixin):

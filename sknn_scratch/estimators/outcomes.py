@@ -61,8 +61,8 @@ class Judge:
         self._network, self._loss, self._data, self._progress = network, loss, data, progress
         self._in_stream = kind.is_incremental and bool(progress.loss_curve)
         if not self._in_stream:
-            self._few, self._many = _some_rows(data, ROWS_BEFORE), self._rows_after()
-            self._before = _mean_loss(network, loss, data, self._few)
+            self._few, self._many = self._some_rows(ROWS_BEFORE), self._rows_after()
+            self._before = self._mean_loss(self._few)
 
     def advice(self, nothing_improved: bool, learning_rate_init: float | None = None) -> list[Advice]:
         """Return what there is to say about the trained network.
@@ -73,10 +73,8 @@ class Judge:
         diverged = self._diverged()
         if not (diverged or nothing_improved):
             return []
-        network, data = self._network, self._data
-        rows = self._rows_after() if self._in_stream else self._many
-        loss = _mean_loss(network, self._loss, data, rows)
-        of_constant = _loss_of_best_constant(self._loss, data, rows)
+        data, rows = self._data, self._rows_after() if self._in_stream else self._many
+        loss, of_constant = self._mean_loss(rows), self._loss_of_best_constant(rows)
         if np.isnan(of_constant) or loss < of_constant * (1 - math.copysign(ROUNDING, of_constant)):
             return []
         if diverged:
@@ -95,15 +93,39 @@ class Judge:
     def _rows_after(self) -> NDArray:
         """Return those that the trained network is looked at with; chosen before they are shuffled."""
         n_outputs = self._network.layer_units[-1]
-        return _some_rows(self._data, max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // n_outputs)))
+        return self._some_rows(max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // n_outputs)))
+
+    def _some_rows(self, n_rows: int) -> NDArray:
+        """Return at most so many of the rows with a positive weight, at even distances."""
+        data = self._data
+        rows = np.arange(data.n_rows) if data.rows is None else data.rows
+        if data.sample_weight is not None and not data.sample_weight.all():
+            rows = rows[(data.sample_weight > 0)[rows]]
+        return rows[:: -(-len(rows) // n_rows)].copy()
+
+    def _mean_loss(self, rows: NDArray, raw_output: NDArray | None = None) -> float:
+        """Return the mean loss of the network, or of another raw output, for these rows; NaN if there is none."""
+        data = self._data
+        z = self._network.raw_output(data.X, rows) if raw_output is None else raw_output
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            losses = self._loss.value(data.targets(rows), z).astype(np.float64)
+            return float(np.average(losses, weights=self._weights(rows)))
+
+    def _loss_of_best_constant(self, rows: NDArray) -> float:
+        """Return the mean loss for these rows if the same is predicted for each of them, the best that there is."""
+        y = self._data.targets(rows)
+        constant = self._loss.best_constant(y, self._weights(rows)).astype(y.dtype)
+        return self._mean_loss(rows, np.tile(constant, (len(rows), 1)))
+
+    def _weights(self, rows: NDArray) -> NDArray | None:
+        return None if self._data.sample_weight is None else self._data.sample_weight[rows]
 
     def _diverged(self) -> bool:
         if self._in_stream:
             first, loss = self._progress.loss_curve[0], self._progress.loss_curve[-1]
             return loss - first > (GROWTH_IN_STREAM - 1) * abs(first) and self._data.n_rows >= ROWS_IN_STREAM
-        before = self._before
         # NaN, too, is a loss that has grown.
-        return not _mean_loss(self._network, self._loss, self._data, self._few) <= before + UNSTEADY * abs(before)
+        return not self._mean_loss(self._few) <= self._before + UNSTEADY * abs(self._before)
 
     def _of_divergence(self, loss: float, of_constant: float, learning_rate_init: float | None) -> str:
         if self._in_stream:
@@ -117,38 +139,10 @@ class Judge:
         return f"Training diverged: {what}. {what_to_try(learning_rate_init)}."
 
 
-def _some_rows(data: TrainingData, n_rows: int) -> NDArray:
-    """Return at most so many of the rows with a positive weight, at even distances."""
-    rows = np.arange(data.n_rows) if data.rows is None else data.rows
-    if data.sample_weight is not None and not data.sample_weight.all():
-        rows = rows[(data.sample_weight > 0)[rows]]
-    return rows[:: -(-len(rows) // n_rows)].copy()
-
-
-def _mean_loss(network: Perceptron, loss: Loss, data: TrainingData, rows: NDArray) -> float:
-    """Return the mean loss of a network for these rows, NaN if there is none."""
-    return _mean(loss, data, rows, network.raw_output(data.X, rows))
-
-
-def _loss_of_best_constant(loss: Loss, data: TrainingData, rows: NDArray) -> float:
-    """Return the mean loss for these rows if the same is predicted for each of them, the best that there is."""
-    y, weights = data.targets(rows), None if data.sample_weight is None else data.sample_weight[rows]
-    constant = loss.best_constant(y, weights).astype(y.dtype)
-    return _mean(loss, data, rows, np.tile(constant, (len(rows), 1)))
-
-
-def _mean(loss: Loss, data: TrainingData, rows: NDArray, raw_output: NDArray) -> float:
-    weights = None if data.sample_weight is None else data.sample_weight[rows]
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return float(np.average(loss.value(data.targets(rows), raw_output).astype(np.float64), weights=weights))
-
-
 # What can be said, once training has ended ---------------------------------------------------------------------------
 
 
-def interrupted() -> Advice:
-    """Return what there is to say after Ctrl-C."""
-    return "Training interrupted by user.", UserWarning
+INTERRUPTED: Advice = ("Training interrupted by user.", UserWarning)
 
 
 def after_minibatches(
@@ -157,7 +151,7 @@ def after_minibatches(
     """Return what there is to say after ``fit`` or ``partial_fit`` with minibatches."""
     rate = estimator.learning_rate_init
     if outcome is Outcome.INTERRUPTED:
-        return [interrupted()]
+        return [INTERRUPTED]
     if kind.is_incremental:  # one epoch, which neither converges nor fails to
         return judge.advice(False, rate)
     if outcome is Outcome.DIVERGED:
@@ -186,7 +180,7 @@ def after_minibatches(
 def after_lbfgs(estimator: Any, outcome: Outcome, reason: str, progress: Progress, judge: Judge) -> list[Advice]:
     """Return what there is to say after ``fit`` with L-BFGS, which ended for this ``reason``, in scipy's words."""
     if outcome is Outcome.INTERRUPTED:
-        return [interrupted()]
+        return [INTERRUPTED]
     advice = judge.advice(outcome is Outcome.CONVERGED)
     if outcome is Outcome.MAX_ITER_REACHED:
         message = (

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.estimators.arrays import check_sample_weight
 from sknn_scratch.estimators.constraints import Constraint, Number, check_parameters
-from sknn_scratch.estimators.outcomes import interrupted
+from sknn_scratch.estimators.outcomes import INTERRUPTED
 from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, defaults
 from sknn_scratch.estimators.persistence import unchanged_on_error
 from sknn_scratch.estimators.tabular.columns import read_columns
@@ -119,7 +119,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         with unchanged_on_error(self), closing(events):
             outcome = self._fit_table(X, y, sample_weight, events)
         if outcome is Outcome.INTERRUPTED:
-            warn(*interrupted())
+            warn(*INTERRUPTED)
         return self
 
     def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None, events: Events) -> Outcome:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sknn_scratch.blas import row_major
 from sknn_scratch.catalogue.links import IdentityLink
 from sknn_scratch.catalogue.losses import Loss
-from sknn_scratch.engines.numpy.in_place import affine, multiply_slope
+from sknn_scratch.engines.numpy.in_place import activate, affine, multiply_slope
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import CHUNK_SIZE
 from sknn_scratch.estimators.arrays import check_sample_weight, check_samples
@@ -36,7 +36,7 @@ def layer_values(network: Perceptron, X: Any) -> Iterator[tuple[NDArray, NDArray
     for weights, biases, activation in zip_longest(network.weights, network.biases, network.activations):
         z = np.empty((a.shape[0], len(biases)), dtype=np.result_type(a.dtype, network.dtype))
         affine(a, weights, biases, out=z)
-        a = z if activation is None else activation.value(z)
+        a = z if activation is None else activate(activation, z, np.empty_like(z))
         yield z, a
 
 

@@ -299,6 +299,8 @@ def test_loss_curve_errors():
         LossCurveDisplay.from_estimator(MLPClassifier(solver="lbfgs", max_iter=3).fit(X, y))
     with pytest.raises(ValueError, match="name has 2 entries, but train_loss has 1"):
         LossCurveDisplay(train_loss=[[1.0]], name=["a", "b"])
+    with pytest.raises(ValueError, match="at least one fit"):
+        LossCurveDisplay.from_estimator([])
     with pytest.raises(ValueError, match="training loss has no epochs"):
         LossCurveDisplay(train_loss=[[]])
     with pytest.raises(ValueError, match="yscale must be 'linear', 'log' or None, got 'symlog'"):

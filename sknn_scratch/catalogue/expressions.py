@@ -286,15 +286,12 @@ def trace_formula(
             for method in methods:
                 found = getattr(stand_in, method)(*given)
                 results += [trace.as_expression(one) for one in (found if isinstance(found, tuple) else (found,))]
-        except NoGraphError:
-            if not symbolic:
-                raise
-        except Exception as error:  # whatever a formula does with what is no array
-            if not symbolic:
-                raise NoGraphError(f"{type(error).__name__}: {error}") from error
-        else:
             return results, list(symbolic.values())
-    raise AssertionError("unreachable")
+        except Exception as error:  # whatever a formula does with what is no array
+            reason = error
+    if isinstance(reason, NoGraphError):
+        raise reason
+    raise NoGraphError(f"{type(reason).__name__}: {reason}") from reason
 
 
 def walk(results: Sequence[Expression], goes_on: Callable[[Expression], bool] | None = None) -> Iterator[Expression]:

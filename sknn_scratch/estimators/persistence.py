@@ -73,10 +73,7 @@ class PersistenceMixin(BaseEstimator, ABC):
         "t_",
         "loss_curve_",
     )
-    _loss: Loss
     _network: Perceptron
-    _optimizer: Any
-    _schedule: Any
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__(), STATE_KEY: STATE_VERSION}

@@ -100,16 +100,15 @@ def decode(stored: Any, arrays: dict[str, NDArray], like: Any = None) -> Any:
         values = like if isinstance(like, dict) else {}
         pairs = [(decode(key, arrays), item) for key, item in content]
         return {key: decode(item, arrays, values.get(key)) for key, item in pairs}
-    if kind == "RandomState":
-        state = decode(content, arrays)
-        rng = np.random.RandomState(GENERATORS[state["bit_generator"]](0))
-        rng.set_state(checked_generator_state(state))
-        return rng
-    if kind == "Generator":
-        state = decode(content, arrays)
+    if kind in ("RandomState", "Generator"):
+        state = checked_generator_state(decode(content, arrays))
         bits = GENERATORS[state["bit_generator"]](0)
-        bits.state = checked_generator_state(state)
-        return np.random.Generator(bits)
+        if kind == "Generator":
+            bits.state = state
+            return np.random.Generator(bits)
+        rng = np.random.RandomState(bits)
+        rng.set_state(state)
+        return rng
     if kind == "object":
         if not hasattr(like, "__dict__") or callable(like):
             raise ValueError("an object is stored where there is none before training; make it in start()")

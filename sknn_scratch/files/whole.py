@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-try:
-    import fcntl as _fcntl
-except ImportError:  # Windows, where a file that is open cannot be removed anyway
-    fcntl: Any = None
-else:
-    fcntl = _fcntl
+fcntl: Any = None
+with suppress(ImportError):  # Windows has none; there, a file that is open cannot be removed anyway
+    fcntl = import_module("fcntl")
 
 # Suffix of a file that is being written.
 UNFINISHED = ".unfinished"
@@ -128,23 +126,13 @@ def _create(path: Path, mode: int | None) -> IO[bytes] | None:
 
 def _remove_leftovers(target: Path) -> None:
     """Remove unfinished files for ``target`` that no living process is writing."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}")
-    paths: list[Path] = []
-    with suppress(PermissionError):  # a folder may be written to, and yet not be listed
-        paths = [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]
-    for path in paths:
-        # What another process has removed meanwhile, or may not be removed, is left alone.
-        with suppress(OSError):
-            _remove_if_unlocked(path)
-
-
-def _remove_if_unlocked(path: Path) -> None:
-    if fcntl is None:
-        path.unlink()
-        return
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+    # In a folder that may be written to, and yet not be listed, there are none.
+    for path in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}{UNFINISHED}"):
+        # What another process is writing, has removed meanwhile, or may not be removed, is left alone.
+        with suppress(OSError), nullcontext() if fcntl is None else path.open("rb") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -107,17 +107,7 @@ class ActivationDisplay:
         return display.plot(ax, bins=bins)
 
     def plot(self, ax: Axes | None = None, *, bins: int = 60) -> Self:
-        """Draw the distributions.
-
-        Parameters
-        ----------
-        ax, bins
-            As for ``from_estimator``.
-
-        Returns
-        -------
-        display : ActivationDisplay
-        """
+        """Draw the distributions, with the parameters of ``from_estimator``, and return the display."""
         n_layers = len(self.activations)
         self.ax_ = ax = new_axes_unless_given(ax, (6.4, 1.4 + 1.1 * n_layers))
         self.figure_: Figure | SubFigure = ax.figure

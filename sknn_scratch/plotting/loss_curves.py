@@ -119,6 +119,8 @@ class LossCurveDisplay:
         oof_loss: Sequence[ArrayLike | None] | None = None,
     ):
         n_fits = len(train_loss)
+        if not n_fits:
+            raise ValueError("train_loss must have an entry for at least one fit.")
         no_curves = [None] * n_fits
         self.train_loss = train_loss
         self.validation_loss = no_curves if validation_loss is None else validation_loss
@@ -187,17 +189,7 @@ class LossCurveDisplay:
         line_kw: Mapping[str, Any] | None = None,
         yscale: str | None = None,
     ) -> Self:
-        """Draw the curves.
-
-        Parameters
-        ----------
-        ax, mark_best, line_kw, yscale
-            As for ``from_estimator``.
-
-        Returns
-        -------
-        display : LossCurveDisplay
-        """
+        """Draw the curves, with the parameters of ``from_estimator``, and return the display."""
         self._check_scale(yscale)
         is_new = ax is None
         self.ax_ = ax = new_axes_unless_given(ax, (7.6, 4.2))

@@ -154,17 +154,7 @@ class NetworkDisplay:
         return display.plot(ax, kind=kind)
 
     def plot(self, ax: Axes | None = None, *, kind: str = "auto") -> Self:
-        """Draw the network.
-
-        Parameters
-        ----------
-        ax, kind
-            As for ``from_estimator``.
-
-        Returns
-        -------
-        display : NetworkDisplay
-        """
+        """Draw the network, with the parameters of ``from_estimator``, and return the display."""
         if kind not in ("auto", "lines", "heatmap"):
             raise ValueError(f"kind must be 'auto', 'lines' or 'heatmap', got {kind!r}.")
         if kind == "auto":

@@ -92,17 +92,7 @@ class WeightsDisplay:
         return cls(weights=weights, image_shape=image_shape).plot(ax, scale_each=scale_each)
 
     def plot(self, ax: Axes | None = None, *, scale_each: bool = False) -> Self:
-        """Draw the weights.
-
-        Parameters
-        ----------
-        ax, scale_each
-            As for ``from_estimator``.
-
-        Returns
-        -------
-        display : WeightsDisplay
-        """
+        """Draw the weights, with the parameters of ``from_estimator``, and return the display."""
         weights, (height, width) = self.weights, self.image_shape
         n_units = weights.shape[1]
         if scale_each:

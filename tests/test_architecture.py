@@ -39,7 +39,7 @@ LAYERS = [
     {"engines.numpy.run", "training.data"},
     {"engines.compiled"} | of("engines.compiled", "elementary source team waiting"),
     of("engines.compiled", "calls draws row_losses sources"),
-    {"engines.compiled.cache", "engines.compiled.codes"},
+    {"engines.compiled.cache", "engines.compiled.codes", "engines.compiled.products"},
     {"engines.compiled.rows", "engines.compiled.weights"},
     {"engines.compiled.epoch"},
     {"engines.compiled.kernels"},

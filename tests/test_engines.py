@@ -149,6 +149,7 @@ def assert_same_training(n_parts=1, *, dtype=np.float64, **settings):
 def products(request, monkeypatch):
     """Have all products of a network made by plain loops, as those of small ones are, or by BLAS."""
     monkeypatch.setattr(compiled_run, "TINY", 2**30 if request.param == "loops" else 0)
+    monkeypatch.setattr(compiled_run, "NARROW", 0)
 
 
 @needs_numba
@@ -207,6 +208,27 @@ def test_links(monkeypatch, name):
 )
 def test_optimizers(optimizer, l1_ratio, dtype):
     assert_same_training(optimizer=optimizer, alpha=0.1, l1_ratio=l1_ratio, dtype=dtype)
+
+
+class NaNAtZero(Activation):
+    """Its derivative is NaN at an output of 0, which no unit has unless it is dropped."""
+
+    def value(self, z):
+        return 1 + 1 / (1 + np.exp(-z))
+
+    def derivative_from_output(self, a):
+        return (a - 1) * (2 - a) * (a / a)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["relu", "gelu", NaNAtZero()], ids=str)
+@pytest.mark.parametrize("width", [1, 2, 3, 16, 17])
+def test_layers_of_few_units_between_large_ones(width, activation, dtype):
+    """Their products are loops, the others BLAS's; some units of all are dropped."""
+    activation = ACTIVATIONS[activation]() if isinstance(activation, str) else activation
+    settings = {"hidden": (90, width, 60), "n_rows": 250, "batch_size": 100, "dropout": [0.0, 0.3, 0.1, 0.5]}
+    assert_same_training(n_parts=2, activation=activation, dtype=dtype, **settings)
 
 
 @needs_numba

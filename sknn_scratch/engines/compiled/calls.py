@@ -96,11 +96,11 @@ def numbers(typingctx, address, like):
 
 
 @intrinsic
-def _gemm(typingctx, function, transposed, shape, scale, places):
+def _gemm(typingctx, function, transposed, shape, scales, places):
     """Call BLAS's gemm, which takes all its arguments by address."""
 
     def codegen(context, builder, signature, args):
-        address, transposed, shape, scale, places = args
+        address, transposed, shape, scales, places = args
         char, integer, pointer = ir.IntType(8), ir.IntType(32), ir.IntType(8).as_pointer()
 
         def on_stack(value):
@@ -119,9 +119,9 @@ def _gemm(typingctx, function, transposed, shape, scale, places):
         def matrix(i):
             return builder.inttoptr(builder.extract_value(places, i), pointer)
 
-        one = ir.Constant(scale.type, 1.0)
-        arguments = [letter(0), letter(1), whole(shape, 0), whole(shape, 1), whole(shape, 2), on_stack(one)]
-        arguments += [matrix(0), whole(places, 1), matrix(2), whole(places, 3), on_stack(scale)]
+        of_product, of_sum = (on_stack(builder.extract_value(scales, i)) for i in range(2))
+        arguments = [letter(0), letter(1), whole(shape, 0), whole(shape, 1), whole(shape, 2), of_product]
+        arguments += [matrix(0), whole(places, 1), matrix(2), whole(places, 3), of_sum]
         arguments += [matrix(4), whole(places, 5)]
         _call(builder, address, ir.VoidType(), arguments)
         return context.get_dummy_value()
@@ -130,15 +130,15 @@ def _gemm(typingctx, function, transposed, shape, scale, places):
         types.int64,
         types.UniTuple(types.int64, 2),
         types.UniTuple(types.int64, 3),
-        scale,
+        scales,
         types.UniTuple(types.int64, 6),
     )
     return result, codegen
 
 
 @njit(error_model="numpy")
-def gemm(function, transposed, shape, scale, a, lda, b, ldb, c, ldc):
-    """``c = op(a) @ op(b) + scale * c`` for matrices in Fortran order.
+def gemm(function, transposed, shape, scales, a, lda, b, ldb, c, ldc):
+    """``c = scales[0] * op(a) @ op(b) + scales[1] * c`` for matrices in Fortran order.
 
     Parameters
     ----------
@@ -148,13 +148,13 @@ def gemm(function, transposed, shape, scale, a, lda, b, ldb, c, ldc):
         1 where ``op`` is the transposed matrix.
     shape : tuple of three int
         Rows and columns of ``c``, and what is summed over.
-    scale : float of the matrices' dtype
+    scales : tuple of two float of the matrices' dtype
     a, b, c : int
         Addresses.
     lda, ldb, ldc : int
         From the beginning of one column to that of the next.
     """
-    _gemm(function, transposed, shape, scale, (a, lda, b, ldb, c, ldc))
+    _gemm(function, transposed, shape, scales, (a, lda, b, ldb, c, ldc))
 
 
 # Numbers that several threads change ----------------------------------------------------------------------------------

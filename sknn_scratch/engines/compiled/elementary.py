@@ -19,11 +19,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["choose", "exp", "expm1", "log", "log1p", "tanh"]
+__all__ = ["bits_of", "choose", "exp", "expm1", "log", "log1p", "tanh"]
 
 
 @intrinsic
-def _bits(typingctx, x):
+def bits_of(typingctx, x):
     """Return the bits of a float as an integer of the same size."""
     integer = types.int64 if x == types.float64 else types.int32
 
@@ -89,7 +89,7 @@ def _split(real):
         shifted = x * log2_e + rounder
         k = shifted - rounder
         r = (x - k * high) - k * low
-        return series(r) * (r * r) + r, _float(whole((_bits(shifted) + bias) << mantissa))
+        return series(r) * (r * r) + r, _float(whole((bits_of(shifted) + bias) << mantissa))
 
     return split, one
 
@@ -177,7 +177,7 @@ def _log(x):
     def value(x):
         x = kind(x)
         small = x < tiny
-        bits = _bits(choose(small, x * scale, x))
+        bits = bits_of(choose(small, x * scale, x))
         k = kind((bits >> mantissa) - bias) - choose(small, kind(mantissa), zero)
         m = _float(whole((bits & fraction) | exponent_of_one))
         large = m > root

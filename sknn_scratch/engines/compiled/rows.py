@@ -8,7 +8,8 @@ from numba import njit
 from sknn_scratch.engines.compiled.calls import call, call_for_number, gemm, numbers
 from sknn_scratch.engines.compiled.codes import codes_product, keep_delta, sum_up
 from sknn_scratch.engines.compiled.draws import draw, draw_normal, key_of, threshold_of
-from sknn_scratch.engines.compiled.elementary import choose
+from sknn_scratch.engines.compiled.elementary import bits_of, choose
+from sknn_scratch.engines.compiled.products import add_product, fill_backward, scale_of
 from sknn_scratch.engines.compiled.team import COUNT, KIND, LINE, N_ROWS, START, SUMS, TOTAL, share
 
 __all__ = ["pass_rows"]
@@ -23,7 +24,7 @@ def _read_rows(job, one, low, high):
     """Gather the rows of this part: samples, targets and relative weights."""
     data, memory = job.data, job.memory
     stride, n_plain = memory.stride, data.n_plain
-    order, tiny = numbers(data.order, np.int32(1)), numbers(job.layers.tiny, 1)[0] != 0
+    order, looped = numbers(data.order, np.int32(1)), numbers(job.layers.looped, 1)[0] != 0
     start, total = numbers(job.team.job, 1)[START], numbers(job.team.numbers, 1.0)[TOTAL]
     X, y, weights = numbers(data.X, one), numbers(data.y, one), numbers(data.weights, 1.0)
     a, targets = numbers(memory.a, one), numbers(memory.targets, one)
@@ -37,7 +38,7 @@ def _read_rows(job, one, low, high):
         source = row * data.row_stride
         if data.X == 0:
             continue
-        if tiny:
+        if looped:
             for j in range(n_plain):
                 a[j * stride + i] = X[source + j * data.column_stride]
         elif data.column_stride == 1:
@@ -53,12 +54,12 @@ def _disturb(job, one, low, high):
     """Add noise to the samples of this part and drop some of their features."""
     stride, fan_in = job.memory.stride, numbers(job.layers.units, 1)[0]
     rate, noise = numbers(job.layers.dropout, 1.0)[0], job.objective.input_noise
-    count, tiny = numbers(job.team.job, 1)[COUNT], numbers(job.layers.tiny, 1)[0] != 0
+    count, looped = numbers(job.team.job, 1)[COUNT], numbers(job.layers.looped, 1)[0] != 0
     of_noise, of_dropout = key_of(job.objective.seed, count, INPUT_NOISE), key_of(job.objective.seed, count, 0)
     threshold, scale, a = threshold_of(rate), one / type(one)(1 - rate), numbers(job.memory.a, one)
     for i in range(low, high):
         for j in range(fan_in):
-            place, index = j * stride + i if tiny else i * fan_in + j, i * fan_in + j
+            place, index = j * stride + i if looped else i * fan_in + j, i * fan_in + j
             value = a[place]
             if noise > 0:
                 value += type(one)(noise * draw_normal(of_noise, index))
@@ -68,26 +69,27 @@ def _disturb(job, one, low, high):
 
 
 @_helper
-def _drop(job, one, l, low, high, x):
-    """Drop units of layer ``l``, or multiply their deltas by the same mask; ``x`` is where the layer begins.
+def _drop(job, one, l, low, high, a):
+    """Drop units of hidden layer ``l``, which begins at ``a``: they become -0, and no other does.
 
-    In place, as the compiler vectorises no loop over two arrays that may be the same.
+    The others are not made up for here, but in the products, so that slopes can be computed from them.
     """
     stride, width = job.memory.stride, numbers(job.layers.units, 1)[l]
     rate, count = numbers(job.layers.dropout, 1.0)[l], numbers(job.team.job, 1)[COUNT]
-    key, threshold, scale = key_of(job.objective.seed, count, l), threshold_of(rate), one / type(one)(1 - rate)
+    key, threshold, zero = key_of(job.objective.seed, count, l), threshold_of(rate), one - one
     for j in range(width):
         for i in range(low, high):
-            x[j * stride + i] *= choose(draw(key, i * width + j) >= threshold, scale, one - one)
+            a[j * stride + i] = choose(draw(key, i * width + j) >= threshold, a[j * stride + i] + zero, -zero)
 
 
 @_helper
-def _copy(job, one, l, low, high, source, out):
-    """Copy layer ``l`` from one place to another."""
-    stride = job.memory.stride
+def _drop_deltas(job, one, l, low, high, a, delta):
+    """Set the deltas of dropped units of hidden layer ``l`` to 0."""
+    stride, zero = job.memory.stride, one - one
+    dropped = bits_of(-zero)
     for j in range(numbers(job.layers.units, 1)[l]):
         for i in range(j * stride + low, j * stride + high):
-            out[i] = source[i]
+            delta[i] = choose(bits_of(a[i]) == dropped, zero, delta[i])
 
 
 @_helper
@@ -121,25 +123,21 @@ def _affine(job, one, l, low, high, z_at):
     layers, memory, size = job.layers, job.memory, job.memory.itemsize
     fan_in = job.data.n_plain if l == 0 else numbers(layers.units, 1)[l]
     width, stride = numbers(layers.units, 1)[l + 1], memory.stride
-    w_at, a_at = numbers(layers.w_at, 1)[l], numbers(layers.fed_at, 1)[l]
-    z, w = numbers(z_at, one), numbers(memory.w, one)
+    w_at, a_at = numbers(layers.w_at, 1)[l], numbers(layers.a_at, 1)[l]
+    z, w, scale = numbers(z_at, one), numbers(memory.w, one), scale_of(job, one, l)
     biases = numbers(layers.w_at, 1)[layers.n_layers + l]
     for j in range(width):
         for i in range(j * stride + low, j * stride + high):
             z[i] = w[biases + j]
     if l == 0 and job.data.X == 0:
         _sparse_product(job, one, low, high, z)
-    elif numbers(layers.tiny, 1)[l] != 0:
-        a = numbers(memory.a + a_at * size, one)
-        for j in range(width):
-            for k in range(fan_in):
-                weight = w[w_at + k * width + j]
-                for i in range(low, high):
-                    z[j * stride + i] += weight * a[k * stride + i]
+    elif numbers(layers.looped, 1)[l] != 0:
+        a, w = numbers(memory.a + a_at * size, one), numbers(memory.w + w_at * size, one)
+        add_product(a, w, z, scale, low, high, stride, fan_in, width)
     else:
         by_rows = l == 0
         gemm(
-            job.team.gemm, (1 if by_rows else 0, 1), (high - low, width, fan_in), one,
+            job.team.gemm, (1 if by_rows else 0, 1), (high - low, width, fan_in), (scale, one),
             memory.a + (a_at + low * (fan_in if by_rows else 1)) * size, fan_in if by_rows else stride,
             memory.w + w_at * size, width, z_at + low * size, stride,
         )  # fmt: skip
@@ -167,9 +165,7 @@ def _forward(job, one, low, high):
         else:
             call(numbers(layers.values, 1)[l], (z + low * size, a + low * size, rows, columns, stride, settings))
         if numbers(layers.dropout, 1.0)[l + 1] > 0:
-            fed = memory.a + numbers(layers.fed_at, 1)[l + 1] * size
-            _copy(job, one, l + 1, low, high, numbers(a, one), numbers(fed, one))
-            _drop(job, one, l + 1, low, high, numbers(fed, one))
+            _drop(job, one, l + 1, low, high, numbers(a, one))
 
 
 @_helper
@@ -200,29 +196,24 @@ def _hidden_deltas(job, one, low, high):
         delta_at = memory.delta + numbers(layers.delta_at, 1)[l] * size
         below_at = memory.delta + numbers(layers.delta_at, 1)[l - 1] * size
         w_at, below = memory.w + numbers(layers.w_at, 1)[l] * size, numbers(below_at, one)
-        if numbers(layers.tiny, 1)[l] != 0:
+        scale = scale_of(job, one, l)
+        if numbers(layers.looped, 1)[l] != 0:
             w, delta = numbers(w_at, one), numbers(delta_at, one)
-            for k in range(fan_in):
-                for i in range(low, high):
-                    below[k * stride + i] = one - one
-                for j in range(width):
-                    weight = w[k * width + j]
-                    for i in range(low, high):
-                        below[k * stride + i] += weight * delta[j * stride + i]
+            fill_backward(delta, w, below, scale, low, high, stride, fan_in, width)
         else:
             gemm(
-                job.team.gemm, (0, 0), (high - low, fan_in, width), one - one,
+                job.team.gemm, (0, 0), (high - low, fan_in, width), (scale, one - one),
                 delta_at + low * size, stride, w_at, width, below_at + low * size, stride,
             )  # fmt: skip
-        if numbers(layers.dropout, 1.0)[l] > 0:
-            _drop(job, one, l, low, high, below)
-        source = memory.a + numbers(layers.a_at, 1)[l] * size
+        a = source = memory.a + numbers(layers.a_at, 1)[l] * size
         if numbers(layers.in_place, 1)[l - 1] == 0:
             source = memory.z + numbers(layers.z_at, 1)[l - 1] * size
         rows, columns = (1, fan_in * stride) if high - low == stride else (fan_in, high - low)
         settings = numbers(layers.settings, 1)[l - 1]
         arguments = (source + low * size, below_at + low * size, rows, columns, stride, settings)
         call(numbers(layers.slopes, 1)[l - 1], arguments)
+        if numbers(layers.dropout, 1.0)[l] > 0:
+            _drop_deltas(job, one, l, low, high, numbers(a, one), below)
 
 
 def pass_rows(part, job, one):

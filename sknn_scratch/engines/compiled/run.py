@@ -33,11 +33,14 @@ from sknn_scratch.engines.compiled.team import (
     Team,
 )
 from sknn_scratch.engines.compiled.waiting import give_way, nap
-from sknn_scratch.engines.policy import MOST_AT_ONCE, PATIENCE, PER_POLL, TINY, WORTH_STARTING
+from sknn_scratch.engines.policy import MOST_AT_ONCE, NARROW, PATIENCE, PER_POLL, TINY, WORTH_STARTING
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
 __all__ = ["CompiledRun"]
+
+# Bytes. Vectors of numbers that lie across two lines take up to twice as long to read.
+CACHE_LINE = 64
 
 
 class CompiledRun:
@@ -211,19 +214,16 @@ class CompiledRun:
         n_plain = job.X.plain.shape[1] if isinstance(job.X, CodedMatrix) else units[0] * dense
         activations = self._sources.activations
         in_place = [f.in_place for f in activations]
-        tiny = [stride * fan_in * width <= TINY for fan_in, width in pairwise([n_plain, *units[1:]])]
-        tiny[0] &= dense
+        looped = [stride * fan_in * width <= TINY for fan_in, width in pairwise([n_plain, *units[1:]])]
+        looped = [
+            dense and looped[0],
+            *(few or width <= NARROW for few, width in zip(looped[1:], units[2:], strict=True)),
+        ]
         dropout = [*job.dropout] or [0.0] * n_layers
-        a_sizes = [n_plain, *units[1:-1]]
-        a_at = [stride * at for at in _starts(a_sizes)]
-        # Layers of which some units are dropped stand behind all others.
-        fed_at, end = [], a_at[-1]
-        for l, size in enumerate(a_sizes):
-            separate = l > 0 and dropout[l] > 0
-            fed_at.append(end if separate else a_at[l])
-            end += stride * size * separate
         z_sizes = [0 if own else width for own, width in zip([*in_place, False], units[1:], strict=True)]
-        z_at, delta_at = ([stride * at for at in _starts(sizes)] for sizes in (z_sizes, units[1:]))
+        a_at, z_at, delta_at = (
+            [stride * at for at in _starts(sizes)] for sizes in ([n_plain, *units[1:-1]], z_sizes, units[1:])
+        )
         layers = Layers(
             n_layers=n_layers,
             units=self._integers(units),
@@ -231,16 +231,15 @@ class CompiledRun:
             slopes=self._kernels(f.slope for f in activations),
             settings=self._integers(self._settings(f.settings) for f in activations),
             in_place=self._integers(in_place),
-            tiny=self._integers(tiny),
+            looped=self._integers(looped),
             dropout=self._address(dropout, np.float64),
             a_at=self._integers(a_at),
-            fed_at=self._integers(fed_at),
             z_at=self._integers(z_at),
             delta_at=self._integers(delta_at),
             w_at=self._integers(_starts([array.size for array in job.network.weights + job.network.biases])),
         )
         sizes = {
-            "a": end,
+            "a": a_at[-1],
             "z": z_at[-1],
             "delta": delta_at[-1],
             "targets": stride * job.y.shape[1],
@@ -253,7 +252,7 @@ class CompiledRun:
             stride=stride,
             w=self._address(job.network.parameters),
             g=self._address(self.gradient),
-            **{name: self._address(np.empty(size, dtype)) for name, size in sizes.items()},
+            **{name: self._address(_aligned(size, dtype)) for name, size in sizes.items()},
         )
         return layers, memory
 
@@ -319,6 +318,13 @@ class CompiledRun:
 def _follow(part: int, work: Callable[..., Any], at: int, alive: list[Any]) -> None:
     """Do one part of each step in another thread, which keeps alive what compiled code knows by address."""
     work(part, at, 1, 0, 0, 0, 0)
+
+
+def _aligned(size: int, dtype: np.dtype) -> NDArray:
+    """Return an empty vector that begins with a cache line, of which NumPy takes no care."""
+    memory = np.empty(size * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
+    first = -memory.ctypes.data % CACHE_LINE
+    return memory[first : first + size * dtype.itemsize].view(dtype)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

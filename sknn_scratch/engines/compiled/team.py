@@ -68,7 +68,7 @@ class Layers(NamedTuple):
     """The network.
 
     ``a[l]``, ``z[l]`` and ``delta[l]`` have a row for each unit and a column for each sample of the minibatch, but for
-    the samples themselves, ``a[0]``, which lie sample by sample unless the first product is tiny.
+    the samples themselves, ``a[0]``, which lie sample by sample unless the first product is looped.
     """
 
     n_layers: int  # without the input
@@ -77,10 +77,9 @@ class Layers(NamedTuple):
     slopes: int  # at: address of the kernel of its derivative
     settings: int  # at: address of its parameters
     in_place: int  # at: for each hidden layer, whether a takes the place of z
-    tiny: int  # at: for each layer, whether plain loops are faster for its product than a call of BLAS
+    looped: int  # at: for each layer, whether plain loops are faster for its products than BLAS
     dropout: int  # at: share of the input and of each hidden layer that is dropped
     a_at: int  # at: where each layer begins in Memory.a
-    fed_at: int  # at: the same of a with units dropped
     z_at: int  # at: where each layer begins in Memory.z
     delta_at: int  # at: where each layer begins in Memory.delta
     w_at: int  # at: where weights, then biases of each layer begin in the parameters, and where they end

@@ -8,6 +8,7 @@ from numba import njit
 from sknn_scratch.engines.compiled.calls import call, gemm, numbers
 from sknn_scratch.engines.compiled.codes import codes_gradient, first_row
 from sknn_scratch.engines.compiled.draws import draw, key_of, threshold_of
+from sknn_scratch.engines.compiled.products import fill_gradient, scale_of
 from sknn_scratch.engines.compiled.team import (
     COUNT,
     GRADIENT,
@@ -87,23 +88,20 @@ def _weight_gradient(job, one, l, low, high):
     """Fill rows ``low`` to ``high`` of the gradient of ``W[l]``."""
     layers, memory, size = job.layers, job.memory, job.memory.itemsize
     width, stride, n = numbers(layers.units, 1)[l + 1], memory.stride, numbers(job.team.job, 1)[N_ROWS]
-    w_at, a_at = numbers(layers.w_at, 1)[l], numbers(layers.fed_at, 1)[l]
-    delta_at = numbers(layers.delta_at, 1)[l]
+    w_at, a_at = numbers(layers.w_at, 1)[l], numbers(layers.a_at, 1)[l]
+    delta_at, scale = numbers(layers.delta_at, 1)[l], scale_of(job, one, l)
     if l == 0 and job.codes.n_features > 0:
         codes_gradient(job, one, low, high)
         low, high = min(low, job.data.n_plain), min(high, job.data.n_plain)
     if l == 0 and job.data.X == 0:
         _sparse_gradient(job, one, low, high)
-    elif numbers(layers.tiny, 1)[l] != 0:
-        a, delta, g = numbers(memory.a, one), numbers(memory.delta, one), numbers(memory.g, one)
-        for k in range(low, high):
-            for j in range(width):
-                inner = _inner(a, a_at + k * stride, delta, delta_at + j * stride, n, one - one)
-                g[w_at + k * width + j] = inner
+    elif numbers(layers.looped, 1)[l] != 0:
+        a, delta = numbers(memory.a + a_at * size, one), numbers(memory.delta + delta_at * size, one)
+        fill_gradient(a, delta, numbers(memory.g + w_at * size, one), scale, low, high, stride, n, width)
     elif high > low:
         by_rows = l == 0
         gemm(
-            job.team.gemm, (1, 1 if by_rows else 0), (width, high - low, n), one - one,
+            job.team.gemm, (1, 1 if by_rows else 0), (width, high - low, n), (scale, one - one),
             memory.delta + delta_at * size, stride, memory.a + (a_at + low * (1 if by_rows else stride)) * size,
             job.data.n_plain if by_rows else stride, memory.g + (w_at + low * width) * size, width,
         )  # fmt: skip

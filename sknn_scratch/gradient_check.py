@@ -105,7 +105,8 @@ def check_gradients(
     Raises
     ------
     ValueError
-        If an error is larger than ``tolerance``: the message names the layer, the parameter and both derivatives.
+        If an error is larger than ``tolerance``: the message names the layer, the parameter and both derivatives. If
+        ``tolerance``, ``step`` or ``max_parameters`` is not greater than 0.
 
     Examples
     --------
@@ -116,6 +117,9 @@ def check_gradients(
     >>> error < 1e-6
     True
     """
+    for name, value in (("tolerance", tolerance), ("step", step), ("max_parameters", max_parameters)):
+        if not value > 0:
+            raise ValueError(f"{name} must be greater than 0, got {value!r}.")
     model, rng = clone(estimator), check_random_state(random_state)
     run = NumpyRun(build_untrained_job(model, X, y, sample_weight, rng))
     network = run.job.network

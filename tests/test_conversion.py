@@ -203,6 +203,7 @@ def test_sparse_multilabel_targets_and_names_of_features():
         ("binary", {"solver": "adamw"}, r"solver is 'adamw', not one of \('adam', 'lbfgs', 'sgd'\)"),
         ("binary", {"learning_rate": "cosine"}, r"learning_rate is 'cosine', not one of"),
         ("binary", {"dropout": 0.5}, "dropout is 0.5, not 0"),
+        ("binary", {"dropout": np.array([0, 0.5, 0])}, r"dropout is array\(\[0. , 0.5, 0. \]\), not 0"),
         ("binary", {"class_weight": {10: 2}}, r"class_weight is \{10: 2\}, not None"),
         ("regression", {"max_grad_norm": 1.0}, "max_grad_norm is 1.0, not None"),
         ("regression", {"fit_intercept": False}, "fit_intercept is False, not True"),

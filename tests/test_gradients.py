@@ -194,3 +194,10 @@ def test_check_gradients_finds_a_wrong_derivative():
     # Float32 samples are computed in float64, and large networks by samples of their parameters.
     large = our_estimator("regression", hidden_layer_sizes=(400,), activation="tanh")
     assert check_gradients(large, X.astype(np.float32), y, max_parameters=50, verbose=False) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["tolerance", "step", "max_parameters"])
+@pytest.mark.parametrize("value", [0, -1, np.nan])
+def test_check_gradients_refuses_what_makes_no_sense(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be greater than 0, got {value}"):
+        check_gradients(our_estimator("regression"), *make_task("regression"), **{name: value})

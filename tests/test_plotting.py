@@ -110,6 +110,18 @@ def test_loss_curve_with_validation():
     assert not LossCurveDisplay.from_estimator(model, mark_best=False).best_
 
 
+def test_line_styles_by_short_names():
+    display = LossCurveDisplay.from_estimator(fitted(early_stopping=True), line_kw={"c": "red", "ls": "-.", "lw": 3})
+    assert len(display.lines_) > 1
+    assert {(line.get_color(), line.get_linestyle(), line.get_linewidth()) for line in display.lines_} == {
+        ("red", "-.", 3)
+    }
+
+
+def test_losses_that_are_all_nan_have_no_scale():
+    assert LossCurveDisplay(train_loss=[[np.nan]]).plot(yscale="log").ax_.get_yscale() == "log"
+
+
 @pytest.mark.parametrize("given", ["dict", "list", "one by one"])
 def test_loss_curves_overlaid(given):
     """Each fit has a colour of its own, the styles are said once, and all scores share one axis."""
@@ -516,8 +528,9 @@ def test_weights_scaled_each():
 def test_weights_errors():
     with pytest.raises(ValueError, match="image_shape must be given: images of 8 pixels are not square"):
         WeightsDisplay.from_estimator(fitted())
-    with pytest.raises(ValueError, match=r"product is the number of features, 8, got \(3, 3\)"):
-        WeightsDisplay.from_estimator(fitted(), image_shape=(3, 3))
+    for wrong in ((3, 3), (-2, -4), (2.0, 4.0), 8, (1, 2, 4)):
+        with pytest.raises(ValueError, match="two positive integers whose product is the number of features, 8, got"):
+            WeightsDisplay.from_estimator(fitted(), image_shape=wrong)
 
 
 # Activations ----------------------------------------------------------------------------------------------------------
@@ -564,6 +577,9 @@ def test_activations_of_sparse_samples_and_constant_layers():
 
 def test_activations_errors():
     X, _ = make_task("multiclass")
+    for bins in (0, 2.5, "auto"):
+        with pytest.raises(ValueError, match="bins must be an integer of at least 1, got"):
+            ActivationDisplay.from_estimator(fitted(), X, bins=bins)
     with pytest.raises(ValueError, match="minimum of 2 is required"):
         ActivationDisplay.from_estimator(fitted(), X[:1])
     with pytest.raises(ValueError, match="has no hidden layer"):

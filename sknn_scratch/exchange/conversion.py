@@ -224,7 +224,7 @@ def _what_they_lack(model: Any, fitted: FittedModel, theirs: type[Any]) -> Itera
     checked |= WITHOUT_CONSEQUENCE
     for name, parameter in inspect.signature(type(model)).parameters.items():
         value = getattr(model, name)
-        if name not in checked and not (value is parameter.default or value == parameter.default):
+        if name not in checked and not np.array_equal(value, parameter.default):
             yield f"{name} is {value!r}, not {parameter.default!r}"
 
 

@@ -84,7 +84,7 @@ class ActivationDisplay:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             At least two samples.
         bins : int, default=60
-            Bins of the histograms.
+            Bins of the histograms, at least 1.
         ax : matplotlib Axes, default=None
             Axes to draw into; new ones by default.
 
@@ -108,6 +108,8 @@ class ActivationDisplay:
 
     def plot(self, ax: Axes | None = None, *, bins: int = 60) -> Self:
         """Draw the distributions, with the parameters of ``from_estimator``, and return the display."""
+        if not isinstance(bins, int | np.integer) or bins < 1:
+            raise ValueError(f"bins must be an integer of at least 1, got {bins!r}.")
         n_layers = len(self.activations)
         self.ax_ = ax = new_axes_unless_given(ax, (6.4, 1.4 + 1.1 * n_layers))
         self.figure_: Figure | SubFigure = ax.figure

@@ -206,13 +206,14 @@ class LossCurveDisplay:
         self.legends_: list[Legend] = []
         for fit in range(len(self.train_loss)):
             name = f"fit {n_before + fit + 1}" if self.name is None else self.name[fit]
-            self._plot_fit(fit, name, mark_best, dict(line_kw or {}))
+            self._plot_fit(fit, name, mark_best, line_kw or {})
         if yscale is not None:
             ax.set_yscale(yscale)
         if yscale == "log":
             values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
             values = values[values > 0]  # as matplotlib does with what else was drawn here
-            plain_log_axis(ax.yaxis, values.min(), values.max())
+            if values.size:
+                plain_log_axis(ax.yaxis, values.min(), values.max())
         self._add_legends(is_new)
         return self
 
@@ -250,17 +251,21 @@ class LossCurveDisplay:
         score_ax.set(label=SCORE_AXES, ylabel="validation score")
         return score_ax
 
-    def _plot_fit(self, fit: int, name: str, mark_best: bool, line_kw: dict[str, Any]) -> None:
+    def _plot_fit(self, fit: int, name: str, mark_best: bool, line_kw: Mapping[str, Any]) -> None:
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
+
+        given = normalize_kwargs(dict(line_kw), Line2D)  # which may have short names
         best = self.best_epoch[fit] if mark_best else None
         styles = dict(CURVES.values())
         for position, (what, epochs, values) in enumerate(self._curves(fit)):
             ax = self.score_ax_ if what == "validation score" else self.ax_
             assert ax is not None
             if position:
-                line_kw = {"color": self.lines_[-1].get_color()} | line_kw
+                given = {"color": self.lines_[-1].get_color()} | given
             # A single epoch would be a line without length.
             marker = "." if len(values) == 1 else ""
-            kwargs = {"linestyle": styles[what], "marker": marker, "label": f"{name}: {what}"} | line_kw
+            kwargs = {"linestyle": styles[what], "marker": marker, "label": f"{name}: {what}"} | given
             (line,) = ax.plot(epochs, values, **kwargs)
             _DRAWN[line] = _Curve(what, name, best, stands_for_fit=position == 0)
             self.lines_.append(line)

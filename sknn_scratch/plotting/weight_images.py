@@ -49,9 +49,10 @@ class WeightsDisplay:
     """
 
     def __init__(self, *, weights: NDArray, image_shape: tuple[int, int]):
-        if len(image_shape) != 2 or math.prod(image_shape) != weights.shape[0]:
+        sides = np.asarray(image_shape)
+        if sides.shape != (2,) or sides.dtype.kind not in "iu" or sides.min() < 1 or sides.prod() != len(weights):
             raise ValueError(
-                "image_shape must be two integers whose product is the number of features, "
+                "image_shape must be two positive integers whose product is the number of features, "
                 f"{weights.shape[0]}, got {image_shape!r}."
             )
         self.weights = weights

@@ -19,10 +19,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import BOTH, same_fit, small, table, targets
 
 from sknn_scratch import MLPFromScratchClassifier, TabularMLPClassifier, TabularMLPRegressor, skops_types
-from sknn_scratch.catalogue.losses import LogLoss, SquaredError
 from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
-from sknn_scratch.estimators.tabular.members import Settings, Training, View
-from sknn_scratch.estimators.tabular.weights import LogLossCriterion, LossCriterion, SquaredErrorCriterion
+from sknn_scratch.estimators.tabular.weights import LogLossCriterion, SquaredErrorCriterion
 
 
 @parametrize_with_checks([small(cls, random_state=None) for cls in BOTH])
@@ -127,6 +125,7 @@ def test_a_class_whose_samples_have_no_weight_is_known_and_not_predicted():
     model = small().fit(X, y, sample_weight=y)
     assert_array_equal(model.classes_, [0, 1])
     assert_array_equal(model.predict(X[1::2]), 1)
+    assert model.predict_proba(X)[:, 0].min() < 1e-9
     assert_array_equal(np.isnan(model.oof_decision_function_), y == 0)
 
 
@@ -270,8 +269,8 @@ def test_whole_weights_are_counts(cls):
 @pytest.mark.parametrize("cls", BOTH)
 def test_samples_of_little_weight_hardly_count(cls):
     X, y = table(400)
-    wrong = np.where(np.arange(400) % 2, -y, y)
-    model = small(cls).fit(X, targets(cls, wrong), sample_weight=np.where(np.arange(400) % 2, 1e-6, 1.5))
+    wrong = np.where(np.arange(400) % 2, -1000 * y, y)
+    model = small(cls).fit(X, targets(cls, wrong), sample_weight=np.where(np.arange(400) % 2, 1e-12, 1.5))
     assert model.score(X, targets(cls, y)) > 0.9
 
 
@@ -340,22 +339,6 @@ def test_zeros_of_either_sign_are_the_same_number():
     assert_array_equal(canonical_order(zeros), canonical_order(np.abs(zeros)))
 
 
-@pytest.mark.parametrize("activation", ["relu", "mish"])
-def test_members_predict_with_the_activation_that_they_were_trained_with(activation):
-    X, y = load_iris(return_X_y=True)
-    Z, y = X.astype(np.float32), np.eye(3, dtype=np.float32)[y]
-    folds, loss = np.arange(150) % 3, LogLoss()
-    loss.start(multiclass=True)
-    settings = Settings([8], activation, 4, 0.01, 0.1, 0.0, "numpy", None, verbose=False)
-    training = Training("plain", Z, y, None, folds, loss, LogLossCriterion(y, None), settings, np.random.RandomState(0))
-    training.run()
-    for k in range(3):
-        view = training.best.view
-        one = View(view.layer_units, view.parameters[[k]], pickle.loads(pickle.dumps(view)).activation)
-        output = one.mean_output(X[folds == k], np.asarray)
-        assert_allclose(output, training.best.output[folds == k], rtol=1e-2, atol=1e-3)
-
-
 def test_classifier_keeps_what_it_says_out_of_fold():
     X, y = load_iris(return_X_y=True)
     model = small().fit(X, y)
@@ -384,6 +367,12 @@ def test_folds_are_stratified():
     assert (counts.sum(axis=0) == 21).all()
 
 
+def test_strata_of_numbers_are_those_of_similar_size():
+    y = np.random.RandomState(0).normal(size=60)
+    strata = small(TabularMLPRegressor)._learn_targets(y, None)[2]
+    assert_array_equal(strata[y.argsort()], np.arange(60) // 6)
+
+
 def test_views_that_are_copies_share_the_weight_of_one():
     rng = np.random.RandomState(0)
     y = rng.normal(size=(100, 2))
@@ -409,17 +398,6 @@ def test_log_loss_does_not_depend_on_the_temperature(n_classes, weighted):
         scores = np.hstack([np.zeros((200, int(n_classes == 2))), other * output])
         p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
         assert log_loss(labels, p, sample_weight=sample_weight) > criterion.loss(output)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_outputs_that_are_not_finite_are_worse_than_any_others(bad):
-    y = np.eye(3)[[0, 1, 2, 1]]
-    for criterion in (
-        LogLossCriterion(y, None),
-        SquaredErrorCriterion(y, None),
-        LossCriterion(SquaredError(), y, None),
-    ):
-        assert criterion.loss(np.where(y == 1, bad, 0.0)) == np.inf
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------

@@ -49,6 +49,12 @@ def test_numbers_are_scaled_robustly_and_clipped_smoothly():
     assert_allclose(TabularEncoder(n_bins=None).fit_transform(X), clipped - clipped.mean(axis=0), atol=1e-12)
 
 
+def test_where_half_of_the_numbers_are_equal_the_unit_is_half_their_range():
+    X = np.zeros((100, 1))
+    X[0] = 4.0
+    assert_allclose(TabularEncoder(n_bins=None, sparse_output=True).fit_transform(X).max(), 2 / np.sqrt(1 + 4 / 9))
+
+
 def test_codes_are_piecewise_linear_between_quantiles():
     X = numbers(n_features=1)
     encoder = TabularEncoder(n_bins=4).fit(X)
@@ -154,7 +160,17 @@ def test_numbers_of_any_kind_are_numbers(column):
     assert list(encoder.get_feature_names_out(["a"])) == ["a", "a_missing"]
 
 
-@pytest.mark.parametrize("nan", [None, np.nan, np.float64("nan"), np.float32("nan"), Decimal("nan"), pd.NA])
+def test_truths_are_categories_also_as_objects():
+    X = pd.DataFrame({"a": pd.Series([True, None, False] * 5, dtype=object)})
+    assert TabularEncoder().fit(X).is_categorical_ == [True]
+
+
+def test_lists_are_no_values():
+    with pytest.raises(TypeError, match="lists or structures in column 'a'"):
+        TabularEncoder().fit(pl.DataFrame({"a": [[1], [2]]}))
+
+
+@pytest.mark.parametrize("nan", [None, np.nan, np.float64("nan"), np.float32("nan"), Decimal("nan"), pd.NA, pd.NaT])
 def test_any_nan_is_missing(nan):
     column = pd.Series(["u", "v", nan] * 5, dtype=object)
     for X in (column.to_frame(), column.to_numpy()[:, np.newaxis]):
@@ -172,6 +188,7 @@ def test_categorical_features_by_name_position_or_mask(given):
     [
         (["nobody"], "names 'nobody', which is not a column"),
         ([5], "has 5; X has the columns 0 to 2"),
+        ([-1], "has -1; X has the columns 0 to 2"),
         ([True], "mask of 1 columns, but X has 3"),
         ("from_type", "must be None, 'from_dtype'"),
         ([0.5], "must be None, 'from_dtype'"),

@@ -32,8 +32,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from sknn_scratch.engines.torch import draws as torch_draws  # noqa: E402
-from sknn_scratch.engines.torch import predict  # noqa: E402
+from sknn_scratch.engines.torch import formulas, predict  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
+from sknn_scratch.engines.torch.arrays import Space  # noqa: E402
 from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
 from sknn_scratch.engines.torch.samples import StreamedSamples  # noqa: E402
 
@@ -108,7 +109,7 @@ OPTIONS = [
     {"dropout": [0.0, 0.3, 0.2]},
     {"dropout": [0.4, 0.0, 0.3], "activation": ACTIVATIONS["silu"]()},
     {"input_noise": 0.3, "dropout": [0.2, 0.0, 0.0]},
-    {"max_grad_norm": 0.05},
+    {"max_grad_norm": 4.0},  # as it is in the mean
     {"fit_intercept": False},
     {"hidden": ()},
     {"alpha": 0.1, "max_grad_norm": 0.1, "optimizer": AdamW(weight_decay=0.1)},
@@ -187,6 +188,17 @@ def test_second_forms_are_the_formulas(dtype):
     ours, plain = (train(TorchRun(job), job) for job in jobs)
     for actual, expected in zip(ours, plain, strict=True):
         assert_allclose(actual, expected, rtol=0, atol=(1e-12 if dtype == np.float64 else 1e-5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_hopeless_outputs_have_the_loss_of_the_formula(dtype):
+    space, values = Space(dtype, torch.device("cpu")), []
+    y, z = torch.eye(2, dtype=dtype), torch.tensor([[0, 2000], [0, 2000]], dtype=dtype)
+    for loss in (LogLoss(), PlainLogLoss()):
+        loss.start(multiclass=True)
+        values.append(torch.zeros((), dtype=torch.float64))
+        formulas.loss_and_delta(loss, y, z, 0.5, space, values[-1])
+    assert_allclose(*values, rtol=1e-6)
 
 
 # Formulas of a user's own ---------------------------------------------------------------------------------------------
@@ -335,6 +347,19 @@ def test_samples_that_do_not_fit_are_streamed(monkeypatch, weighted):
                 continue
         assert_same_training(weighted=weighted, n_rows=1500, **options)
     assert {type(kind) for kind in kinds} == {StreamedSamples}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradient_of_all_samples_is_the_sum_of_its_pieces(monkeypatch, weighted):
+    monkeypatch.setattr(torch_run, "GRADIENT_ROWS", 20)
+    monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", 1)
+    jobs = [make_job(batch_size=90, alpha=0.1, weighted=weighted) for _ in range(2)]
+    for job in jobs:
+        job.optimizer = None
+    runs = [NumpyRun(jobs[0]), TorchRun(jobs[1])]
+    expected, value = (run.loss_and_gradient() for run in runs)
+    assert_close(value, expected)
+    assert_close(runs[1].gradient, runs[0].gradient)
 
 
 def test_too_little_memory_is_an_error_that_names_the_bytes(monkeypatch):

@@ -18,18 +18,8 @@ from sknn_scratch.perceptron import Perceptron
 def central_differences(run: NumpyRun, *, indices: NDArray | None = None, step: float = 1e-5) -> NDArray:
     """Differentiate the objective numerically: ``(C(w + step) - C(w - step)) / (2 step)`` for each parameter ``w``.
 
-    Parameters
-    ----------
-    run : NumpyRun
-        Of a job in float64; the network's parameters are as before afterwards, the gradient is that of the last
-        evaluation.
-    indices : ndarray of int, default=None
-        Which parameters of the flat vector; all by default.
-    step : float, default=1e-5
-
-    Returns
-    -------
-    slopes : ndarray of shape (n_indices,)
+    The run's job is in float64, and its network is as before afterwards. ``indices`` are those of the flat vector that
+    are wanted, by default all.
     """
     if indices is None:
         indices = np.arange(run.job.network.parameters.size)

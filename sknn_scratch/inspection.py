@@ -25,13 +25,7 @@ from sknn_scratch.training.job import Job
 
 
 def layer_values(network: Perceptron, X: Any) -> Iterator[tuple[NDArray, NDArray]]:
-    """Yield ``z[l]`` and ``a[l + 1]`` of each layer, both the raw output at the end.
-
-    Parameters
-    ----------
-    network : Perceptron
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-    """
+    """Yield ``z[l]`` and ``a[l + 1]`` of each layer, both the raw output at the end; ``X`` may be a CSR matrix."""
     a = row_major(X)
     for weights, biases, activation in zip_longest(network.weights, network.biases, network.activations):
         z = np.empty((a.shape[0], len(biases)), dtype=np.result_type(a.dtype, network.dtype))

@@ -248,26 +248,9 @@ def trace_formula(
 ) -> tuple[list[Expression], list[float]]:
     """Return what formulas of a component result in, and the values of the component's parameters.
 
-    Parameters stay parameters where the formula only computes with them; a formula that looks at them is traced with
-    their values.
-
-    Parameters
-    ----------
-    component : object
-        Activation, loss, link or optimiser.
-    methods : sequence of str
-        Names of the formulas, which take the same arguments.
-    arguments : dict from str to int
-        Names of the arguments, in order, and their shapes.
-    dtype : dtype
-        float32 or float64.
-    more : int, default=0
-        How many numbers the formula takes after these arguments; they are the first parameters.
-
-    Raises
-    ------
-    NoGraphError
-        If there is no graph; the message says why.
+    ``arguments`` has names and shapes of what the formulas take, in order; then come ``more`` numbers, which are the
+    first parameters. Those of the component stay parameters where the formula only computes with them; if it looks at
+    them, it is traced with their values. Raises NoGraphError, with the reason, where there is no graph.
     """
     numbers = {
         name: float(value)

@@ -34,16 +34,8 @@ class Link(BaseEstimator):
     def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray] | None:
         """Return how a prediction changes where each target ``y`` becomes ``mean + scale * y``, with ``scale > 0``.
 
-        Parameters
-        ----------
-        mean, scale : ndarray of shape (n_targets,)
-        n_columns : int
-            How many columns the prediction has.
-
-        Returns
-        -------
-        shift, factor : ndarray of shape (n_columns,), or None
-            The prediction becomes ``shift + factor * p``. None, the default, where that is not so, as ``p`` has bounds.
+        It becomes ``shift + factor * p``, of which this returns ``shift`` and ``factor`` for each of its columns; None,
+        the default, where that is not so, as ``p`` has bounds.
         """
         return None
 
@@ -250,11 +242,7 @@ class HeadsLink(Link):
     def __init__(self, links: list[Link], widths: list[int]):
         self.links = links
         self.widths = widths
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """Their names, each once."""
-        return ", ".join(dict.fromkeys(link.name for link in self.links))
+        self.name = ", ".join(dict.fromkeys(link.name for link in links))
 
     def inverse(self, raw_output: NDArray) -> NDArray:
         return np.hstack([link.inverse(z) for link, z in heads(self.links, self.widths, raw_output)])

@@ -238,10 +238,8 @@ class Nadam(Adam):
 
     Parameters
     ----------
-    beta_1, beta_2 : float, default=0.9, 0.999
-        Decay rates of the two moments, in [0, 1).
-    epsilon : float, default=1e-8
-        Keeps the division finite, greater than 0.
+    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+        As for Adam.
 
     References
     ----------

@@ -85,18 +85,9 @@ BY_OTHERS: dict[str, Callable[..., Any]] = {
 
 
 def in_terms_of(known: Collection[str], results: Sequence[Expression]) -> list[Expression]:
-    """Return the same results, computed by known operations only.
+    """Return the same results, computed by known operations only; those without arguments count, too.
 
-    Parameters
-    ----------
-    known : collection of str
-        Names of operations, also of those without arguments.
-    results : sequence of Expression
-
-    Raises
-    ------
-    NoGraphError
-        If an operation is not known, and no others make it.
+    Raises NoGraphError if an operation is not known, and no others make it.
     """
     replaced: dict[int, Expression] = {}
     for node in walk(results):

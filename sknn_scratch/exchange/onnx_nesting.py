@@ -38,16 +38,8 @@ def wants_raw_scores(scope: Any, container: Any, model: Any) -> bool:
 def refuse_wrong_conversions(scope: Any, container: Any, model: Any, is_double: bool, n_columns: int = 1) -> None:
     """Raise NotImplementedError if an estimator around the model is one that skl2onnx converts wrongly.
 
-    Parameters
-    ----------
-    scope, container : object
-        What skl2onnx hands to converters. Estimators are declared in the scope before those that they hold.
-    model : estimator
-        Fitted.
-    is_double : bool
-        Whether the graph is in float64.
-    n_columns : int, default=1
-        How many columns a regressor predicts.
+    ``scope`` and ``container`` are what skl2onnx hands to converters; estimators are declared in the scope before those
+    that they hold. ``n_columns`` is how many columns a regressor predicts.
     """
     for parent in _parents(scope, model):
         raw = wants_raw_scores(scope, container, model)

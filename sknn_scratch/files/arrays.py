@@ -37,13 +37,7 @@ def naming_file(path: str | os.PathLike[str], verdict: str) -> Iterator[None]:
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, NDArray]) -> None:
-    """Write arrays of numbers or strings to a .npz file, uncompressed.
-
-    Raises
-    ------
-    ValueError
-        If an array would have to be pickled.
-    """
+    """Write arrays to a .npz file, uncompressed; raises ValueError unless they are of numbers or strings."""
     for name, array in arrays.items():
         if array.dtype.kind not in KINDS:
             raise ValueError(
@@ -56,10 +50,7 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, NDArray]) -> None:
 def read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
     """Return the arrays of a file that ``write_arrays`` wrote.
 
-    Raises
-    ------
-    Exception
-        Of any kind, if the file is damaged or something else; see ``naming_file``.
+    Raises an exception of any kind if the file is damaged or something else; see ``naming_file``.
     """
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:

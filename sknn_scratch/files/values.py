@@ -34,13 +34,9 @@ MAX_DEPTH = 50
 def encode(value: Any, arrays: dict[str, NDArray]) -> Any:
     """Return what ``decode`` makes the same value of, as values of JSON; arrays are added to ``arrays``.
 
-    Of an object, its attributes are kept, except parameters that are more than a number or a string.
-
-    Raises
-    ------
-    TypeError
-        If it is, or contains, something that is neither plain, nor an array or container of such, nor an object with
-        attributes, nor a generator of random numbers.
+    Of an object, its attributes are kept, except parameters that are more than a number or a string. Raises TypeError
+    if it is, or contains, something that is neither plain, nor an array or container of such, nor an object with
+    attributes, nor a generator of random numbers.
     """
     if type(value) in PLAIN:
         return value
@@ -77,12 +73,7 @@ def decode(stored: Any, arrays: dict[str, NDArray], like: Any = None) -> Any:
     """Return the value of which ``encode`` made this; arrays are taken out of ``arrays``.
 
     Objects are not made from what is stored, which would let it choose their class: they become copies of those at the
-    same place in ``like``.
-
-    Raises
-    ------
-    Exception
-        Of any kind, if it is something else.
+    same place in ``like``. Raises an exception of any kind if it is something else.
     """
     if type(stored) in PLAIN:
         return stored
@@ -142,10 +133,7 @@ def checked_generator_state(state: Any) -> Any:
 def describe(value: Any, depth: int = 0) -> Any:
     """Return a description as values of JSON; those of two values are equal if the values agree.
 
-    Raises
-    ------
-    ValueError
-        If it is, or contains, something that a later process cannot recognise, such as a lambda.
+    Raises ValueError if it is, or contains, something that a later process cannot recognise, such as a lambda.
     """
     deeper = depth + 1
     if deeper > MAX_DEPTH:

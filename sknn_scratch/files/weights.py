@@ -28,14 +28,8 @@ def write_weights(
 ) -> None:
     """Write the weights of a network to a .npz file, all of it or, if something fails, nothing.
 
-    Parameters
-    ----------
-    path : path-like
-        Name of the file; an existing one is replaced.
-    weights, biases : sequence of ndarray
-        One entry per layer, stored as ``weights_0``, ``weights_1``, ... and ``biases_0``, ...
-    **facts : bool, str, or sequence or ndarray of numbers or str
-        What else a reader has to know.
+    Layers are stored as ``weights_0``, ``weights_1``, ... and ``biases_0``, ...; ``facts``, what else a reader has to
+    know, are bools, strings, or sequences or arrays of numbers or strings.
     """
     arrays = {name: _without_objects(np.asarray(value)) for name, value in facts.items()}
     for name, layers in (("weights", weights), ("biases", biases)):
@@ -56,10 +50,7 @@ def _without_objects(array: NDArray) -> NDArray:
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what ``write_weights`` has written: lists ``weights`` and ``biases``, and the facts as arrays.
 
-    Raises
-    ------
-    ValueError
-        If the file is no such file, of another version, or damaged.
+    Raises ValueError if the file is no such file, of another version, or damaged.
     """
     with open_to_read(path) as file, naming_file(path, "is not a file of weights, or it is damaged"):
         content: dict[str, Any] = read_arrays(file)
@@ -73,6 +64,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"to {FILE_VERSION}."
         )
     with naming_file(path, "is damaged"):
+        for name, array in content.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"{name} has numbers that are infinite or NaN")
         n_layers = _integer(_pop(content, "n_layers"))
         for name in ("weights", "biases"):
             content[name] = [_pop(content, f"{name}_{l}") for l in range(n_layers)]
@@ -109,7 +103,7 @@ def _check_layers(weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None
 
 
 def _check_facts(content: Mapping[str, Any]) -> None:
-    """Raise ValueError unless each fact that every network has is there, and all numbers are finite."""
+    """Raise ValueError unless each fact that every network has is there."""
     weights = content["weights"]
     strings = {"kind": (), "link": (), "activations": (len(weights) - 1,)}
     if "feature_names" in content:
@@ -120,8 +114,3 @@ def _check_facts(content: Mapping[str, Any]) -> None:
         if fact is None or fact.shape != shape or (fact.size and fact.dtype.kind != "U"):
             found = "missing" if fact is None else f"an array of shape {fact.shape} and dtype {fact.dtype}"
             raise ValueError(f"{name} is {found}")
-    facts = {name: value for name, value in content.items() if name not in ("weights", "biases")}
-    layers = {f"{name}_{l}": layer for name in ("weights", "biases") for l, layer in enumerate(content[name])}
-    for name, array in (facts | layers).items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"{name} has numbers that are infinite or NaN")

@@ -23,12 +23,7 @@ UNFINISHED = ".unfinished"
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise unless there is a folder for a file of this path, and nothing else than a file in its place.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder.
-    ValueError
-        If there is a folder, a device or a pipe of that name.
+    FileNotFoundError if there is no such folder, ValueError if there is a folder, a device or a pipe of that name.
     """
     folder = _real(path).parent
     if not folder.is_dir():

@@ -91,17 +91,8 @@ class Loss(Component):
     def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
         """Return the raw output that, if it is the same for every sample, has the least mean loss.
 
-        By ``constant``, but not by one that a class has from another with another ``value``.
-
-        Parameters
-        ----------
-        y : ndarray of shape (n_samples, n_targets)
-        sample_weight : ndarray of shape (n_samples,), default=None
-            Positive.
-
-        Returns
-        -------
-        raw_output : ndarray of shape (n_outputs,)
+        It is of shape (n_outputs,). By ``constant``, but not by one that belongs to another ``value`` than the class
+        has. Weights are positive.
         """
         nearest = self.nearest_class_with("constant", "value")
         return (nearest if "constant" in vars(nearest) else Loss).constant(self, y, sample_weight)

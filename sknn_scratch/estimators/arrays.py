@@ -8,8 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from decimal import Decimal
-from numbers import Number, Real
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -40,14 +39,8 @@ def naming(array_name: str) -> Iterator[None]:
 def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DTypeLike | tuple = FLOAT_DTYPES) -> NDArray:
     """Return ``X`` as a float array, or CSR matrix if sparse, without a copy where that is possible.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Gets ``n_features_in_`` and ``feature_names_in_`` if ``reset``, otherwise has them compared.
-    X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
-    reset : bool
-    dtype : dtype or tuple of dtypes
-        Kept if ``X`` has one of them, otherwise converted to the first.
+    ``n_features_in_`` and ``feature_names_in_`` of the estimator are set if ``reset``, otherwise compared. ``X`` keeps
+    its dtype if it is among those of ``dtype``, and otherwise gets the first.
 
     Raises
     ------
@@ -77,8 +70,8 @@ def _missing_values(estimator: BaseEstimator, X: Any) -> str:
     return (
         f"Input X contains NaN{where}, and {model} needs numbers everywhere. Fill the gaps in a pipeline: "
         f"make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), {model}()) takes the mean and tells the "
-        "network what was missing (sklearn.impute); or drop these rows. Of scikit-learn's estimators, "
-        "HistGradientBoosting takes NaN as it is."
+        "network what was missing (sklearn.impute); or drop these rows. TabularMLPClassifier and TabularMLPRegressor "
+        "take gaps as they are."
     )
 
 
@@ -98,10 +91,11 @@ def _named_columns(X: Any, is_meant: Callable[[Any], bool], at_most: int = 5) ->
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value stands for none: None, NA and NaT of pandas, which need not be there, or NaN."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+    """Return whether a value stands for none: None, NaN and NaT, which differ from themselves, or NA of pandas."""
+    if value is None or type(value).__name__ == "NAType":
         return True
-    return isinstance(value, (Real, Decimal)) and bool(value != value)
+    differs = value != value
+    return differs is True or (type(differs) is np.bool_ and bool(differs))
 
 
 def _has_gaps(column: Any) -> bool:
@@ -294,9 +288,8 @@ def _check_label_types(y: Any) -> None:
             "y has several labels for a sample. For multilabel targets make a matrix of 0 and 1 of them, for example "
             "with scikit-learn's MultiLabelBinarizer."
         )
-    for label in labels:
-        if is_missing(label):
-            raise TypeError(f"y contains {label}; every sample needs a label.")
+    for label in filter(is_missing, labels):
+        raise TypeError(f"y contains {label}; every sample needs a label.")
     n_strings = sum(isinstance(label, str) for label in labels)
     if 0 < n_strings < len(labels):
         types = sorted({type(label).__name__ for label in labels})
@@ -309,25 +302,28 @@ def naming_scored(y: Any, sample_weight: ArrayLike | None, n_samples: int) -> It
 
     Errors that the metrics raise in the block get the name of ``y``.
     """
-    given: dict[str, Any] = {"y": y, "sample_weight": sample_weight}
+    given: dict[str, Any] = {"y": y} if sample_weight is None else {"y": y, "sample_weight": sample_weight}
     for name, array in given.items():
-        if array is None and name == "sample_weight":
-            continue
         with naming(name):
             if not hasattr(array, "shape"):
                 array = np.asarray(array)
-            if np.ndim(array) == 0 and not issparse(array):
+            if not array.shape:
                 raise ValueError(f"{name} must be an array with one entry per sample, got {array}.")
             _check_length(name, array, n_samples)
     if sample_weight is not None:
         with naming("sample_weight"):
             weights = check_array(sample_weight, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="sample_weight")
-            if weights.ndim != 1:
-                raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
+            _check_weights(weights, n_samples)
             if not weights.any():
                 raise ValueError("sample_weight must not be zero for every sample.")
     with naming("y"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
         yield
+
+
+def _check_weights(weights: NDArray, n_samples: int) -> None:
+    if weights.ndim != 1:
+        raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
+    _check_length("sample_weight", weights, n_samples)
 
 
 def check_sample_weight(sample_weight: ArrayLike | float | None, X: Any) -> NDArray | None:
@@ -348,9 +344,7 @@ def check_sample_weight(sample_weight: ArrayLike | float | None, X: Any) -> NDAr
         if isinstance(sample_weight, Number):
             sample_weight = np.full(n_samples, sample_weight)
         weights = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
-    if weights.ndim != 1:
-        raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
-    _check_length("sample_weight", weights, n_samples)
+    _check_weights(weights, n_samples)
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got a minimum of {weights.min():g}.")
     with np.errstate(over="ignore"):

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -82,9 +83,9 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
 
     @abstractmethod
     def _keep_out_of_fold(
-        self, output: NDArray, y: NDArray, sample_weight: NDArray | None, rows: NDArray, n_samples: int
+        self, output: NDArray, y: NDArray, sample_weight: NDArray | None, for_samples: Callable[[NDArray], NDArray]
     ) -> None:
-        """Keep score and prediction of the training rows' raw outputs; ``rows`` are their places among the samples."""
+        """Keep score and prediction of the training rows' raw outputs; ``for_samples`` makes of rows those of fit."""
 
     # Fitting ---------------------------------------------------------------------------------------------------------
 
@@ -151,7 +152,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         def keep(trainings: dict[str, Training]) -> None:
             if any(training.best is not None for training in trainings.values()):
                 output = self._keep_best(trainings, criterion)
-                self._keep_out_of_fold(output, given[rows], weights, rows, n_samples)
+                self._keep_out_of_fold(output, given[rows], weights, partial(_mean_of_copies, rows, n_samples))
 
         rng = check_random_state(self.random_state)
         folds = make_folds(strata, groups, int(self.n_members), rng)
@@ -271,7 +272,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         return tags
 
 
-def mean_of_copies(rows: NDArray, prediction: NDArray, n_samples: int) -> NDArray:
+def _mean_of_copies(rows: NDArray, n_samples: int, prediction: NDArray) -> NDArray:
     """Return a prediction for each sample given: the mean over its copies, NaN where its weight was 0."""
     counts = np.bincount(rows, minlength=n_samples)
     sums = np.zeros((n_samples, *prediction.shape[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from sknn_scratch.estimators.constructors import TabularRegressorConstructor
 from sknn_scratch.estimators.parameters import make_component
 from sknn_scratch.estimators.regressor import LossRegressorMixin
 from sknn_scratch.estimators.scaling import standardisation
-from sknn_scratch.estimators.tabular.base import BaseTabularMLP, mean_of_copies
+from sknn_scratch.estimators.tabular.base import BaseTabularMLP
 from sknn_scratch.estimators.tabular.weights import Criterion, LossCriterion, QuantileCalibration, SquaredErrorCriterion
 
 # Groups of similar targets that are spread evenly over the folds.
@@ -45,8 +46,7 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
         Epochs, of which the best is kept. None means 32 for up to 10,000 samples, and ``32 * sqrt(10000 / n_samples)``,
         at least 8, for more.
     learning_rate_init : float, default=0.012
-        Highest rate of Adam, to which it rises in the first sixteenth of the epochs and from which it falls along a
-        cosine.
+        Highest rate of Adam: it rises in the first sixteenth of the epochs, and then falls along a cosine.
     dropout : float, default=0.0
         Share of the hidden units that are dropped in each step, in [0, 1).
     weight_decay : float, default=0.2
@@ -54,19 +54,16 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
     n_bins : int or None, default=64
         The most piecewise-linear codes of a number, at least 4; None for no codes. See ``TabularEncoder``.
     categorical_features : None, 'from_dtype' or array-like, default='from_dtype'
-        Which columns are categorical. 'from_dtype': those of a data frame with categories, strings, booleans or
-        objects, and columns of objects or strings in an array. Otherwise the names or positions of columns, or a mask
-        of shape (n_features,); None for no column.
+        Which columns are categorical: by their dtype, or names, positions or a mask of them. See ``TabularEncoder``.
     engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
         What computes.
     n_jobs : int or None, default=None
         Threads that train members at the same time; None is 1, unless ``joblib.parallel_config`` says otherwise, and -1
-        is one for each core. What is learnt does not depend on it, to the last bit.
+        is one for each core. What is learnt does not depend on it.
     random_state : int, RandomState or None, default=None
         For folds, starting weights, order and dropout. What is learnt does not depend on the order of the samples.
     verbose : bool, int or 'bar', default=False
-        Whether to print the out-of-fold loss after each epoch; 'bar' shows one progress bar for all views instead, with
-        that loss and the time that is left at most.
+        Whether to print the out-of-fold loss after each epoch; 'bar' shows one progress bar for all views instead.
     device : str, default='cpu'
         Where members are trained: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps' for that of a Mac. It takes
         PyTorch (the extra ``gpu``). See :doc:`/guide/gpu`.
@@ -82,11 +79,9 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
 
     Attributes
     ----------
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only if the columns have names.
+    n_features_in_, feature_names_in_ : int, ndarray of shape (`n_features_in_`,)
+        The latter only if the columns have names.
     encoder_ : TabularEncoder
-        Fitted.
     oof_score_ : float
         ``score`` for the training samples, each as predicted by the members that were not trained on it.
     oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
@@ -204,7 +199,7 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
         return LossCriterion(self._loss, y, sample_weight)
 
     def _keep_out_of_fold(
-        self, output: NDArray, y: NDArray, sample_weight: NDArray | None, rows: NDArray, n_samples: int
+        self, output: NDArray, y: NDArray, sample_weight: NDArray | None, for_samples: Callable[[NDArray], NDArray]
     ) -> None:
         truth = y.reshape(len(y), -1)
         self._quantiles = None
@@ -217,5 +212,5 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
         point = prediction.reshape(*truth.shape, *prediction.shape[y.ndim :])
         point = point / unit.reshape(len(unit), *[1] * (point.ndim - 2))
         self.oof_score_ = float(self._loss.score(truth / unit, point, sample_weight))
-        self.oof_prediction_ = mean_of_copies(rows, prediction, n_samples)
-        self.oof_std_ = None if std is None else mean_of_copies(rows, std, n_samples)
+        self.oof_prediction_ = for_samples(prediction)
+        self.oof_std_ = None if std is None else for_samples(std)

@@ -175,17 +175,17 @@ def _class_name(callback: Any) -> str:
 
 def _checked_state(state: TrainingState, fresh: TrainingState) -> TrainingState:
     """Return a stored state, once its parts have proved to be like those of a training that has just begun."""
-    _check_vector("parameters", state.parameters, fresh.parameters)
+    if not isinstance(state.recent, list) or (state.best_parameters is None) != (fresh.best_parameters is None):
+        raise ValueError("the best or recent parameters are those of another kind of training")
+    vectors = [("parameters", state.parameters), *(("recent", parameters) for parameters in state.recent)]
+    if state.best_parameters is not None:
+        vectors.append(("best_parameters", state.best_parameters))
+    for name, vector in vectors:
+        _check_vector(name, vector, fresh.parameters)
     for name in fresh.optimizer.vector_names:
         _check_vector(f"optimizer.{name}", getattr(state.optimizer, name, None), getattr(fresh.optimizer, name))
-    if (state.best_parameters is None) != (fresh.best_parameters is None):
-        raise ValueError("the best parameters are those of another kind of training")
-    if state.best_parameters is not None:
-        _check_vector("best_parameters", state.best_parameters, fresh.parameters)
-    for parameters in _instance("recent", state.recent, list):
-        _check_vector("recent", parameters, fresh.parameters)
-    for what in ("n_updates", "n_epochs"):
-        _check_count(what, getattr(state.optimizer if what == "n_updates" else state.schedule, what))
+    _check_count("n_updates", state.optimizer.n_updates)
+    _check_count("n_epochs", state.schedule.n_epochs)
     if not (_is_number(state.schedule.learning_rate) and np.isfinite(state.schedule.learning_rate)):
         raise ValueError(f"the learning rate is {state.schedule.learning_rate!r}")
     _check_progress(state.progress, fresh.progress)
@@ -201,12 +201,6 @@ def _check_vector(name: str, vector: Any, like: NDArray) -> None:
         raise ValueError(f"{name} are not {like.size} numbers of dtype {like.dtype}")
     if not np.isfinite(vector).all():
         raise ValueError(f"{name} are not finite")
-
-
-def _instance(name: str, value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} is a {type(value).__name__}, not a {kind.__name__}")
-    return value
 
 
 def _is_number(value: Any) -> bool:

@@ -176,8 +176,8 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training samples. float32 and float64 are kept and not copied; other types become float64, and for 'lbfgs'
-            another memory order becomes C order.
+            Training samples. float32 and float64 are kept and not copied; other types become float64, a CSC matrix CSR,
+            and for 'lbfgs' another memory order C order. Results do not depend on the memory order.
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_outputs)
             A classifier's labels: one for each sample, for multilabel targets a matrix of 0 and 1, for several targets
             a column each. A regressor's numbers: not negative with the losses 'poisson' and 'tweedie', positive with

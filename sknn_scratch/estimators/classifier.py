@@ -117,8 +117,8 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch. Not used by 'lbfgs'.
     random_state : int, RandomState instance or None, default=None
-        Source of the initial parameters, the validation split and the shuffling. Pass an int for the same result in
-        every call; with the same int, scikit-learn's estimator finds the same coefficients.
+        Source of the initial parameters, the validation split and the shuffling. With the same int, every call finds
+        the same result, and scikit-learn's estimator the same coefficients.
     tol : float, default=0.0001
         Smallest improvement of the loss or validation score that counts, at least 0; for 'lbfgs', the largest gradient
         component at which to stop. Does not end a ``learning_rate`` that has a planned end.
@@ -240,14 +240,10 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
 
     Notes
     -----
-    The four equations of backpropagation are in ``sknn_scratch/engines/numpy/run.py``. Rows of a CSC matrix are read
-    from a CSR copy, made once; dense samples that are float32 or float64 are not copied (for 'lbfgs', if they are in C
-    order). Results do not depend on the memory order.
-
-    A parameter that the solver does not use and that is not at its default causes a warning.
-
-    A ``ConvergenceWarning`` says that training was too short, as in scikit-learn; that it has diverged; or that it has
-    ended, because nothing improved any more, with a model that is no better on the training data than a constant.
+    The four equations of backpropagation are in ``sknn_scratch/engines/numpy/run.py``. A parameter that the solver does
+    not use and that is not at its default causes a warning. A ``ConvergenceWarning`` says that training was too short,
+    as in scikit-learn; that it has diverged; or that it has ended, because nothing improved any more, with a model that
+    is no better on the training data than a constant.
 
     References
     ----------

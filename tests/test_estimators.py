@@ -98,6 +98,14 @@ def test_copies_predict_and_carry_on_the_same(task, copier):
         assert_array_equal(twin.coefs_[0], model.coefs_[0])
 
 
+def test_a_shallow_copy_has_a_curve_of_its_own():
+    X, y = make_task("binary")
+    model = our_estimator("binary", max_iter=4).fit(X, y)
+    twin = copy.copy(model)
+    model.partial_fit(X, y)
+    assert (len(model.loss_curve_), len(twin.loss_curve_)) == (5, 4)
+
+
 @pytest.mark.parametrize("cls", [MLPFromScratchClassifier, MLPFromScratchRegressor])
 def test_clone_repr_and_html(cls):
     model = cls(hidden_layer_sizes=(3, 2), alpha=0.5)

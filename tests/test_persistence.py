@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import (
+    ELU,
     Activation,
     EarlyStopping,
     GaussianNLL,
@@ -204,6 +205,14 @@ def test_weights_of_another_network(path, parameters, message):
     assert_array_equal(other.predict(X), expected)
 
 
+def test_whole_numbers_may_be_given_as_floats(path):
+    model = fitted(activation=ELU(1))
+    model.save_weights(path)
+    rewrite(path, activations=np.array(["ELU(alpha=1)", "ELU(alpha=1)"]))
+    loaded = our_estimator("multiclass", activation=ELU(1.0)).load_weights(path)
+    assert_array_equal(loaded.predict(make_task("multiclass")[0]), model.predict(make_task("multiclass")[0]))
+
+
 def test_weights_of_other_losses(path):
     X, y = make_task("regression")
     for given, other, message in (
@@ -250,6 +259,7 @@ def test_weights_of_another_kind(path):
         ),
         ({"weights_0": np.array([{}])}, "is not a file of weights, or it is damaged: weights_0 has dtype object"),
         ({"classes_0": np.array([1, 2])}, "with 3 output units, and this one has 1"),
+        ({"biases_1": np.array([0, 1, np.nan, 0, 0])}, "is damaged: biases_1 has numbers that are infinite or NaN"),
     ],
 )
 def test_files_that_cannot_be_read(path, changes, message):

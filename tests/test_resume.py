@@ -1,5 +1,6 @@
 """Training that goes on as if it had never stopped, to the last bit."""
 
+import copy
 import functools
 import os
 import pickle
@@ -66,7 +67,7 @@ CONFIGURATIONS = [
     {"solver": "adamw", "dropout": [0.1, 0.3, 0.3], "input_noise": 0.1},
     {"average": 3},
     {"average": 4, "early_stopping": True, "dropout": 0.2, "batch_size": 7},
-    {"random_state": None},
+    {"random_state": None, "dropout": 0.2},
     {"random_state": np.random.RandomState(3), "max_grad_norm": 0.5},
 ]
 
@@ -356,6 +357,7 @@ def written(tmp_path):
         ({"alpha": 0.5}, "written with alpha=0.0001, which now is 0.5. Only .*max_iter"),
         ({"hidden_layer_sizes": (6, 6)}, r"written with hidden_layer_sizes=\(6, 5\), which now is \(6, 6\)"),
         ({"solver": "sgd"}, "written with solver='adam', which now is 'sgd'"),
+        ({"tol": 0.1}, "written with tol=0.0001, which now is 0.1"),
     ],
 )
 def test_other_parameters(written, parameters, message):
@@ -597,6 +599,36 @@ def test_a_state_that_is_not_whole(written, monkeypatch):
     our_estimator("binary", max_iter=2).set_callbacks(ModelCheckpoint(written)).fit(X, Y)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="cannot be resumed: the state of Adam lacks state"):
+        our_estimator("binary").fit(X, Y, resume_from=written)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.parameters.fill(np.inf), "parameters are not finite"),
+        (lambda state: state.recent.append(np.zeros(3)), "recent are not"),
+        (lambda state: vars(state.optimizer).update(n_updates=-1), "n_updates is -1"),
+        (lambda state: vars(state.schedule).update(learning_rate=np.nan), "the learning rate is nan"),
+        (lambda state: vars(state.progress).update(t=0.5), "t is 0.5"),
+        (lambda state: vars(state).update(seed=-1), "the seed of dropout and noise is -1"),
+        (lambda state: vars(state).update(order=None), "the rows were shuffled in only one"),
+        (
+            lambda state: vars(state).update(best_parameters=state.parameters),
+            "the best parameters are those of another",
+        ),
+    ],
+)
+def test_a_state_that_cannot_be(change, message, written, monkeypatch):
+    encoded = checkpoints.encode
+
+    def changed(value, arrays):
+        if isinstance(value, TrainingState):
+            change(value := copy.deepcopy(value))
+        return encoded(value, arrays)
+
+    monkeypatch.setattr(checkpoints, "encode", changed)
+    our_estimator("binary", max_iter=2).set_callbacks(ModelCheckpoint(written)).fit(X, Y)
+    with pytest.raises(ValueError, match=f"cannot be resumed: {message}"):
         our_estimator("binary").fit(X, Y, resume_from=written)
 
 

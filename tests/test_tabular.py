@@ -345,6 +345,7 @@ def test_classifier_keeps_what_it_says_out_of_fold():
     assert model.oof_decision_function_.shape == (150, 3)
     assert model.oof_score_ == accuracy_score(y, model.oof_decision_function_.argmax(axis=1)) > 0.85
     assert set(model.oof_loss_curve_) == set(model.best_epoch_) == set(model.calibration_) == {"coded", "plain"}
+    assert [view.activation for view in model._views.values()] == ["relu", "mish"]
     for name, curve in model.oof_loss_curve_.items():
         assert model.best_epoch_[name] == np.argmin(curve) + 1
 

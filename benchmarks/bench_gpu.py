@@ -311,8 +311,7 @@ def measure_fit(quick: bool) -> list[list[str]]:
 
 def fit_streamed(model, X, y) -> None:
     """Fit with the least memory of the device that suffices, too little for all of X."""
-    free_bytes, stream_bytes = torch_run.free_bytes, torch_run.STREAM_BYTES
-    torch_run.STREAM_BYTES = X.nbytes // 2
+    free_bytes = torch_run.free_bytes
     try:
         for eighths in range(4, 80):
             torch_run.free_bytes = lambda device, n=eighths: min(free_bytes(device), n * X.nbytes // 8)
@@ -322,7 +321,7 @@ def fit_streamed(model, X, y) -> None:
             except MemoryError:
                 continue
     finally:
-        torch_run.free_bytes, torch_run.STREAM_BYTES = free_bytes, stream_bytes
+        torch_run.free_bytes = free_bytes
 
 
 def main() -> None:

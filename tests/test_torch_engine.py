@@ -4,6 +4,9 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,13 +33,12 @@ from sknn_scratch.engines.numpy.run import NumpyRun
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from sknn_scratch.engines.torch import draws as torch_draws  # noqa: E402
-from sknn_scratch.engines.torch import formulas, predict  # noqa: E402
+from sknn_scratch.engines.torch import formulas, predict, samples  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
-from sknn_scratch.engines.torch.arrays import Space  # noqa: E402
 from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
-from sknn_scratch.engines.torch.samples import StreamedSamples  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA is not available")
@@ -46,12 +48,14 @@ DTYPES = list(TOLERANCE)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Have PyTorch's threads not wait for each other where there are more of them than cores."""
-    before = torch.get_num_threads()
+def settings_of_pytorch():
+    """Have no TF32, and no threads that wait for each other where there are more of them than cores."""
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(before[0])
+    torch.set_float32_matmul_precision(before[1])
 
 
 def assert_close(actual, expected, dtype=np.float64):
@@ -59,11 +63,10 @@ def assert_close(actual, expected, dtype=np.float64):
     assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * max(1e-3, np.abs(expected).max()))
 
 
-def assert_same_training(*, dtype=np.float64, n_epochs=3, device="cpu", **settings):
+def assert_same_training(*, dtype=np.float64, n_epochs=3, start=TorchRun, **settings):
     """Train a job with the reference and with PyTorch."""
     jobs = [make_job(dtype=dtype, **settings) for _ in range(2)]
-    jobs[1].device = device
-    runs = [NumpyRun(jobs[0]), TorchRun(jobs[1])]
+    runs = [NumpyRun(jobs[0]), start(jobs[1])]
     if jobs[0].batch_size >= jobs[0].X.shape[0]:
         values = [run.loss_and_gradient() for run in runs]
         assert_close(values[1], values[0], dtype)
@@ -128,8 +131,7 @@ def test_options(options, batch_size, weighted, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_codes_are_dense_on_the_device(monkeypatch, dtype):
     assert_same_training(form=coded, dtype=dtype)
-    monkeypatch.setattr(torch_run, "free_bytes", lambda device: 250_000)
-    assert_same_training(form=coded, dtype=dtype, n_rows=3000, batch_size=4)
+    assert_same_training(form=coded, dtype=dtype, n_rows=900, start=partial(start_with_least_memory, monkeypatch))
 
 
 def test_rows_as_they_come():
@@ -145,9 +147,6 @@ def test_steps_in_pieces_of_all_lengths(monkeypatch):
     for most in (1, 4, 64):
         monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", most)
         assert_same_training(batch_size=3, n_rows=256, dropout=[0.1, 0.2, 0.0], alpha=0.1)
-    pieces = list(torch_run._pieces(13, 5, 20, 4))
-    assert [piece.n_steps for piece in pieces] == [4, 4, 4, 1, 1]
-    assert [piece.n_rows for piece in pieces] == [20, 20, 20, 20, 5]
 
 
 @pytest.mark.parametrize(("seed", "step", "layer"), [(0, 1, 0), (2**63 - 1, 12345, 3), (77, 2**31, draws.INPUT_NOISE)])
@@ -155,8 +154,9 @@ def test_draws_are_the_same(monkeypatch, seed, step, layer):
     index = np.arange(7000, dtype=np.uint32).reshape(70, 100)
     key = torch.tensor(np.array(draws.keys(seed, step, layer)).tolist())
     like = torch.empty((70, 100), dtype=torch.float64)
+    mask = torch_draws.mask(key, 0.3, (70, 100), torch.float64)
     expected = (draws.bits(seed, step, layer, index) >= np.uint32(0.3 * 2.0**32)) / 0.7
-    assert_allclose(torch_draws.mask(key, 0.3, like).numpy(), expected, rtol=1e-15)
+    assert_allclose(mask.numpy(), expected, rtol=1e-15)
     noise = torch_draws.normal(key, like, torch.float64).numpy()
     assert_allclose(noise, draws.normal(seed, step, layer, index), rtol=1e-9, atol=1e-12)
     # Beyond 2**32 numbers the counter begins again, as one of 32 bits does.
@@ -192,13 +192,11 @@ def test_second_forms_are_the_formulas(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_hopeless_outputs_have_the_loss_of_the_formula(dtype):
-    space, values = Space(dtype, torch.device("cpu")), []
-    y, z = torch.eye(2, dtype=dtype), torch.tensor([[0, 2000], [0, 2000]], dtype=dtype)
+    y, z, losses = torch.eye(2, dtype=dtype), torch.tensor([[0, 2000], [0, 2000]], dtype=dtype), []
     for loss in (LogLoss(), PlainLogLoss()):
         loss.start(multiclass=True)
-        values.append(torch.zeros((), dtype=torch.float64))
-        formulas.loss_and_delta(loss, y, z, 0.5, space, values[-1])
-    assert_allclose(*values, rtol=1e-6)
+        losses.append(formulas.losses_and_delta(loss, y, z)[0])
+    assert_allclose(*losses, rtol=1e-6)
 
 
 # Formulas of a user's own ---------------------------------------------------------------------------------------------
@@ -212,7 +210,7 @@ class Bent(Activation):
         return np.where(np.abs(z) < self.knee, z, np.sign(z) * (self.knee + np.log1p(np.abs(z) - self.knee)))
 
     def derivative(self, z):
-        return 1 / np.maximum(1, 1 + np.abs(z) - self.knee)
+        return 1 / np.maximum(1, 1 + np.abs(z) - self.knee) + 0.1 * (z > 1) - (z > 1) / 10.0
 
 
 class OfRows(Loss):
@@ -224,7 +222,7 @@ class OfRows(Loss):
 
     def derivative(self, y, raw_output):
         slope = np.array([1.0, 2.0]) * (raw_output - y)
-        largest = (raw_output == raw_output.max(axis=1, keepdims=True)).astype(raw_output.dtype)
+        largest = (raw_output == np.maximum.reduce(raw_output, axis=1, keepdims=True)).astype(raw_output.dtype)
         slope[:, :1] += largest[:, :1]
         return slope + np.concatenate([np.zeros_like(y[:, :1]), largest[:, 1:]], axis=1)
 
@@ -240,9 +238,19 @@ class Heavy(Optimizer):
         return w + pace, pace
 
 
+class Swapped(Optimizer):
+    """Whose vectors change places."""
+
+    vector_names = ("one", "other")
+
+    def move(self, w, g, one, other, rate):
+        return w - rate * (one + other / 2 + g), 0.1 * (g > 0) + other, one + g
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_formulas_of_a_users_own(dtype):
-    assert_same_training(activation=Bent(), loss=OfRows(), optimizer=Heavy(), dtype=dtype)
+@pytest.mark.parametrize("optimizer", [Heavy(), Swapped()], ids=str)
+def test_formulas_of_a_users_own(optimizer, dtype):
+    assert_same_training(activation=Bent(), loss=OfRows(), optimizer=optimizer, dtype=dtype)
 
 
 class Written(SGD):
@@ -265,6 +273,13 @@ class Choosing(Looking):
         return z
 
 
+class Spread(Looking):
+    """With a method whose meaning is another in PyTorch."""
+
+    def value(self, z):
+        return z / z.std(axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -273,6 +288,7 @@ class Choosing(Looking):
         ({"activation": Looking()}, "Looking cannot be computed with tensors"),
         ({"activation": Choosing()}, r"Choosing cannot .*chooses numbers by an array"),
         ({"activation": Sorted()}, r"Sorted cannot .*np.sort"),
+        ({"activation": Spread()}, r"Spread cannot .*value gives other numbers than with arrays"),
     ],
     ids=str,
 )
@@ -295,58 +311,33 @@ def test_it_misses_nothing_of_ours():
     assert "float64" in missing("torch", on_mac)
 
 
-# What would wait for a GPU, or copy from the host, which the recording of a graph does not allow.
-WAITING = ("_local_scalar_dense", "nonzero", "index.Tensor", "index_put", "lift_fresh", "equal.default")
-
-
-class Asked(TorchDispatchMode):
-    """Notes the operations that are asked for."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.names.add(str(function))
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_no_step_waits_for_the_device(weighted):
-    settings = [{"activation": cls()} for cls in ACTIVATIONS.values()]
-    settings += [{"optimizer": cls(), "alpha": 0.1, "l1_ratio": 0.5} for cls in OPTIMIZERS.values()]
-    settings += [{"loss": loss, "multiclass": multiclass, "n_targets": n} for loss, multiclass, n in LOSSES]
-    settings += [*OPTIONS, {"activation": Bent(), "loss": OfRows(), "optimizer": Heavy()}]
-    for chosen in settings:
-        job = make_job(weighted=weighted, dtype=np.float32, **chosen)
-        run, order = TorchRun(job), np.arange(len(job.y))
-        run.epoch(order, np.full(job.count_steps(order), 0.01))
-        with Asked() as asked, torch.no_grad():
-            run._make_steps(1, job.batch_size)
-        assert not [name for name in asked.names if any(part in name for part in WAITING)], chosen
-
-
 # Memory ---------------------------------------------------------------------------------------------------------------
 
 
+def start_with_least_memory(monkeypatch, job, start=TorchRun):
+    """Return a run with so little memory that X stays on the host, and pieces have four steps."""
+    row_bytes = (job.X.shape[1] + job.y.shape[1]) * job.X.dtype.itemsize
+    monkeypatch.setattr(torch_run, "PIECE_BYTES", 4 * job.batch_size * row_bytes)
+    for free in range(30_000, 10**6, 10_000):
+        monkeypatch.setattr(torch_run, "free_bytes", lambda device, free=free: free)
+        try:
+            run = start(job)
+        except MemoryError:
+            continue
+        assert not run._samples.has(job.X)
+        return run
+    raise AssertionError("no memory suffices")
+
+
 @pytest.mark.parametrize("weighted", [False, True])
-def test_samples_that_do_not_fit_are_streamed(monkeypatch, weighted):
-    kinds = []
-    place = TorchRun._place
-    monkeypatch.setattr(TorchRun, "_place", lambda *given: kinds.append(place(*given)) or kinds[-1])
-    monkeypatch.setattr(torch_run, "DEVICE_MEMORY_SHARE", 1)
-    for options in ({"batch_size": 7}, {"batch_size": 60, "alpha": 0.1}, {"batch_size": 8, "dropout": [0.1, 0.2, 0.3]}):
-        # Pieces of four steps.
-        monkeypatch.setattr(torch_run, "STREAM_BYTES", 3 * 4 * options["batch_size"] * 48)
-        for free in range(30_000, 10**6, 10_000):  # the least with which it can be done
-            monkeypatch.setattr(torch_run, "free_bytes", lambda device, free=free: free)
-            try:
-                TorchRun(make_job(weighted=weighted, n_rows=1500, **options))
-                break
-            except MemoryError:
-                continue
-        assert_same_training(weighted=weighted, n_rows=1500, **options)
-    assert {type(kind) for kind in kinds} == {StreamedSamples}
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 7}, {"batch_size": 60, "alpha": 0.1}, {"batch_size": 8, "dropout": [0.1, 0.2, 0.3]}],
+    ids=str,
+)
+def test_samples_that_do_not_fit_are_streamed(monkeypatch, options, weighted):
+    start = partial(start_with_least_memory, monkeypatch)
+    assert_same_training(weighted=weighted, n_rows=1500, start=start, **options)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -376,8 +367,8 @@ def test_jobs_of_the_same_samples_have_them_once():
     same.X = one.X
     first = TorchRun(one)
     second, third = TorchRun(same, first), TorchRun(other, first)
-    assert second._samples._X is first._samples._X
-    assert third._samples._X is not first._samples._X
+    assert second._samples._all_X is first._samples._all_X
+    assert third._samples._all_X is not first._samples._all_X
 
 
 # Estimators -----------------------------------------------------------------------------------------------------------
@@ -600,7 +591,7 @@ def test_models_from_before_there_were_devices(cls):
         ({"device": None}, "The parameter 'device'"),
         (
             {"device": "cuda:99"},
-            "device='cuda:99' cannot be used: (CUDA is not available|there are).* Use device='cpu'",
+            "device='cuda:99' cannot be used: PyTorch .* says: .* Use device='cpu'",
         ),
         ({"device": "cuda", "engine": "numpy"}, "engine='numpy' runs on the CPU only; use engine='auto'"),
     ],
@@ -614,36 +605,152 @@ def test_devices_that_cannot_be_used(cls, parameters, reason):
     assert vars(model) == parameters | model.get_params()
 
 
-# On a GPU -------------------------------------------------------------------------------------------------------------
+# Graphs ---------------------------------------------------------------------------------------------------------------
+
+# What would wait for a GPU, or copy from the host, which the recording of a graph does not allow.
+WAITING = ("_local_scalar_dense", "nonzero", "index.Tensor", "index_put", "lift_fresh", "equal.default")
 
 
-@needs_cuda
+class EmulatedGraph(TorchDispatchMode):
+    """A CUDA graph on the CPU: what is asked for while it records is done only by a replay, with the same tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.made, self.before = [], set(), {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert not any(part in str(function) for part in WAITING), function
+        kwargs = kwargs or {}
+        for tensor in self._tensors(args, kwargs):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self.made | self.before.keys():
+                self.before[storage.data_ptr()] = storage, storage.clone()
+        result = function(*args, **kwargs)
+        self.made |= {one.untyped_storage().data_ptr() for one in self._tensors(result)} - self.before.keys()
+        self.calls.append((function, args, kwargs, result))
+        return result
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        for storage, copy in self.before.values():
+            storage.copy_(copy)
+
+    def replay(self):
+        for function, args, kwargs, result in self.calls:
+            for old, new in zip(self._tensors(result), self._tensors(function(*args, **kwargs)), strict=True):
+                if old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+    @staticmethod
+    def _tensors(*given):
+        return [one for one in tree_leaves(given) if isinstance(one, torch.Tensor)]
+
+
+class EmulatedStream:
+    def synchronize(self):
+        pass
+
+
+@pytest.fixture(params=["emulated", pytest.param("cuda", marks=needs_cuda)])
+def start_with_graphs(request, monkeypatch):
+    """Give a function that starts a run with CUDA graphs, and notes in ``start.log`` what is done with them."""
+
+    def start(job):
+        job.device = "cpu" if request.param == "emulated" else "cuda"
+        run = TorchRun(job)
+        run._stream = EmulatedStream() if request.param == "emulated" else run._stream
+        return run
+
+    def noted(name, function):
+        return lambda *args, **kwargs: (start.log.append(name), function(*args, **kwargs))[1]
+
+    start.log = []
+    monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", 8)
+    if request.param == "emulated":
+        monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", EmulatedGraph)
+        monkeypatch.setattr(torch.cuda, "graph", lambda graph, **settings: graph)
+    monkeypatch.setattr(torch.cuda, "graph", noted("record", torch.cuda.graph))
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", noted("replay", torch.cuda.CUDAGraph.replay))
+    return start
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 32, "n_rows": 5000}, *OPTIONS], ids=str)
-def test_graphs_are_the_steps(options, weighted, dtype):
-    """From the second epoch on, all steps are those of graphs."""
-    assert_same_training(device="cuda", weighted=weighted, n_epochs=4, dtype=dtype, **options)
+@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 16, "n_rows": 600}, *OPTIONS], ids=str)
+def test_graphs_are_the_steps(start_with_graphs, options, weighted, dtype):
+    assert_same_training(start=start_with_graphs, weighted=weighted, n_epochs=4, dtype=dtype, **options)
+    assert "replay" in start_with_graphs.log
 
 
-@needs_cuda
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("loss", "multiclass", "n_targets"), LOSSES, ids=str)
-def test_graphs_of_all_losses(loss, multiclass, n_targets):
-    assert_same_training(device="cuda", loss=loss, multiclass=multiclass, n_targets=n_targets)
+def test_graphs_of_all_losses(start_with_graphs, loss, multiclass, n_targets, weighted):
+    settings = {"loss": loss, "multiclass": multiclass, "n_targets": n_targets, "weighted": weighted}
+    assert_same_training(start=start_with_graphs, dtype=np.float32, **settings)
 
 
-@needs_cuda
 @pytest.mark.parametrize("name", [*ACTIVATIONS, *OPTIMIZERS])
-def test_graphs_of_all_activations_and_optimizers(name):
+def test_graphs_of_all_activations_and_optimizers(start_with_graphs, name):
     settings = {"activation": ACTIVATIONS[name]()} if name in ACTIVATIONS else {"optimizer": OPTIMIZERS[name]()}
-    assert_same_training(device="cuda", **settings)
+    assert_same_training(start=start_with_graphs, alpha=0.1, l1_ratio=0.5, **settings)
 
 
-@needs_cuda
-def test_a_gpu_with_too_little_memory(monkeypatch):
-    monkeypatch.setattr(torch_run, "free_bytes", lambda device: 400_000)
-    monkeypatch.setattr(torch_run, "STREAM_BYTES", 3 * 4 * 32 * 48)
-    assert_same_training(device="cuda", n_rows=9000, n_epochs=3)
+def test_graphs_of_formulas_of_a_users_own(start_with_graphs):
+    assert_same_training(start=start_with_graphs, activation=Bent(), loss=OfRows(), optimizer=Heavy())
+
+
+def test_graphs_of_samples_that_do_not_fit(start_with_graphs, monkeypatch):
+    start = partial(start_with_least_memory, monkeypatch, start=start_with_graphs)
+    assert_same_training(start=start, n_rows=1500, batch_size=8)
+
+
+def test_a_graph_of_the_gradient_of_all_samples(start_with_graphs):
+    jobs = [make_job(batch_size=90, alpha=0.1) for _ in range(2)]
+    runs = NumpyRun(jobs[0]), start_with_graphs(jobs[1])
+    for factor in (1.0, 0.5, 2.0, -1.0):
+        for job in jobs:
+            job.network.parameters *= factor
+        values = [run.loss_and_gradient() for run in runs]
+        assert_close(values[1], values[0])
+        assert_close(runs[1].gradient, runs[0].gradient)
+    assert start_with_graphs.log == ["record", *["replay"] * 3]
+
+
+def test_graphs_are_recorded_the_second_time_in_a_thread(start_with_graphs, monkeypatch):
+    """The libraries prepare themselves for each thread, which a recording does not allow."""
+    monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", 2)
+    job = make_job(n_rows=90, batch_size=10)  # four pieces of two steps, and a shorter one
+    run = start_with_graphs(job)
+    run.epoch(None, np.full(9, 0.01))
+    assert start_with_graphs.log == ["record", *["replay"] * 3]
+    with ThreadPoolExecutor(1) as elsewhere:
+        elsewhere.submit(run.epoch, None, np.full(9, 0.01)).result()
+        assert start_with_graphs.log[4:] == ["replay"] * 4
+        elsewhere.submit(run.epoch, None, np.full(9, 0.01)).result()
+    assert start_with_graphs.log[8:] == [*["replay"] * 4, "record", "replay"]
+    run.close()
+
+
+def test_a_piece_is_gathered_when_the_one_before_has_left(monkeypatch):
+    run = start_with_least_memory(monkeypatch, job := make_job(n_rows=1500, batch_size=7))
+    log = []
+
+    class Event:
+        def synchronize(self):
+            log.append("wait")
+
+        def record(self):
+            log.append("leaves")
+
+    gather, run._samples._left = samples._on_host, Event()
+    monkeypatch.setattr(samples, "_on_host", lambda *given: log.append("gather") or gather(*given))
+    monkeypatch.setattr(run, "_make_steps", lambda *given: log.append("steps"))
+    log.clear()
+    run.epoch(None, np.full(job.count_steps(None), 0.01))
+    n_pieces = log.count("steps")
+    assert n_pieces > 10
+    assert log[-4 * n_pieces :] == ["wait", "gather", "leaves", "steps"] * n_pieces
 
 
 @needs_cuda

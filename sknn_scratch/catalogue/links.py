@@ -177,7 +177,7 @@ class IncreasingLink(Link):
 
     def pull_back_by_slopes(self, gradient: NDArray, slopes: NDArray) -> NDArray:
         """Return the derivative with respect to ``z``, given the one with respect to ``p`` and ``slopes``."""
-        of_z = np.cumsum(self._groups(gradient)[..., ::-1], axis=2)[..., ::-1].copy()
+        of_z = np.flip(np.cumsum(np.flip(self._groups(gradient), 2), axis=2), 2).copy()
         of_z[..., 1:] *= slopes
         return of_z.reshape(gradient.shape)
 

@@ -238,7 +238,7 @@ class Heads(Loss):
         self.gives_probabilities = losses[0].gives_probabilities
 
     def value(self, y: NDArray, raw_output: NDArray) -> NDArray:
-        return np.add.reduce([loss.value(*columns) for loss, *columns in self._heads(y, raw_output)], axis=0)
+        return sum(loss.value(*columns) for loss, *columns in self._heads(y, raw_output))
 
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         return np.hstack([loss.derivative(*columns) for loss, *columns in self._heads(y, raw_output)])

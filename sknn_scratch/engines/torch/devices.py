@@ -16,15 +16,10 @@ computing = threading.RLock()
 
 def problem(name: str) -> str | None:
     """Return why a device cannot be used, or None."""
-    kind, _, number = name.partition(":")
-    if kind == "cuda":
-        if not torch.cuda.is_available():
-            built = "built without CUDA" if torch.version.cuda is None else "which finds no GPU"
-            return f"CUDA is not available to PyTorch {torch.__version__}, {built}"
-        if number and int(number) >= torch.cuda.device_count():
-            return f"there are {torch.cuda.device_count()} GPUs, counted from cuda:0"
-    if kind == "mps" and not torch.backends.mps.is_available():
-        return f"MPS, of a Mac with Apple silicon, is not available to PyTorch {torch.__version__}"
+    try:
+        torch.zeros(1, device=name).item()  # a GPU may be there and too old, or forbidden to a forked process
+    except Exception as error:
+        return f"PyTorch {torch.__version__} says: {str(error).splitlines()[0]}"
     return None
 
 

@@ -1,57 +1,32 @@
 """A training run on a device of PyTorch: the equations of ``engines/numpy/run.py``, without automatic differentiation.
 
-On a GPU a step is some thirty small kernels, and to ask for each takes longer than to compute it. So many steps are
-recorded as one CUDA graph, once, and replayed: all that changes from step to step (rows, coefficients of the optimiser,
-keys of random draws) is read from the same place on the device each time. An epoch is made of graphs of 64, 32, ..., 1
-steps, and of one for a smaller last minibatch. What is done for the first time is done without a graph, which also
-prepares the libraries as a recording needs it.
+On a GPU a step is some thirty small kernels, and to ask for each takes longer than to compute it. So the steps of a
+piece of the samples, up to 64, are recorded as one CUDA graph and replayed for each further piece of as many rows: what
+changes from step to step (samples, coefficients of the optimiser, keys of random draws) is read from the same place
+each time. The first piece is computed without a graph, which also prepares the libraries as a recording needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from sknn_scratch.engines.draws import INPUT_NOISE, keys
-from sknn_scratch.engines.policy import DEVICE_MEMORY_SHARE, GRADIENT_ROWS, STEPS_AT_ONCE, STREAM_BYTES
-from sknn_scratch.engines.torch.arrays import TORCH_DTYPES, Space
+from sknn_scratch.engines.policy import DEVICE_MEMORY_SHARE, GRADIENT_ROWS, PIECE_BYTES, STEPS_AT_ONCE
+from sknn_scratch.engines.torch.arrays import compute, torch_dtype
 from sknn_scratch.engines.torch.devices import computing, free_bytes
 from sknn_scratch.engines.torch.draws import mask, normal
-from sknn_scratch.engines.torch.formulas import activate, loss_and_delta, mover, multiply_slope
-from sknn_scratch.engines.torch.samples import Samples, StreamedSamples, tensor_of, upload
+from sknn_scratch.engines.torch.formulas import losses_and_delta, update
+from sknn_scratch.engines.torch.samples import Samples, upload
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.job import Job
 
 __all__ = ["TorchRun"]
-
-
-class _Piece(NamedTuple):
-    """Steps that are made at once: how many came before, how many there are, and the rows of each."""
-
-    first: int
-    n_steps: int
-    n_rows: int
-
-
-def _pieces(n_full: int, n_last: int, batch_size: int, most: int) -> Iterator[_Piece]:
-    """Cut an epoch into pieces of so many steps as are a power of two, and the last, smaller minibatch."""
-    first = 0
-    while first < n_full:
-        n_steps = min(most, 1 << (n_full - first).bit_length() - 1)
-        yield _Piece(first, n_steps, batch_size)
-        first += n_steps
-    if n_last:
-        yield _Piece(first, 1, n_last)
-
-
-def _add_scaled(to: torch.Tensor, what: torch.Tensor, factor: Any) -> None:
-    """``to += factor * what`` with a number, or one that is on the device."""
-    to.add_(what, alpha=factor) if isinstance(factor, float) else to.addcmul_(what.to(to.dtype), factor.to(to.dtype))
 
 
 class TorchRun:
@@ -76,210 +51,208 @@ class TorchRun:
     """
 
     def __init__(self, job: Job, beside: TorchRun | None = None):
-        self._job, self._device, network = job, torch.device(job.device), job.network
-        dtype, on_gpu = TORCH_DTYPES[network.dtype], self._device.type == "cuda"
-        self._exact = torch.float32 if self._device.type == "mps" else torch.float64
-        self._space = Space(dtype, self._device)
-        self._stream = torch.cuda.Stream(self._device) if on_gpu else None
-        self._pool = torch.cuda.graph_pool_handle() if on_gpu else None
-        self._graphs: dict[tuple[int, int], Any] = {}
+        self._job, self._device, network, optimizer = job, torch.device(job.device), job.network, job.optimizer
+        self._exact = np.dtype(np.float32 if self._device.type == "mps" else np.float64)
+        self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        self._pool = None if self._stream is None else torch.cuda.graph_pool_handle()
+        self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
+        self._prepared: dict[tuple[int, bool], int] = {}
+        self._batch_size = min(len(job.y), GRADIENT_ROWS) if optimizer is None else job.batch_size
+        self._drawn = [INPUT_NOISE] * bool(job.input_noise) + [l for l, rate in enumerate(job.dropout) if rate]
+        self._state: NDArray = np.empty((0, 1)) if optimizer is None else optimizer.state
         self.gradient: NDArray = np.zeros_like(network.parameters)
-        self._n_weights = network.n_weights
-        # Parameters and the optimiser's vectors in one tensor: one copy brings them back.
-        self._host = [network.parameters, *([] if job.optimizer is None else job.optimizer.state)]
-        with self._on_device():
-            self._samples: Samples = self._place(None if beside is None else beside._samples)
-            self._state = torch.zeros((len(self._host), self.gradient.size), dtype=dtype, device=self._device)
-            self._w, self._g = self._state[0], torch.zeros(self.gradient.size, dtype=dtype, device=self._device)
-            self._weights, self._biases = layer_views(self._w, network.layer_units)
-            self._weight_gradients, self._bias_gradients = layer_views(self._g, network.layer_units)
-            self._losses = torch.zeros(self._most_steps, dtype=self._exact, device=self._device)
-            self._numbers = self._keys = torch.zeros(0)
-            if job.optimizer is not None:
-                self._move = mover(job.optimizer, self._w, self._g, self._state[1:], self._space)
-                self._send(slice(0, None))
-                n_numbers = job.optimizer.n_coefficients + 1
-                self._numbers = torch.zeros((self._most_steps, n_numbers), dtype=dtype, device=self._device)
-            self._drawn = [INPUT_NOISE] * bool(job.input_noise) + [l for l, rate in enumerate(job.dropout) if rate]
-            self._keys = torch.zeros((self._most_steps, len(self._drawn), 2), dtype=torch.int64, device=self._device)
+        self._samples: Samples
+        with computing, torch.cuda.stream(self._stream):  # without a stream, that does nothing
+            n_steps, whole = self._plan(beside)
+            n_rows = n_steps * self._batch_size
+            self._samples = Samples(job, n_rows, self._device, None if beside is None else beside._samples, whole)
+            self._shares, self._losses = self._zeros(n_rows), self._zeros(n_steps, dtype=self._exact)
+            self._numbers = self._zeros(n_steps, 2 + (0 if optimizer is None else optimizer.n_coefficients))
+            self._keys = self._zeros(n_steps, len(self._drawn), 2, dtype=np.int64)
+            self._vectors = upload(self._state, self._device, network.dtype)
+            self._w, self._g, self._sum = self._zeros(3, self.gradient.size)
+        self._W, self._b = layer_views(self._w, network.layer_units)
+        self._dW, self._db = layer_views(self._g, network.layer_units)
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
         """Train for an epoch; see ``NumpyRun.epoch``."""
         job, optimizer = self._job, self._job.optimizer
         assert optimizer is not None
-        order, first_step, n_steps = self._rows_that_count(order), optimizer.n_updates + 1, len(learning_rates)
-        pieces = list(_pieces(*divmod(len(order), job.batch_size), job.batch_size, self._most_steps))
-        shrink = 1 - learning_rates * optimizer.decay_rate
-        numbers = np.column_stack([*optimizer.next_coefficients(learning_rates), shrink])
-        drawn = [[keys(job.seed, first_step + k, layer) for layer in self._drawn] for k in range(n_steps)]
-        with self._on_device():
-            self._send(slice(0, 1))  # a callback may have changed the parameters
-            all_numbers = upload(numbers, self._device, self._numbers.dtype)
-            all_keys = upload(np.array(drawn, dtype=np.int64).reshape(n_steps, -1, 2), self._device)
-            losses = torch.empty(n_steps, dtype=self._exact, device=self._device)
-            size = job.batch_size
-            self._samples.begin(order, [slice(p.first * size, p.first * size + p.n_steps * p.n_rows) for p in pieces])
-            for k, piece in enumerate(pieces):
-                steps = slice(piece.first, piece.first + piece.n_steps)
-                self._samples.load(k)
-                self._numbers[: piece.n_steps].copy_(all_numbers[steps])
-                self._keys[: piece.n_steps].copy_(all_keys[steps])
-                self._advance(piece.n_steps, piece.n_rows)
-                losses[steps].copy_(self._losses[: piece.n_steps])
-                self._samples.prepare(k + 1)
-            self._bring_back()
-            n_rows = np.repeat([p.n_rows for p in pieces], [p.n_steps for p in pieces])
-            return float(np.dot(losses.cpu().numpy(), n_rows) / len(order))
+        rows, shares, n_rows, totals = self._minibatches(order, job.batch_size)
+        steps = range(optimizer.n_updates + 1, optimizer.n_updates + 1 + len(totals))
+        coefficients = optimizer.next_coefficients(learning_rates)
+        numbers = np.column_stack([*coefficients, 1 - learning_rates * optimizer.decay_rate, job.alpha / totals])
+        with computing, torch.cuda.stream(self._stream):
+            losses = self._make_all_steps(rows, shares, numbers, steps, train=True)
+            torch.from_numpy(job.network.parameters).copy_(self._w)
+            torch.from_numpy(self._state).copy_(self._vectors)
+        return float(np.dot(losses, n_rows) / len(rows))
 
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples, which are one minibatch, and fill ``gradient``."""
-        job, n_rows = self._job, len(self._job.y)
-        total = float(n_rows if job.sample_weight is None else job.sample_weight.sum())
-        pieces = [slice(start, min(start + self._most_rows, n_rows)) for start in range(0, n_rows, self._most_rows)]
-        drawn = np.array([keys(job.seed, 0, layer) for layer in self._drawn], dtype=np.int64).reshape(-1, 2)
-        with self._on_device():
-            self._send(slice(0, 1))
-            self._keys[0].copy_(tensor_of(drawn))
-            self._samples.begin(np.arange(n_rows), pieces)
-            value, gradient = torch.zeros_like(self._losses[0]), torch.zeros_like(self._g)
-            for k, piece in enumerate(pieces):
-                self._samples.load(k)
-                X, y, weight = self._samples.read(slice(0, piece.stop - piece.start))
-                self._loss_and_gradient(X, y, 1 / total if weight is None else self._shares(weight, total), 0)
-                value += self._losses[0]
-                gradient += self._g
-                self._samples.prepare(k + 1)
-            self._g.copy_(gradient)
-            if job.alpha > 0:
-                self._add_penalty(job.alpha / total, value)
-            tensor_of(self.gradient).copy_(self._g)
-            return float(value)
+        n_samples = len(self._job.y)
+        rows, shares, _, totals = self._minibatches(None, n_samples)
+        steps = [0] * -(-n_samples // self._batch_size)
+        numbers = np.zeros((len(steps), self._numbers.shape[1]))
+        numbers[0, -1] = self._job.alpha / totals[0]
+        with computing, torch.cuda.stream(self._stream):
+            self._sum.zero_()
+            losses = self._make_all_steps(rows, shares, numbers, steps, train=False)
+            torch.from_numpy(self.gradient).copy_(self._sum)
+        return float(losses.sum())
 
     def close(self) -> None:
         """Wait for the device, so that its memory can be freed, and forget the graphs."""
-        if self._stream is not None:
-            self._stream.synchronize()
-        self._graphs.clear()
+        with computing:
+            if self._stream is not None:
+                self._stream.synchronize()
+            self._graphs.clear()
 
-    # A step ----------------------------------------------------------------------------------------------------------
+    # All steps -------------------------------------------------------------------------------------------------------
 
-    def _advance(self, n_steps: int, n_rows: int) -> None:
-        """Make the steps that are loaded, of so many rows each: from the second time on by a graph."""
-        key = n_steps, n_rows
-        if self._stream is None or key not in self._graphs:
-            self._graphs[key] = None
-            self._make_steps(*key)
-            return
-        if self._graphs[key] is None:
+    def _minibatches(self, order: NDArray | None, size: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Cut the rows into minibatches, and leave out those in which no sample counts.
+
+        Returns the rows, their shares in the loss of their minibatch and, for each minibatch, how many rows it has and
+        the sum of their weights.
+        """
+        weights = self._job.sample_weight
+        rows = np.arange(len(self._job.y)) if order is None else order
+        starts = np.arange(0, len(rows), size)
+        n_rows = np.diff(starts, append=len(rows))
+        if weights is None:
+            return rows, np.repeat((1 / n_rows).astype(self.gradient.dtype), n_rows), n_rows, n_rows
+        totals = np.add.reduceat(weights[rows], starts)
+        rows, n_rows, totals = rows[np.repeat(totals != 0, n_rows)], n_rows[totals != 0], totals[totals != 0]
+        return rows, weights[rows] / np.repeat(totals, n_rows), n_rows, totals
+
+    def _make_all_steps(
+        self, rows: NDArray, shares: NDArray, numbers: NDArray, steps: Sequence[int], *, train: bool
+    ) -> NDArray:
+        """Make a step, of these numbers, with each minibatch of the rows, and return the losses."""
+        job, size, dtype = self._job, self._batch_size, self.gradient.dtype
+        drawn = np.array([keys(job.seed, step, layer) for step in steps for layer in self._drawn], dtype=np.int64)
+        all_rows = upload(rows, self._device, rows.dtype)
+        all_shares, all_numbers = upload(shares, self._device, dtype), upload(numbers, self._device, dtype)
+        all_keys = upload(drawn.reshape(len(steps), -1, 2), self._device, np.int64)
+        losses = self._zeros(len(steps), dtype=self._exact)
+        self._w.copy_(torch.from_numpy(job.network.parameters))  # a callback may have changed them
+        for start in range(0, len(rows), len(self._shares)):
+            piece = slice(start, start + len(self._shares))
+            now = slice(start // size, start // size + len(self._losses))
+            self._samples.load(rows[piece], all_rows[piece])
+            self._shares[: len(rows[piece])].copy_(all_shares[piece])
+            self._numbers[: len(steps[now])].copy_(all_numbers[now])
+            self._keys[: len(steps[now])].copy_(all_keys[now])
+            self._make_steps_at_once(len(rows[piece]), train)
+            losses[now].copy_(self._losses[: len(steps[now])])
+        return losses.cpu().numpy()
+
+    def _make_steps_at_once(self, n_rows: int, train: bool) -> None:
+        """Make the steps with the piece that is loaded, on a GPU by a graph but for the first time."""
+        key, thread = (n_rows, train), threading.get_ident()
+        if key in self._graphs:
+            self._graphs[key].replay()
+        elif self._stream is None or self._prepared.get(key) != thread:
+            self._make_steps(n_rows, train)
+            self._prepared[key] = thread  # alone, as the libraries keep their handles by thread
+        else:
             graph = torch.cuda.CUDAGraph()
             # Other threads may do what they want meanwhile.
             settings: Any = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
             with torch.cuda.graph(graph, **settings):
-                self._make_steps(*key)
+                self._make_steps(n_rows, train)
             self._graphs[key] = graph
-        self._graphs[key].replay()
+            graph.replay()
 
-    def _make_steps(self, n_steps: int, n_rows: int) -> None:
-        job = self._job
-        for k in range(n_steps):
-            first = k * job.batch_size
-            X, y, weight = self._samples.read(slice(first, first + n_rows))
-            total = n_rows if weight is None else weight.sum()
-            self._loss_and_gradient(X, y, 1 / n_rows if weight is None else self._shares(weight, total), k)
-            if job.alpha > 0:
-                self._add_penalty(job.alpha / total, self._losses[k])
-            if job.max_grad_norm is not None:
-                self._g.mul_((job.max_grad_norm / torch.linalg.vector_norm(self._g)).clamp_(max=1.0))
-            self._move(self._numbers[k])
+    # A step ----------------------------------------------------------------------------------------------------------
 
-    def _shares(self, weight: torch.Tensor, total: Any) -> torch.Tensor:
-        """Return the relative weights of samples, of shape (n_samples, 1)."""
-        return (weight / total).to(self._g.dtype).unsqueeze(1)
+    def _make_steps(self, n_rows: int, train: bool) -> None:
+        for k, start in enumerate(range(0, n_rows, self._batch_size)):
+            *numbers, penalty = self._numbers[k]
+            self._fill_gradient(slice(start, min(start + self._batch_size, n_rows)), k)
+            if self._job.alpha > 0:
+                self._add_penalty(penalty, self._losses[k])
+            if train:
+                self._move(*numbers)
+            else:
+                self._sum.add_(self._g)
 
-    def _loss_and_gradient(self, X: torch.Tensor, y: torch.Tensor, share: Any, k: int) -> None:
-        """Fill the gradient and place ``k`` of the losses, without the penalty."""
-        job, f, W, b, space = self._job, self._job.network.activations, self._weights, self._biases, self._space
-        key, last = dict(zip(self._drawn, self._keys[k], strict=True)), len(W) - 1
+    def _fill_gradient(self, rows: slice, k: int) -> None:
+        """Fill the gradient of some rows of the piece and place ``k`` of the losses, without the penalty."""
+        job, f, W, b, last = self._job, self._job.network.activations, self._W, self._b, len(self._W) - 1
+        X, y, share = self._samples.X[rows], self._samples.y[rows], self._shares[rows]
+        key = dict(zip(self._drawn, self._keys[k], strict=True))
         if INPUT_NOISE in key:
-            X = X + job.input_noise * normal(key[INPUT_NOISE], X, self._exact)
-        fed, z, hidden, masks = [X * mask(key[0], job.dropout[0], X) if 0 in key else X], [], [], {}
+            X = X + job.input_noise * normal(key.pop(INPUT_NOISE), X, self._losses.dtype)
+        masks = {l: mask(key[l], job.dropout[l], (len(X), len(W[l])), X.dtype) for l in key}
+        a, z, hidden = [X * masks[0] if 0 in masks else X], [], []
         for l in range(last):
-            z.append(torch.addmm(b[l], fed[l], W[l]))
-            hidden.append(activate(f[l], z[l], space))
-            if l + 1 in key:
-                masks[l + 1] = mask(key[l + 1], job.dropout[l + 1], hidden[l])
-            fed.append(hidden[l] * masks[l + 1] if l + 1 in key else hidden[l])
-        raw_output = torch.addmm(b[last], fed[last], W[last])
+            z.append(torch.addmm(b[l], a[l], W[l]))
+            hidden.append(compute(f[l].value, z[l]).to(X.dtype))
+            a.append(hidden[l] * masks[l + 1] if l + 1 in masks else hidden[l])
         # (1) delta[L - 1] = dC/dz[L - 1]
-        delta = loss_and_delta(job.loss, y, raw_output, share, space, self._losses[k])
+        losses, delta = losses_and_delta(job.loss, y, torch.addmm(b[last], a[last], W[last]))
+        torch.sum(losses * share, 0, dtype=self._losses.dtype, out=self._losses[k])
+        delta = delta * share.unsqueeze(1)
         for l in range(last, -1, -1):
             # (3) dC/dW[l] = a[l].T @ delta[l]
-            torch.mm(fed[l].T, delta, out=self._weight_gradients[l])
+            torch.mm(a[l].T, delta, out=self._dW[l])
             # (4) dC/db[l] = sum of delta[l] over the samples
             if job.fit_intercept:
-                torch.sum(delta, 0, out=self._bias_gradients[l])
+                torch.sum(delta, 0, out=self._db[l])
             if l > 0:
                 # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
-                delta = multiply_slope(f[l - 1], delta @ W[l].T, z[l - 1], hidden[l - 1], space)
+                before = f[l - 1]
+                of_z, of_a = (before.derivative, z), (before.derivative_from_output, hidden)
+                derivative, at = of_z if before.needs_input else of_a
+                delta = (delta @ W[l].T).mul_(compute(derivative, at[l - 1]))
                 if l in masks:
                     delta.mul_(masks[l])
 
-    def _add_penalty(self, strength: Any, value: torch.Tensor) -> None:
-        """Add the penalty to a value, and its gradient to the gradient."""
-        w, g, l1_ratio = self._w[: self._n_weights], self._g[: self._n_weights], self._job.l1_ratio
+    def _add_penalty(self, strength: torch.Tensor, loss: torch.Tensor) -> None:
+        """Add the penalty to a loss, and its derivative to the gradient."""
+        n_weights, l1_ratio = self._job.network.n_weights, self._job.l1_ratio
+        w, g = self._w[:n_weights], self._g[:n_weights]
         if l1_ratio < 1:
-            _add_scaled(g, w, strength * (1 - l1_ratio))
-            _add_scaled(value, torch.dot(w, w), strength * 0.5 * (1 - l1_ratio))
+            pull = strength * w
+            g.add_(pull, alpha=1 - l1_ratio)
+            loss.add_(torch.dot(w, pull), alpha=(1 - l1_ratio) / 2)
         if l1_ratio > 0:
-            _add_scaled(g, torch.sign(w), strength * l1_ratio)
-            _add_scaled(value, w.abs().sum(), strength * l1_ratio)
+            pull = strength * torch.sign(w)
+            g.add_(pull, alpha=l1_ratio)
+            loss.add_(torch.dot(w, pull), alpha=l1_ratio)
 
-    # Between host and device -----------------------------------------------------------------------------------------
+    def _move(self, *numbers: torch.Tensor) -> None:
+        """Move the parameters, given the optimiser's coefficients and the factor by which the weights shrink."""
+        job, optimizer = self._job, self._job.optimizer
+        assert optimizer is not None
+        if job.max_grad_norm is not None:
+            self._g.mul_((job.max_grad_norm / torch.linalg.vector_norm(self._g)).clamp_(max=1.0))
+        if optimizer.decay_rate:
+            self._w[: optimizer.n_weights].mul_(numbers[-1])
+        update(optimizer, self._w, self._g, self._vectors, numbers[:-1])
 
-    @contextmanager
-    def _on_device(self) -> Iterator[None]:
-        on_stream = nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
-        with computing, torch.no_grad(), on_stream:
-            yield
+    # Memory ----------------------------------------------------------------------------------------------------------
 
-    def _send(self, which: slice) -> None:
-        """Bring parameters, which are first, and vectors of the optimiser to the device."""
-        for there, here in zip(self._state[which], self._host[which], strict=True):
-            there.copy_(tensor_of(here))
+    def _zeros(self, *shape: int, dtype: DTypeLike | None = None) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch_dtype(dtype or self.gradient.dtype), device=self._device)
 
-    def _bring_back(self) -> None:
-        for there, here in zip(self._state, self._host, strict=True):
-            tensor_of(here).copy_(there)
-
-    def _rows_that_count(self, order: NDArray | None) -> NDArray:
-        """Return the rows in order, but those of minibatches in which no sample counts."""
-        weights, size = self._job.sample_weight, self._job.batch_size
-        rows = np.arange(len(self._job.y)) if order is None else order
-        if weights is None:
-            return rows
-        counts = np.add.reduceat(weights[rows], np.arange(0, len(rows), size)) != 0
-        return rows if counts.all() else rows[np.repeat(counts, size)[: len(rows)]]
-
-    def _place(self, beside: Samples | None) -> Samples:
-        """Put the samples on the device, all of them or, if they are too many, a piece at a time."""
-        job, network = self._job, self._job.network
-        X, y, n_rows, size = job.X, job.y, len(job.y), job.batch_size
-        if job.optimizer is None:
-            size = min(size, GRADIENT_ROWS)
-        most_steps = 1 << min(STEPS_AT_ONCE, -(-n_rows // size)).bit_length() - 1
-        row_bytes, itemsize = X.shape[1] * X.dtype.itemsize, X.dtype.itemsize
-        per_row = 4 * sum(network.layer_units) * itemsize + 32 * max(network.layer_units) * job.is_noisy
-        needed = (len(self._host) + 3) * network.parameters.nbytes + size * per_row + y.size * itemsize + 24 * n_rows
-        free, kind = int(DEVICE_MEMORY_SHARE * free_bytes(self._device)), Samples
-        if needed + (0 if beside is not None and beside.has(X) else n_rows * row_bytes) > free:
-            kind, n_bytes = StreamedSamples, 3 * size * row_bytes
-            while most_steps > 1 and n_bytes * most_steps > STREAM_BYTES:
-                most_steps //= 2
-            if (needed := needed + n_bytes * most_steps) > free:
-                raise MemoryError(
-                    f"Training on device={job.device!r} needs {needed:,} bytes there, even if X, "
-                    f"{n_rows * row_bytes:,} bytes, is read in pieces, and {free:,} may be used. Lower batch_size or "
-                    "hidden_layer_sizes, or use device='cpu'."
-                )
-        self._most_steps, self._most_rows = most_steps, most_steps * size
-        return kind(X, y, job.sample_weight, self._most_rows, self._device, self._space.dtype, self._exact, beside)
+    def _plan(self, beside: TorchRun | None) -> tuple[int, bool]:
+        """Return how many steps are made at once, at most, and whether all of ``X`` is to be on the device."""
+        job, units, size, itemsize = self._job, self._job.network.layer_units, self._batch_size, self.gradient.itemsize
+        n_rows, n_targets = job.y.shape
+        free = int(DEVICE_MEMORY_SHARE * free_bytes(self._device))
+        step_bytes = size * (units[0] + n_targets) * itemsize
+        n_steps = max(1, min(STEPS_AT_ONCE, -(-n_rows // size), min(PIECE_BYTES, free // 4) // step_bytes))
+        needed = (5 + len(self._state)) * self.gradient.nbytes + n_steps * step_bytes
+        needed += size * (4 * sum(units) * itemsize + 32 * max(units) * job.is_noisy)
+        needed += n_rows * (n_targets * itemsize + 24)
+        of_X = n_rows * units[0] * itemsize
+        if needed > free:
+            raise MemoryError(
+                f"Training on device={job.device!r} needs {needed:,} bytes there, even if X, {of_X:,} bytes, is read "
+                f"in pieces, and {free:,} may be used. Lower batch_size or hidden_layer_sizes, or use device='cpu'."
+            )
+        shared = beside is not None and beside._samples.has(job.X)
+        return n_steps, shared or needed + of_X <= free

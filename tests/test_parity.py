@@ -45,6 +45,7 @@ def assert_same_model(ours, theirs, X, tolerance):
         if issparse(their_labels):
             labels, their_labels = labels.toarray(), their_labels.toarray()
         assert_array_equal(labels, their_labels)
+        assert labels.dtype == their_labels.dtype
         assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=10 * tolerance)
     else:
         assert_close(ours.predict(X), theirs.predict(X), 10 * tolerance)
@@ -266,11 +267,20 @@ def test_sparse_samples(task, hidden_layer_sizes, solver, container):
     fit_both(task, X, y, solver=solver, hidden_layer_sizes=hidden_layer_sizes, max_iter=6, **batch)
 
 
-@pytest.mark.parametrize("dtype", [object, "U5"])
-def test_string_labels(dtype):
+@pytest.mark.parametrize("n_classes", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, ">i4", np.float64, "U5", "U9", object])
+def test_labels_of_every_type(dtype, n_classes):
+    """Also in later calls of partial_fit, which are shown labels that are known, some in each call."""
     X, y = make_task("multiclass")
-    labels = np.array([["ant", "bee", "cat"][label // 10 - 1] for label in y], dtype=dtype)
+    names = np.array(["ant", "bee", "cat"]) if np.dtype(dtype).kind in "OU" else np.arange(3) % (2 + (dtype is not bool))
+    labels = names[np.minimum(y // 10 - 1, n_classes - 1)].astype(dtype)
     fit_both("multiclass", X, labels, max_iter=5)
+    few = labels == labels[0]
+    ours, theirs = estimator_pair("multiclass")
+    for model in (ours, theirs):
+        model.partial_fit(X[few], labels[few], classes=np.unique(labels))
+        model.partial_fit(X, labels).partial_fit(X[few], labels[few])
+    assert_same_model(ours, theirs, X, 1e-9)
 
 
 def test_sparse_multilabel_targets():

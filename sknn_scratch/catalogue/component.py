@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
+
+
+@cache
+def _nearest_class_with(cls: Any, names: tuple[str, ...]) -> Any:
+    return next(one for one in cls.__mro__ if not vars(one).keys().isdisjoint(names))
+
+
+@cache
+def _parameter_names(cls: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(cls).parameters)
 
 
 class Component(BaseEstimator):
@@ -23,9 +35,11 @@ class Component(BaseEstimator):
 
     def nearest_class_with(self, *names: str) -> Any:
         """Return the class of the component, or the first of those it comes from, that defines one of these itself."""
-        return next(cls for cls in type(self).__mro__ if not vars(cls).keys().isdisjoint(names))
+        cls: Any = type(self)
+        return _nearest_class_with(cls, names)
 
     def take_over(self, previous: Self, but: set[str]) -> None:
         """Take over copies of the attributes of a component of the same class, but for parameters and some others."""
-        left_out = but.union(self.get_params(deep=False))
+        cls: Any = type(self)
+        left_out = but | _parameter_names(cls)
         self.__dict__ |= copy.deepcopy({name: own for name, own in vars(previous).items() if name not in left_out})

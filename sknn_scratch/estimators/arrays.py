@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import math
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -36,6 +37,17 @@ def naming(array_name: str) -> Iterator[None]:
         raise error_type(f"{array_name} cannot be used: {reason}") from error
 
 
+def _is_sound(array: Any, ndim: int) -> bool:
+    """Return whether an array is one of floats that are certainly finite, so that no check would find anything.
+
+    Quick, as scikit-learn's checks take longer than an epoch on a few rows.
+    """
+    if type(array) is not np.ndarray or array.ndim != ndim or array.dtype not in _FLOAT_DTYPES or not array.size:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(array.sum())
+
+
 def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DTypeLike | tuple = FLOAT_DTYPES) -> NDArray:
     """Return ``X`` as a float array, or CSR matrix if sparse, without a copy where that is possible.
 
@@ -47,6 +59,8 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     TypeError, ValueError
         If ``X`` is not a non-empty, finite, real, two-dimensional table, or not the same columns as before.
     """
+    if not reset and _is_sound(X, 2) and dtype in (X.dtype, FLOAT_DTYPES) and ready_samples(estimator, X) is not None:
+        return X
     with naming("X"):
         try:
             return _checked_csr(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
@@ -205,8 +219,9 @@ def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtyp
     """
     _require_targets(estimator, y)
     with naming("y"):
-        refuse_times(y)
-        y = check_array(y, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="y")
+        if not _is_sound(y, 1):
+            refuse_times(y)
+            y = check_array(y, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="y")
         if y.ndim not in (1, 2) or y.size == 0:
             raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
         y = _flatten_column(y)
@@ -235,13 +250,24 @@ def time_among(types: set[type]) -> str:
     return next((cls.__name__ for cls in types if issubclass(cls, times) or cls.__name__ == "Period"), "")
 
 
+def are_plain_labels(y: Any) -> bool:
+    """Return whether this is a vector of truths, whole numbers or strings, about which there is nothing to find out."""
+    return type(y) is np.ndarray and y.ndim == 1 and y.size > 0 and y.dtype.kind in "biuU" and y.dtype.isnative
+
+
 def check_labels(
-    estimator: BaseEstimator, y: Any, n_samples: int, multioutput: bool = False, regressor: str = ""
+    estimator: BaseEstimator,
+    y: Any,
+    n_samples: int,
+    multioutput: bool = False,
+    regressor: str = "",
+    are_known: bool = False,
 ) -> tuple[NDArray, str]:
     """Return classification targets and their type.
 
     With ``multioutput`` columns of labels are several targets, also if they happen to hold but two different labels.
-    ``regressor`` is the estimator for those who have numbers as targets.
+    ``regressor`` is the estimator for those who have numbers as targets. Where the labels of one target ``are_known``,
+    the type of plain ones is not found out, but called "multiclass".
 
     Returns
     -------
@@ -249,6 +275,9 @@ def check_labels(
     target_type : {"binary", "multiclass", "multilabel-indicator", "multiclass-multioutput"}
     """
     _require_targets(estimator, y)
+    if are_known and are_plain_labels(y):
+        _check_length("y", y, n_samples)
+        return y, "multiclass"
     _check_label_types(y)
     with naming("y"):
         y = check_array(y, ensure_2d=False, dtype=None, accept_sparse="csr", input_name="y")

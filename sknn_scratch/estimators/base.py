@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, Never, Self, TypeVar, cast
 
 import numpy as np
@@ -76,6 +77,11 @@ class _Given:
     checkpoint: Checkpoint | None
 
 
+@cache  # which a search calls for each candidate
+def _parameters_of(cls: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(cls).parameters
+
+
 class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     """Multi-layer perceptron; a subclass says what the targets are.
 
@@ -95,7 +101,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     def __new__(cls, *args: Any, **parameters: Any) -> Self:
         """Make an estimator; Python's own error for an unknown parameter does not say which ones there are."""
-        known = inspect.signature(cls).parameters
+        known = _parameters_of(cls)
         unknown = sorted(set(parameters) - set(known))
         if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
             meant = did_you_mean(unknown[0], [*known, "set_callbacks"])

@@ -426,7 +426,8 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
     ) -> NDArray:
         with naming("classes"):
             several = _are_of_several(classes) or (kind.continues_model and isinstance(self._coder, MultiOutputCoder))
-        y, target_type = check_labels(self, y, X.shape[0], several, "MLPFromScratchRegressor")
+        are_known = kind.continues_model and not several and not self._coder.multilabel
+        y, target_type = check_labels(self, y, X.shape[0], several, "MLPFromScratchRegressor", are_known)
         if not kind.continues_model:
             if kind.is_incremental and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")

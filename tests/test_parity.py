@@ -272,7 +272,8 @@ def test_sparse_samples(task, hidden_layer_sizes, solver, container):
 def test_labels_of_every_type(dtype, n_classes):
     """Also in later calls of partial_fit, which are shown labels that are known, some in each call."""
     X, y = make_task("multiclass")
-    names = np.array(["ant", "bee", "cat"]) if np.dtype(dtype).kind in "OU" else np.arange(3) % (2 + (dtype is not bool))
+    numbers = np.arange(3) % (2 if dtype is bool else 3)
+    names = np.array(["ant", "bee", "cat"]) if np.dtype(dtype).kind in "OU" else numbers
     labels = names[np.minimum(y // 10 - 1, n_classes - 1)].astype(dtype)
     fit_both("multiclass", X, labels, max_iter=5)
     few = labels == labels[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import KW_ONLY, dataclass
 from decimal import Decimal
 from itertools import pairwise
 from numbers import Integral, Real
@@ -28,6 +29,7 @@ FEWEST_BINS = 4
 CLIP, AT_CLIP = 3.0, 1e6
 
 
+@dataclass(repr=False, eq=False)
 class TabularEncoder(TransformerMixin, BaseEstimator):
     """Encode a table for a neural network: numbers, categories and gaps, without looking at the target.
 
@@ -96,6 +98,15 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     (6, 3)
     """
 
+    n_bins: int | None = 64
+    _: KW_ONLY
+    max_codes: int = 2048
+    categorical_features: Any = "from_dtype"
+    min_frequency: int = 5
+    max_categories: int = 256
+    dtype: DTypeLike = np.float64
+    sparse_output: bool = False
+
     _constraints: ClassVar[dict[str, Constraint]] = {
         "n_bins": Number(Integral, f"[{FEWEST_BINS}, inf)", (None,)),
         "max_codes": Number(Integral, "[0, inf)"),
@@ -103,25 +114,6 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         "max_categories": Number(Integral, "[1, inf)"),
         "sparse_output": Boolean(),
     }
-
-    def __init__(
-        self,
-        n_bins: int | None = 64,
-        *,
-        max_codes: int = 2048,
-        categorical_features: Any = "from_dtype",
-        min_frequency: int = 5,
-        max_categories: int = 256,
-        dtype: DTypeLike = np.float64,
-        sparse_output: bool = False,
-    ):
-        self.n_bins = n_bins
-        self.max_codes = max_codes
-        self.categorical_features = categorical_features
-        self.min_frequency = min_frequency
-        self.max_categories = max_categories
-        self.dtype = dtype
-        self.sparse_output = sparse_output
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn medians, ranges, edges, levels and means.
@@ -209,20 +201,16 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.is_categorical_ = columns.is_categorical
         numbers = _quarter(columns.numbers)
         self._learn_numbers(numbers)
-        self.categories_, self._has_rare = [], []
-        for values in columns.categories:
-            levels, has_rare = self._frequent_levels(values)
-            self.categories_.append(levels)
-            self._has_rare.append(has_rare)
+        found = [self._frequent_levels(values) for values in columns.categories]
+        self.categories_, self._has_rare = [levels for levels, _ in found], [has_rare for _, has_rare in found]
         widths = [_n_columns(len(levels) + rare) for levels, rare in zip(self.categories_, self._has_rare, strict=True)]
         start = numbers.shape[1] + len(self._with_gaps)
         self._starts = start + np.concatenate([[0], np.cumsum(widths, dtype=int)]).astype(int)
         self.n_codes_ = int(self._code_starts[-1])
         self.n_features_out_ = int(self._starts[-1]) + self.n_codes_
         self._means = np.zeros(self.n_features_out_)
-        if self.sparse_output:
-            return self
-        self._means = self.encode(columns, np.float64).mean()
+        if not self.sparse_output:
+            self._means = self.encode(columns, np.float64).mean()
         return self
 
     def encode(self, columns: Columns, dtype: DTypeLike) -> CodedMatrix:

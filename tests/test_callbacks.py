@@ -189,7 +189,9 @@ def test_early_stopping_needs_its_curve():
         ),
         ({"patience": 0}, "patience must be an integer of at least 1; got 0"),
         ({"patience": 2.5}, "patience must be an integer of at least 1; got 2.5"),
+        ({"patience": True}, "patience must be an integer of at least 1; got True"),
         ({"min_delta": -1}, "min_delta must be a number of at least 0; got -1"),
+        ({"min_delta": "small"}, "min_delta must be a number of at least 0; got 'small'"),
     ],
 )
 def test_wrong_parameters_of_early_stopping(parameters, message):

@@ -12,9 +12,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
 from importlib.util import find_spec
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
@@ -141,6 +142,7 @@ class _BestEpoch:
     arrays: list[tuple[NDArray, NDArray]] = field(default_factory=list)
 
 
+@dataclass(repr=False, eq=False)
 class EarlyStopping(EpochCallback):
     """Stops training when a curve has not improved for a while.
 
@@ -172,25 +174,19 @@ class EarlyStopping(EpochCallback):
     Prechelt, "Early stopping - but when?", Neural Networks: Tricks of the Trade, 1998.
     """
 
-    def __init__(
-        self,
-        monitor: str = "validation_loss",
-        *,
-        patience: int = 10,
-        min_delta: float = 0.0,
-        restore_best: bool = False,
-    ):
-        if monitor not in CURVES:
-            raise ValueError(f"monitor must be one of {', '.join(map(repr, CURVES))}; got {monitor!r}.")
-        if not isinstance(patience, int | np.integer) or patience < 1:
-            raise ValueError(f"patience must be an integer of at least 1; got {patience!r}.")
-        if not min_delta >= 0:
-            raise ValueError(f"min_delta must be a number of at least 0; got {min_delta!r}.")
-        self.monitor = monitor
-        self.patience = patience
-        self.min_delta = min_delta
-        self.restore_best = restore_best
+    monitor: str = "validation_loss"
+    _: KW_ONLY
+    patience: int = 10
+    min_delta: float = 0.0
+    restore_best: bool = False
 
+    def __post_init__(self) -> None:
+        if self.monitor not in CURVES:
+            raise ValueError(f"monitor must be one of {', '.join(map(repr, CURVES))}; got {self.monitor!r}.")
+        if not _is_number(self.patience, Integral, 1):
+            raise ValueError(f"patience must be an integer of at least 1; got {self.patience!r}.")
+        if not _is_number(self.min_delta, Real, 0):
+            raise ValueError(f"min_delta must be a number of at least 0; got {self.min_delta!r}.")
         self._runs: dict[int, _BestEpoch] = {}
 
     def on_train_begin(self, estimator: Any) -> None:
@@ -248,6 +244,10 @@ class EarlyStopping(EpochCallback):
                 array[...] = best
 
 
+def _is_number(value: Any, kind: Any, least: int) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and bool(value >= least)
+
+
 def _require_single_network(callback: EpochCallback, estimator: Any) -> None:
     """Raise TypeError for an estimator that trains several networks at the same time."""
     if not hasattr(type(estimator), "perceptron"):
@@ -276,7 +276,7 @@ class ModelCheckpoint(EpochCallback):
     """
 
     def __init__(self, path: str | os.PathLike, *, every: int = 1):
-        if not isinstance(every, int | np.integer) or every < 1:
+        if not _is_number(every, Integral, 1):
             raise ValueError(f"every must be an integer of at least 1; got {every!r}.")
         self.path = path
         self.every = every

@@ -52,7 +52,7 @@ LAYERS = [
     {"training.checkpoints"},
     {"training.callbacks_before_1_9"},
     {"training.callbacks"},
-    of("estimators", "arrays fit_kind names scaling suggestions"),
+    of("estimators", "arrays fit_kind scaling suggestions"),
     {"estimators.constraints", "estimators.labels", "estimators.validation_set", "inspection"},
     {"estimators.outcomes", "estimators.parameters"},
     {"estimators.building", "estimators.constructors", "estimators.fitted"},
@@ -185,7 +185,7 @@ def test_registries_know_every_component():
 
 def test_names_for_editors_are_those_of_the_registries():
     from sknn_scratch.catalogue import activations, initializers, links, losses, optimizers, schedules
-    from sknn_scratch.estimators import names
+    from sknn_scratch.estimators import constructors as names
     from sknn_scratch.estimators.parameters import SHARED_PARAMETERS
 
     table = sknn_scratch.MLPFromScratchRegressor._parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +14,59 @@ from sknn_scratch.catalogue.initializers import Initializer
 from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.catalogue.schedules import Schedule
-from sknn_scratch.estimators.names import (
-    ActivationName,
-    BatchSizeName,
-    ClassifierLossName,
-    ClassWeightName,
-    EngineName,
-    InitializerName,
-    LinkName,
-    RegressorLossName,
-    ScheduleName,
-    SolverName,
-    TargetTransformName,
-    VerboseName,
-)
+
+# The names that parameters can have, those of the registries, so that editors complete them. The signatures allow any
+# other ``str`` too, as a name out of a list or a file is nothing more for a type checker; ``fit`` finds one that is
+# wrong, and knows what was probably meant.
+ActivationName = Literal[
+    "elu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_tanh",
+    "identity",
+    "leaky_relu",
+    "logistic",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "silu",
+    "softplus",
+    "softsign",
+    "tanh",
+]
+BatchSizeName = Literal["auto"]
+ClassWeightName = Literal["balanced"]
+ClassifierLossName = Literal["focal", "hinge", "log_loss", "squared_error", "squared_hinge"]
+EngineName = Literal["auto", "numba", "numpy", "torch"]
+InitializerName = Literal[
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "orthogonal",
+    "uniform",
+    "zeros",
+]
+LinkName = Literal["exp", "identity", "logistic", "tanh"]
+RegressorLossName = Literal[
+    "absolute_error",
+    "gamma",
+    "gaussian_nll",
+    "huber",
+    "log_cosh",
+    "poisson",
+    "quantile",
+    "squared_error",
+    "tweedie",
+]
+ScheduleName = Literal["adaptive", "constant", "cosine", "exponential", "invscaling", "one_cycle", "step"]
+SolverName = Literal["adagrad", "adam", "adamw", "lbfgs", "nadam", "rmsprop", "sgd"]
+TargetTransformName = Literal["standardize"]
+VerboseName = Literal["bar"]
 
 
 @dataclass(repr=False, eq=False, kw_only=True)

@@ -48,7 +48,7 @@ class _Calls:
     def iteration_ended(self, parameters: NDArray) -> None:
         """Record an iteration; raise StopIteration, which ends the minimiser, if the listener says so."""
         # The last evaluation of a line search is the one at the point that it accepts.
-        self._progress.add_iteration(self._latest_loss)
+        self._progress.add_epoch(self._latest_loss, None, tol=-np.inf)  # none stalls: scipy decides when to stop
         self.reached[...] = parameters
         if self._verbose:
             print(f"Iteration {self._progress.n_iter}, loss = {self._latest_loss:.8f}")

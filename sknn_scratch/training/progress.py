@@ -88,18 +88,14 @@ class Progress:
             run.validation_scores = run.validation_loss_curve = run.best_validation_score = None
         return run
 
-    def add_iteration(self, loss: float) -> None:
-        """Record an iteration of a solver that decides by itself when to stop."""
-        self._add_loss(loss)
-        self.best_loss = loss if self.best_loss is None else min(loss, self.best_loss)
-        self.no_improvement_count = 0
-
     def add_epoch(self, loss: float, validation: tuple[float, float] | None, tol: float) -> bool:
         """Record an epoch and, where there is a validation set, the loss and the score on it.
 
         Returns whether that score is the best so far.
         """
-        self._add_loss(loss)
+        self.n_iter += 1
+        self.loss = loss
+        self.loss_curve.append(loss)
         is_best = stalled = False
         if validation is not None:
             assert self.validation_scores is not None
@@ -118,11 +114,6 @@ class Progress:
             self.best_loss = min(loss, self.best_loss)
         self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
         return is_best
-
-    def _add_loss(self, loss: float) -> None:
-        self.n_iter += 1
-        self.loss = loss
-        self.loss_curve.append(loss)
 
 
 # The fitted attribute, also of scikit-learn's estimators, that shows each field.

@@ -6,7 +6,7 @@ so that nothing outside this folder depends on which two go together. In the for
 ``k`` run over the output columns.
 
 A new loss is one class in ``regression.py`` or ``classification.py``, one line in the registry there and its name in
-``sknn_scratch/estimators/names.py``.
+``sknn_scratch/estimators/constructors.py``.
 """
 
 from sknn_scratch.catalogue.losses.base import Loss

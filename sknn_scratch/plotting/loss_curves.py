@@ -121,12 +121,11 @@ class LossCurveDisplay:
         n_fits = len(train_loss)
         if not n_fits:
             raise ValueError("train_loss must have an entry for at least one fit.")
-        no_curves = [None] * n_fits
         self.train_loss = train_loss
-        self.validation_loss = no_curves if validation_loss is None else validation_loss
-        self.validation_score = no_curves if validation_score is None else validation_score
+        self.validation_loss = [None] * n_fits if validation_loss is None else validation_loss
+        self.validation_score = [None] * n_fits if validation_score is None else validation_score
         self.name = name
-        self.oof_loss = no_curves if oof_loss is None else oof_loss
+        self.oof_loss = [None] * n_fits if oof_loss is None else oof_loss
         for parameter in ("validation_loss", "validation_score", "name", "oof_loss"):
             value = getattr(self, parameter)
             if value is not None and len(value) != n_fits:

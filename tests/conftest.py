@@ -41,7 +41,7 @@ def pytest_collection_finish(session):
 
 
 # Whole scripts and pages, first of all: what comes last should be quick, so that no worker waits for another.
-LONG = ("test_examples.py", "docs/", "README", "test_tabular", "test_plotting.py")
+LONG = ("test_examples.py", "docs/", "test_readme.py", "test_tabular", "test_plotting.py")
 
 
 def pytest_collection_modifyitems(items):

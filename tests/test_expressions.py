@@ -142,13 +142,15 @@ def test_operations_on_parameters_alone():
     results, settings = trace_formula(traced, ["all"], {"w": ITEM, "g": ITEM}, np.float64)
     assert settings == [1.0, 1.0]
     kernel = compiled(source.optimizer_source([results[0], *results], [f"v{k}" for k in range(len(results))]))
-    w, state = np.zeros(1), np.zeros((len(results), 1))
+    w, state, ours = np.zeros(1), np.zeros(len(results)), []
     for a, b in zip(FIRST, SECOND, strict=True):
         w[0] = 0
-        kernel(w, w, state.ravel(), 1, 1, np.array([a, b]))
-        for operation, ours, formula in zip(OPERATIONS, state[:, 0], traced.formulas, strict=True):
-            with np.errstate(all="ignore"):
-                assert_allclose(ours, formula(np.float64(a), np.float64(b)), rtol=1e-14, err_msg=f"{operation} {a} {b}")
+        kernel(w, w, state, 1, 1, np.array([a, b]))
+        ours.append(state.copy())
+    for operation, column, formula in zip(OPERATIONS, np.transpose(ours), traced.formulas, strict=True):
+        with np.errstate(all="ignore"):
+            numpys = [formula(np.float64(a), np.float64(b)) for a, b in zip(FIRST, SECOND, strict=True)]
+        assert_allclose(column, numpys, rtol=1e-14, err_msg=operation)
 
 
 WAYS_TO_SAY_IT = [

@@ -165,7 +165,7 @@ CONVERTED_BY_DECISION_FUNCTION = {
 @pytest.mark.parametrize("task", TASKS)
 def test_classifiers(task, meta, run):
     X, y = data(task)
-    for model in ours(), MLPClassifier(**SMALL):
+    for model in (ours(), MLPClassifier(**SMALL)) if task in ("two names", "three numbers") else (ours(),):
         fitted = CONVERTED[meta](model).fit(X, y)
         assert_same_classification(run(fitted, X), fitted, X)
 
@@ -309,8 +309,9 @@ def test_regressors(meta, run):
     make, n_targets = REGRESSIONS[meta]
     X, y = make_regression(80, 5, n_targets=n_targets, random_state=0)
     y /= y.std()
-    for member in REGRESSORS:
-        for dtype, tolerance in (np.float32, 1e-5), (np.float64, 1e-10):
+    both = [(np.float32, 1e-5), (np.float64, 1e-10)]
+    for place, member in enumerate(REGRESSORS):
+        for dtype, tolerance in both if member == "ours" else [both[place % 2]]:
             given = X.astype(dtype)
             fitted = make(REGRESSORS[member]()).fit(given, y)
             (prediction,) = run(fitted, given)

@@ -290,8 +290,9 @@ class Kill(EpochCallback):
 path = sys.argv[1]
 if sys.argv[2] == "killed":
     model.set_callbacks(ModelCheckpoint(path), Kill()).fit(X, y)
-model.fit(X, y, resume_from=path if sys.argv[2] == "resumed" else None)
-np.save(sys.argv[3], np.concatenate([w.ravel() for w in model.coefs_]))
+for place in path, None:
+    model.fit(X, y, resume_from=place)
+    print(model.n_iter_, *(w.tobytes().hex() for w in model.coefs_))
 """
 
 
@@ -301,15 +302,16 @@ def test_a_process_that_is_killed(tmp_path):
     script.write_text(KILLED)
 
     def run(how):
-        command = [sys.executable, "-W", "ignore", script, path, how, tmp_path / f"{how}.npy"]
+        command = [sys.executable, "-W", "ignore", script, path, how]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert run("killed").returncode == -9
     (tmp_path / ".checkpoint.half").write_bytes(path.read_bytes()[:1000])
-    for how in ("resumed", "uninterrupted"):
-        result = run(how)
-        assert result.returncode == 0, result.stderr
-    assert_array_equal(np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "uninterrupted.npy"))
+    result = run("resumed")
+    assert result.returncode == 0, result.stderr
+    resumed, uninterrupted = result.stdout.splitlines()
+    assert resumed.startswith("12 ")
+    assert resumed == uninterrupted
 
 
 def test_partial_fit_in_another_process(tmp_path):

@@ -449,25 +449,27 @@ def test_lbfgs_is_shared_out():
     assert len({thread for thread, n_rows, *limits in Witness.seen if n_rows == 300 and set(limits) == {1}}) == 2
 
 
+FORMS = [(np.asarray, False), (np.asfortranarray, True), (csr_matrix, True)]
+OPTIONS = [
+    {},
+    {"solver": "sgd", "fit_intercept": False, "hidden_layer_sizes": ()},
+    {"activation": "gelu", "alpha": 0.1, "l1_ratio": 0.5},
+    {"activation": ["silu", "relu"], "max_grad_norm": 0.1, "dtype": np.float32},
+    {"solver": "nadam", "early_stopping": True, "hidden_layer_sizes": (7, 3)},
+    # The last minibatch has fewer rows than there are threads.
+    {"solver": "adamw", "activation": "mish", "shuffle": False, "batch_size": 199},
+    {"dropout": [0.2, 0.3, 0.1]},
+    {"solver": "lbfgs", "batch_size": "auto"},
+]
+
+
 @needs_numba
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {},
-        {"solver": "sgd", "fit_intercept": False, "hidden_layer_sizes": ()},
-        {"activation": "gelu", "alpha": 0.1, "l1_ratio": 0.5},
-        {"activation": ["silu", "relu"], "max_grad_norm": 0.1, "dtype": np.float32},
-        {"solver": "nadam", "early_stopping": True, "hidden_layer_sizes": (7, 3)},
-        # The last minibatch has fewer rows than there are threads.
-        {"solver": "adamw", "activation": "mish", "shuffle": False, "batch_size": 199},
-        {"dropout": [0.2, 0.3, 0.1]},
-        {"solver": "lbfgs", "batch_size": "auto"},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize(("make", "weighted"), [(np.asarray, False), (np.asfortranarray, True), (csr_matrix, True)])
-@pytest.mark.parametrize("task", ["multiclass", "regression", "multilabel"])
-def test_compiled_epochs_are_shared_out(monkeypatch, task, weighted, make, parameters):
+@pytest.mark.parametrize("form", range(3))
+@pytest.mark.parametrize("option", range(len(OPTIONS)))
+def test_compiled_epochs_are_shared_out(monkeypatch, option, form):
+    """Each option with each form of the samples and with each task, and each form with each task."""
+    parameters, (make, weighted) = OPTIONS[option], FORMS[form]
+    task = ("multiclass", "regression", "multilabel")[(option + form) % 3]
     parameters = {"hidden_layer_sizes": (30, 12), "dtype": np.float64, **parameters}
     dtype = parameters.pop("dtype")
     model, X, y = large(task, **parameters)

@@ -155,6 +155,20 @@ def test_a_cache_without_numba_or_a_home(monkeypatch, tmp_path):
         cache.code_version.cache_clear()
 
 
+@needs_numba
+def test_seconds_of_compiling_are_announced_unless_the_code_is_kept(own_cache, monkeypatch, capsys):
+    monkeypatch.setattr(kernels, "_compile", lambda name, *how: name)
+    for is_kept, said in (
+        (False, "sknn_scratch: compiling for float64, some 5 seconds, once on this machine\n"),
+        (True, ""),
+    ):
+        kernels._done.clear()
+        monkeypatch.setattr(cache, "is_kept", lambda name, is_kept=is_kept: is_kept)
+        for name in ("work_float64", "pass_rows_float64"):
+            kernels._once(name, None, None)
+        assert capsys.readouterr().err == said
+
+
 # Imports and compiling that are disturbed -----------------------------------------------------------------------------
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
@@ -41,7 +40,6 @@ BETWEEN_MAPS = 0.45
 POINTS = 72  # to an inch
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class NetworkDisplay:
     """The layers of a network and their weights: lines between units, or for large networks heat maps.
 
@@ -87,11 +85,20 @@ class NetworkDisplay:
     ['0', '1', '2']
     """
 
-    coefs: Sequence[NDArray]
-    intercepts: Sequence[NDArray]
-    layer_names: Sequence[str]
-    input_names: Sequence[str]
-    output_names: Sequence[str]
+    def __init__(
+        self,
+        *,
+        coefs: Sequence[NDArray],
+        intercepts: Sequence[NDArray],
+        layer_names: Sequence[str],
+        input_names: Sequence[str],
+        output_names: Sequence[str],
+    ):
+        self.coefs = coefs
+        self.intercepts = intercepts
+        self.layer_names = layer_names
+        self.input_names = input_names
+        self.output_names = output_names
 
     @classmethod
     def from_estimator(

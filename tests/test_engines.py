@@ -47,6 +47,7 @@ from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.training.job import Job
 
 try:
+    from sknn_scratch.engines.compiled import codes as compiled_codes
     from sknn_scratch.engines.compiled import elementary
     from sknn_scratch.engines.compiled import run as compiled_run
 except ImportError:
@@ -348,6 +349,28 @@ def test_parts_are_the_same_to_the_last_bit_whoever_computes_them(monkeypatch, m
         found.append(train(compiled_run.CompiledRun(job, n_parts), job, n_epochs=5))
     for alone, together in zip(*found, strict=True):
         assert_array_equal(alone, together)
+
+
+@needs_numba
+@pytest.mark.parametrize("options", [{"alpha": 50.0, "l1_ratio": 1.0}, {"max_grad_norm": 0.01}], ids=str)
+def test_the_gradient_at_zero_has_no_side_and_no_limit(options):
+    """The penalty's absolute value has a kink at 0, and only steps are limited."""
+    gradients = []
+    for start in (NumpyRun, partial(compiled_run.CompiledRun, n_parts=2)):
+        job = make_job(batch_size=90, **options)
+        job.network.parameters[::3] = 0
+        run = start(job)
+        run.loss_and_gradient()
+        run.close()
+        gradients.append(run.gradient)
+    assert_close(gradients[1], gradients[0])
+
+
+@needs_numba
+def test_rows_for_the_codes_of_a_feature_are_not_shared_out():
+    run = compiled_run.CompiledRun(make_coded_job(False), 1)
+    rows = [compiled_codes.first_row(run._told, row) for row in (2, 3, 40, 66, 67, 70, 72, 102, 103)]
+    assert rows == [2, 3, 3, 3, 67, 67, 72, 73, 103]
 
 
 @needs_numba

@@ -616,7 +616,7 @@ def test_a_state_that_is_not_whole(written, monkeypatch):
         (lambda state: vars(state).update(order=None), "the rows were shuffled in only one"),
         (
             lambda state: vars(state).update(best_parameters=state.parameters),
-            "the best parameters are those of another",
+            "the best or recent parameters are those",
         ),
     ],
 )

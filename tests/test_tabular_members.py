@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 
+from sknn_scratch import TabularMLPRegressor
 from sknn_scratch.catalogue.losses import LogLoss, SquaredError
 from sknn_scratch.estimators.tabular import members
 from sknn_scratch.estimators.tabular.members import Settings, Training, View
@@ -51,6 +52,11 @@ def test_first_outputs_do_not_depend_on_number_and_size_of_the_columns():
             assert_allclose(np.quantile(biases[0], [0, 0.5, 1]), [-0.5, 0, 0.5], atol=0.1)
             assert_allclose(np.abs(biases[1]).max(), 300**-0.5, rtol=0.2)
             assert_array_equal(biases[2], 0)
+
+
+def test_large_tables_take_fewer_epochs():
+    model = TabularMLPRegressor()
+    assert [model._epochs_of_each_view(n) for n in (100, 10_000, 40_000, 10**7)] == [32, 32, 16, 8]
 
 
 def test_the_rate_rises_for_an_epoch_and_then_falls_to_nothing(monkeypatch):

@@ -125,12 +125,7 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
 
     @abstractmethod
     def _encode_targets(
-        self,
-        X: NDArray,
-        y: Any,
-        kind: FitKind,
-        classes: ArrayLike | None = None,
-        sample_weight: NDArray | None = None,
+        self, X: NDArray, y: Any, kind: FitKind, classes: ArrayLike | None = None, sample_weight: NDArray | None = None
     ) -> NDArray:
         """Check ``y`` and return it, of shape (n_samples, n_outputs), in the dtype of ``X``, or in bytes if 0 and 1.
 

@@ -284,12 +284,7 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
     @available_if(BaseMLP._check_stochastic)
     @with_callbacks
     def partial_fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None = None,
-        classes: ArrayLike | None = None,
-        **unknown: Never,
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None, **unknown: Never
     ) -> Self:
         """Train for one epoch on the given data, carrying on from where the model is.
 
@@ -417,12 +412,7 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
         return self._coder.decode(probability, threshold=0.5 if self._loss.gives_probabilities else 0)
 
     def _encode_targets(
-        self,
-        X: NDArray,
-        y: Any,
-        kind: FitKind,
-        classes: Any = None,
-        sample_weight: NDArray | None = None,
+        self, X: NDArray, y: Any, kind: FitKind, classes: Any = None, sample_weight: NDArray | None = None
     ) -> NDArray:
         with naming("classes"):
             several = _are_of_several(classes) or (kind.continues_model and isinstance(self._coder, MultiOutputCoder))

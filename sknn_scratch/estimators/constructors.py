@@ -53,15 +53,7 @@ InitializerName = Literal[
 ]
 LinkName = Literal["exp", "identity", "logistic", "tanh"]
 RegressorLossName = Literal[
-    "absolute_error",
-    "gamma",
-    "gaussian_nll",
-    "huber",
-    "log_cosh",
-    "poisson",
-    "quantile",
-    "squared_error",
-    "tweedie",
+    "absolute_error", "gamma", "gaussian_nll", "huber", "log_cosh", "poisson", "quantile", "squared_error", "tweedie"
 ]
 ScheduleName = Literal["adaptive", "constant", "cosine", "exponential", "invscaling", "one_cycle", "step"]
 SolverName = Literal["adagrad", "adam", "adamw", "lbfgs", "nadam", "rmsprop", "sgd"]

@@ -184,10 +184,7 @@ def warn_of_idle_validation(estimator: Any, has_own_set: bool) -> None:
     if has_own_set:
         idle = {Use.HELD_OUT: "where X_val is given"}
     elif not estimator.early_stopping:
-        idle = {
-            Use.HELD_OUT: "without early_stopping=True",
-            Use.VALIDATION_SET: "without early_stopping=True or X_val",
-        }
+        idle = {Use.HELD_OUT: "without early_stopping=True", Use.VALIDATION_SET: "without early_stopping=True or X_val"}
     for use, reason in idle.items():
         for changed in _changed(estimator, _used_by(use)):
             warn(f"{changed} has no effect {reason}.")

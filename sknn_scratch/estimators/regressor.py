@@ -391,12 +391,7 @@ class MLPFromScratchRegressor(LossRegressorMixin, RegressorConstructor, BaseMLP)
         return of_targets[:, 0] if of_targets is not None and self._n_targets == 1 else of_targets
 
     def _encode_targets(
-        self,
-        X: NDArray,
-        y: Any,
-        kind: FitKind,
-        classes: Any = None,
-        sample_weight: NDArray | None = None,
+        self, X: NDArray, y: Any, kind: FitKind, classes: Any = None, sample_weight: NDArray | None = None
     ) -> NDArray:
         scaled = self.target_transform is not None
         # Standardised before it is rounded, where X is float32.

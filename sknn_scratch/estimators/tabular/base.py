@@ -134,9 +134,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         if len(rows) < 2:
             raise ValueError("sample_weight leaves 1 sample with a positive weight; at least 2 are needed.")
         self.encoder_ = TabularEncoder(
-            self.n_bins,
-            max_codes=self._max_codes,
-            categorical_features=self.categorical_features,
+            self.n_bins, max_codes=self._max_codes, categorical_features=self.categorical_features
         )
         self.encoder_.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):

@@ -8,13 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.catalogue.losses import (
-    CLASSIFIER_LOSSES,
-    REGRESSOR_LOSSES,
-    Loss,
-    Quantile,
-    SquaredError,
-)
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss, Quantile, SquaredError
 from sknn_scratch.estimators.arrays import check_numeric_targets
 from sknn_scratch.estimators.constraints import Component, Constraint
 from sknn_scratch.estimators.constructors import TabularRegressorConstructor

@@ -63,16 +63,6 @@ class LabelCoder:
         return not self.multilabel and len(self.classes) > 2
 
     @property
-    def gives_sparse(self) -> bool:
-        """Whether labels are decoded to a sparse matrix, because those that were learnt from were sparse."""
-        return self.multilabel and bool(self._binarizer.sparse_input_)
-
-    @property
-    def gives_objects(self) -> bool:
-        """Whether labels are decoded to Python objects, because those that were learnt from were such."""
-        return self.classes.dtype == np.dtype(object)
-
-    @property
     def n_columns(self) -> int:
         """Number of columns: one for two classes, else one for each."""
         return len(self.classes) if self.multilabel or self.multiclass else 1
@@ -203,14 +193,14 @@ class MultiOutputCoder:
 
 def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:
     """Return what it takes to make the same coder again, as values that can be stored without pickle."""
-    several = isinstance(coder, MultiOutputCoder)
     parts = coder.coders if isinstance(coder, MultiOutputCoder) else [coder]
     facts: dict[str, Any] = {
         "n_targets": len(parts),
-        "several_targets": several,
+        "several_targets": isinstance(coder, MultiOutputCoder),
         "multilabel": coder.multilabel,
-        "sparse_labels": not several and parts[0].gives_sparse,
-        "object_labels": [part.gives_objects for part in parts],
+        # What labels are decoded to, as they were such.
+        "sparse_labels": isinstance(coder, LabelCoder) and coder.multilabel and bool(coder._binarizer.sparse_input_),
+        "object_labels": [part.classes.dtype == np.dtype(object) for part in parts],
     }
     return facts | {f"classes_{target}": part.classes for target, part in enumerate(parts)}
 

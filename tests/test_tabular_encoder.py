@@ -177,7 +177,10 @@ def test_any_nan_is_missing(nan):
         assert list(TabularEncoder().fit(X).categories_[0]) == ["u", "v", None]
 
 
-@pytest.mark.parametrize("given", [["a", "c"], [0, 2], [True, False, True], np.array([0, 2])])
+OF_OBJECTS = [np.array(given, dtype=object) for given in (["c", "a"], [np.int64(0), 2], [True, np.False_, True])]
+
+
+@pytest.mark.parametrize("given", [["a", "c"], [0, 2], [True, False, True], np.array([0, 2]), *OF_OBJECTS])
 def test_categorical_features_by_name_position_or_mask(given):
     X = pd.DataFrame({"a": [1, 2, 3] * 5, "b": [1.0, 2.0, 3.0] * 5, "c": ["x", "y", "z"] * 5})
     assert_array_equal(TabularEncoder(categorical_features=given).fit(X).is_categorical_, [True, False, True])

@@ -38,8 +38,7 @@ def build_network(estimator: Any, data: TrainingData, kind: FitKind, rng: np.ran
     activations = make_activations(estimator, n_hidden=len(layer_units) - 2)
     network = Perceptron(layer_units, activations[:-1], loss.link, data.X.dtype)
     if kind.continues_model:
-        _check_same_outputs(loss, fitted_loss)
-        _check_same_layers(estimator, layer_units)
+        _check_same_network(estimator, loss, fitted_loss, layer_units)
         biases = estimator.intercepts_
         network.set_layers(estimator.coefs_, biases if estimator.fit_intercept else [np.zeros_like(b) for b in biases])
     else:
@@ -52,23 +51,18 @@ def build_network(estimator: Any, data: TrainingData, kind: FitKind, rng: np.ran
     return network
 
 
-def _check_same_layers(estimator: Any, layer_units: list[int]) -> None:
-    fitted = estimator.perceptron.layer_units
-    if layer_units == fitted:
-        return
-    raise ValueError(
-        f"A model with layers of {fitted} units cannot be trained further as one of {layer_units} units: keep "
-        "hidden_layer_sizes and the number of outputs of y, or start anew with fit and warm_start=False."
-    )
-
-
-def _check_same_outputs(loss: Loss, fitted_loss: Loss) -> None:
-    """Raise ValueError if the outputs mean something else with the loss than with that of the last fit."""
+def _check_same_network(estimator: Any, loss: Loss, fitted_loss: Loss, layer_units: list[int]) -> None:
+    """Raise ValueError if the fitted model has other layers, or the outputs of its loss mean something else."""
     counts = loss.n_raw_outputs(1), fitted_loss.n_raw_outputs(1)
     if counts != (1, 1) and (counts[0] != counts[1] or type(loss) is not type(fitted_loss)):
         raise ValueError(
             f"A model fitted with {fitted_loss!r} cannot be trained further with {loss!r}: their outputs "
             "mean different things. Start anew with fit and warm_start=False."
+        )
+    if layer_units != (fitted := estimator.perceptron.layer_units):
+        raise ValueError(
+            f"A model with layers of {fitted} units cannot be trained further as one of {layer_units} units: keep "
+            "hidden_layer_sizes and the number of outputs of y, or start anew with fit and warm_start=False."
         )
 
 

@@ -109,21 +109,22 @@ def _find_categorical(given: Any, columns: Sequence[Any], names: Sequence[str]) 
     chosen = np.asarray(given)
     is_list = chosen.ndim == 1 and (not chosen.size or chosen.dtype.kind in "biuUOT")
     # The array of a name and a position has two names, and that of a position and a truth value two positions.
-    if not is_list or len({_name_position_or_truth(one) for one in given}) > 1:
+    kinds = {_name_position_or_truth(one) for one in given} if is_list else set()
+    if not is_list or len(kinds) > 1:
         raise ValueError(
             "categorical_features must be None, 'from_dtype', a list of names or of positions of columns, or a mask, "
             f"all of one kind; got {given!r}."
         )
-    if chosen.dtype.kind == "b":
+    if kinds == {bool}:
         if len(chosen) != n:
             raise ValueError(f"categorical_features is a mask of {len(chosen)} columns, but X has {n}.")
-        return chosen
+        return chosen.astype(bool)
     for one in chosen.tolist():
         if isinstance(one, str):
             if one not in names:
                 raise ValueError(f"categorical_features names {one!r}, which is not a column of X: {list(names)}.")
             mask[names.index(one)] = True
-        elif isinstance(one, int) and not isinstance(one, bool) and 0 <= one < n:
+        elif isinstance(one, int | np.integer) and 0 <= one < n:
             mask[one] = True
         else:
             raise ValueError(f"categorical_features has {one!r}; X has the columns 0 to {n - 1}.")

@@ -228,7 +228,7 @@ class NaNAtZero(Activation):
 def test_layers_of_few_units_between_large_ones(width, activation, dtype):
     """Their products are loops, the others BLAS's; some units of all are dropped."""
     activation = ACTIVATIONS[activation]() if isinstance(activation, str) else activation
-    settings = {"hidden": (90, width, 60), "n_rows": 250, "batch_size": 100, "dropout": [0.0, 0.3, 0.1, 0.5]}
+    settings = {"hidden": (90, width, 60), "n_rows": 900, "batch_size": 700, "dropout": [0.0, 0.3, 0.1, 0.5]}
     assert_same_training(n_parts=2, activation=activation, dtype=dtype, **settings)
 
 

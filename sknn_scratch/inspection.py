@@ -112,7 +112,8 @@ class InspectionMixin:
         widths = network.layer_units[1 : layer + 2]
         result = np.empty((X.shape[0], widths[-1]), dtype=np.result_type(X.dtype, network.dtype))
         for rows in _chunks(len(result), max(widths)):
-            *_, (_, result[rows]) = islice(layer_values(network, X[rows]), layer + 1)
+            outputs = [a for _, a in islice(layer_values(network, X[rows]), layer + 1)]
+            result[rows] = outputs[-1]
         return result
 
     def input_gradients(self, X: Any) -> NDArray:

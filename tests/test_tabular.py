@@ -55,6 +55,39 @@ def test_categories_and_gaps_are_used(cls):
     assert small(cls).fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.9
 
 
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_score_names_its_arrays(cls):
+    X, y = table(80)
+    y = targets(cls, y)
+    model = small(cls, max_iter=2).fit(X, y)
+    for given, message in (
+        ((y[:3],), "X has 80 samples, but y has 3"),
+        ((None,), "y must be an array with one entry per sample, got None"),
+        ((np.full(80, np.nan),), "y cannot be used: Input .*contains NaN"),
+        ((y, np.ones(3)), "X has 80 samples, but sample_weight has 3"),
+        ((y, np.zeros(80)), "sample_weight must not be zero for every sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.score(X, *given)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_unknown_parameters_and_arguments_are_explained(cls):
+    with pytest.raises(TypeError, match=f"{cls.__name__} has no parameter 'epochs'. Did you mean 'max_iter'"):
+        cls(epochs=3)
+    X, y = table(80)
+    for name, message in (
+        ("max_iter", "max_iter is a parameter of the estimator"),
+        ("eval_set", "Its arguments are X, y, sample_weight"),
+        ("callbacks", r"Did you mean set_callbacks\(...\)"),
+    ):
+        with pytest.raises(TypeError, match=f"{cls.__name__}.fit has no argument '{name}'. {message}"):
+            small(cls).fit(X, targets(cls, y), **{name: 1})
+
+
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ class Activation(Component):
     @property
     def needs_input(self) -> bool:
         """Whether the derivative takes ``z``: the nearest class that defines one of the two defines ``derivative``."""
-        nearest = self.nearest_class_with("derivative", "derivative_from_output")
+        nearest = self._nearest_class_with("derivative", "derivative_from_output")
         return nearest is Activation or "derivative_from_output" not in vars(nearest)
 
 

@@ -33,12 +33,12 @@ class Component(BaseEstimator):
 
     ranges: ClassVar[Mapping[str, str]] = {}
 
-    def nearest_class_with(self, *names: str) -> Any:
+    def _nearest_class_with(self, *names: str) -> Any:
         """Return the class of the component, or the first of those it comes from, that defines one of these itself."""
         cls: Any = type(self)
         return _nearest_class_with(cls, names)
 
-    def take_over(self, previous: Self, but: set[str]) -> None:
+    def _take_over(self, previous: Self, but: set[str]) -> None:
         """Take over copies of the attributes of a component of the same class, but for parameters and some others."""
         cls: Any = type(self)
         left_out = but | _parameter_names(cls)

@@ -159,13 +159,7 @@ class Expression(NDArrayOperatorsMixin):
 
 
 class Trace:
-    """The expressions of a formula: the same operation on the same expressions is there once.
-
-    Parameters
-    ----------
-    dtype : dtype
-        float32 or float64, as ``z.dtype`` tells the formula.
-    """
+    """The expressions of a formula for one dtype: the same operation on the same expressions is there once."""
 
     def __init__(self, dtype: DTypeLike):
         self.dtype = np.dtype(dtype)

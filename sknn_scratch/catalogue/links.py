@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax
-from sklearn.base import BaseEstimator
+
+from sknn_scratch.catalogue.component import Component
 
 
-class Link(BaseEstimator):
+class Link(Component):
     """The function from raw output ``z`` to prediction ``p``, both of shape (n_samples, n_outputs).
 
     ``name`` is what the fitted estimator shows as ``out_activation_``.
@@ -132,12 +133,7 @@ class IncreasingLink(Link):
     """Numbers in increasing order: ``p_1 = z_1`` and ``p_k = p_(k - 1) + log(1 + exp(z_k))``.
 
     ``dp_k/dz_1 = 1``, and for ``1 < j <= k`` ``dp_k/dz_j`` is the logistic sigmoid of ``z_j``, which is
-    ``1 - exp(p_(j - 1) - p_j)``.
-
-    Parameters
-    ----------
-    n_columns : int
-        How many columns are in order; there may be several such groups side by side.
+    ``1 - exp(p_(j - 1) - p_j)``. There may be several groups of ``n_columns`` that are in order, side by side.
     """
 
     name = "increasing"
@@ -189,11 +185,6 @@ class GaussianLink(Link):
     """Means, ``p = z``, in the first half of the columns, and standard deviations in the second.
 
     Those are ``p = min_std + exp(z)``, ``dp/dz = p - min_std``.
-
-    Parameters
-    ----------
-    min_std : float
-        The least standard deviation.
     """
 
     name = "gaussian"
@@ -230,14 +221,7 @@ class GaussianLink(Link):
 
 
 class HeadsLink(Link):
-    """Several links side by side, each for columns of its own.
-
-    Parameters
-    ----------
-    links : list of Link
-    widths : list of int
-        How many columns each of them takes.
-    """
+    """Several links side by side, each for columns of its own, as many as ``widths`` says."""
 
     def __init__(self, links: list[Link], widths: list[int]):
         self.links = links

@@ -57,7 +57,7 @@ class Optimizer(Component):
 
     def resume(self, previous: Optimizer) -> None:
         """Take over a copy of the state of ``previous``, an optimiser of the same class: all but its parameters."""
-        self.take_over(previous, but={"state"})
+        self._take_over(previous, but={"state"})
         self.state[...] = previous.state
 
     def coefficients(self, t: NDArray, r: NDArray) -> tuple[NDArray, ...]:

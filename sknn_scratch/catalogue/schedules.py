@@ -70,7 +70,7 @@ class Schedule(Component):
 
     def resume(self, previous: Schedule) -> None:
         """Take over what ``previous``, a started schedule of the same class, had reached: all but what it was given."""
-        self.take_over(previous, but={"learning_rate_init", "max_iter"})
+        self._take_over(previous, but={"learning_rate_init", "max_iter"})
 
 
 # scikit-learn's -------------------------------------------------------------------------------------------------------

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, ClassVar, Never, Self, TypeVar, cast
 
 import numpy as np
@@ -42,7 +40,7 @@ from sknn_scratch.estimators.parameters import (
 )
 from sknn_scratch.estimators.persistence import PersistenceMixin, unchanged_on_error
 from sknn_scratch.estimators.scaling import describe_scale
-from sknn_scratch.estimators.suggestions import did_you_mean, where_it_belongs
+from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.validation_set import check_validation_data, hold_out, make_validation
 from sknn_scratch.inspection import InspectionMixin
 from sknn_scratch.perceptron import Perceptron
@@ -77,12 +75,7 @@ class _Given:
     checkpoint: Checkpoint | None
 
 
-@cache  # which a search calls for each candidate
-def _parameters_of(cls: Any) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(cls).parameters
-
-
-class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
+class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, PersistenceMixin):
     """Multi-layer perceptron; a subclass says what the targets are.
 
     Subclasses define ``loss`` among their parameters and the abstract methods below.
@@ -98,28 +91,6 @@ class BaseMLP(InspectionMixin, CallbackMixin, PersistenceMixin):
     set_fit_request: Callable[..., Self]
     set_partial_fit_request: Callable[..., Self]
     set_score_request: Callable[..., Self]
-
-    def __new__(cls, *args: Any, **parameters: Any) -> Self:
-        """Make an estimator; Python's own error for an unknown parameter does not say which ones there are."""
-        known = _parameters_of(cls)
-        unknown = sorted(set(parameters) - set(known))
-        if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            meant = did_you_mean(unknown[0], [*known, "set_callbacks"])
-            raise TypeError(
-                f"{cls.__name__} has no parameter {unknown[0]!r}.{meant} Valid parameters are: {sorted(known)}."
-            )
-        return super().__new__(cls)
-
-    def _refuse(self, unknown: Mapping[str, Any], method: Callable[..., Any]) -> None:
-        """Raise TypeError for an argument that ``fit`` or ``partial_fit`` does not have, and say where it belongs."""
-        for name in unknown:
-            arguments = [
-                known.name for known in inspect.signature(method).parameters.values() if known.kind != known.VAR_KEYWORD
-            ]
-            raise TypeError(
-                f"{type(self).__name__}.{method.__name__} has no argument {name!r}. "
-                + where_it_belongs(name, arguments, inspect.signature(type(self)).parameters)
-            )
 
     # What a subclass provides ----------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Never, Self
 
 import numpy as np
@@ -67,7 +67,36 @@ def _are_of_several(classes: Any) -> bool:
     return isinstance(classes, list | tuple) and any(np.ndim(of_one) > 0 for of_one in classes)
 
 
-class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
+class AccuracyMixin(ClassifierMixin):
+    """The score of all classifiers, whose errors name the array at fault."""
+
+    predict: Callable[..., Any]
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the share of samples whose prediction is right, in all labels or targets if there are several.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_labels)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        labels = self.predict(X)
+        with naming_scored(y, sample_weight, labels.shape[0]):
+            return self._accuracy(y, labels, sample_weight)
+
+    def _accuracy(self, truth: Any, labels: Any, sample_weight: ArrayLike | None) -> float:
+        """Return the share of samples with the right labels, of several targets in all of them."""
+        return accuracy_score(truth, labels, sample_weight=sample_weight)
+
+
+class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
     """Multi-layer perceptron classifier: scikit-learn's ``MLPClassifier``, faster.
 
     Takes the same parameters, has the same attributes and finds the same coefficients. Two classes, several, or
@@ -376,25 +405,6 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
         """
         return self._one_or_all([_probabilities(z, link, log=True) for z, link in self._heads(self._raw_output(X))])
 
-    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return the share of samples whose prediction is right, in all labels or targets if there are several.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_labels)
-            True labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
-
-        Returns
-        -------
-        accuracy : float
-        """
-        labels = self.predict(X)
-        with naming_scored(y, sample_weight, labels.shape[0]):
-            return self._accuracy(y, labels, sample_weight)
-
     def _heads(self, raw_output: NDArray) -> Iterable[tuple[NDArray, Link]]:
         """Return the columns and the link of each target."""
         if isinstance(self._coder, MultiOutputCoder):
@@ -490,9 +500,8 @@ class MLPFromScratchClassifier(ClassifierMixin, ClassifierConstructor, BaseMLP):
         return self._accuracy(truth, self._labels(prediction), sample_weight)
 
     def _accuracy(self, truth: Any, labels: Any, sample_weight: ArrayLike | None) -> float:
-        """Return the share of samples with the right labels, of several targets in all of them."""
         if not isinstance(self._coder, MultiOutputCoder):
-            return accuracy_score(truth, labels, sample_weight=sample_weight)
+            return super()._accuracy(truth, labels, sample_weight)
         if np.shape(truth) != labels.shape:
             raise ValueError(f"y must have shape {labels.shape}, one column for each target; got {np.shape(truth)}.")
         right = (np.asarray(truth) == labels).all(axis=1)

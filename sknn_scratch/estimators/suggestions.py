@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from functools import cache
+from typing import Any, Self
 
 # What other libraries call a parameter, and what they call an activation, a loss and so on.
 NAMES_ELSEWHERE = {
@@ -87,3 +89,33 @@ def where_it_belongs(name: str, arguments: Iterable[str], parameters: Iterable[s
     if meant := did_you_mean(name, parameters):
         return f"{meant.strip()} It is a parameter of the estimator, for its constructor or set_params."
     return f"Its arguments are {', '.join(arguments)}."
+
+
+# Kept, as a search asks for each candidate.
+_parameters_of: Callable[[Any], Mapping[str, inspect.Parameter]] = cache(lambda cls: inspect.signature(cls).parameters)
+
+
+class HelpfulSignaturesMixin:
+    """Errors about unknown parameters, of the constructor or of training, that say what was probably meant."""
+
+    def __new__(cls, *args: Any, **parameters: Any) -> Self:
+        """Make an estimator; Python's own error for an unknown parameter does not say which ones there are."""
+        known = _parameters_of(cls)
+        unknown = sorted(set(parameters) - set(known))
+        if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            meant = did_you_mean(unknown[0], [*known, "set_callbacks"])
+            raise TypeError(
+                f"{cls.__name__} has no parameter {unknown[0]!r}.{meant} Valid parameters are: {sorted(known)}."
+            )
+        return super().__new__(cls)
+
+    def _refuse(self, unknown: Mapping[str, Any], method: Callable[..., Any]) -> None:
+        """Raise TypeError for an argument that ``fit`` or ``partial_fit`` does not have, and say where it belongs."""
+        for name in unknown:
+            arguments = [
+                known.name for known in inspect.signature(method).parameters.values() if known.kind != known.VAR_KEYWORD
+            ]
+            raise TypeError(
+                f"{type(self).__name__}.{method.__name__} has no argument {name!r}. "
+                + where_it_belongs(name, arguments, _parameters_of(type(self)))
+            )

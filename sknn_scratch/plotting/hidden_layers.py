@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SATURATED_SLOPE = 0.05
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ActivationDisplay:
     """What the units of each hidden layer give out: distribution, dead units, saturation.
 
@@ -66,12 +68,13 @@ class ActivationDisplay:
     [(1797, 20), (1797, 10)]
     """
 
-    def __init__(self, *, activations: Sequence[NDArray], slopes: Sequence[NDArray], layer_names: Sequence[str]):
-        self.activations = activations
-        self.slopes = slopes
-        self.layer_names = layer_names
-        self.dead_units = [np.flatnonzero(np.ptp(a, axis=0) == 0) for a in activations]
-        self.saturation = [(np.abs(slope) < SATURATED_SLOPE).mean(axis=0) for slope in slopes]
+    activations: Sequence[NDArray]
+    slopes: Sequence[NDArray]
+    layer_names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        self.dead_units = [np.flatnonzero(np.ptp(a, axis=0) == 0) for a in self.activations]
+        self.saturation = [(np.abs(slope) < SATURATED_SLOPE).mean(axis=0) for slope in self.slopes]
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, *, bins: int = 60, ax: Axes | None = None) -> Self:

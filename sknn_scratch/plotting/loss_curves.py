@@ -121,12 +121,11 @@ class LossCurveDisplay:
         n_fits = len(train_loss)
         if not n_fits:
             raise ValueError("train_loss must have an entry for at least one fit.")
-        no_curves = [None] * n_fits
         self.train_loss = train_loss
-        self.validation_loss = no_curves if validation_loss is None else validation_loss
-        self.validation_score = no_curves if validation_score is None else validation_score
+        self.validation_loss = [None] * n_fits if validation_loss is None else validation_loss
+        self.validation_score = [None] * n_fits if validation_score is None else validation_score
         self.name = name
-        self.oof_loss = no_curves if oof_loss is None else oof_loss
+        self.oof_loss = [None] * n_fits if oof_loss is None else oof_loss
         for parameter in ("validation_loss", "validation_score", "name", "oof_loss"):
             value = getattr(self, parameter)
             if value is not None and len(value) != n_fits:
@@ -340,14 +339,12 @@ class LossCurveDisplay:
         """Return a grey handle for each kind of curve in the axes, and for the dot that marks the best epoch."""
         from matplotlib.lines import Line2D
 
-        lines = [*_curves_in(self.ax_).items(), *({} if self.score_ax_ is None else _curves_in(self.score_ax_)).items()]
-        style: dict[str, Any] = {
-            curve.what: {"linestyle": line.get_linestyle(), "marker": line.get_marker()} for line, curve in lines
-        }
-        if any(curve.best_epoch is not None for _, curve in lines):
+        curves = _curves_in(self.ax_, self.score_ax_)
+        styles = {curve.what: (line.get_linestyle(), line.get_marker()) for line, curve in curves.items()}
+        if any(curve.best_epoch is not None for curve in curves.values()):
             best = "best epoch" if n_fits > 1 or self.name is not None else f"best epoch: {self.best_epoch[0]}"
-            style[best] = {"linestyle": "", "marker": "o"}
-        return [Line2D([], [], color="0.5", label=what, **kwargs) for what, kwargs in style.items()]
+            styles[best] = "", "o"
+        return [Line2D([], [], color="0.5", label=what, ls=ls, marker=mark) for what, (ls, mark) in styles.items()]
 
 
 def _named_curves(name: str, fit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -360,19 +357,14 @@ def _named_curves(name: str, fit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     check_network(fit)
     if not hasattr(fit, "loss_curve_"):
         raise ValueError(f"{fit!r} has no loss_curve_: scikit-learn records none with solver='lbfgs'.")
-    yield (
-        name,
-        {
-            "train_loss": fit.loss_curve_,
-            "validation_loss": getattr(fit, "validation_loss_curve_", None),
-            "validation_score": getattr(fit, "validation_scores_", None),
-        },
-    )
+    attributes = {"validation_loss": "validation_loss_curve_", "validation_score": "validation_scores_"}
+    validation = {parameter: getattr(fit, attribute, None) for parameter, attribute in attributes.items()}
+    yield name, {"train_loss": fit.loss_curve_, **validation}
 
 
-def _curves_in(ax: Axes) -> dict[Line2D, _Curve]:
-    """Return the lines in the axes that displays have drawn."""
-    return {line: _DRAWN[line] for line in ax.lines if line in _DRAWN}
+def _curves_in(*axes: Axes | None) -> dict[Line2D, _Curve]:
+    """Return the lines that displays have drawn into axes."""
+    return {line: _DRAWN[line] for ax in axes if ax is not None for line in ax.lines if line in _DRAWN}
 
 
 def _legend(ax: Axes, handles: Sequence[Any], **kwargs: Any) -> Legend:

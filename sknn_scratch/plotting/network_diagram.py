@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,6 +41,7 @@ BETWEEN_MAPS = 0.45
 POINTS = 72  # to an inch
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NetworkDisplay:
     """The layers of a network and their weights: lines between units, or for large networks heat maps.
 
@@ -85,20 +87,11 @@ class NetworkDisplay:
     ['0', '1', '2']
     """
 
-    def __init__(
-        self,
-        *,
-        coefs: Sequence[NDArray],
-        intercepts: Sequence[NDArray],
-        layer_names: Sequence[str],
-        input_names: Sequence[str],
-        output_names: Sequence[str],
-    ):
-        self.coefs = coefs
-        self.intercepts = intercepts
-        self.layer_names = layer_names
-        self.input_names = input_names
-        self.output_names = output_names
+    coefs: Sequence[NDArray]
+    intercepts: Sequence[NDArray]
+    layer_names: Sequence[str]
+    input_names: Sequence[str]
+    output_names: Sequence[str]
 
     @classmethod
     def from_estimator(

@@ -94,7 +94,7 @@ class Loss(Component):
         It is of shape (n_outputs,). By ``constant``, but not by one that belongs to another ``value`` than the class
         has. Weights are positive.
         """
-        nearest = self.nearest_class_with("constant", "value")
+        nearest = self._nearest_class_with("constant", "value")
         return (nearest if "constant" in vars(nearest) else Loss).constant(self, y, sample_weight)
 
     def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:

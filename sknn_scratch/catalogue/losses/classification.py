@@ -223,12 +223,7 @@ class SquaredHinge(_MarginLoss):
 class Heads(Loss):
     """The sum of the losses of several targets at once, each with columns of its own: a head of the network.
 
-    Parameters
-    ----------
-    losses : list of Loss
-        One for each target, started.
-    widths : list of int
-        How many columns each target has: one for two classes, else one for each class.
+    The losses are started. ``widths`` is how many columns each has: one for two classes, else one for each class.
     """
 
     def __init__(self, losses: list[Loss], widths: list[int]):

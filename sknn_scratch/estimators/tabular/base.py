@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from sknn_scratch.estimators.constraints import Constraint, Number, check_parame
 from sknn_scratch.estimators.outcomes import INTERRUPTED
 from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, defaults
 from sknn_scratch.estimators.persistence import unchanged_on_error
+from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.tabular.columns import read_columns
 from sknn_scratch.estimators.tabular.encoder import FEWEST_BINS, TabularEncoder
 from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
@@ -39,7 +40,7 @@ CODED, PLAIN = "coded", "plain"
 SHARED = ("hidden_layer_sizes", "learning_rate_init", "weight_decay", "engine", "random_state", "verbose", "device")
 
 
-class BaseTabularMLP(CallbackMixin, BaseEstimator):
+class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
     """An ensemble of multi-layer perceptrons for tables; a subclass says what the targets are."""
 
     _constraints: ClassVar[dict[str, Constraint]] = {
@@ -90,7 +91,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
     # Fitting ---------------------------------------------------------------------------------------------------------
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, **unknown: Never) -> Self:
         """Fit to a table.
 
         Parameters
@@ -102,6 +103,8 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default. Whole numbers that sum to at most 1,000, and are at
             most 5 in the mean, are counts: a sample of weight 2 is the same as two samples.
+        **unknown
+            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------
@@ -112,6 +115,7 @@ class BaseTabularMLP(CallbackMixin, BaseEstimator):
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
+        self._refuse(unknown, self.fit)
         check_parameters(self, self._constraints)
         if self.n_jobs == 0:
             raise ValueError(f"The parameter 'n_jobs' of {type(self).__name__} must not be 0.")

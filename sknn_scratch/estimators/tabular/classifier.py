@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax
-from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sknn_scratch.catalogue.losses import LogLoss, Loss
 from sknn_scratch.estimators.arrays import check_labels
+from sknn_scratch.estimators.classifier import AccuracyMixin
 from sknn_scratch.estimators.constraints import ClassWeight, Constraint
 from sknn_scratch.estimators.constructors import TabularClassifierConstructor
 from sknn_scratch.estimators.labels import LabelCoder, check_labels_of_weights
@@ -26,7 +26,7 @@ from sknn_scratch.estimators.tabular.weights import Criterion, LogLossCriterion
 SMOOTHING = 0.1
 
 
-class TabularMLPClassifier(ClassifierMixin, TabularClassifierConstructor, BaseTabularMLP):
+class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabularMLP):
     """Classifier for tables that needs no preparation and no tuning: numbers, categories and gaps.
 
     The table is encoded by ``TabularEncoder`` and seen in two views, with piecewise-linear codes and without. For each

@@ -321,13 +321,11 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, **unknown
             As for ``fit``.
         classes : array-like of shape (n_classes,), or list of such arrays, default=None
             All labels that can ever occur (for multilabel targets, the column numbers; with several targets, an array
             for each). Required in the first call of an estimator that was not fitted.
-        **unknown
-            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------

@@ -41,18 +41,9 @@ GROWTH_IN_STREAM, ROWS_IN_STREAM = 10, 20
 class Judge:
     """Tells whether training has made a network better than it was, and better than a constant.
 
-    Parameters
-    ----------
-    network : Perceptron
-        As it is before training; judged afterwards.
-    loss : Loss
-    data : TrainingData
-        What it is trained on.
-    progress : Progress
-        Of its training, in all calls.
-    kind : FitKind, default=FRESH
-        From the second chunk of ``partial_fit`` on, the losses before and after are not computed, to save time; only
-        if the loss of the chunks has grown many times over is the network compared with a constant.
+    It is given the network before training, and judges it afterwards; ``progress`` is that of its training in all
+    calls. From the second chunk of ``partial_fit`` on, the losses before and after are not computed, to save time: only
+    if the loss of the chunks has grown many times over is the network compared with a constant.
     """
 
     def __init__(

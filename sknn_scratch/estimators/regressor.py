@@ -360,10 +360,8 @@ class MLPFromScratchRegressor(LossRegressorMixin, RegressorConstructor, BaseMLP)
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, **unknown
             As for ``fit``.
-        **unknown
-            Nothing; for what other libraries take here, the TypeError says where it belongs.
 
         Returns
         -------

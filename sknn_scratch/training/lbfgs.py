@@ -72,17 +72,8 @@ def train_lbfgs(
 ) -> tuple[Outcome, str]:
     """Train with scipy's L-BFGS on the objective over all samples.
 
-    Parameters
-    ----------
-    job : Job
-        Its network's parameters are changed in place.
-    engine : str
-    progress : Progress
-        From ``Progress.next_run(False)``; changed in place.
-    max_iter, max_fun, tol, verbose
-        As for the estimators.
-    listener : Listener, default=None
-        Is told of each iteration, and can stop training.
+    ``max_iter``, ``max_fun``, ``tol`` and ``verbose`` are as for the estimators, ``progress`` is from
+    ``Progress.next_run(False)``. It and the parameters of the job's network are changed in place.
 
     Returns
     -------

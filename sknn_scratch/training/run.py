@@ -44,10 +44,6 @@ class TrainingState:
 
     Attributes
     ----------
-    parameters : ndarray of shape (n_parameters,)
-    optimizer : Optimizer
-    schedule : Schedule
-    progress : Progress
     order : ndarray of int or None
         The rows in the order of the last epoch; None for all as they come.
     rng_state : dict

@@ -46,16 +46,8 @@ def read_columns(
 ) -> Columns:
     """Check a table and return its columns.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Gets ``n_features_in_`` and ``feature_names_in_`` unless ``is_categorical`` is given; otherwise has them
-        compared.
-    X : data frame or array-like of shape (n_samples, n_features)
-    categorical_features : None, 'from_dtype' or array-like
-        As the user says it.
-    is_categorical : ndarray of bool of shape (n_features,), default=None
-        As it was found out in fit.
+    In fit, ``categorical_features`` says which are categorical, as the user says it, and the estimator gets
+    ``n_features_in_`` and ``feature_names_in_``; afterwards these are compared, and ``is_categorical`` is given.
 
     Raises
     ------

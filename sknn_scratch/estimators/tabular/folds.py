@@ -49,16 +49,8 @@ def groups_of_copies(features: Sequence[NDArray], y: NDArray) -> NDArray:
     Rows that are alike only because the table has few kinds of rows are not: whoever is asked about them later has seen
     such rows before.
 
-    Parameters
-    ----------
-    features : sequence of ndarray of shape (n_samples, ...)
-        In canonical order, which puts copies beside each other.
-    y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-
-    Returns
-    -------
-    groups : ndarray of int of shape (n_samples,)
-        From 0 on, ascending; of each sample its own where there are no copies.
+    The features are in canonical order, which puts copies beside each other. Groups are numbered from 0 on, ascending;
+    where there are no copies, each row is one.
     """
     is_like_last = np.logical_and.reduce([_equals_last(part) for part in features])
     is_copy = is_like_last & _equals_last(y)

@@ -157,28 +157,11 @@ class _Member:
 class Training:
     """The training of a view's members, one for each fold, an epoch each in turn; and what came of it.
 
-    It does not depend, to the last bit, on ``settings.n_jobs``.
-
-    Parameters
-    ----------
-    name : str
-        Of the view, for messages.
-    Z : ndarray or CodedMatrix of shape (n_samples, n_features)
-        float32.
-    y : ndarray of shape (n_samples, n_targets)
-        float32, in Fortran order.
-    sample_weight : ndarray of shape (n_samples,) or None
-    folds : ndarray of int of shape (n_samples,)
-    loss : Loss
-        Started.
-    criterion : Criterion
-        Compares epochs.
-    settings : Settings
-    rng : RandomState
+    It does not depend, to the last bit, on ``settings.n_jobs``. ``Z`` and ``y`` are float32, the latter in Fortran
+    order; the loss is started, and ``criterion`` compares epochs.
 
     Attributes
     ----------
-    engine : str
     loss_curve : list of float
         Of the out-of-fold outputs, after each epoch.
     best : Best or None

@@ -121,12 +121,12 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
         """Score predictions, in the form that ``_link_inverse`` gives them, for decoded targets: larger is better."""
 
-    @abstractmethod
     def _stratify(self, y: NDArray) -> NDArray | None:
         """Return the encoded targets by which a validation split is stratified, if any.
 
         Raises ValueError, with the labels as they were given, where they cannot be split.
         """
+        return None
 
     # Fitting ---------------------------------------------------------------------------------------------------------
 

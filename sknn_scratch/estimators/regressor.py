@@ -474,6 +474,3 @@ class MLPFromScratchRegressor(LossRegressorMixin, RegressorConstructor, BaseMLP)
         if not np.isfinite(prediction).all():
             return np.nan
         return self._loss.score(truth, self._point(prediction), sample_weight)
-
-    def _stratify(self, y: NDArray) -> None:
-        return None

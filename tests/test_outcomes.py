@@ -30,6 +30,7 @@ from sknn_scratch import (
 )
 from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads
 from sknn_scratch.catalogue.schedules import SCHEDULES, Schedule
+from sknn_scratch.estimators import outcomes
 from sknn_scratch.perceptron import Perceptron
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -240,6 +241,8 @@ def test_chunks_of_a_stream():
             model.partial_fit(X, X[:, 0] + 0.5 * rng.randn(n_rows))
 
         assert not any(said_of_use(call) for _ in range(60))
+    X = rng.randn(1, 6)
+    assert not said_of_use(lambda: model.partial_fit(X, [1000.0]))  # one sample says nothing
     model.set_params(learning_rate_init=100.0)
     messages = {message for _ in range(5) for message in said_of_use(call)}
     assert len(messages) == 1  # so that Python shows it once
@@ -476,6 +479,32 @@ def test_a_planned_end_of_no_use_is_told_but_not_one_that_is_merely_early(learni
     with pytest.warns(ConvergenceWarning, match=r"no better than a constant|Training diverged"):
         model.fit(*raw_targets())
     assert model.n_iter_ == 60
+
+
+@pytest.mark.parametrize("learning_rate", ["constant", "cosine"])
+def test_next_to_nothing_is_no_better_than_a_constant(learning_rate):
+    X, y = make_task("regression")
+    model = MLPFromScratchRegressor(
+        hidden_layer_sizes=(), weight_init="zeros", solver="sgd", learning_rate=learning_rate, learning_rate_init=1e-10
+    )
+    model.set_params(max_iter=60, bias_init="zeros", random_state=0)
+    with pytest.warns(ConvergenceWarning, match="no better than a constant"):
+        model.fit(X, y - y.mean())
+    assert 0 < model.score(X, y - y.mean()) < 1e-6
+
+
+def test_samples_without_weight_are_not_looked_at():
+    X = np.random.RandomState(0).randn(1000, 3)
+    counts = np.arange(1000) % 10 == 5
+    y = np.where(counts, X[:, 0], 1e6)
+    model = MLPFromScratchRegressor(hidden_layer_sizes=3, max_iter=200, batch_size=100, tol=1e-3, random_state=0)
+    assert not said_of_use(lambda: model.fit(X, y, sample_weight=counts.astype(float)))
+
+
+def test_only_what_is_said_of_convergence_goes_on_about_the_scale():
+    advice = [("by the user", UserWarning), ("not converged", ConvergenceWarning), ("again", ConvergenceWarning)]
+    said = outcomes.with_scale(advice, lambda: "Scale X.")
+    assert [message for message, _ in said] == ["by the user", "not converged Scale X.", "again"]
 
 
 # Curves in partial_fit -----------------------------------------------------------------------------------------------

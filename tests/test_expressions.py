@@ -77,18 +77,8 @@ CALLED_OTHERWISE = {
 # Those that have a text of their own, and those that are written by these and just as exact.
 OPERATIONS = [
     *source._TEXTS,
-    *(
-        "bitwise_and",
-        "bitwise_or",
-        "bitwise_xor",
-        "fabs",
-        "invert",
-        "isfinite",
-        "isinf",
-        "isnan",
-        "reciprocal",
-        "square",
-    ),
+    *("bitwise_and", "bitwise_or", "bitwise_xor", "cosh", "fabs", "invert", "isfinite", "isinf", "isnan"),
+    *("logical_xor", "not_equal", "reciprocal", "sinh", "square", "tan"),
 ]
 
 
@@ -240,7 +230,7 @@ def test_reductions_over_columns(formulas, dtype):
     places[0][:, :n], places[1][:, :n] = y.T, z.T
     scratch = np.full(n * (rows + items * n_columns) + 1, 77, dtype=dtype)
     total = compiled(text)(
-        *(a.ravel() for a in places), weight, n, n_columns, stride, scratch, np.array([*settings, 0.0])
+        *(a.ravel() for a in places), weight, scratch, n, n_columns, stride, np.array([*settings, 0.0])
     )
     value, derivative = (formula(y, z) for formula in formulas)
     assert scratch[-1] == 77

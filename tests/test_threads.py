@@ -769,24 +769,24 @@ def test_more_sparse_values_than_indices_of_32_bits_tell():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Note each call of compiled code by the leader; the rows it is to train on are the third and fourth argument."""
-    noted, training = [], compiled_run.training
+    """Note each call of compiled code by the leader; the last two arguments are the rows that it is to train on."""
+    noted, phases = [], compiled_run.phases
 
     def of_dtype(dtype):
-        work = training(dtype)
+        *others, work = phases(dtype)
 
         def call(part, *args):
             if part == 0:
                 noted.append(args)
                 if calls_until_ctrl_c and len(noted) == calls_until_ctrl_c[0]:
                     raise KeyboardInterrupt
-            return work(part, *args)
+            return work.ctypes(part, *args)
 
-        return call
+        return [*others, SimpleNamespace(ctypes=call)]
 
     calls_until_ctrl_c = []
     noted_and_limit = SimpleNamespace(noted=noted, until_ctrl_c=calls_until_ctrl_c)
-    monkeypatch.setattr(compiled_run, "training", of_dtype)
+    monkeypatch.setattr(compiled_run, "phases", of_dtype)
     return noted_and_limit
 
 
@@ -815,7 +815,7 @@ def test_long_epochs_are_cut_between_minibatches(monkeypatch, calls, n_minibatch
     calls.noted.clear()
     monkeypatch.setattr(compiled_run, "MOST_AT_ONCE", n_minibatches * 100 * 1100)
     cut = clone(model).fit(X, y)
-    assert [last - first for _, _, first, last, *_ in calls.noted] == 3 * rows
+    assert [last - first for _, first, last in calls.noted] == 3 * rows
     assert_array_equal(cut.coefs_[0], whole.coefs_[0])
     assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-14)
 
@@ -827,14 +827,14 @@ def test_long_epochs_are_cut_between_minibatches(monkeypatch, calls, n_minibatch
 def test_two_threads_that_need_the_same_code_compile_it_once(monkeypatch):
     compiled = []
 
-    def compile_(name, *how):
+    def compile_(name, text):
         time.sleep(0.05)
-        compiled.append(name)
+        compiled.append(text)
         return object()
 
     monkeypatch.setattr(kernels, "_compile", compile_)
     with ThreadPoolExecutor(4) as pool:
-        found = set(pool.map(lambda _: kernels._once("of a test", None, None), range(8)))
+        found = set(pool.map(lambda _: kernels.kernel("of a test"), range(8)))
     assert compiled == ["of a test"]
     assert found == {kernels._done.pop("of a test")}
 
@@ -884,17 +884,12 @@ def test_a_process_that_is_forked_during_training(engine):
 # How the threads of the compiled engine wait for each other -----------------------------------------------------------
 
 
-def shared(run, name, size):
-    """Return numbers that the threads of a run share."""
-    return np.ctypeslib.as_array((ctypes.c_int64 * size).from_address(int(run._told["team"][name])))
-
-
 @needs_numba
 def test_every_part_of_every_phase_is_done_once(followers):
     job = make_job(n_rows=200, batch_size=64, max_grad_norm=0.1)
     run = compiled_run.CompiledRun(job, 3)
     train(run, job, n_epochs=5)
-    counters = shared(run, "counters", 6 * team.LINE)
+    counters = run._counters
     n_phases = 5 * 4 * 3
     assert counters[team.PHASE] == n_phases
     assert counters[team.DONE] == 3 * n_phases
@@ -907,7 +902,7 @@ def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
     job = make_job()
     run = compiled_run.CompiledRun(job, 2)
     an_epoch(run, job)
-    counters = shared(run, "counters", 5 * team.LINE)
+    counters = run._counters
     done, phase = counters[team.DONE], counters[team.PHASE]
     run._start_followers()
     time.sleep(0.05)
@@ -926,20 +921,20 @@ def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
 @needs_numba
 def test_the_leader_goes_on_alone_after_long_waits():
     run = compiled_run.CompiledRun(make_job(), 2)
-    told, place = run._told["team"], shared(run, "job", team.LINE)
+    step = run._told["step"]
 
     def phases_alone():
-        epoch._learn(True, told)
+        epoch.learn(True, step)
         n = 0
-        while place[team.LEFT_ALONE] > 0 and n < 10000:
-            epoch._learn(False, told)
+        while step["left_alone"] > 0 and n < 10000:
+            epoch.learn(False, step)
             n += 1
         return n
 
     assert [phases_alone() for _ in range(8)] == [64, 128, 256, 512, 1024, 2048, 4096, 4096]
     for _ in range(4096):
-        epoch._learn(False, told)
-    assert place[team.NEXT_ALONE] == 64
+        epoch.learn(False, step)
+    assert step["next_alone"] == 64
 
 
 @needs_numba
@@ -948,7 +943,7 @@ def test_phases_that_the_leader_does_alone_are_the_same(followers):
     for alone in (0, 10**6):
         job = make_job(n_rows=200, batch_size=64)
         run = compiled_run.CompiledRun(job, 3)
-        shared(run, "job", team.LINE)[team.LEFT_ALONE] = alone
+        run._told["step"]["left_alone"] = alone
         found.append(train(run, job))
     for a, b in zip(*found, strict=True):
         assert_array_equal(a, b)
@@ -963,7 +958,8 @@ def test_a_thread_without_work_sleeps_longer_and_longer(monkeypatch, followers):
         naps.append(duration)
         return 0
 
-    monkeypatch.setattr(compiled_run, "nap", lambda: (ctypes.cast(note, ctypes.c_void_p).value, 1000))
+    give_way, *_ = compiled_run.waiting()
+    monkeypatch.setattr(compiled_run, "waiting", lambda: (give_way, note, 1000))
     job = make_job()
     run = compiled_run.CompiledRun(job, 2)
     for _ in range(2):

@@ -53,9 +53,7 @@ def own_cache(tmp_path, monkeypatch):
 
     def load(value=1.0):
         kernels._done.clear()
-        kernels.kernel.cache_clear()
-        address = kernels.kernel(SOURCE, np.dtype(np.float64)).function
-        return address.ctypes(value)
+        return kernels.kernel(SOURCE).ctypes(value)
 
     before = dict(kernels._done)
     yield load

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from sknn_scratch.catalogue.expressions import NoGraphError
-from sknn_scratch.engines.compiled import cache as compiled_cache
+from sknn_scratch.engines.compiled.cache import is_kept, module_name
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import (
@@ -208,7 +208,7 @@ def _what_importing_torch_raises() -> str | None:
 def _is_on_disk(job: Job) -> bool:
     """Return whether all compiled code that a job needs is on disk."""
     try:
-        return compiled_cache.is_complete(sources_of(job), job.network.dtype)
+        return all(is_kept(module_name(text)) for text in sources_of(job).texts)
     except NoGraphError:
         return True  # nothing is to be compiled; the warning about it is for whoever asks
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,22 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sknn_scratch.engines.compiled.sources import Sources
-
-__all__ = [
-    "GENERIC",
-    "code_version",
-    "folder",
-    "forget",
-    "is_complete",
-    "is_kept",
-    "is_whole",
-    "module_name",
-    "note_kept",
-]
-
-# The functions that every job needs, whatever its components.
-GENERIC = ("pass_rows", "move_parameters", "work")
+__all__ = ["code_version", "folder", "forget", "is_kept", "is_whole", "module_name", "note_kept"]
 
 
 @cache
@@ -69,59 +53,42 @@ def _mark(name: str) -> Path | None:
     return None if place is None else place / f"{name}.compiled"
 
 
-def _digest(name: str, place: Path) -> str:
-    """Return a digest of the machine code of a function on disk; OSError if there is none."""
-    files = _files_of(name, place)
-    if not files:
-        raise FileNotFoundError(place)
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _files_of(name: str, place: Path) -> list[Path]:
+def _files(name: str, place: Path) -> list[Path]:
     return sorted(place.glob(f"*{name}*.nb[ic]"))
 
 
+def _digest(name: str, place: Path) -> bytes:
+    """Return a digest of the machine code of a module in a folder, which is empty if there is none."""
+    digests = [hashlib.sha256(file.read_bytes()).digest() for file in _files(name, place)]
+    return hashlib.sha256(b"".join(digests)).hexdigest().encode() if digests else b""
+
+
 def is_kept(name: str) -> bool:
-    """Return whether the machine code of a function has been put on disk."""
+    """Return whether the machine code of a module has been put on disk."""
     mark = _mark(name)
     return mark is not None and mark.is_file()
 
 
 def is_whole(name: str, place: Path) -> bool:
-    """Return whether the machine code of a function is on disk, in the folder ``place``, as it was put there."""
+    """Return whether the machine code of a module is on disk, in the folder ``place``, as it was put there."""
     mark = _mark(name)
     with suppress(OSError):
-        return mark is not None and mark.read_bytes() == _digest(name, place).encode()
+        return mark is not None and mark.read_bytes() == _digest(name, place) != b""
     return False
 
 
 def note_kept(name: str, place: Path) -> None:
-    """Note that the machine code of a function is in the folder ``place`` now, and what it looks like."""
+    """Note that the machine code of a module is in the folder ``place`` now, and what it looks like."""
     mark = _mark(name)
     if mark is not None and not is_whole(name, place):
         with suppress(OSError):
-            mark.write_text(_digest(name, place))
+            if digest := _digest(name, place):
+                mark.write_bytes(digest)
 
 
 def forget(name: str, place: Path) -> None:
-    """Remove the machine code of a function from disk, as it may be damaged."""
+    """Remove the machine code of a module from disk, as it may be damaged."""
     mark = _mark(name)
-    for file in [*([mark] if mark else []), *_files_of(name, place)]:
+    for file in [*([mark] if mark else []), *_files(name, place)]:
         with suppress(OSError):  # a folder, or one that is not ours to write to
             file.unlink(missing_ok=True)
-
-
-def is_complete(sources: Sources, dtype: np.dtype) -> bool:
-    """Return whether all machine code of a job is on disk."""
-    return all(map(is_kept, names_of(sources, dtype)))
-
-
-def names_of(sources: Sources, dtype: np.dtype) -> Iterable[str]:
-    """Go through the names of all functions that a job needs."""
-    for function in GENERIC:
-        yield f"{function}_{dtype}"
-    for text in sources.texts():
-        yield module_name(text) if "\n" in text else f"{text}_{dtype}"

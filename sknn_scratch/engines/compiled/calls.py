@@ -1,32 +1,56 @@
-"""What compiled code needs beside arithmetic: C functions by address, and numbers that several threads change.
+"""Memory and C functions by address, and numbers that several threads change.
 
 The address of a C function is an argument, as another process, which may load this code from the cache, has it
-elsewhere. A pointer is passed as a whole number of its size.
+elsewhere.
 """
 
 from __future__ import annotations
 
 import platform
+from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = [
-    "add",
-    "address_of",
-    "call",
-    "call_for_number",
-    "call_phase",
-    "call_with_int",
-    "gemm",
-    "numbers",
-    "pause",
-    "read",
-    "replace",
-]
+__all__ = ["at", "gemm"]
 
 _NUMBER = ir.IntType(64)
+
+
+def at(result: Any) -> Any:
+    """Return a function that makes of an address a pointer to numbers, or a record.
+
+    A pointer is indexed as an array is, without any check.
+    """
+
+    @intrinsic
+    def cast(typingctx, address):
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(result))
+
+        return result(types.int64), codegen
+
+    return cast
+
+
+int64s, int32s, uint8s = (at(types.CPointer(kind)) for kind in (types.int64, types.int32, types.uint8))
+float64s = at(types.CPointer(types.float64))
+
+
+@intrinsic
+def reals(typingctx, job, address):
+    """Return a pointer to numbers of the dtype of the network."""
+    pointer = types.CPointer(job.typeof("one"))
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[1], context.get_value_type(pointer))
+
+    return pointer(job, types.int64), codegen
+
+
+# C functions ----------------------------------------------------------------------------------------------------------
 
 
 def _call(builder, address, result, arguments):
@@ -54,107 +78,36 @@ call_for_number = _caller(types.float64, ir.DoubleType())
 
 
 @intrinsic
-def call_phase(typingctx, address, part, job, one):
-    """Call a function that does a part of a phase."""
+def _call_by_reference(typingctx, address, arguments):
+    """Call a Fortran function, which takes its arguments by address; those of 64 bits are addresses already."""
 
     def codegen(context, builder, signature, args):
-        _call(builder, args[0], ir.VoidType(), list(args[1:]))
+        places = []
+        for i, kind in enumerate(arguments):
+            value = builder.extract_value(args[1], i)
+            if kind != types.int64:
+                with builder.goto_entry_block():
+                    place = builder.alloca(value.type)
+                builder.store(value, place)
+                value = builder.ptrtoint(place, _NUMBER)
+            places.append(value)
+        _call(builder, args[0], ir.VoidType(), places)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64, one), codegen
-
-
-@intrinsic
-def address_of(typingctx, record):
-    """Return the address of a record."""
-
-    def codegen(context, builder, signature, args):
-        return builder.ptrtoint(args[0], _NUMBER)
-
-    return types.int64(record), codegen
-
-
-@intrinsic
-def call_with_int(typingctx, address, argument):
-    """Call an ``int(int)``."""
-
-    def codegen(context, builder, signature, args):
-        return _call(builder, args[0], ir.IntType(32), [builder.trunc(args[1], ir.IntType(32))])
-
-    return types.int32(types.int64, types.int64), codegen
-
-
-@intrinsic
-def numbers(typingctx, address, like):
-    """Return a pointer to numbers of the type of ``like``; it is indexed as an array is, without any check."""
-    pointer = types.CPointer(like)
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(pointer))
-
-    return pointer(types.int64, like), codegen
-
-
-@intrinsic
-def _gemm(typingctx, function, transposed, shape, scales, places):
-    """Call BLAS's gemm, which takes all its arguments by address."""
-
-    def codegen(context, builder, signature, args):
-        address, transposed, shape, scales, places = args
-        char, integer, pointer = ir.IntType(8), ir.IntType(32), ir.IntType(8).as_pointer()
-
-        def on_stack(value):
-            with builder.goto_entry_block():
-                place = builder.alloca(value.type)
-            builder.store(value, place)
-            return builder.bitcast(place, pointer)
-
-        def letter(i):
-            yes, no = ir.Constant(char, 84), ir.Constant(char, 78)  # T and N
-            return on_stack(builder.select(builder.trunc(builder.extract_value(transposed, i), ir.IntType(1)), yes, no))
-
-        def whole(values, i):
-            return on_stack(builder.trunc(builder.extract_value(values, i), integer))
-
-        def matrix(i):
-            return builder.inttoptr(builder.extract_value(places, i), pointer)
-
-        of_product, of_sum = (on_stack(builder.extract_value(scales, i)) for i in range(2))
-        arguments = [letter(0), letter(1), whole(shape, 0), whole(shape, 1), whole(shape, 2), of_product]
-        arguments += [matrix(0), whole(places, 1), matrix(2), whole(places, 3), of_sum]
-        arguments += [matrix(4), whole(places, 5)]
-        _call(builder, address, ir.VoidType(), arguments)
-        return context.get_dummy_value()
-
-    result = types.void(
-        types.int64,
-        types.UniTuple(types.int64, 2),
-        types.UniTuple(types.int64, 3),
-        scales,
-        types.UniTuple(types.int64, 6),
-    )
-    return result, codegen
+    return types.void(types.int64, arguments), codegen
 
 
 @njit(error_model="numpy")
-def gemm(function, transposed, shape, scales, a, lda, b, ldb, c, ldc):
-    """``c = scales[0] * op(a) @ op(b) + scales[1] * c`` for matrices in Fortran order.
+def gemm(job, transposed, shape, scales, a, lda, b, ldb, c, ldc):
+    """``c = scales[0] * op(a) @ op(b) + scales[1] * c`` for matrices in Fortran order, given by address.
 
-    Parameters
-    ----------
-    function : int
-        Address of sgemm or dgemm.
-    transposed : tuple of two int
-        1 where ``op`` is the transposed matrix.
-    shape : tuple of three int
-        Rows and columns of ``c``, and what is summed over.
-    scales : tuple of two float of the matrices' dtype
-    a, b, c : int
-        Addresses.
-    lda, ldb, ldc : int
-        From the beginning of one column to that of the next.
+    ``transposed`` says for ``a`` and ``b`` whether ``op`` transposes; ``shape`` has the rows and columns of ``c`` and
+    what is summed over; ``lda``, ... lead from one column to the next.
     """
-    _gemm(function, transposed, shape, scales, (a, lda, b, ldb, c, ldc))
+    real, letters = type(job.one), (np.uint8(78), np.uint8(84))  # N and T
+    sizes = np.int32(shape[0]), np.int32(shape[1]), np.int32(shape[2])
+    matrices = real(scales[0]), a, np.int32(lda), b, np.int32(ldb), real(scales[1]), c, np.int32(ldc)
+    _call_by_reference(job.team.gemm, (letters[transposed[0]], letters[transposed[1]], *sizes, *matrices))
 
 
 # Numbers that several threads change ----------------------------------------------------------------------------------

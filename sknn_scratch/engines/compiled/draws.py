@@ -7,7 +7,9 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["draw", "draw_normal", "key_of", "threshold_of"]
+from sknn_scratch.engines.compiled.team import layer_of
+
+__all__ = ["draw", "draw_normal", "key_of", "mask_of"]
 
 _helper = njit(error_model="numpy")
 
@@ -53,3 +55,10 @@ def draw_normal(key, index):
     u = (draw(key, 2 * index) + 0.5) * 2.0**-32
     v = draw(key, 2 * index + 1) * 2.0**-32
     return math.sqrt(-2 * math.log(u)) * math.cos(2 * math.pi * v)
+
+
+@_helper
+def mask_of(job, l):
+    """Return a key for the inputs of layer ``l``, the least draw with which one is kept, and the factor of those."""
+    rate = layer_of(job, l).dropout
+    return key_of(job.objective.seed, job.step.number, l), threshold_of(rate), type(job.one)(1 / (1 - rate))

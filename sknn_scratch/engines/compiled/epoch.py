@@ -14,41 +14,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import njit
 
-from sknn_scratch.engines.compiled.calls import (
-    add,
-    address_of,
-    call_phase,
-    call_with_int,
-    numbers,
-    pause,
-    read,
-    replace,
-)
-from sknn_scratch.engines.compiled.team import (
-    BEGUN,
-    COUNT,
-    COUNTED,
-    DONE,
-    GRADIENT,
-    KIND,
-    LEFT_ALONE,
-    LINE,
-    LOSS,
-    N_ROWS,
-    NEXT_ALONE,
-    PHASE,
-    ROWS,
-    SCALE,
-    START,
-    STEP,
-    STOP,
-    SUMS,
-    TOTAL,
-    UPDATE,
-)
+from sknn_scratch.engines.compiled.calls import add, call, float64s, int32s, pause, read, replace
+from sknn_scratch.engines.compiled.team import BEGUN, DONE, GRADIENT, LINE, PHASE, ROWS, STOP, SUMS, UPDATE
 
 __all__ = ["work"]
 
@@ -60,23 +29,15 @@ ALONE, LONGEST_ALONE = 64, 4096
 
 
 @_helper
-def _do(part, job, one):
+def _do(part, job):
     """Do one part of the phase that the job describes."""
-    if numbers(job.team.job, 1)[KIND] <= ROWS:
-        call_phase(job.pass_rows, part, address_of(job), one)
-    else:
-        call_phase(job.move_parameters, part, address_of(job), one)
+    call(job.pass_rows if job.step.kind <= ROWS else job.move_parameters, (part, job.address))
 
 
 @_helper
-def _publish(team):
-    """Begin a phase; return its number. If the leader does it alone, all parts count as begun before it is public."""
-    phase = read(team.counters, PHASE) + 1
-    if numbers(team.job, 1)[LEFT_ALONE] > 0:
-        for part in range(team.n_parts):
-            replace(team.counters, BEGUN + part * LINE, phase - 1, phase)
-    add(team.counters, PHASE, 1)
-    return phase
+def _begin(part, team, phase):
+    """Begin a part of a phase; return whether nobody else had."""
+    return replace(team.counters, BEGUN + part * LINE, phase - 1, phase)
 
 
 @_helper
@@ -88,21 +49,20 @@ def _wait(phase, team):
         if polls < team.patience:
             pause()
         else:
-            call_with_int(team.give_way, 0)
+            call(team.give_way, (0,))
     return polls >= team.patience
 
 
 @_helper
-def _learn(waited_long, team):
+def learn(waited_long, step):
     """Decide whether the leader does the next phase alone."""
-    job = numbers(team.job, 1)
     if waited_long:
-        job[LEFT_ALONE] = job[NEXT_ALONE]
-        job[NEXT_ALONE] = min(2 * job[NEXT_ALONE], LONGEST_ALONE)
-    elif job[LEFT_ALONE] > 0:
-        job[LEFT_ALONE] -= 1
+        step.left_alone = step.next_alone
+        step.next_alone = min(2 * step.next_alone, LONGEST_ALONE)
+    elif step.left_alone > 0:
+        step.left_alone -= 1
     else:
-        job[NEXT_ALONE] = max(job[NEXT_ALONE] - 1, ALONE)
+        step.next_alone = max(step.next_alone - 1, ALONE)
 
 
 @_helper
@@ -111,103 +71,102 @@ def _begin_next(part, team):
 
     After polling for a while the thread sleeps between polls, the longer the longer it has waited already.
     """
-    polls, rest, begun = 0, max(team.millisecond // 20, 1), BEGUN + part * LINE
+    polls, rest = 0, max(team.millisecond // 20, 1)
     while read(team.counters, STOP) == 0:
         phase = read(team.counters, PHASE)
         # To replace a number takes its cache line from the other threads, even if it is not replaced.
-        if read(team.counters, begun) < phase and replace(team.counters, begun, phase - 1, phase):
+        if read(team.counters, BEGUN + part * LINE) < phase and _begin(part, team, phase):
             return True
         if polls < team.patience:
             polls += 1
             pause()
         else:
-            call_with_int(team.nap, rest)
+            call(team.nap, (rest,))
             rest = min(rest + rest // 8, team.millisecond)
     return False
 
 
 @_helper
-def _total_weight(data, start, n):
+def _run_phase(kind, job):
+    """Have all parts of a phase done."""
+    team, step = job.team, job.step
+    step.kind = kind
+    if team.n_parts == 1:
+        _do(0, job)
+        return
+    phase, alone = read(team.counters, PHASE) + 1, step.left_alone > 0
+    if alone:  # all parts count as begun before the phase is public
+        for part in range(team.n_parts):
+            _begin(part, team, phase)
+    add(team.counters, PHASE, 1)
+    for part in range(team.n_parts):
+        if alone or _begin(part, team, phase):
+            _do(part, job)
+            add(team.counters, DONE, 1)
+    learn(_wait(phase, team), step)
+
+
+@_helper
+def _total_weight(data, step):
+    """Return the sum of the minibatch's weights."""
     if data.weights == 0:
-        return float(n)
-    total, weights, order = 0.0, numbers(data.weights, 1.0), numbers(data.order, np.int32(1))
-    for i in range(start, start + n):
+        return float(step.n_rows)
+    total, weights, order = 0.0, float64s(data.weights), int32s(data.order)
+    for i in range(step.start, step.start + step.n_rows):
         total += weights[order[i]]
     return total
 
 
 @_helper
-def _sum_up(team, max_norm):
+def _sum_up(job):
     """Return the loss of a minibatch, penalty included; note the factor that limits the norm of its gradient."""
-    value, squares, sums = 0.0, 0.0, numbers(team.sums, 1.0)
-    for part in range(team.n_parts):
+    value, squares, sums, max_norm = 0.0, 0.0, float64s(job.team.sums), job.objective.max_norm
+    for part in range(job.team.n_parts):
         value += sums[part * LINE] + sums[part * LINE + 1]
         squares += sums[part * LINE + 2]
     norm = math.sqrt(squares)
-    numbers(team.numbers, 1.0)[SCALE] = max_norm / norm if 0 < max_norm < norm else 1.0
+    job.step.scale = max_norm / norm if 0 < max_norm < norm else 1.0
     return value
 
 
 @_helper
-def _run_phase(kind, job, one):
-    """Have all parts of a phase done."""
-    team, place = job.team, numbers(job.team.job, 1)
-    place[KIND] = kind
-    if team.n_parts == 1:
-        _do(0, job, one)
-        return
-    alone = place[LEFT_ALONE] > 0
-    phase = _publish(team)
-    for part in range(team.n_parts):
-        if alone or replace(team.counters, BEGUN + part * LINE, phase - 1, phase):
-            _do(part, job, one)
-            add(team.counters, DONE, 1)
-    _learn(_wait(phase, team), team)
-
-
-@_helper
-def _lead(job, one, first_row, last_row, batch_size, count):
-    first_kind = SUMS if job.codes.n_features > 0 else ROWS
-    last_kind = UPDATE if job.objective.max_norm > 0 and count > 0 else GRADIENT
-    place, totals = numbers(job.team.job, 1), numbers(job.team.numbers, 1.0)
+def _lead(job, first_row, last_row):
+    step, batch_size = job.step, job.memory.stride
     for start in range(first_row, last_row, batch_size):
-        n = min(batch_size, last_row - start)
-        total = _total_weight(job.data, start, n)
-        if total == 0:
+        step.start, step.n_rows = start, min(batch_size, last_row - start)
+        step.total_weight = _total_weight(job.data, step)
+        if step.total_weight == 0:
             continue
-        place[START], place[N_ROWS], place[COUNT] = start, n, count + place[STEP]
-        totals[TOTAL] = total
-        value = 0.0
-        for kind in range(first_kind, last_kind + 1):
-            _run_phase(kind, job, one)
-            if kind == GRADIENT:
-                value = _sum_up(job.team, job.objective.max_norm)
-        totals[LOSS] += value * n
-        totals[COUNTED] += n
-        place[STEP] += 1
+        if job.codes.n_features > 0:
+            _run_phase(SUMS, job)
+        _run_phase(ROWS, job)
+        _run_phase(GRADIENT, job)
+        step.total_loss += _sum_up(job) * step.n_rows
+        step.n_counted += step.n_rows
+        if step.number > 0:
+            if job.objective.max_norm > 0:
+                _run_phase(UPDATE, job)
+            step.number += 1
+            step.place += 1
 
 
-def work(part, job, one, first_row, last_row, batch_size, count):
+@njit(error_model="numpy", inline="always")
+def work(part, job, first_row, last_row):
     """Train on some of the rows, or help to.
 
     Parameters
     ----------
     part : int
         0 leads. Others do one part of each phase, unless the leader has begun it, until told to stop; they ignore the
-        last four arguments.
+        rows.
     job : record of Work
-    one : float
-        1 in the dtype of the network.
+        Losses are added up in its step.
     first_row, last_row : int
         First and last (excluded) index into ``Data.order``.
-    batch_size : int
-    count : int
-        Number of the epoch's first step since training began, from which dropout and noise are drawn; 0 where only the
-        gradient is wanted.
     """
     if part == 0:
-        _lead(job, one, first_row, last_row, batch_size, count)
+        _lead(job, first_row, last_row)
         return
     while _begin_next(part, job.team):
-        _do(part, job, one)
+        _do(part, job)
         add(job.team.counters, DONE, 1)

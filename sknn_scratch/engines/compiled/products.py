@@ -11,20 +11,12 @@ from typing import Any
 
 from numba import njit
 
-from sknn_scratch.engines.compiled.calls import numbers
-
 # A product and a sum may be rounded once, and sums taken in any order, as in BLAS.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}}
 _helper = njit(**_OPTIONS)
 
 # Samples of a block.
 BLOCK = 256
-
-
-@_helper
-def scale_of(job, one, l):
-    """Return what makes up for the dropped units of layer ``l``; the samples have it in them."""
-    return one if l == 0 else one / type(one)(1 - numbers(job.layers.dropout, 1.0)[l])
 
 
 @_helper
@@ -68,19 +60,19 @@ def fill_backward(delta, w, below, scale, low, high, stride, fan_in, width):
 def fill_gradient(a, delta, g, scale, low, high, stride, n, width):
     """``g = scale * a.T @ delta`` over ``n`` samples, for units ``low`` to ``high`` below."""
     for place in range(low * width, high * width):
-        g[place] = scale - scale
+        g[place] = type(scale)(0)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
         for k in range(low, high):
             for j in range(0, width - 1, 2):
-                first = second = scale - scale
+                first = second = type(scale)(0)
                 for i in range(start, stop):
                     first += a[k * stride + i] * delta[j * stride + i]
                     second += a[k * stride + i] * delta[(j + 1) * stride + i]
                 g[k * width + j] += scale * first
                 g[k * width + j + 1] += scale * second
             for j in range(width - width % 2, width):
-                first = scale - scale
+                first = type(scale)(0)
                 for i in range(start, stop):
                     first += a[k * stride + i] * delta[j * stride + i]
                 g[k * width + j] += scale * first

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 
+from numba import njit
+
 from sknn_scratch.engines.compiled.elementary import exp, log, log1p
 
 __all__ = ["gaussian_nll", "increasing_quantiles"]
 
+_helper = njit(error_model="numpy")
+
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
-def gaussian_nll(y, z, delta, weight, n, n_outputs, stride, scratch, p):
+@_helper
+def gaussian_nll(y, z, delta, weight, scratch, n, n_outputs, stride, p):
     """``GaussianNLL``; the parameter is its ``min_std``."""
     total, n_targets, min_std = 0.0, n_outputs // 2, p[0]
     for k in range(n_targets):
@@ -31,7 +36,8 @@ def gaussian_nll(y, z, delta, weight, n, n_outputs, stride, scratch, p):
     return total
 
 
-def increasing_quantiles(y, z, delta, weight, n, n_outputs, stride, scratch, p):
+@_helper
+def increasing_quantiles(y, z, delta, weight, scratch, n, n_outputs, stride, p):
     """Several quantiles of each target; the parameters are their number and the quantiles.
 
     The first is a raw output, each further one lies above the one before by ``log(1 + exp(z))``.

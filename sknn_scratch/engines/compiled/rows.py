@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sknn_scratch.engines.compiled.calls import call, call_for_number, gemm, numbers
+from sknn_scratch.engines.compiled.calls import (
+    call,
+    call_for_number,
+    float64s,
+    gemm,
+    int32s,
+    reals,
+    uint8s,
+)
 from sknn_scratch.engines.compiled.codes import codes_product, keep_delta, sum_up
-from sknn_scratch.engines.compiled.draws import draw, draw_normal, key_of, threshold_of
+from sknn_scratch.engines.compiled.draws import draw, draw_normal, key_of, mask_of
 from sknn_scratch.engines.compiled.elementary import bits_of, choose
-from sknn_scratch.engines.compiled.products import add_product, fill_backward, scale_of
-from sknn_scratch.engines.compiled.team import COUNT, KIND, LINE, N_ROWS, START, SUMS, TOTAL, share
+from sknn_scratch.engines.compiled.products import add_product, fill_backward
+from sknn_scratch.engines.compiled.team import LINE, SUMS, head_of, layer_of, share
 
 __all__ = ["pass_rows"]
 
@@ -20,97 +28,90 @@ INPUT_NOISE = -1
 
 
 @_helper
-def _read_rows(job, one, low, high):
+def _read_rows(job, low, high):
     """Gather the rows of this part: samples, targets and relative weights."""
-    data, memory = job.data, job.memory
-    stride, n_plain = memory.stride, data.n_plain
-    order, looped = numbers(data.order, np.int32(1)), numbers(job.layers.looped, 1)[0] != 0
-    start, total = numbers(job.team.job, 1)[START], numbers(job.team.numbers, 1.0)[TOTAL]
-    X, y, weights = numbers(data.X, one), numbers(data.y, one), numbers(data.weights, 1.0)
-    a, targets = numbers(memory.a, one), numbers(memory.targets, one)
-    relative_weight, y_in_bytes = numbers(memory.relative_weight, one), numbers(data.y_in_bytes, np.uint8(1))
+    data, memory, step, real = job.data, job.memory, job.step, type(job.one)
+    stride, fan_in, total, by_rows = memory.stride, layer_of(job, 0).fan_in, step.total_weight, layer_of(job, 0).by_rows
+    order, weights, y_in_bytes = int32s(data.order), float64s(data.weights), uint8s(data.y_in_bytes)
+    X, y, a = reals(job, data.X), reals(job, data.y), reals(job, layer_of(job, 0).a)
+    targets, relative_weight = reals(job, memory.targets), reals(job, memory.relative_weight)
     for i in range(low, high):
-        row = np.int64(order[start + i])
+        row = np.int64(order[step.start + i])
         relative_weight[i] = (weights[row] if data.weights != 0 else 1.0) / total
         for k in range(data.n_targets):
             at = row * data.y_row_stride + k * data.y_column_stride
-            targets[k * stride + i] = y[at] if data.y != 0 else type(one)(y_in_bytes[at])
-        source = row * data.row_stride
+            targets[k * stride + i] = y[at] if data.y != 0 else real(y_in_bytes[at])
         if data.X == 0:
             continue
-        if looped:
-            for j in range(n_plain):
-                a[j * stride + i] = X[source + j * data.column_stride]
-        elif data.column_stride == 1:
-            for j in range(n_plain):
-                a[i * n_plain + j] = X[source + j]
+        first, column_stride = row * data.row_stride, data.column_stride
+        if by_rows and column_stride == 1:  # which the compiler makes one copy of
+            for j in range(fan_in):
+                a[i * fan_in + j] = X[first + j]
         else:
-            for j in range(n_plain):
-                a[i * n_plain + j] = X[source + j * data.column_stride]
+            of_sample, of_unit = (fan_in, 1) if by_rows else (1, stride)
+            for j in range(fan_in):
+                a[i * of_sample + j * of_unit] = X[first + j * column_stride]
 
 
 @_helper
-def _disturb(job, one, low, high):
+def _disturb(job, low, high):
     """Add noise to the samples of this part and drop some of their features."""
-    stride, fan_in = job.memory.stride, numbers(job.layers.units, 1)[0]
-    rate, noise = numbers(job.layers.dropout, 1.0)[0], job.objective.input_noise
-    count, looped = numbers(job.team.job, 1)[COUNT], numbers(job.layers.looped, 1)[0] != 0
-    of_noise, of_dropout = key_of(job.objective.seed, count, INPUT_NOISE), key_of(job.objective.seed, count, 0)
-    threshold, scale, a = threshold_of(rate), one / type(one)(1 - rate), numbers(job.memory.a, one)
+    layer, noise, real = layer_of(job, 0), job.objective.input_noise, type(job.one)
+    a = reals(job, layer.a)
+    of_noise = key_of(job.objective.seed, job.step.number, INPUT_NOISE)
+    of_dropout, threshold, scale = mask_of(job, 0)
+    of_sample, of_unit = (layer.fan_in, 1) if layer.by_rows else (1, job.memory.stride)
     for i in range(low, high):
-        for j in range(fan_in):
-            place, index = j * stride + i if looped else i * fan_in + j, i * fan_in + j
+        for j in range(layer.fan_in):
+            place, index = i * of_sample + j * of_unit, i * layer.fan_in + j
             value = a[place]
             if noise > 0:
-                value += type(one)(noise * draw_normal(of_noise, index))
-            if rate > 0:
-                value = value * scale if draw(of_dropout, index) >= threshold else one - one
+                value += real(noise * draw_normal(of_noise, index))
+            if layer.dropout > 0:
+                value = value * scale if draw(of_dropout, index) >= threshold else real(0)
             a[place] = value
 
 
 @_helper
-def _drop(job, one, l, low, high, a):
-    """Drop units of hidden layer ``l``, which begins at ``a``: they become -0, and no other does.
+def _drop(job, l, low, high):
+    """Drop units that layer ``l`` is fed: they become -0, and no other does.
 
     The others are not made up for here, but in the products, so that slopes can be computed from them.
     """
-    stride, width = job.memory.stride, numbers(job.layers.units, 1)[l]
-    rate, count = numbers(job.layers.dropout, 1.0)[l], numbers(job.team.job, 1)[COUNT]
-    key, threshold, zero = key_of(job.objective.seed, count, l), threshold_of(rate), one - one
-    for j in range(width):
+    stride, layer, zero = job.memory.stride, layer_of(job, l), type(job.one)(0)
+    a, fan_in, (key, threshold, _) = reals(job, layer.a), layer.fan_in, mask_of(job, l)
+    for j in range(fan_in):
         for i in range(low, high):
-            a[j * stride + i] = choose(draw(key, i * width + j) >= threshold, a[j * stride + i] + zero, -zero)
+            a[j * stride + i] = choose(draw(key, i * fan_in + j) >= threshold, a[j * stride + i] + zero, -zero)
 
 
 @_helper
-def _drop_deltas(job, one, l, low, high, a, delta):
-    """Set the deltas of dropped units of hidden layer ``l`` to 0."""
-    stride, zero = job.memory.stride, one - one
-    dropped = bits_of(-zero)
-    for j in range(numbers(job.layers.units, 1)[l]):
+def _drop_deltas(job, l, low, high, delta):
+    """Set the deltas of the dropped units to 0."""
+    stride, layer, zero = job.memory.stride, layer_of(job, l), type(job.one)(0)
+    a, dropped = reals(job, layer.a), bits_of(-zero)
+    for j in range(layer.fan_in):
         for i in range(j * stride + low, j * stride + high):
             delta[i] = choose(bits_of(a[i]) == dropped, zero, delta[i])
 
 
 @_helper
-def _sparse_product(job, one, low, high, z):
-    """``z += X @ W[0]`` for the rows of this part of sparse samples; ``z`` begins with the layer."""
-    data, stride, units = job.data, job.memory.stride, numbers(job.layers.units, 1)
-    fan_in, width, rate = units[0], units[1], numbers(job.layers.dropout, 1.0)[0]
-    values, w = numbers(data.values, one), numbers(job.memory.w, one)
-    indices, starts = numbers(data.indices, np.int32(1)), numbers(data.starts, np.int32(1))
-    order, place = numbers(data.order, np.int32(1)), numbers(job.team.job, 1)
-    start, count = place[START], place[COUNT]
-    key, threshold, scale = key_of(job.objective.seed, count, 0), threshold_of(rate), one / type(one)(1 - rate)
-    own = numbers(job.memory.scratch + low * job.objective.n_scratch * job.memory.itemsize, one)
+def _sparse_product(job, low, high, z):
+    """``z += X @ W[0]`` for the rows of this part of sparse samples."""
+    data, memory, layer, real = job.data, job.memory, layer_of(job, 0), type(job.one)
+    stride, fan_in, width, rate = memory.stride, layer.fan_in, layer.width, layer.dropout
+    order, indices, starts = int32s(data.order), int32s(data.indices), int32s(data.starts)
+    values, w = reals(job, data.values), reals(job, memory.w)
+    own = reals(job, memory.scratch + low * memory.n_scratch * memory.itemsize)
+    key, threshold, scale = mask_of(job, 0)
     for i in range(low, high):
-        row = np.int64(order[start + i])
+        row = np.int64(order[job.step.start + i])
         for j in range(width):
-            own[j] = one - one
+            own[j] = real(0)
         for position in range(starts[row], starts[row + 1]):
             value, k = values[position], np.int64(indices[position])
             if rate > 0:
-                value = value * scale if draw(key, i * fan_in + k) >= threshold else one - one
+                value = value * scale if draw(key, i * fan_in + k) >= threshold else real(0)
             for j in range(width):
                 own[j] += value * w[k * width + j]
         for j in range(width):
@@ -118,118 +119,101 @@ def _sparse_product(job, one, low, high, z):
 
 
 @_helper
-def _affine(job, one, l, low, high, z_at):
-    """``z = a[l] @ W[l] + b[l]`` for the rows of this part; ``z_at`` is the address where the layer begins."""
-    layers, memory, size = job.layers, job.memory, job.memory.itemsize
-    fan_in = job.data.n_plain if l == 0 else numbers(layers.units, 1)[l]
-    width, stride = numbers(layers.units, 1)[l + 1], memory.stride
-    w_at, a_at = numbers(layers.w_at, 1)[l], numbers(layers.a_at, 1)[l]
-    z, w, scale = numbers(z_at, one), numbers(memory.w, one), scale_of(job, one, l)
-    biases = numbers(layers.w_at, 1)[layers.n_layers + l]
+def _affine(job, l, low, high):
+    """``z = a @ W[l] + b[l]`` for the rows of this part."""
+    layer, memory = layer_of(job, l), job.memory
+    size, stride, fan_in, width = memory.itemsize, memory.stride, layer.fan_in, layer.width
+    z, w, b = reals(job, layer.z), reals(job, memory.w + layer.w_at * size), reals(job, memory.w + layer.b_at * size)
     for j in range(width):
         for i in range(j * stride + low, j * stride + high):
-            z[i] = w[biases + j]
+            z[i] = b[j]
     if l == 0 and job.data.X == 0:
-        _sparse_product(job, one, low, high, z)
-    elif numbers(layers.looped, 1)[l] != 0:
-        a, w = numbers(memory.a + a_at * size, one), numbers(memory.w + w_at * size, one)
-        add_product(a, w, z, scale, low, high, stride, fan_in, width)
+        _sparse_product(job, low, high, z)
+    elif layer.looped:
+        add_product(reals(job, layer.a), w, z, type(job.one)(layer.scale), low, high, stride, fan_in, width)
     else:
-        by_rows = l == 0
-        gemm(
-            job.team.gemm, (1 if by_rows else 0, 1), (high - low, width, fan_in), (scale, one),
-            memory.a + (a_at + low * (fan_in if by_rows else 1)) * size, fan_in if by_rows else stride,
-            memory.w + w_at * size, width, z_at + low * size, stride,
-        )  # fmt: skip
+        lda = fan_in if layer.by_rows else stride
+        a = layer.a + low * (fan_in if layer.by_rows else 1) * size
+        shape = high - low, width, fan_in
+        weights = memory.w + layer.w_at * size
+        gemm(job, (layer.by_rows, 1), shape, (layer.scale, 1.0), a, lda, weights, width, layer.z + low * size, stride)
     if l == 0 and job.codes.n_features > 0:
-        codes_product(job, one, low, high, z)
+        codes_product(job, low, high, z)
 
 
 @_helper
-def _forward(job, one, low, high):
+def _shape(job, low, high, width):
+    """Return rows and columns of this part of a layer; where it is the whole minibatch, no gaps are between rows."""
+    stride = job.memory.stride
+    return (1, width * stride) if high - low == stride else (width, high - low)
+
+
+@_helper
+def _forward(job, low, high):
     """Fill ``z`` and ``a`` of all layers for the rows of this part."""
-    layers, memory, size, stride = job.layers, job.memory, job.memory.itemsize, job.memory.stride
-    for l in range(layers.n_layers):
-        last = l == layers.n_layers - 1
-        in_place = not last and numbers(layers.in_place, 1)[l] != 0
-        z = memory.z + numbers(layers.z_at, 1)[l] * size
-        a = z if last else memory.a + numbers(layers.a_at, 1)[l + 1] * size
-        _affine(job, one, l, low, high, a if in_place else z)
-        if last:
+    stride, size = job.memory.stride, job.memory.itemsize
+    for l in range(job.n_layers):
+        _affine(job, l, low, high)
+        if l == job.n_layers - 1:
             return
-        width, settings = numbers(layers.units, 1)[l + 1], numbers(layers.settings, 1)[l]
-        # Where the part is the whole minibatch, rows follow each other without a gap.
-        rows, columns = (1, width * stride) if high - low == stride else (width, high - low)
-        if in_place:
-            call(numbers(layers.values, 1)[l], (a + low * size, rows, columns, stride, settings))
-        else:
-            call(numbers(layers.values, 1)[l], (z + low * size, a + low * size, rows, columns, stride, settings))
-        if numbers(layers.dropout, 1.0)[l + 1] > 0:
-            _drop(job, one, l + 1, low, high, numbers(a, one))
+        layer = layer_of(job, l)
+        rows, columns = _shape(job, low, high, layer.width)
+        z, output = layer.z + low * size, layer.output + low * size
+        call(layer.value, (z, output, rows, columns, stride, layer.settings))
+        if layer_of(job, l + 1).dropout > 0:
+            _drop(job, l + 1, low, high)
 
 
 @_helper
-def _output_delta(job, one, low, high):
+def _output_delta(job, low, high):
     """Fill the delta of the output for the rows of this part; return their share in the mean loss."""
-    objective, memory, size, total = job.objective, job.memory, job.memory.itemsize, 0.0
-    last = job.layers.n_layers - 1
-    z = memory.z + (numbers(job.layers.z_at, 1)[last] + low) * size
-    delta = memory.delta + (numbers(job.layers.delta_at, 1)[last] + low) * size
-    targets, scratch = memory.targets + low * size, memory.scratch + low * objective.n_scratch * size
-    for h in range(objective.n_heads):
-        width, weight = numbers(objective.widths, 1)[h], memory.relative_weight + low * size
-        settings = numbers(objective.settings, 1)[h]
-        arguments = (targets, z, delta, weight, high - low, width, memory.stride, scratch, settings)
-        total += call_for_number(numbers(objective.kernels, 1)[h], arguments)
-        z += width * memory.stride * size
-        delta += width * memory.stride * size
-        targets += numbers(objective.target_widths, 1)[h] * memory.stride * size
+    memory, total = job.memory, 0.0
+    at, weight = low * memory.itemsize, memory.relative_weight + low * memory.itemsize
+    scratch = memory.scratch + low * memory.n_scratch * memory.itemsize
+    for h in range(job.n_heads):
+        head = head_of(job, h)
+        arrays = (head.targets + at, head.z + at, head.delta + at, weight, scratch)
+        total += call_for_number(head.kernel, (*arrays, high - low, head.width, memory.stride, head.settings))
     return total
 
 
 @_helper
-def _hidden_deltas(job, one, low, high):
+def _hidden_deltas(job, low, high):
     """Fill the deltas of the hidden layers for the rows of this part."""
-    layers, memory, size, stride = job.layers, job.memory, job.memory.itemsize, job.memory.stride
-    for l in range(layers.n_layers - 1, 0, -1):
-        fan_in, width = numbers(layers.units, 1)[l], numbers(layers.units, 1)[l + 1]
-        delta_at = memory.delta + numbers(layers.delta_at, 1)[l] * size
-        below_at = memory.delta + numbers(layers.delta_at, 1)[l - 1] * size
-        w_at, below = memory.w + numbers(layers.w_at, 1)[l] * size, numbers(below_at, one)
-        scale = scale_of(job, one, l)
-        if numbers(layers.looped, 1)[l] != 0:
-            w, delta = numbers(w_at, one), numbers(delta_at, one)
-            fill_backward(delta, w, below, scale, low, high, stride, fan_in, width)
+    memory, stride, size, real = job.memory, job.memory.stride, job.memory.itemsize, type(job.one)
+    for l in range(job.n_layers - 1, 0, -1):
+        layer, before = layer_of(job, l), layer_of(job, l - 1)
+        fan_in, width, below = layer.fan_in, layer.width, reals(job, before.delta)
+        if layer.looped:
+            w, delta = reals(job, memory.w + layer.w_at * size), reals(job, layer.delta)
+            fill_backward(delta, w, below, real(layer.scale), low, high, stride, fan_in, width)
         else:
+            shape, delta_at, w_at = (high - low, fan_in, width), layer.delta + low * size, memory.w + layer.w_at * size
             gemm(
-                job.team.gemm, (0, 0), (high - low, fan_in, width), (scale, one - one),
-                delta_at + low * size, stride, w_at, width, below_at + low * size, stride,
-            )  # fmt: skip
-        a = source = memory.a + numbers(layers.a_at, 1)[l] * size
-        if numbers(layers.in_place, 1)[l - 1] == 0:
-            source = memory.z + numbers(layers.z_at, 1)[l - 1] * size
-        rows, columns = (1, fan_in * stride) if high - low == stride else (fan_in, high - low)
-        settings = numbers(layers.settings, 1)[l - 1]
-        arguments = (source + low * size, below_at + low * size, rows, columns, stride, settings)
-        call(numbers(layers.slopes, 1)[l - 1], arguments)
-        if numbers(layers.dropout, 1.0)[l] > 0:
-            _drop_deltas(job, one, l, low, high, numbers(a, one), below)
+                job, (0, 0), shape, (layer.scale, 0.0), delta_at, stride, w_at, width, before.delta + low * size, stride
+            )
+        rows, columns = _shape(job, low, high, fan_in)
+        source, delta_at = before.slope_of + low * size, before.delta + low * size
+        call(before.slope, (source, delta_at, rows, columns, stride, before.settings))
+        if layer.dropout > 0:
+            _drop_deltas(job, l, low, high, below)
 
 
-def pass_rows(part, job, one):
+@njit(error_model="numpy", inline="always")
+def pass_rows(part, job):
     """Pass this part's rows forward, and the deltas back; note their share in the mean loss. Or fill its sums."""
-    if numbers(job.team.job, 1)[KIND] == SUMS:
-        sum_up(part, job, one)
+    if job.step.kind == SUMS:
+        sum_up(part, job)
         return
-    low, high = share(numbers(job.team.job, 1)[N_ROWS], part, job.team.n_parts)
+    low, high = share(job.step.n_rows, part, job.team.n_parts)
     loss = 0.0
     if high > low:
-        _read_rows(job, one, low, high)
-        if job.data.X != 0 and (job.objective.input_noise > 0 or numbers(job.layers.dropout, 1.0)[0] > 0):
-            _disturb(job, one, low, high)
-        _forward(job, one, low, high)
-        loss = _output_delta(job, one, low, high)
-        _hidden_deltas(job, one, low, high)
+        _read_rows(job, low, high)
+        if job.data.X != 0 and (job.objective.input_noise > 0 or layer_of(job, 0).dropout > 0):
+            _disturb(job, low, high)
+        _forward(job, low, high)
+        loss = _output_delta(job, low, high)
+        _hidden_deltas(job, low, high)
         if job.codes.n_features > 0:
-            keep_delta(job, one, low, high)
-    numbers(job.team.sums, 1.0)[part * LINE] = loss
+            keep_delta(job, low, high)
+    float64s(job.team.sums)[part * LINE] = loss

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,25 +16,23 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from sknn_scratch.engines.compiled.epoch import ALONE
-from sknn_scratch.engines.compiled.kernels import Kernel, kernel, phase, training
+from sknn_scratch.engines.compiled.kernels import kernel, phases
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.compiled.team import (
-    COUNTED,
     LINE,
-    LOSS,
-    NEXT_ALONE,
-    STEP,
     STOP,
-    WORK,
     Codes,
     Data,
-    Layers,
+    Head,
+    Layer,
     Memory,
     Objective,
     Rule,
+    Step,
     Team,
+    Work,
+    layout,
 )
-from sknn_scratch.engines.compiled.waiting import give_way, nap
 from sknn_scratch.engines.policy import MOST_AT_ONCE, NARROW, PATIENCE, PER_POLL, TINY, WORTH_STARTING
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
@@ -41,6 +41,16 @@ __all__ = ["CompiledRun"]
 
 # Bytes. Vectors of numbers that lie across two lines take up to twice as long to read.
 CACHE_LINE = 64
+
+
+def waiting() -> tuple[Any, Any, int]:
+    """Return two C functions, and how many of the second's units are a millisecond.
+
+    ``int()`` lets another thread run that waits for the same core, ``int(int)`` sleeps for that long.
+    """
+    if sys.platform == "win32":
+        return ctypes.windll.kernel32.SwitchToThread, ctypes.windll.kernel32.Sleep, 1
+    return ctypes.CDLL(None).sched_yield, ctypes.CDLL(None).usleep, 1000
 
 
 class CompiledRun:
@@ -57,30 +67,46 @@ class CompiledRun:
 
     def __init__(self, job: Job, n_parts: int, n_threads: int | None = None):
         self._job, network = job, job.network
-        self._sources = sources_of(job)
+        self._dtype, self._sources = network.dtype, sources_of(job)
         self._alive: list[Any] = []  # arrays and code that are passed by address
         self.gradient: NDArray = np.zeros_like(network.parameters)
-        self._work = training(network.dtype)
+        pass_rows, move_parameters, work = phases(network.dtype)
+        self._work = work.ctypes
         self._order: NDArray = np.empty(0, dtype=np.int32)
         self._is_as_they_come = False
-        layers, memory = self._layers_and_memory()
-        phases = [self._code(phase(name, network.dtype)) for name in ("pass_rows", "move_parameters")]
-        told = (
-            self._data(),
-            self._codes(),
-            layers,
-            self._objective(),
-            self._make_rule(),
-            memory,
-            self._make_team(n_parts),
+        told = np.zeros(1, layout(Work, network.dtype.type))
+        self._at = told.ctypes.data
+        layers, memory = self._layers(), self._memory()
+        heads = self._heads(layers[-1], memory)
+        told[0] = Work(
+            address=self._at,
+            pass_rows=pass_rows.address,
+            move_parameters=move_parameters.address,
+            n_layers=len(layers),
+            layers=self._address(layers, layout(Layer)),
+            n_heads=len(heads),
+            heads=self._address(heads, layout(Head)),
+            data=self._data(),
+            codes=self._codes(),
+            objective=Objective(
+                alpha=job.alpha,
+                l1_ratio=job.l1_ratio,
+                max_norm=job.max_grad_norm or 0.0,
+                fit_intercept=job.fit_intercept,
+                input_noise=job.input_noise,
+                seed=job.seed,
+            ),
+            rule=self._rule(),
+            memory=memory,
+            team=self._team(n_parts),
+            step=Step(next_alone=ALONE),
+            one=network.dtype.type(1),
         )
-        record = np.array([(*phases, *told)], dtype=WORK)
-        self._told, self._at = record[0], self._address(record)
+        self._told, self._step = told[0], told[0]["step"]
         # Daemons, as otherwise a program could not end while a daemon of its own trains. They refer to the arrays, but
         # not to the run, so that a run that is dropped without being closed ends them too.
-        arguments = (self._work, self._at, self._alive)
         self._followers = [
-            threading.Thread(target=_follow, args=(part, *arguments), daemon=True)
+            threading.Thread(target=_follow, args=(self._work, part, told, self._alive), daemon=True)
             for part in range(1, n_parts if n_threads is None else n_threads)
         ]
         self._stop = weakref.finalize(self, self._counters.__setitem__, STOP, 1)
@@ -117,17 +143,17 @@ class CompiledRun:
             self._order, self._is_as_they_come = np.ascontiguousarray(order, dtype=np.int32), False
         elif not self._is_as_they_come:
             self._order, self._is_as_they_come = np.arange(self._job.X.shape[0], dtype=np.int32), True
+        step, n_rows = self._step, len(self._order)
+        step["place"], step["number"], step["total_loss"], step["n_counted"] = 0, first_step, 0, 0
         self._told["data"]["order"] = self._order.ctypes.data
-        n_rows, batch_size = len(self._order), self._job.batch_size
-        self._n_multiplications += n_rows * self._job.network.n_weights
+        n_weights, batch_size = self._job.network.n_weights, self._job.batch_size
+        self._n_multiplications += n_rows * n_weights
         if self._n_multiplications >= WORTH_STARTING:
             self._start_followers()
-        rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * self._job.network.n_weights))
-        self._place[STEP] = self._sums[LOSS] = self._sums[COUNTED] = 0
+        rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * n_weights))
         for first in range(0, n_rows, rows_at_once):
-            self._work(0, self._at, 1, first, min(first + rows_at_once, n_rows), batch_size, first_step)
-        loss, n_counted = self._sums[[LOSS, COUNTED]].tolist()
-        return loss / n_counted
+            self._work(0, self._at, first, min(first + rows_at_once, n_rows))
+        return float(step["total_loss"] / step["n_counted"])
 
     def _start_followers(self) -> None:
         """Start the other threads as far as the system allows: the leader can do without them."""
@@ -141,192 +167,157 @@ class CompiledRun:
     # What compiled code is told --------------------------------------------------------------------------------------
 
     def _address(self, array: Any, dtype: Any = None) -> int:
-        """Return the address of an array, with this dtype if one is given, which is kept alive."""
-        array = array if dtype is None else np.array(array, dtype=dtype)
+        """Return the address of an array, contiguous and of this dtype if one is given, which is kept alive."""
+        array = array if dtype is None else np.ascontiguousarray(array, dtype=dtype)
         self._alive.append(array)
         return array.ctypes.data
 
-    def _code(self, compiled: Kernel) -> int:
-        self._alive.append(compiled)
-        return compiled.address
+    def _new(self, n_rows: int) -> int:
+        """Return the address of so many numbers for each sample of a minibatch; they begin with a cache line."""
+        size = n_rows * self._job.batch_size * self._dtype.itemsize
+        return self._address(np.empty(size + CACHE_LINE, np.uint8)) // CACHE_LINE * CACHE_LINE + CACHE_LINE
 
-    def _kernels(self, texts: Iterable[str]) -> int:
-        return self._integers(self._code(kernel(text, self.gradient.dtype)) for text in texts)
-
-    def _integers(self, values: Iterable[int]) -> int:
-        return self._address(list(values), np.int64)
-
-    def _settings(self, parameters: Sequence[float]) -> int:
-        return self._address(parameters, np.float64)
+    def _kernel(self, text: str) -> int:
+        return kernel(text).address  # kept alive by ``kernels``
 
     def _data(self) -> Data:
         X, y, weights = self._job.X, self._job.y, self._job.sample_weight
         data = Data(
-            X=0,
-            row_stride=0,
-            column_stride=0,
-            n_plain=0,
-            values=0,
-            indices=0,
-            starts=0,
-            y=self._address(y) if y.dtype == self.gradient.dtype else 0,
-            y_in_bytes=self._address(y) if y.dtype == np.uint8 else 0,
             y_row_stride=y.strides[0] // y.itemsize,
             y_column_stride=y.strides[1] // y.itemsize,
             n_targets=y.shape[1],
-            weights=0 if weights is None else self._address(np.ascontiguousarray(weights, dtype=np.float64)),
-            order=0,  # told with each epoch
+            weights=0 if weights is None else self._address(weights, np.float64),
+            **{"y_in_bytes" if y.dtype == np.uint8 else "y": self._address(y)},
         )
-        if isinstance(X, CodedMatrix):
-            X = X.plain
-        if isinstance(X, np.ndarray):
-            row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
+        if issparse(X):
             return data._replace(
-                X=self._address(X), row_stride=row_stride, column_stride=column_stride, n_plain=X.shape[1]
+                values=self._address(X.data, self._dtype),
+                indices=self._address(X.indices, np.int32),
+                starts=self._address(X.indptr, np.int32),
             )
-        values, indices, starts = (np.ascontiguousarray(array) for array in (X.data, X.indices, X.indptr))
-        return data._replace(
-            values=self._address(values),
-            indices=self._address(indices.astype(np.int32, copy=False)),
-            starts=self._address(starts.astype(np.int32, copy=False)),
-        )
+        X = X.plain if isinstance(X, CodedMatrix) else X
+        row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
+        return data._replace(X=self._address(X), row_stride=row_stride, column_stride=column_stride)
 
     def _codes(self) -> Codes:
-        X, width, dtype = self._job.X, self._job.network.layer_units[1], self.gradient.dtype
+        X, width = self._job.X, self._job.network.layer_units[1]
         if not isinstance(X, CodedMatrix) or not X.edges.shape[1]:
-            return Codes(*[0] * len(Codes._fields))
-        n_features, n_sums = X.edges.shape[1], X.coding.n_edges * width
+            return Codes()
+        n_sums = X.coding.n_edges * width
         return Codes(
-            n_features=n_features,
-            edges=self._address(np.ascontiguousarray(X.edges)),
-            fractions=self._address(np.ascontiguousarray(X.fractions)),
-            starts=self._integers(X.coding.starts),
-            means=self._address(X.coding.means, dtype),
-            sums=self._address(np.empty(n_sums, dtype)),
-            sums_gradient=self._address(np.empty(n_sums, dtype)),
-            delta=self._address(np.empty(self._job.batch_size * width, dtype)),
+            n_features=X.edges.shape[1],
+            edges=self._address(X.edges, np.int32),
+            fractions=self._address(X.fractions, self._dtype),
+            starts=self._address(X.coding.starts, np.int64),
+            means=self._address(X.coding.means, self._dtype),
+            sums=self._address(np.empty(n_sums, self._dtype)),
+            sums_gradient=self._address(np.empty(n_sums, self._dtype)),
+            delta=self._new(width),
         )
 
-    def _layers_and_memory(self) -> tuple[Layers, Memory]:
-        """Return where everything lies in the memory of a minibatch, and that memory."""
-        job, units = self._job, self._job.network.layer_units
-        n_layers, stride, dense = len(units) - 1, job.batch_size, not issparse(job.X)
-        n_plain = job.X.plain.shape[1] if isinstance(job.X, CodedMatrix) else units[0] * dense
-        activations = self._sources.activations
-        in_place = [f.in_place for f in activations]
-        looped = [stride * fan_in * width <= TINY for fan_in, width in pairwise([n_plain, *units[1:]])]
-        looped = [
-            dense and looped[0],
-            *(few or width <= NARROW for few, width in zip(looped[1:], units[2:], strict=True)),
-        ]
-        dropout = [*job.dropout] or [0.0] * n_layers
-        z_sizes = [0 if own else width for own, width in zip([*in_place, False], units[1:], strict=True)]
-        a_at, z_at, delta_at = (
-            [stride * at for at in _starts(sizes)] for sizes in ([n_plain, *units[1:-1]], z_sizes, units[1:])
-        )
-        layers = Layers(
-            n_layers=n_layers,
-            units=self._integers(units),
-            values=self._kernels(f.value for f in activations),
-            slopes=self._kernels(f.slope for f in activations),
-            settings=self._integers(self._settings(f.settings) for f in activations),
-            in_place=self._integers(in_place),
-            looped=self._integers(looped),
-            dropout=self._address(dropout, np.float64),
-            a_at=self._integers(a_at),
-            z_at=self._integers(z_at),
-            delta_at=self._integers(delta_at),
-            w_at=self._integers(_starts([array.size for array in job.network.weights + job.network.biases])),
-        )
-        sizes = {
-            "a": a_at[-1],
-            "z": z_at[-1],
-            "delta": delta_at[-1],
-            "targets": stride * job.y.shape[1],
-            "relative_weight": stride,
-            "scratch": stride * self._n_scratch(),
-        }
-        dtype = self.gradient.dtype
-        memory = Memory(
-            itemsize=dtype.itemsize,
-            stride=stride,
+    def _layers(self) -> list[Layer]:
+        job, network = self._job, self._job.network
+        units, n_layers = network.layer_units, len(network.weights)
+        begins = [0, *accumulate(array.size for array in network.weights + network.biases)]
+        dropout, layers = [*job.dropout] or [0.0] * n_layers, list[Layer]()
+        dense = not issparse(job.X)
+        fan_in = job.X.plain.shape[1] if isinstance(job.X, CodedMatrix) else units[0]
+        for l, width in enumerate(units[1:]):
+            looped = job.batch_size * fan_in * width <= TINY or (l > 0 and width <= NARROW)
+            looped &= l > 0 or dense
+            layer = Layer(
+                fan_in=fan_in,
+                n_rows=units[l],
+                width=width,
+                looped=looped,
+                by_rows=l == 0 and not looped,
+                w_at=begins[l],
+                b_at=begins[n_layers + l],
+                a=layers[-1].output if l > 0 else self._new(fan_in * dense),
+                z=self._new(width),
+                delta=self._new(width),
+                dropout=dropout[l],
+                scale=1 / (1 - dropout[l]) if l > 0 else 1.0,
+            )
+            if l < n_layers - 1:
+                f = self._sources.activations[l]
+                output = layer.z if f.in_place else self._new(width)
+                layer = layer._replace(
+                    output=output,
+                    value=self._kernel(f.value),
+                    slope=self._kernel(f.slope),
+                    slope_of=layer.z,
+                    settings=self._address(f.settings, np.float64),
+                )
+            layers.append(layer)
+            fan_in = width
+        return layers
+
+    def _memory(self) -> Memory:
+        job = self._job
+        # For the losses, or for what comes out of the first layer.
+        of_losses = [rows + items * head.width for head in self._sources.losses for rows, items in [head.scratch]]
+        n_scratch = max(*of_losses, job.network.layer_units[1])
+        return Memory(
+            itemsize=self._dtype.itemsize,
+            stride=job.batch_size,
+            n_parameters=self.gradient.size,
             w=self._address(job.network.parameters),
             g=self._address(self.gradient),
-            **{name: self._address(_aligned(size, dtype)) for name, size in sizes.items()},
-        )
-        return layers, memory
-
-    def _n_scratch(self) -> int:
-        """Return how much scratch space a sample takes: for the losses, or for what comes out of the first layer."""
-        of_losses = [rows + items * head.width for head in self._sources.losses for rows, items in [head.scratch]]
-        return max(*of_losses, self._job.network.layer_units[1])
-
-    def _objective(self) -> Objective:
-        job, heads = self._job, self._sources.losses
-        return Objective(
-            n_heads=len(heads),
-            kernels=self._kernels(head.kernel for head in heads),
-            settings=self._integers(self._settings(head.settings) for head in heads),
-            widths=self._integers(head.width for head in heads),
-            target_widths=self._integers(head.target_width for head in heads),
-            n_scratch=self._n_scratch(),
-            alpha=float(job.alpha),
-            l1_ratio=float(job.l1_ratio),
-            max_norm=float(job.max_grad_norm or 0.0),
-            fit_intercept=bool(job.fit_intercept),
-            input_noise=float(job.input_noise),
-            seed=job.seed,
+            targets=self._new(job.y.shape[1]),
+            relative_weight=self._new(1),
+            scratch=self._new(n_scratch),
+            n_scratch=n_scratch,
         )
 
-    def _make_rule(self) -> Rule:
+    def _heads(self, last: Layer, memory: Memory) -> list[Head]:
+        heads, of_column, z_column, y_column = list[Head](), memory.stride * memory.itemsize, 0, 0
+        for head in self._sources.losses:
+            heads.append(
+                Head(
+                    kernel=self._kernel(head.kernel),
+                    settings=self._address(head.settings, np.float64),
+                    width=head.width,
+                    targets=memory.targets + y_column * of_column,
+                    z=last.z + z_column * of_column,
+                    delta=last.delta + z_column * of_column,
+                )
+            )
+            z_column, y_column = z_column + head.width, y_column + head.target_width
+        return heads
+
+    def _rule(self) -> Rule:
         optimizer, rule = self._job.optimizer, self._sources.optimizer
         n_steps = -(-self._job.X.shape[0] // self._job.batch_size)
         self._shrink = np.ones(n_steps)
         if optimizer is None or rule is None:
-            return Rule(0, 0, self.gradient.size, 0, 0, 0)
+            return Rule()
         settings = [0.0] * rule.n_coefficients + rule.settings
         self._coefficients = np.tile(settings, (n_steps, 1))
         return Rule(
-            kernel=self._code(kernel(rule.kernel, self.gradient.dtype)),
+            kernel=self._kernel(rule.kernel),
             state=self._address(optimizer.state),
-            n_parameters=self.gradient.size,
             coefficients=self._address(self._coefficients),
             n_coefficients=len(settings),
             shrink=self._address(self._shrink),
         )
 
-    def _make_team(self, n_parts: int) -> Team:
-        sleep, millisecond = nap()
+    def _team(self, n_parts: int) -> Team:
         self._counters = np.zeros((3 + n_parts) * LINE, dtype=np.int64)
-        self._place, self._sums = np.zeros(LINE, dtype=np.int64), np.zeros(2 * LINE)
-        self._place[NEXT_ALONE] = ALONE
-        name = "sgemm" if self.gradient.dtype == np.float32 else "dgemm"
+        give_way, nap, millisecond = waiting()
+        name = "sgemm" if self._dtype == np.float32 else "dgemm"
         return Team(
             n_parts=n_parts,
             patience=PATIENCE + self._job.batch_size * self._job.network.n_weights // PER_POLL,
             counters=self._address(self._counters),
-            job=self._address(self._place),
-            numbers=self._address(self._sums),
             sums=self._address(np.zeros(n_parts * LINE)),
             gemm=get_cython_function_address("scipy.linalg.cython_blas", name),
-            give_way=give_way(),
-            nap=sleep,
+            give_way=ctypes.cast(give_way, ctypes.c_void_p).value or 0,
+            nap=ctypes.cast(nap, ctypes.c_void_p).value or 0,
             millisecond=millisecond,
         )
 
 
-def _follow(part: int, work: Callable[..., Any], at: int, alive: list[Any]) -> None:
+def _follow(work: Callable[..., Any], part: int, told: NDArray, alive: list[Any]) -> None:
     """Do one part of each step in another thread, which keeps alive what compiled code knows by address."""
-    work(part, at, 1, 0, 0, 0, 0)
-
-
-def _aligned(size: int, dtype: np.dtype) -> NDArray:
-    """Return an empty vector that begins with a cache line, of which NumPy takes no care."""
-    memory = np.empty(size * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
-    first = -memory.ctypes.data % CACHE_LINE
-    return memory[first : first + size * dtype.itemsize].view(dtype)
-
-
-def _starts(sizes: Sequence[int]) -> list[int]:
-    """Return where each of several consecutive things of these sizes begins, and where the last ends."""
-    return [0, *accumulate(sizes)]
+    work(part, told.ctypes.data, 0, 0)

@@ -1,12 +1,11 @@
 """From the graph of a formula to the text of a loop over numbers.
 
 An array of ``n_rows`` rows has row ``r`` from ``r * stride`` on. Parameters are float64; what is computed from numbers
-alone is, too, once before the loop, and then rounded to the dtype of the arrays.
+alone is, too, once before the loops, and then rounded to the dtype of the arrays.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from sknn_scratch.catalogue.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, walk
 from sknn_scratch.catalogue.rewriting import in_terms_of
 
-__all__ = ["loss_source", "optimizer_source", "slope_source", "value_source"]
+__all__ = ["loss_source", "optimizer_source", "phase_sources", "row_loss_source", "slope_source", "value_source"]
 
 # How operations are written, others being expressed by these; what is named here stands in ``elementary``, in ``math``,
 # or is one of the constants.
@@ -29,7 +28,6 @@ _TEXTS = {
     "arctanh": "math.atanh({0})",
     "ceil": "np.ceil({0})",
     "cos": "math.cos({0})",
-    "cosh": "HALF * (exp({0}) + exp(-{0}))",
     "divide": "{0} / {1}",
     "equal": "{0} == {1}",
     "erf": "math.erf({0})",
@@ -50,34 +48,27 @@ _TEXTS = {
     "logical_and": "{0} & {1}",
     "logical_not": "not {0}",
     "logical_or": "{0} | {1}",
-    "logical_xor": "{0} != {1}",
     # A NaN goes through, as in NumPy.
     "maximum": "choose(({0} < {1}) | ({1} != {1}), {1}, {0})",
     "minimum": "choose(({0} > {1}) | ({1} != {1}), {1}, {0})",
     "multiply": "{0} * {1}",
     "ndtr": "HALF * math.erfc(-{0} * ROOT_HALF)",
     "negative": "-{0}",
-    "not_equal": "{0} != {1}",
     "positive": "{0}",
     "power": "{0} ** {1}",
     "sign": "choose({0} > ZERO, ONE, choose({0} < ZERO, -ONE, {0}))",
     "sin": "math.sin({0})",
-    "sinh": "HALF * (expm1({0}) - expm1(-{0}))",
     "sqrt": "math.sqrt({0})",
     "subtract": "{0} - {1}",
-    "tan": "math.tan({0})",
     "tanh": "tanh({0})",
     "where": "choose({0}, {1}, {2})",
     "xlogy": "{0} * log(choose(({0} == ZERO) & ({1} == {1}), ONE, {1}))",
 }
 # Of these an operation that is needed in several loops is kept rather than computed again.
 _COSTLY = {
-    *("cosh", "erf", "exp", "expit", "expm1", "log", "log1p", "log_expit", "logaddexp"),
-    *("ndtr", "power", "sinh", "tanh", "xlogy"),
+    *("erf", "exp", "expit", "expm1", "log", "log1p", "log_expit", "logaddexp", "ndtr", "power", "tanh", "xlogy"),
 }
 _OVER_COLUMNS = ("sum", "max", "min")
-# What formulas of numbers alone, which are float64, have in place of constants of the arrays' dtype.
-_IN_FLOAT64 = {"ROOT_HALF": repr(math.sqrt(0.5)), "HALF": "0.5", "ONE": "1.0", "ZERO": "0.0"}
 _WHOLE_POWERS = {
     -2: "ONE / ({0} * {0})",
     -1: "ONE / {0}",
@@ -86,30 +77,63 @@ _WHOLE_POWERS = {
     3: "{0} * {0} * {0}",
 }
 
+_PHASE = """\
+import numpy as np
+from numba import from_dtype, types
+
+from sknn_scratch.engines.compiled.calls import at
+from sknn_scratch.engines.compiled.{module} import {function}
+from sknn_scratch.engines.compiled.team import Work, layout
+
+work_at = at(from_dtype(layout(Work, np.{dtype})))
+signature = types.void({types})
+
+
+def kernel(part, job{more}):
+    {function}(part, work_at(job){more})
+"""
+
+
+def phase_sources(dtype: np.dtype) -> list[str]:
+    """Return what every job needs: two functions that do a part of a phase, and the one that trains."""
+    phases = [("rows", "pass_rows", ""), ("weights", "move_parameters", ""), ("epoch", "work", ", first_row, last_row")]
+    return [
+        _PHASE.format(
+            module=module,
+            function=function,
+            dtype=dtype.name,
+            types=", ".join(["types.int64"] * (2 + more.count(","))),
+            more=more,
+        )
+        for module, function, more in phases
+    ]
+
+
 _HEAD = """\
 import math
 
 import numpy as np
 from numba import types
 
+from sknn_scratch.engines.compiled import row_losses
 from sknn_scratch.engines.compiled.elementary import choose, exp, expm1, log, log1p, tanh
 
 real = np.{dtype}
 ZERO, ONE, HALF, ROOT_HALF = real(0), real(1), real(0.5), real(math.sqrt(0.5))
-{constants}
 pointer, numbers, integer = types.CPointer(types.{dtype}), types.CPointer(types.float64), types.int64
-signature = types.{result}({arguments})
+signature = types.{result}({types})
 
 
 def kernel({names}):
 """
 
 
-def _power(node: Expression) -> str:
-    exponent = node.arguments[1]
-    if exponent.operation == "constant":
-        return _WHOLE_POWERS.get(exponent.value, _TEXTS["power"])
-    return _TEXTS["power"]
+def _module(dtype: np.dtype, result: str, arguments: tuple[str, str, str], lines: Sequence[str]) -> str:
+    """Return the text of a module with a kernel, whose arguments are pointers, integers and at last the parameters."""
+    of_kinds = list(zip(("pointer", "integer", "numbers"), map(str.split, arguments), strict=True))
+    types = ", ".join(kind for kind, names in of_kinds for _ in names)
+    names = ", ".join(name for _, names in of_kinds for name in names)
+    return _HEAD.format(dtype=dtype.name, result=result, types=types, names=names) + "\n".join(lines) + "\n"
 
 
 class _Text:
@@ -118,74 +142,41 @@ class _Text:
     def __init__(self, results: Sequence[Expression]):
         self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS, *LEAVES}, results)
         self.nodes = list(walk(self.results))
-        self.dtype = results[0].dtype
         self.index = {id(node): number for number, node in enumerate(self.nodes)}
-        self.constants: list[str] = []
         self.lines: list[str] = []
 
-    def refuse_columns(self) -> None:
-        """Refuse a formula in which a number depends on others than those in its own place."""
-        if any(node.operation in (*_OVER_COLUMNS, "n_columns") for node in self.nodes):
-            raise NoGraphError("a number depends on those in other columns")
-
-    def numbers(self, at: str = "p") -> None:
-        """Write what is computed from numbers alone."""
+    def numbers(self, parameters: str) -> None:
+        """Write what is computed from numbers alone: ``n`` in float64, and ``c`` in the dtype of the arrays."""
         for node in self.nodes:
             if node.kind != NUMBER:
                 continue
             i = self.index[id(node)]
             if node.operation == "constant":
-                self.constants.append(f"C{i} = real({self._literal(node.value)})")
-                continue
-            if node.operation == "parameter":
-                text = f"{at}[{node.value}]"
+                text = re.sub("inf|nan", r"np.\g<0>", repr(node.value))
+            elif node.operation == "parameter":
+                text = f"{parameters}[{node.value}]"
             elif node.operation == "n_columns":
                 text = "float(n_outputs)"
             else:
-                names = [
-                    self._literal(a.value) if a.operation == "constant" else f"n{self.index[id(a)]}"
-                    for a in node.arguments
-                ]
-                template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
-                text = re.sub("|".join(_IN_FLOAT64), lambda found: _IN_FLOAT64[found[0]], template).format(*names)
+                text = self._template(node).format(*(f"n{self.index[id(a)]}" for a in node.arguments))
             self.lines.append(f"    n{i} = {text}")
             if not node.is_truth:
                 self.lines.append(f"    c{i} = real(n{i})")
 
-    @staticmethod
-    def _literal(value: float) -> str:
-        text = repr(value) if np.isfinite(value) else f"np.{abs(value)}"
-        return f"(-{text.removeprefix('-')})" if np.signbit(float(value)) and not np.isnan(value) else text
-
     def name(self, node: Expression) -> str:
         """Return the name of a node's value."""
-        i = self.index[id(node)]
-        if node.kind == NUMBER:
-            if node.operation == "constant":
-                return repr(node.value) if node.is_truth else f"C{i}"
-            return f"n{i}" if node.is_truth else f"c{i}"
-        return f"t{i}"
+        kind = "t" if node.kind != NUMBER else "n" if node.is_truth else "c"
+        return f"{kind}{self.index[id(node)]}"
 
     def statement(self, node: Expression) -> str:
         """Return ``t = ...`` for a node that is not a number."""
-        names = [self.name(argument) for argument in node.arguments]
-        template = _power(node) if node.operation == "power" else _TEXTS[node.operation]
-        return f"{self.name(node)} = {template.format(*names)}"
+        return f"{self.name(node)} = {self._template(node).format(*map(self.name, node.arguments))}"
 
-    def read(self, node: Expression, place: str) -> str:
-        """Return ``t = ...`` for what has been kept; truths are kept as 0 and 1."""
-        return f"{self.name(node)} = {place}" + (" != ZERO" if node.is_truth else "")
-
-    def whole(self, result: str, arguments: Sequence[tuple[str, str]]) -> str:
-        """Return the text of the module."""
-        head = _HEAD.format(
-            dtype=self.dtype.name,
-            constants="\n".join(self.constants),
-            result=result,
-            arguments=", ".join(type_ for type_, _ in arguments),
-            names=", ".join(name for _, name in arguments),
-        )
-        return head + "\n".join(self.lines) + "\n"
+    @staticmethod
+    def _template(node: Expression) -> str:
+        if node.operation == "power" and node.arguments[1].operation == "constant":
+            return _WHOLE_POWERS.get(node.arguments[1].value, _TEXTS["power"])
+        return _TEXTS[node.operation]
 
 
 def _elementwise(
@@ -193,7 +184,7 @@ def _elementwise(
     places: dict[str, str],
     targets: Sequence[str],
     loops: Sequence[str],
-    arguments: Sequence[tuple[str, str]],
+    arguments: tuple[str, str, str],
 ) -> str:
     """Return a kernel that computes arrays from others, number by number.
 
@@ -206,12 +197,13 @@ def _elementwise(
         What becomes of each result, such as ``"a[i] = {}"``.
     loops : sequence of str
         That lead to ``i``.
-    arguments : sequence of tuple
-        Types and names; the last has the parameters.
+    arguments : tuple of str
+        Names of those that are pointers, whole numbers, and parameters.
     """
     text = _Text(results)
-    text.refuse_columns()
-    text.numbers(arguments[-1][1])
+    if any(node.operation in (*_OVER_COLUMNS, "n_columns") for node in text.nodes):
+        raise NoGraphError("a number depends on those in other columns")
+    text.numbers(arguments[-1])
     text.lines += ["    " * depth + loop for depth, loop in enumerate(loops, start=1)]
     indent = "    " * (len(loops) + 1)
     for node in text.nodes:
@@ -220,23 +212,21 @@ def _elementwise(
         elif node.kind != NUMBER:
             text.lines.append(f"{indent}{text.statement(node)}")
     text.lines += [indent + how.format(text.name(one)) for how, one in zip(targets, text.results, strict=True)]
-    return text.whole("void", arguments)
+    return _module(results[0].dtype, "void", arguments, text.lines)
 
 
 _ROWS = "for r in range(n_rows):", "for i in range(r * stride, r * stride + n_columns):"
-_SHAPE = *(("integer", name) for name in ("n_rows", "n_columns", "stride")), ("numbers", "p")
+_SHAPE = "n_rows n_columns stride", "p"
 
 
 def value_source(result: Expression, in_place: bool) -> str:
-    """Return ``kernel(z, a, n_rows, n_columns, stride, p)`` for ``a = f(z)``, or without ``z`` in place of ``a``."""
-    pointers = [("pointer", name) for name in ("a" if in_place else "za")]
-    return _elementwise([result], {"z": f"{pointers[0][1]}[i]"}, ["a[i] = {}"], _ROWS, [*pointers, *_SHAPE])
+    """Return ``kernel(z, a, n_rows, n_columns, stride, p)`` for ``a = f(z)``; in place ``a`` itself is ``z``."""
+    return _elementwise([result], {"z": "a[i]" if in_place else "z[i]"}, ["a[i] = {}"], _ROWS, ("z a", *_SHAPE))
 
 
 def slope_source(result: Expression) -> str:
     """Return ``kernel(z, delta, n_rows, n_columns, stride, p)`` for ``delta *= f'(z)``; ``z`` may stand for ``a``."""
-    pointers = [("pointer", name) for name in ("z", "delta")]
-    return _elementwise([result], {"z": "z[i]"}, ["delta[i] *= {}"], _ROWS, [*pointers, *_SHAPE])
+    return _elementwise([result], {"z": "z[i]"}, ["delta[i] *= {}"], _ROWS, ("z delta", *_SHAPE))
 
 
 def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str:
@@ -246,8 +236,7 @@ def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str
     """
     places = {"w": "w[i]", "g": "g[i]"} | {name: f"state[{k} * stride + i]" for k, name in enumerate(names)}
     targets = [f"{places[name]} = {{}}" for name in ("w", *names)]
-    arguments = [*(("pointer", name) for name in ("w", "g", "state")), ("integer", "n"), ("integer", "stride")]
-    return _elementwise(results, places, targets, ["for i in range(n):"], [*arguments, ("numbers", "c")])
+    return _elementwise(results, places, targets, ["for i in range(n):"], ("w g state", "n stride", "c"))
 
 
 class _LossText(_Text):
@@ -320,20 +309,26 @@ class _LossText(_Text):
                     self.lines.append(f"{indent}{self.place[id(node)]} = {self.name(node)}")
                     self._is_kept.add(id(node))
             elif node.kind != NUMBER:
-                self.lines.append(f"{indent}{self.read(node, self.place[id(node)])}")
+                # Truths are kept as 0 and 1.
+                truth = " != ZERO" if node.is_truth else ""
+                self.lines.append(f"{indent}{self.name(node)} = {self.place[id(node)]}{truth}")
+
+
+# Arguments of kernels of losses.
+_OF_LOSS = "y z delta weight scratch", "n n_outputs stride", "p"
 
 
 def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, int]:
     """Return a kernel that computes a loss and its derivative, and how much scratch space it takes.
 
-    ``kernel(y, z, delta, weight, n, n_outputs, stride, scratch, p)`` fills ``delta`` for ``n`` samples and returns the
+    ``kernel(y, z, delta, weight, scratch, n, n_outputs, stride, p)`` fills ``delta`` for ``n`` samples and returns the
     sum of their losses, both multiplied by ``weight``. Arrays have a row for each output. The scratch space is so many
     numbers for each sample, and so many for each sample and output.
     """
     if value.kind in (NUMBER, ITEM) or derivative.kind != ITEM:
         raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
     text = _LossText([value, derivative])
-    text.numbers()
+    text.numbers("p")
     for loop in range(len(text.last_items)):
         text.loop(loop)
     text.lines += [
@@ -342,7 +337,10 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
         f"        total += float(weight[i]) * {text.place[id(text.results[0])]}",
         "    return total",
     ]
-    arguments = [*(("pointer", name) for name in ("y", "z", "delta", "weight"))]
-    arguments += [("integer", name) for name in ("n", "n_outputs", "stride")]
-    source = text.whole("float64", [*arguments, ("pointer", "scratch"), ("numbers", "p")])
-    return source, len(text.rows), text.n_kept
+    return _module(value.dtype, "float64", _OF_LOSS, text.lines), len(text.rows), text.n_kept
+
+
+def row_loss_source(name: str, dtype: np.dtype) -> str:
+    """Return such a kernel that is a function of ``row_losses``."""
+    arguments = ", ".join(" ".join(_OF_LOSS).split())
+    return _module(dtype, "float64", _OF_LOSS, [f"    return row_losses.{name}({arguments})"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,14 +12,20 @@ from sknn_scratch.catalogue.activations import Activation
 from sknn_scratch.catalogue.expressions import ITEM, NUMBER, NoGraphError, Trace, trace_formula
 from sknn_scratch.catalogue.losses import GaussianNLL, Heads, Loss, Quantile
 from sknn_scratch.catalogue.optimizers import Optimizer
-from sknn_scratch.engines.compiled.source import loss_source, optimizer_source, slope_source, value_source
+from sknn_scratch.engines.compiled.source import (
+    loss_source,
+    optimizer_source,
+    phase_sources,
+    row_loss_source,
+    slope_source,
+    value_source,
+)
 from sknn_scratch.training.job import Job
 
 __all__ = ["Sources", "sources_of"]
 
 
-@dataclass
-class OfActivation:
+class OfActivation(NamedTuple):
     """``f`` and ``f'`` of a hidden layer, and their parameters; ``in_place``: ``a`` takes the place of ``z``."""
 
     value: str
@@ -30,22 +34,17 @@ class OfActivation:
     in_place: bool
 
 
-@dataclass
-class OfLoss:
-    """The loss of a head: its columns, and how much scratch space it takes, for a sample and for each output.
-
-    ``kernel`` is a text, or the name of a function in ``row_losses``.
-    """
+class OfLoss(NamedTuple):
+    """The loss of a head, its columns, and its scratch space: numbers for a sample, and for each of its outputs."""
 
     kernel: str
     settings: list[float]
     width: int
     target_width: int
-    scratch: tuple[int, int] = (0, 0)
+    scratch: tuple[int, int]
 
 
-@dataclass
-class OfOptimizer:
+class OfOptimizer(NamedTuple):
     """How a parameter moves: coefficients of the step come before the settings."""
 
     kernel: str
@@ -53,23 +52,13 @@ class OfOptimizer:
     n_coefficients: int
 
 
-@dataclass
-class Sources:
-    """The kernels of a job."""
+class Sources(NamedTuple):
+    """The kernels of a job, and all texts that they and the phases are compiled from."""
 
     activations: list[OfActivation]
     losses: list[OfLoss]
     optimizer: OfOptimizer | None
-
-    def texts(self) -> Iterator[str]:
-        """Go through the texts, and names of functions, of all kernels."""
-        for activation in self.activations:
-            yield activation.value
-            yield activation.slope
-        for loss in self.losses:
-            yield loss.kernel
-        if self.optimizer is not None:
-            yield self.optimizer.kernel
+    texts: list[str]
 
 
 def sources_of(job: Job) -> Sources:
@@ -81,11 +70,11 @@ def sources_of(job: Job) -> Sources:
         If a component cannot be compiled; the message names it.
     """
     dtype = job.network.dtype
-    return Sources(
-        [_named(_of_activation, activation, dtype) for activation in job.network.activations],
-        [_named(_of_loss, *head, dtype) for head in _heads(job)],
-        None if job.optimizer is None else _named(_of_optimizer, job.optimizer, dtype),
-    )
+    activations = [_named(_of_activation, activation, dtype) for activation in job.network.activations]
+    losses = [_named(_of_loss, *head, dtype) for head in _heads(job)]
+    optimizer = None if job.optimizer is None else _named(_of_optimizer, job.optimizer, dtype)
+    texts = phase_sources(dtype) + [one.kernel for one in (*losses, optimizer) if one is not None]
+    return Sources(activations, losses, optimizer, texts + [text for one in activations for text in one[:2]])
 
 
 # Kernels by component: tracing takes as long as some steps, and partial_fit makes a job in each call.
@@ -137,15 +126,15 @@ def _of_activation(activation: Activation, dtype: np.dtype) -> OfActivation:
 
 def _of_loss(loss: Loss, width: int, target_width: int, dtype: np.dtype) -> OfLoss:
     if type(loss) is GaussianNLL:
-        return OfLoss("gaussian_nll", [loss.min_std], width, target_width)
+        return OfLoss(row_loss_source("gaussian_nll", dtype), [loss.min_std], width, target_width, (0, 0))
     if type(loss) is Quantile and loss.several:
         settings = [float(len(loss.quantiles)), *map(float, loss.quantiles)]
-        return OfLoss("increasing_quantiles", settings, width, target_width)
+        return OfLoss(row_loss_source("increasing_quantiles", dtype), settings, width, target_width, (0, 0))
     if width != target_width:
         raise NoGraphError("it has not as many raw outputs as targets")
     results, settings = trace_formula(loss, ["value", "derivative"], {"y": ITEM, "z": ITEM}, dtype)
-    kernel, *scratch = loss_source(*results)
-    return OfLoss(kernel, settings, width, target_width, (scratch[0], scratch[1]))
+    kernel, rows, items = loss_source(*results)
+    return OfLoss(kernel, settings, width, target_width, (rows, items))
 
 
 def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> OfOptimizer:

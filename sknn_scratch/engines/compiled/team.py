@@ -1,8 +1,8 @@
 """What compiled code is told of a job, and what its threads tell each other.
 
 All of it is a record in memory, and arrays are in it by address: compiled code then neither counts references nor
-checks an index, and compiles in a fraction of the time. Unless said, whole numbers have 64 bits, and others are
-float64. Whoever makes the record keeps the arrays alive.
+checks an index, and compiles in a fraction of the time. Whole numbers have 64 bits, others are float64, and arrays have
+the dtype of the network, unless said; "at" is the address of an array. Whoever makes the record keeps the arrays alive.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
-from numba import njit
+from numba import from_dtype, njit
 
-__all__ = ["WORK", "Codes", "Data", "Layers", "Memory", "Objective", "Rule", "Team", "Work", "share"]
+from sknn_scratch.engines.compiled.calls import at
+
+__all__ = ["Codes", "Data", "Head", "Layer", "Objective", "Rule", "Step", "Team", "Work", "layout"]
 
 # Kinds of phases, of which the first is for samples with codes only.
 SUMS, ROWS, GRADIENT, UPDATE = range(4)
@@ -21,83 +23,83 @@ SUMS, ROWS, GRADIENT, UPDATE = range(4)
 # stop, and the last phase in which each part was begun.
 LINE = 8
 PHASE, DONE, STOP, BEGUN = 0, LINE, 2 * LINE, 3 * LINE
-# Indices into Team.job: kind of phase, first row and number of rows of the minibatch, its number in this epoch and
-# since training began, for how many phases the leader goes on alone, and for how many the next time.
-KIND, START, N_ROWS, STEP, COUNT, LEFT_ALONE, NEXT_ALONE = range(7)
-# Indices into Team.numbers: sum of the minibatch's weights, factor of the gradient; of the epoch so far, sum of the
-# minibatch losses times their rows, and sum of the rows, without minibatches in which all samples weigh 0.
-TOTAL, SCALE, LOSS, COUNTED = range(4)
-
-
-# In the comments below, "at" is the address of an array.
 
 
 class Data(NamedTuple):
     """The samples, which may lie in memory in any order; strides count numbers."""
 
-    X: int  # at; 0 if the samples are sparse
-    row_stride: int
-    column_stride: int
-    n_plain: int  # columns of X; for samples with codes, without these
-    values: int  # at; with the next two a CSR matrix, all 0 if the samples are dense
-    indices: int  # at, 32 bits
-    starts: int  # at, 32 bits
-    y: int  # at; 0 if targets are in bytes
-    y_in_bytes: int  # at; 0 if they are not
     y_row_stride: int
     y_column_stride: int
     n_targets: int
-    weights: int  # at; 0 if all samples weigh the same
-    order: int  # at, 32 bits: the rows in the order of the epoch
+    y: int = 0  # at; 0 if targets are in bytes
+    y_in_bytes: int = 0  # at; 0 if they are not
+    weights: int = 0  # at, float64; 0 if all samples weigh the same
+    order: int = 0  # at, int32: the rows in the order of the epoch
+    X: int = 0  # at; 0 if the samples are sparse
+    row_stride: int = 0
+    column_stride: int = 0
+    values: int = 0  # at; with the next two a CSR matrix
+    indices: int = 0  # at, int32
+    starts: int = 0  # at, int32
 
 
 class Codes(NamedTuple):
     """Piecewise-linear codes of the samples, as in ``CodedMatrix``."""
 
-    n_features: int  # 0 without codes
-    edges: int  # at, 32 bits
-    fractions: int  # at, dtype of the network
-    starts: int  # at
-    means: int  # at, dtype of the network
-    sums: int  # at: C, of which a product takes two rows for each feature
-    sums_gradient: int  # at
-    delta: int  # at: delta[0] of the minibatch, sample by sample
+    n_features: int = 0  # 0 without codes
+    edges: int = 0  # at, int32
+    fractions: int = 0  # at
+    starts: int = 0  # at, int64
+    means: int = 0  # at
+    sums: int = 0  # at: C, of which a product takes two rows for each feature
+    sums_gradient: int = 0  # at
+    delta: int = 0  # at: delta[0] of the minibatch, sample by sample
 
 
-class Layers(NamedTuple):
-    """The network.
+class Layer(NamedTuple):
+    """A layer.
 
-    ``a[l]``, ``z[l]`` and ``delta[l]`` have a row for each unit and a column for each sample of the minibatch, but for
-    the samples themselves, ``a[0]``, which lie sample by sample unless the first product is looped.
+    What is computed of a minibatch has a row for each unit and a column for each sample. The samples themselves lie
+    sample by sample, unless the first product is looped.
     """
 
-    n_layers: int  # without the input
-    units: int  # at: sizes of all layers, input and output included
-    values: int  # at: address of the kernel of each hidden layer's activation
-    slopes: int  # at: address of the kernel of its derivative
-    settings: int  # at: address of its parameters
-    in_place: int  # at: for each hidden layer, whether a takes the place of z
-    looped: int  # at: for each layer, whether plain loops are faster for its products than BLAS
-    dropout: int  # at: share of the input and of each hidden layer that is dropped
-    a_at: int  # at: where each layer begins in Memory.a
-    z_at: int  # at: where each layer begins in Memory.z
-    delta_at: int  # at: where each layer begins in Memory.delta
-    w_at: int  # at: where weights, then biases of each layer begin in the parameters, and where they end
+    fan_in: int  # without the codes of samples
+    n_rows: int  # of its weights, those for codes included
+    width: int
+    looped: int  # whether plain loops are faster for its products than BLAS
+    by_rows: int  # whether a lies sample by sample
+    w_at: int  # where its weights begin in the parameters
+    b_at: int  # where its biases do
+    a: int  # at: its input; dropped units are -0
+    z: int  # at
+    delta: int  # at
+    dropout: float  # share of the input that is dropped
+    scale: float  # of the products, which makes up for dropped units; 1 for the samples, which have it in them
+    output: int = 0  # at: f(z), which may be z itself, and is the input of the next layer; the rest is 0 for the last
+    value: int = 0  # address of the kernel of f
+    slope: int = 0  # address of the kernel of f'
+    slope_of: int = 0  # at: what that is computed from, z or the output
+    settings: int = 0  # at, float64: parameters of f
+
+
+class Head(NamedTuple):
+    """The loss of some of the raw outputs."""
+
+    kernel: int  # address
+    settings: int  # at, float64: its parameters
+    width: int  # number of raw outputs
+    targets: int  # at
+    z: int  # at
+    delta: int  # at
 
 
 class Objective(NamedTuple):
-    """What is minimised: a loss for each head, and the penalty."""
+    """What is minimised beside the losses."""
 
-    n_heads: int
-    kernels: int  # at: address of each head's kernel
-    settings: int  # at: address of its loss's parameters
-    widths: int  # at: its number of raw outputs
-    target_widths: int  # at: its number of targets
-    n_scratch: int  # numbers of scratch space for each sample
     alpha: float
     l1_ratio: float
     max_norm: float  # of a minibatch's gradient; 0 is no limit
-    fit_intercept: bool
+    fit_intercept: int
     input_noise: float
     seed: int  # of dropout and noise
 
@@ -105,27 +107,25 @@ class Objective(NamedTuple):
 class Rule(NamedTuple):
     """The optimiser; all 0 without one."""
 
-    kernel: int  # address
-    state: int  # at, dtype of the network
-    n_parameters: int
-    coefficients: int  # at: those of each step
-    n_coefficients: int  # of a step
-    shrink: int  # at: for each step, what the weights are multiplied by before it
+    kernel: int = 0  # address
+    state: int = 0  # at
+    coefficients: int = 0  # at, float64: those of each step
+    n_coefficients: int = 0  # of a step
+    shrink: int = 0  # at, float64: for each step, what the weights are multiplied by before it
 
 
 class Memory(NamedTuple):
-    """Parameters and gradient, and what a minibatch needs; all arrays of the dtype of the network."""
+    """Parameters and gradient, and what a minibatch needs beside its layers."""
 
     itemsize: int  # bytes of a number
     stride: int  # largest number of samples of a minibatch
+    n_parameters: int
     w: int  # at: the parameters
     g: int  # at: the gradient
-    a: int  # at
-    z: int  # at
-    delta: int  # at
     targets: int  # at
     relative_weight: int  # at
     scratch: int  # at
+    n_scratch: int  # numbers of scratch space for each sample
 
 
 class Team(NamedTuple):
@@ -133,38 +133,71 @@ class Team(NamedTuple):
 
     n_parts: int
     patience: int  # polls from which a wait counts as long
-    counters: int  # at, indexed by PHASE, DONE, ...
-    job: int  # at, indexed by KIND, START, ...
-    numbers: int  # at, indexed by TOTAL, SCALE, ...
-    sums: int  # at: a line for each part with its loss, its penalty and the sum of squares of its gradient
+    counters: int  # at, int64, indexed by PHASE, DONE, ...
+    sums: int  # at, float64: a line for each part with its loss, its penalty and the sum of squares of its gradient
     gemm: int
     give_way: int
     nap: int
     millisecond: int  # in the units of nap
 
 
+class Step(NamedTuple):
+    """Where training is; the leader changes it between phases."""
+
+    next_alone: int  # for how many phases the leader goes on alone the next time
+    left_alone: int = 0  # for how many it still does
+    kind: int = 0  # of phase
+    start: int = 0  # first row of the minibatch
+    n_rows: int = 0
+    place: int = 0  # of the step in this epoch, from 0
+    number: int = 0  # of the step since training began, from 1; 0 where only the gradient is wanted
+    total_weight: float = 0.0  # of the minibatch
+    scale: float = 1.0  # factor of the gradient, which limits its norm
+    total_loss: float = 0.0  # of the epoch: minibatch losses times their rows
+    n_counted: int = 0  # rows of the minibatches in which not all samples weigh 0
+
+
 class Work(NamedTuple):
-    """All of it, and the addresses of the functions that do a part of a phase."""
+    """All of it."""
 
-    pass_rows: int
-    move_parameters: int
-
+    address: int  # of this record
+    pass_rows: int  # address of the function that does a part of the phases of rows
+    move_parameters: int  # the same of parameters
+    n_layers: int
+    layers: int  # at, records of Layer
+    n_heads: int
+    heads: int  # at, records of Head
     data: Data
     codes: Codes
-    layers: Layers
     objective: Objective
     rule: Rule
     memory: Memory
     team: Team
+    step: Step
+    one: np.floating  # 1 in the dtype of the network
 
 
-def _record(of: Any) -> np.dtype:
-    """Return the layout of a tuple in memory."""
-    kinds: dict[Any, Any] = {int: np.int64, bool: np.int64, float: np.float64}
-    return np.dtype([(name, kinds.get(kind) or _record(kind)) for name, kind in get_type_hints(of).items()])
+def layout(of: Any, dtype: Any = None) -> np.dtype:
+    """Return the layout of a tuple in memory, given the dtype of the network."""
+    kinds: dict[Any, Any] = {int: np.int64, float: np.float64, np.floating: dtype}
+    names = get_type_hints(of).items()
+    return np.dtype([(name, kinds[kind] if kind in kinds else layout(kind)) for name, kind in names])
 
 
-WORK = _record(Work)
+_layer_at, _layer_size = at(from_dtype(layout(Layer))), layout(Layer).itemsize
+_head_at, _head_size = at(from_dtype(layout(Head))), layout(Head).itemsize
+
+
+@njit(error_model="numpy")
+def layer_of(job: Any, l: int) -> Any:
+    """Return the record of a layer."""
+    return _layer_at(job.layers + l * _layer_size)
+
+
+@njit(error_model="numpy")
+def head_of(job: Any, h: int) -> Any:
+    """Return the record of a head."""
+    return _head_at(job.heads + h * _head_size)
 
 
 @njit(error_model="numpy")

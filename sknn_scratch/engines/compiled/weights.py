@@ -5,23 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sknn_scratch.engines.compiled.calls import call, gemm, numbers
+from sknn_scratch.engines.compiled.calls import call, float64s, gemm, int32s, reals
 from sknn_scratch.engines.compiled.codes import codes_gradient, first_row
-from sknn_scratch.engines.compiled.draws import draw, key_of, threshold_of
-from sknn_scratch.engines.compiled.products import fill_gradient, scale_of
-from sknn_scratch.engines.compiled.team import (
-    COUNT,
-    GRADIENT,
-    KIND,
-    LINE,
-    N_ROWS,
-    SCALE,
-    START,
-    STEP,
-    TOTAL,
-    UPDATE,
-    share,
-)
+from sknn_scratch.engines.compiled.draws import draw, mask_of
+from sknn_scratch.engines.compiled.products import fill_gradient
+from sknn_scratch.engines.compiled.team import GRADIENT, LINE, UPDATE, layer_of, share
 
 __all__ = ["move_parameters"]
 
@@ -58,80 +46,85 @@ def _inner(x, first_x, y, first_y, n, zero):
 
 
 @_helper
-def _sparse_gradient(job, one, low, high):
+def _sparse_gradient(job, g, low, high):
     """Fill rows ``low`` to ``high`` of the gradient of ``W[0]`` for sparse samples."""
-    data, stride, units = job.data, job.memory.stride, numbers(job.layers.units, 1)
-    fan_in, width, rate = units[0], units[1], numbers(job.layers.dropout, 1.0)[0]
-    values, g = numbers(data.values, one), numbers(job.memory.g, one)
-    indices, starts = numbers(data.indices, np.int32(1)), numbers(data.starts, np.int32(1))
-    order, place = numbers(data.order, np.int32(1)), numbers(job.team.job, 1)
-    start, count = place[START], place[COUNT]
-    key, threshold, scale = key_of(job.objective.seed, count, 0), threshold_of(rate), one / type(one)(1 - rate)
-    delta, own = numbers(job.memory.delta, one), np.empty(width, type(one))
+    data, stride, layer, real = job.data, job.memory.stride, layer_of(job, 0), type(job.one)
+    fan_in, width, rate = layer.fan_in, layer.width, layer.dropout
+    order, indices, starts = int32s(data.order), int32s(data.indices), int32s(data.starts)
+    values, delta = reals(job, data.values), reals(job, layer.delta)
+    key, threshold, scale = mask_of(job, 0)
+    own = np.empty(width, real)
     for i in range(low * width, high * width):
-        g[i] = one - one
-    for i in range(place[N_ROWS]):
-        row = np.int64(order[start + i])
+        g[i] = real(0)
+    for i in range(job.step.n_rows):
+        row = np.int64(order[job.step.start + i])
         for j in range(width):
             own[j] = delta[j * stride + i]
         for position in range(starts[row], starts[row + 1]):
             value, k = values[position], np.int64(indices[position])
             if low <= k < high:
                 if rate > 0:
-                    value = value * scale if draw(key, i * fan_in + k) >= threshold else one - one
+                    value = value * scale if draw(key, i * fan_in + k) >= threshold else real(0)
                 for j in range(width):
                     g[k * width + j] += value * own[j]
 
 
 @_helper
-def _weight_gradient(job, one, l, low, high):
+def _weight_gradient(job, l, low, high):
     """Fill rows ``low`` to ``high`` of the gradient of ``W[l]``."""
-    layers, memory, size = job.layers, job.memory, job.memory.itemsize
-    width, stride, n = numbers(layers.units, 1)[l + 1], memory.stride, numbers(job.team.job, 1)[N_ROWS]
-    w_at, a_at = numbers(layers.w_at, 1)[l], numbers(layers.a_at, 1)[l]
-    delta_at, scale = numbers(layers.delta_at, 1)[l], scale_of(job, one, l)
+    layer, memory, n = layer_of(job, l), job.memory, job.step.n_rows
+    stride, width, size = memory.stride, layer.width, memory.itemsize
+    g_at = memory.g + layer.w_at * size
+    g = reals(job, g_at)
     if l == 0 and job.codes.n_features > 0:
-        codes_gradient(job, one, low, high)
-        low, high = min(low, job.data.n_plain), min(high, job.data.n_plain)
+        codes_gradient(job, low, high)
+        low, high = min(low, layer.fan_in), min(high, layer.fan_in)
     if l == 0 and job.data.X == 0:
-        _sparse_gradient(job, one, low, high)
-    elif numbers(layers.looped, 1)[l] != 0:
-        a, delta = numbers(memory.a + a_at * size, one), numbers(memory.delta + delta_at * size, one)
-        fill_gradient(a, delta, numbers(memory.g + w_at * size, one), scale, low, high, stride, n, width)
+        _sparse_gradient(job, g, low, high)
+    elif layer.looped:
+        a, delta, scale = reals(job, layer.a), reals(job, layer.delta), type(job.one)(layer.scale)
+        fill_gradient(a, delta, g, scale, low, high, stride, n, width)
     elif high > low:
-        by_rows = l == 0
+        lda = layer.fan_in if layer.by_rows else stride
+        a = layer.a + low * (1 if layer.by_rows else stride) * size
+        shape = width, high - low, n
         gemm(
-            job.team.gemm, (1, 1 if by_rows else 0), (width, high - low, n), (scale, one - one),
-            memory.delta + delta_at * size, stride, memory.a + (a_at + low * (1 if by_rows else stride)) * size,
-            job.data.n_plain if by_rows else stride, memory.g + (w_at + low * width) * size, width,
-        )  # fmt: skip
+            job,
+            (1, layer.by_rows),
+            shape,
+            (layer.scale, 0.0),
+            layer.delta,
+            stride,
+            a,
+            lda,
+            g_at + low * width * size,
+            width,
+        )
 
 
 @_helper
-def _bias_gradient(job, one, l, low, high):
-    """Fill the gradient of some of the biases ``b[l]``."""
-    stride, n = job.memory.stride, numbers(job.team.job, 1)[N_ROWS]
-    place, delta_at = numbers(job.layers.w_at, 1)[job.layers.n_layers + l], numbers(job.layers.delta_at, 1)[l]
-    delta, g = numbers(job.memory.delta, one), numbers(job.memory.g, one)
+def _bias_gradient(job, layer, low, high):
+    """Fill the gradient of some of the biases."""
+    stride, zero = job.memory.stride, type(job.one)(0)
+    delta, g = reals(job, layer.delta), reals(job, job.memory.g + layer.b_at * job.memory.itemsize)
     for j in range(low, high):
-        start = delta_at + j * stride
-        g[place + j] = _sum_of(delta, start, start + n, one - one) if job.objective.fit_intercept else one - one
+        first = j * stride
+        g[j] = _sum_of(delta, first, first + job.step.n_rows, zero) if job.objective.fit_intercept else zero
 
 
 @_helper
-def _penalise(job, one, begin, end):
+def _penalise(job, begin, end):
     """Add the gradient of the penalty on some weights; return the penalty."""
-    total = numbers(job.team.numbers, 1.0)[TOTAL]
-    l1 = job.objective.alpha * job.objective.l1_ratio / total
-    l2 = job.objective.alpha * (1 - job.objective.l1_ratio) / total
-    w, g, value = numbers(job.memory.w, one), numbers(job.memory.g, one), 0.0
+    real, strength = type(job.one), job.objective.alpha / job.step.total_weight
+    l1, l2 = strength * job.objective.l1_ratio, strength * (1 - job.objective.l1_ratio)
+    w, g, zero, value = reals(job, job.memory.w), reals(job, job.memory.g), real(0), 0.0
     if l2 > 0:
-        c = type(one)(l2)
+        c = real(l2)
         for i in range(begin, end):
             g[i] += c * w[i]
-        value += 0.5 * l2 * _inner(w, begin, w, begin, end - begin, one - one)
+        value += 0.5 * l2 * _inner(w, begin, w, begin, end - begin, zero)
     if l1 > 0:
-        zero, c = one - one, type(one)(l1)
+        c = real(l1)
         for i in range(begin, end):
             g[i] += c if w[i] > zero else (-c if w[i] < zero else zero)
         value += l1 * _sum_of_sizes(w, begin, end, zero)
@@ -139,53 +132,53 @@ def _penalise(job, one, begin, end):
 
 
 @_helper
-def _move(job, one, begin, end, of_weights):
+def _move(job, begin, end, of_weights):
     """Move some parameters."""
-    rule, memory, size = job.rule, job.memory, job.memory.itemsize
-    step = numbers(job.team.job, 1)[STEP]
-    shrink = numbers(rule.shrink, 1.0)[step]
+    rule, memory, at = job.rule, job.memory, begin * job.memory.itemsize
+    shrink = float64s(rule.shrink)[job.step.place]
     if of_weights and shrink != 1:
-        w, c = numbers(memory.w, one), type(one)(shrink)
+        w, c = reals(job, memory.w), type(job.one)(shrink)
         for i in range(begin, end):
             w[i] *= c
-    places = (memory.w + begin * size, memory.g + begin * size, rule.state + begin * size)
-    coefficients = rule.coefficients + step * rule.n_coefficients * 8
-    call(rule.kernel, (*places, end - begin, rule.n_parameters, coefficients))
+    coefficients = rule.coefficients + job.step.place * rule.n_coefficients * 8
+    arrays = memory.w + at, memory.g + at, rule.state + at
+    call(rule.kernel, (*arrays, end - begin, memory.n_parameters, coefficients))
 
 
-def move_parameters(part, job, one):
-    """Compute the gradient of this part's parameters, penalty included, or move them, or both, as the phase says."""
-    kind = numbers(job.team.job, 1)[KIND]
-    compute = kind == GRADIENT
-    moves = numbers(job.team.job, 1)[COUNT] > 0
-    move = moves and (kind == UPDATE or job.objective.max_norm == 0)
-    layers, g = job.layers, numbers(job.memory.g, one)
-    penalty, squares, scale = 0.0, 0.0, type(one)(numbers(job.team.numbers, 1.0)[SCALE])
-    for i in range(2 * layers.n_layers):
-        l, of_weights = i % layers.n_layers, i < layers.n_layers
-        rows, row = numbers(layers.units, 1)[l if of_weights else l + 1], 1
-        if of_weights:
-            row = numbers(layers.units, 1)[l + 1]
-        low, high = share(rows, part, job.team.n_parts)
-        if i == 0:
-            low, high = first_row(job, low), first_row(job, high)
-        begin = numbers(layers.w_at, 1)[i] + low * row
-        end = numbers(layers.w_at, 1)[i] + high * row
+@_helper
+def _finish(part, job, begin, end, of_weights):
+    """Penalise, limit and move some parameters, as the phase says, once their gradient without penalty is there."""
+    step, g, scale = job.step, reals(job, job.memory.g), type(job.one)(job.step.scale)
+    sums, max_norm = float64s(job.team.sums), job.objective.max_norm
+    compute, moves = step.kind == GRADIENT, step.number > 0 and (step.kind == UPDATE or max_norm == 0)
+    if not compute and scale != 1:
+        for i in range(begin, end):
+            g[i] *= scale
+    for start in range(begin, end, BLOCK_SIZE):
+        stop = min(start + BLOCK_SIZE, end)
         if compute and of_weights:
-            _weight_gradient(job, one, l, low, high)
-        elif compute:
-            _bias_gradient(job, one, l, low, high)
-        elif scale != 1:
-            for j in range(begin, end):
-                g[j] *= scale
-        for start in range(begin, end, BLOCK_SIZE):
-            stop = min(start + BLOCK_SIZE, end)
-            if compute and of_weights:
-                penalty += _penalise(job, one, start, stop)
-            if move:
-                _move(job, one, start, stop, of_weights)
-        if compute and job.objective.max_norm > 0:
-            squares += float(_inner(g, begin, g, begin, end - begin, one - one))
+            sums[part * LINE + 1] += _penalise(job, start, stop)
+        if moves:
+            _move(job, start, stop, of_weights)
+    if compute and max_norm > 0:
+        sums[part * LINE + 2] += _inner(g, begin, g, begin, end - begin, type(job.one)(0))
+
+
+@njit(error_model="numpy", inline="always")
+def move_parameters(part, job):
+    """Compute the gradient of this part's parameters, penalty included, or move them, or both, as the phase says."""
+    sums, compute = float64s(job.team.sums), job.step.kind == GRADIENT
     if compute:
-        sums = numbers(job.team.sums, 1.0)
-        sums[part * LINE + 1], sums[part * LINE + 2] = penalty, squares
+        sums[part * LINE + 1] = sums[part * LINE + 2] = 0.0
+    for l in range(job.n_layers):
+        layer = layer_of(job, l)
+        low, high = share(layer.n_rows, part, job.team.n_parts)
+        if l == 0:
+            low, high = first_row(job, low), first_row(job, high)
+        if compute:
+            _weight_gradient(job, l, low, high)
+        _finish(part, job, layer.w_at + low * layer.width, layer.w_at + high * layer.width, True)
+        low, high = share(layer.width, part, job.team.n_parts)
+        if compute:
+            _bias_gradient(job, layer, low, high)
+        _finish(part, job, layer.b_at + low, layer.b_at + high, False)

@@ -30,10 +30,10 @@ def first_row(job, row):
 
 
 @_helper
-def _of_codes(job, parameters):
-    """Return the rows of ``W[0]``, or of its gradient, that are for codes."""
+def _of_codes(job, weights):
+    """Return the rows that are for codes, given the address of ``W[0]`` or its gradient."""
     layer = layer_of(job, 0)
-    return reals(job, parameters + layer.fan_in * layer.width * job.memory.itemsize)
+    return reals(job, weights + layer.fan_in * layer.width * job.memory.itemsize)
 
 
 @_helper
@@ -41,7 +41,7 @@ def sum_up(part, job):
     """Fill the sums ``C`` of this part's features."""
     codes, width, real = job.codes, layer_of(job, 0).width, type(job.one)
     starts, means, sums = int64s(codes.starts), reals(job, codes.means), reals(job, codes.sums)
-    w, (low, high) = _of_codes(job, job.memory.w), share(codes.n_features, part, job.team.n_parts)
+    w, (low, high) = _of_codes(job, layer_of(job, 0).w), share(codes.n_features, part, job.team.n_parts)
     for feature in range(low, high):
         first = (starts[feature] + feature) * width
         for j in range(width):
@@ -98,7 +98,7 @@ def codes_gradient(job, low, high):
     """Fill the gradient of the rows of ``W[0]`` from ``low`` to ``high`` that are for codes, whole features."""
     codes, width, n_plain = job.codes, layer_of(job, 0).width, layer_of(job, 0).fan_in
     starts, means, delta = int64s(codes.starts), reals(job, codes.means), reals(job, codes.delta)
-    g, of_sums = _of_codes(job, job.memory.g), reals(job, codes.sums_gradient)
+    g, of_sums = _of_codes(job, layer_of(job, 0).g_w), reals(job, codes.sums_gradient)
     for feature in range(codes.n_features):
         if not low <= n_plain + starts[feature] < high:
             continue

@@ -123,20 +123,20 @@ def _affine(job, l, low, high):
     """``z = a @ W[l] + b[l]`` for the rows of this part."""
     layer, memory = layer_of(job, l), job.memory
     size, stride, fan_in, width = memory.itemsize, memory.stride, layer.fan_in, layer.width
-    z, w, b = reals(job, layer.z), reals(job, memory.w + layer.w_at * size), reals(job, memory.w + layer.b_at * size)
+    z, b = reals(job, layer.z), reals(job, layer.b)
     for j in range(width):
         for i in range(j * stride + low, j * stride + high):
             z[i] = b[j]
     if l == 0 and job.data.X == 0:
         _sparse_product(job, low, high, z)
     elif layer.looped:
-        add_product(reals(job, layer.a), w, z, type(job.one)(layer.scale), low, high, stride, fan_in, width)
+        a, w, scale = reals(job, layer.a), reals(job, layer.w), type(job.one)(layer.scale)
+        add_product(a, w, z, scale, low, high, stride, fan_in, width)
     else:
         lda = fan_in if layer.by_rows else stride
-        a = layer.a + low * (fan_in if layer.by_rows else 1) * size
-        shape = high - low, width, fan_in
-        weights = memory.w + layer.w_at * size
-        gemm(job, (layer.by_rows, 1), shape, (layer.scale, 1.0), a, lda, weights, width, layer.z + low * size, stride)
+        a_at = layer.a + low * (fan_in if layer.by_rows else 1) * size
+        transposed, shape, scales = (layer.by_rows, 1), (high - low, width, fan_in), (layer.scale, 1.0)
+        gemm(job, transposed, shape, scales, a_at, lda, layer.w, width, layer.z + low * size, stride)
     if l == 0 and job.codes.n_features > 0:
         codes_product(job, low, high, z)
 
@@ -180,20 +180,18 @@ def _output_delta(job, low, high):
 @_helper
 def _hidden_deltas(job, low, high):
     """Fill the deltas of the hidden layers for the rows of this part."""
-    memory, stride, size, real = job.memory, job.memory.stride, job.memory.itemsize, type(job.one)
+    stride, size = job.memory.stride, job.memory.itemsize
     for l in range(job.n_layers - 1, 0, -1):
         layer, before = layer_of(job, l), layer_of(job, l - 1)
         fan_in, width, below = layer.fan_in, layer.width, reals(job, before.delta)
         if layer.looped:
-            w, delta = reals(job, memory.w + layer.w_at * size), reals(job, layer.delta)
-            fill_backward(delta, w, below, real(layer.scale), low, high, stride, fan_in, width)
+            delta, w, scale = reals(job, layer.delta), reals(job, layer.w), type(job.one)(layer.scale)
+            fill_backward(delta, w, below, scale, low, high, stride, fan_in, width)
         else:
-            shape, delta_at, w_at = (high - low, fan_in, width), layer.delta + low * size, memory.w + layer.w_at * size
-            gemm(
-                job, (0, 0), shape, (layer.scale, 0.0), delta_at, stride, w_at, width, before.delta + low * size, stride
-            )
+            shape, scales, delta_at = (high - low, fan_in, width), (layer.scale, 0.0), layer.delta + low * size
+            gemm(job, (0, 0), shape, scales, delta_at, stride, layer.w, width, before.delta + low * size, stride)
         rows, columns = _shape(job, low, high, fan_in)
-        source, delta_at = before.slope_of + low * size, before.delta + low * size
+        source, delta_at = before.z + low * size, before.delta + low * size
         call(before.slope, (source, delta_at, rows, columns, stride, before.settings))
         if layer.dropout > 0:
             _drop_deltas(job, l, low, high, below)

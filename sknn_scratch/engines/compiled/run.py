@@ -34,6 +34,7 @@ from sknn_scratch.engines.compiled.team import (
     layout,
 )
 from sknn_scratch.engines.policy import MOST_AT_ONCE, NARROW, PATIENCE, PER_POLL, TINY, WORTH_STARTING
+from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
@@ -220,7 +221,7 @@ class CompiledRun:
         units, n_layers = network.layer_units, len(network.weights)
         begins = [0, *accumulate(array.size for array in network.weights + network.biases)]
         dropout, layers = [*job.dropout] or [0.0] * n_layers, list[Layer]()
-        dense = not issparse(job.X)
+        dense, (of_weights, of_biases) = not issparse(job.X), layer_views(self.gradient, units)
         fan_in = job.X.plain.shape[1] if isinstance(job.X, CodedMatrix) else units[0]
         for l, width in enumerate(units[1:]):
             looped = job.batch_size * fan_in * width <= TINY or (l > 0 and width <= NARROW)
@@ -233,6 +234,10 @@ class CompiledRun:
                 by_rows=l == 0 and not looped,
                 w_at=begins[l],
                 b_at=begins[n_layers + l],
+                w=network.weights[l].ctypes.data,
+                b=network.biases[l].ctypes.data,
+                g_w=of_weights[l].ctypes.data,
+                g_b=of_biases[l].ctypes.data,
                 a=layers[-1].output if l > 0 else self._new(fan_in * dense),
                 z=self._new(width),
                 delta=self._new(width),
@@ -241,12 +246,10 @@ class CompiledRun:
             )
             if l < n_layers - 1:
                 f = self._sources.activations[l]
-                output = layer.z if f.in_place else self._new(width)
                 layer = layer._replace(
-                    output=output,
+                    output=layer.z if f.in_place else self._new(width),
                     value=self._kernel(f.value),
                     slope=self._kernel(f.slope),
-                    slope_of=layer.z,
                     settings=self._address(f.settings, np.float64),
                 )
             layers.append(layer)

@@ -70,6 +70,10 @@ class Layer(NamedTuple):
     by_rows: int  # whether a lies sample by sample
     w_at: int  # where its weights begin in the parameters
     b_at: int  # where its biases do
+    w: int  # at: its weights
+    b: int  # at
+    g_w: int  # at: their gradient
+    g_b: int  # at
     a: int  # at: its input; dropped units are -0
     z: int  # at
     delta: int  # at
@@ -77,8 +81,7 @@ class Layer(NamedTuple):
     scale: float  # of the products, which makes up for dropped units; 1 for the samples, which have it in them
     output: int = 0  # at: f(z), which may be z itself, and is the input of the next layer; the rest is 0 for the last
     value: int = 0  # address of the kernel of f
-    slope: int = 0  # address of the kernel of f'
-    slope_of: int = 0  # at: what that is computed from, z or the output
+    slope: int = 0  # address of the kernel of f', which is computed from z
     settings: int = 0  # at, float64: parameters of f
 
 

@@ -74,8 +74,7 @@ def _weight_gradient(job, l, low, high):
     """Fill rows ``low`` to ``high`` of the gradient of ``W[l]``."""
     layer, memory, n = layer_of(job, l), job.memory, job.step.n_rows
     stride, width, size = memory.stride, layer.width, memory.itemsize
-    g_at = memory.g + layer.w_at * size
-    g = reals(job, g_at)
+    g = reals(job, layer.g_w)
     if l == 0 and job.codes.n_features > 0:
         codes_gradient(job, low, high)
         low, high = min(low, layer.fan_in), min(high, layer.fan_in)
@@ -86,27 +85,16 @@ def _weight_gradient(job, l, low, high):
         fill_gradient(a, delta, g, scale, low, high, stride, n, width)
     elif high > low:
         lda = layer.fan_in if layer.by_rows else stride
-        a = layer.a + low * (1 if layer.by_rows else stride) * size
-        shape = width, high - low, n
-        gemm(
-            job,
-            (1, layer.by_rows),
-            shape,
-            (layer.scale, 0.0),
-            layer.delta,
-            stride,
-            a,
-            lda,
-            g_at + low * width * size,
-            width,
-        )
+        a_at, g_at = layer.a + low * (1 if layer.by_rows else stride) * size, layer.g_w + low * width * size
+        transposed, shape, scales = (1, layer.by_rows), (width, high - low, n), (layer.scale, 0.0)
+        gemm(job, transposed, shape, scales, layer.delta, stride, a_at, lda, g_at, width)
 
 
 @_helper
 def _bias_gradient(job, layer, low, high):
     """Fill the gradient of some of the biases."""
     stride, zero = job.memory.stride, type(job.one)(0)
-    delta, g = reals(job, layer.delta), reals(job, job.memory.g + layer.b_at * job.memory.itemsize)
+    delta, g = reals(job, layer.delta), reals(job, layer.g_b)
     for j in range(low, high):
         first = j * stride
         g[j] = _sum_of(delta, first, first + job.step.n_rows, zero) if job.objective.fit_intercept else zero

@@ -59,7 +59,7 @@ def sum_up(part, job):
 def _edge(job, i, feature):
     """Return where the sums of the edge below a sample of the minibatch begin, and the shares of this and the next."""
     codes = job.codes
-    k = np.int64(int32s(job.data.order)[job.step.start + i]) * codes.n_features + feature
+    k = np.int64(int32s(job.step.order)[job.step.start + i]) * codes.n_features + feature
     fraction = reals(job, codes.fractions)[k]
     return np.int64(int32s(codes.edges)[k]) * layer_of(job, 0).width, type(job.one)(1) - fraction, fraction
 

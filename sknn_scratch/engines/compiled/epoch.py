@@ -111,7 +111,7 @@ def _total_weight(data, step):
     """Return the sum of the minibatch's weights."""
     if data.weights == 0:
         return float(step.n_rows)
-    total, weights, order = 0.0, float64s(data.weights), int32s(data.order)
+    total, weights, order = 0.0, float64s(data.weights), int32s(step.order)
     for i in range(step.start, step.start + step.n_rows):
         total += weights[order[i]]
     return total
@@ -132,6 +132,8 @@ def _sum_up(job):
 @_helper
 def _lead(job, first_row, last_row):
     step, batch_size = job.step, job.memory.stride
+    if first_row == 0:
+        step.place, step.total_loss, step.n_counted = 0, 0.0, 0
     for start in range(first_row, last_row, batch_size):
         step.start, step.n_rows = start, min(batch_size, last_row - start)
         step.total_weight = _total_weight(job.data, step)
@@ -162,7 +164,7 @@ def work(part, job, first_row, last_row):
     job : record of Work
         Losses are added up in its step.
     first_row, last_row : int
-        First and last (excluded) index into ``Data.order``.
+        First and last (excluded) index into ``Step.order``; an epoch begins with 0.
     """
     if part == 0:
         _lead(job, first_row, last_row)

@@ -32,7 +32,7 @@ def _read_rows(job, low, high):
     """Gather the rows of this part: samples, targets and relative weights."""
     data, memory, step, real = job.data, job.memory, job.step, type(job.one)
     stride, fan_in, total, by_rows = memory.stride, layer_of(job, 0).fan_in, step.total_weight, layer_of(job, 0).by_rows
-    order, weights, y_in_bytes = int32s(data.order), float64s(data.weights), uint8s(data.y_in_bytes)
+    order, weights, y_in_bytes = int32s(job.step.order), float64s(data.weights), uint8s(data.y_in_bytes)
     X, y, a = reals(job, data.X), reals(job, data.y), reals(job, layer_of(job, 0).a)
     targets, relative_weight = reals(job, memory.targets), reals(job, memory.relative_weight)
     for i in range(low, high):
@@ -100,7 +100,7 @@ def _sparse_product(job, low, high, z):
     """``z += X @ W[0]`` for the rows of this part of sparse samples."""
     data, memory, layer, real = job.data, job.memory, layer_of(job, 0), type(job.one)
     stride, fan_in, width, rate = memory.stride, layer.fan_in, layer.width, layer.dropout
-    order, indices, starts = int32s(data.order), int32s(data.indices), int32s(data.starts)
+    order, indices, starts = int32s(job.step.order), int32s(data.indices), int32s(data.starts)
     values, w = reals(job, data.values), reals(job, memory.w)
     own = reals(job, memory.scratch + low * memory.n_scratch * memory.itemsize)
     key, threshold, scale = mask_of(job, 0)

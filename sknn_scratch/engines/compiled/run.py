@@ -145,8 +145,7 @@ class CompiledRun:
         elif not self._is_as_they_come:
             self._order, self._is_as_they_come = np.arange(self._job.X.shape[0], dtype=np.int32), True
         step, n_rows = self._step, len(self._order)
-        step["place"], step["number"], step["total_loss"], step["n_counted"] = 0, first_step, 0, 0
-        self._told["data"]["order"] = self._order.ctypes.data
+        step["number"], step["order"] = first_step, self._order.ctypes.data
         n_weights, batch_size = self._job.network.n_weights, self._job.batch_size
         self._n_multiplications += n_rows * n_weights
         if self._n_multiplications >= WORTH_STARTING:

@@ -34,7 +34,6 @@ class Data(NamedTuple):
     y: int = 0  # at; 0 if targets are in bytes
     y_in_bytes: int = 0  # at; 0 if they are not
     weights: int = 0  # at, float64; 0 if all samples weigh the same
-    order: int = 0  # at, int32: the rows in the order of the epoch
     X: int = 0  # at; 0 if the samples are sparse
     row_stride: int = 0
     column_stride: int = 0
@@ -150,6 +149,7 @@ class Step(NamedTuple):
     next_alone: int  # for how many phases the leader goes on alone the next time
     left_alone: int = 0  # for how many it still does
     kind: int = 0  # of phase
+    order: int = 0  # at, int32: the rows in the order of the epoch
     start: int = 0  # first row of the minibatch
     n_rows: int = 0
     place: int = 0  # of the step in this epoch, from 0

@@ -50,7 +50,7 @@ def _sparse_gradient(job, g, low, high):
     """Fill rows ``low`` to ``high`` of the gradient of ``W[0]`` for sparse samples."""
     data, stride, layer, real = job.data, job.memory.stride, layer_of(job, 0), type(job.one)
     fan_in, width, rate = layer.fan_in, layer.width, layer.dropout
-    order, indices, starts = int32s(data.order), int32s(data.indices), int32s(data.starts)
+    order, indices, starts = int32s(job.step.order), int32s(data.indices), int32s(data.starts)
     values, delta = reals(job, data.values), reals(job, layer.delta)
     key, threshold, scale = mask_of(job, 0)
     own = np.empty(width, real)

@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tasks import TASKS, make_task, our_estimator
 
-from sknn_scratch import EarlyStopping, EpochCallback
+from sknn_scratch import EarlyStopping, EpochCallback, ModelCheckpoint
+from sknn_scratch.training import callbacks
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -178,6 +179,25 @@ def test_early_stopping_needs_its_curve():
     assert not hasattr(model, "coefs_")
     model.set_params(early_stopping=True, max_iter=50, learning_rate_init=0.02)
     assert model.fit(X, y).n_iter_ <= 50
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"), [([], "had restore_best=False"), ([np.zeros(2)] * 6, "the parameters of another network")]
+)
+@quiet
+def test_early_stopping_does_not_go_on_without_its_best_parameters(kept, message):
+    model, stop = our_estimator("binary", max_iter=2).fit(*make_task("binary")), EarlyStopping(restore_best=True)
+    with pytest.raises(ValueError, match=message):
+        stop.load_state_dict(model, {"monitor": stop.monitor, "n_iter": 3, "value": 1.0, "epoch": 2, "arrays": kept})
+
+
+@quiet
+def test_a_checkpoint_every_few_epochs(monkeypatch, tmp_path):
+    epochs = []
+    monkeypatch.setattr(callbacks, "save_checkpoint", lambda path, estimator: epochs.append(estimator.n_iter_))
+    model = our_estimator("binary", max_iter=7).set_callbacks(ModelCheckpoint(tmp_path / "file", every=3))
+    model.fit(*make_task("binary"))
+    assert epochs == [3, 6]
 
 
 @pytest.mark.parametrize(

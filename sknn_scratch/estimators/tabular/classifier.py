@@ -72,6 +72,7 @@ class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabu
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        In order. Labels of pandas' own dtypes stay booleans or whole numbers, of which scikit-learn makes floats.
     n_features_in_, feature_names_in_ : int, ndarray of shape (`n_features_in_`,)
         The latter only if the columns have names.
     encoder_ : TabularEncoder

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.files.whole import check_writable
-from sknn_scratch.training.checkpoints import check_comparable, save_checkpoint
+from sknn_scratch.training.checkpoints import described_parameters, save_checkpoint
 
 if TYPE_CHECKING:  # with two classes to choose from, pyright would know nothing of those below them
     from sknn_scratch.training.callbacks_before_1_9 import CallbackSupportMixin
@@ -285,9 +285,9 @@ class ModelCheckpoint(EpochCallback):
         _require_single_network(self, estimator)
         if estimator.solver == "lbfgs":
             raise ValueError("ModelCheckpoint cannot be used with solver='lbfgs', which has no state to go on from.")
-        # Both before training, not after its first epochs.
+        # Both raise before training, not after its first epochs.
         check_writable(self.path)
-        check_comparable(estimator)
+        described_parameters(estimator)
 
     def on_epoch_end(self, estimator: Any) -> None:
         if estimator.n_iter_ % self.every == 0:

@@ -68,7 +68,7 @@ class Checkpoint:
                     raise ValueError(f"it was written with {difference}")
 
     def _check_parameters(self, estimator: Any) -> None:
-        before, now = self._facts["parameters"], _described_parameters(estimator)
+        before, now = self._facts["parameters"], described_parameters(estimator)
         for name in sorted(now.keys() | before.keys()):
             if name not in before or name not in now:
                 missing, there = ("then", "now") if name in now else ("now", "then")
@@ -127,13 +127,11 @@ def _shown(value: Any) -> str:
 # What has to agree ----------------------------------------------------------------------------------------------------
 
 
-def check_comparable(estimator: Any) -> None:
-    """Raise ValueError for a parameter that could not be recognised where training goes on."""
-    _described_parameters(estimator)
+def described_parameters(estimator: Any) -> dict[str, list[Any]]:
+    """Return the parameters that must not change, each with a text for messages.
 
-
-def _described_parameters(estimator: Any) -> dict[str, list[Any]]:
-    """Return the parameters that must not change, each with a text for messages."""
+    Raises ValueError for one that could not be recognised where training goes on.
+    """
     described = {}
     for name, value in estimator.get_params(deep=False).items():
         if name in FREE:
@@ -255,7 +253,7 @@ def save_checkpoint(path: str | os.PathLike, estimator: Any) -> None:
     arrays: dict[str, NDArray] = {}
     facts = {
         "estimator": type(estimator).__name__,
-        "parameters": _described_parameters(estimator),
+        "parameters": described_parameters(estimator),
         "data": _facts_of_data(estimator, training.data, validation_data),
         "engine": estimator.engine_,
         "validation_rows": encode(None if validation_data is None else validation_data.rows, arrays),

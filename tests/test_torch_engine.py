@@ -238,17 +238,17 @@ class Heavy(Optimizer):
         return w + pace, pace
 
 
-class Swapped(Optimizer):
-    """Whose vectors change places."""
+class Queue(Optimizer):
+    """Whose vectors change places, and one is the parameters as they were."""
 
-    vector_names = ("one", "other")
+    vector_names = ("last", "last_but_one", "before")
 
-    def move(self, w, g, one, other, rate):
-        return w - rate * (one + other / 2 + g), 0.1 * (g > 0) + other, one + g
+    def move(self, w, g, last, last_but_one, before, rate):
+        return w - rate * (g + last / 2 + last_but_one / 4 - before / 8), g + 0.1 * (g > 0), last, w
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("optimizer", [Heavy(), Swapped()], ids=str)
+@pytest.mark.parametrize("optimizer", [Heavy(), Queue()], ids=str)
 def test_formulas_of_a_users_own(optimizer, dtype):
     assert_same_training(activation=Bent(), loss=OfRows(), optimizer=optimizer, dtype=dtype)
 

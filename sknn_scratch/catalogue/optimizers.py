@@ -116,7 +116,8 @@ class Optimizer(Component):
             vectors = self.state[:, block]
             moved = self.move(parameters[block], gradient[block], *vectors, *coefficients)
             if len(vectors):
-                parameters[block], vectors[...] = moved[0], moved[1:]
+                # A copy first, as some may be others of the old ones.
+                parameters[block], vectors[...] = moved[0], np.array(moved[1:])
             else:
                 parameters[block] = moved
 

@@ -40,8 +40,9 @@ def update(optimizer: Optimizer, w: torch.Tensor, g: torch.Tensor, vectors: torc
     if not len(vectors):
         w.copy_(moved)
     else:
+        new_vectors = torch.stack(moved[1:])  # a copy, as some may be others of the old ones
         w.copy_(moved[0])
-        vectors.copy_(torch.stack(moved[1:]))
+        vectors.copy_(new_vectors)
 
 
 def _update_adam(

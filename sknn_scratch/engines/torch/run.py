@@ -203,10 +203,11 @@ class TorchRun:
                 torch.sum(delta, 0, out=self._db[l])
             if l > 0:
                 # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
-                before = f[l - 1]
-                of_z, of_a = (before.derivative, z), (before.derivative_from_output, hidden)
-                derivative, at = of_z if before.needs_input else of_a
-                delta = (delta @ W[l].T).mul_(compute(derivative, at[l - 1]))
+                if f[l - 1].needs_input:
+                    slope = compute(f[l - 1].derivative, z[l - 1])
+                else:
+                    slope = compute(f[l - 1].derivative_from_output, hidden[l - 1])
+                delta = (delta @ W[l].T).mul_(slope)
                 if l in masks:
                     delta.mul_(masks[l])
 

@@ -152,6 +152,14 @@ def test_calls_of_partial_fit_draw_other_masks():
     assert [twin.partial_fit(X, y, classes=[10, 20]).loss_ for _ in range(4)] == losses
 
 
+def test_warm_starts_draw_other_masks():
+    X, y = make_task("binary")
+    model = our_estimator("binary", dropout=0.5, learning_rate_init=1e-12, batch_size=150, shuffle=False)
+    model.set_params(warm_start=True, max_iter=1)
+    losses = [model.fit(X, y).loss_ for _ in range(4)]
+    assert np.diff(np.sort(losses)).min() > 1e-6
+
+
 @pytest.mark.parametrize("noise", [{"dropout": [0.4]}, {"input_noise": 0.8}], ids=str)
 def test_noise_on_a_linear_model_is_a_ridge(noise):
     """In the mean over all draws, dropout of features penalises ``w_k**2 sum(x_k**2)``, and noise ``w_k**2``."""

@@ -27,11 +27,14 @@ from sknn_scratch import (
     MLPFromScratchClassifier,
     MLPFromScratchRegressor,
     Quantile,
+    SquaredError,
 )
 from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads
 from sknn_scratch.catalogue.schedules import SCHEDULES, Schedule
 from sknn_scratch.estimators import outcomes
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.data import TrainingData
+from sknn_scratch.training.progress import Progress
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -491,6 +494,15 @@ def test_next_to_nothing_is_no_better_than_a_constant(learning_rate):
     with pytest.warns(ConvergenceWarning, match="no better than a constant"):
         model.fit(X, y - y.mean())
     assert 0 < model.score(X, y - y.mean()) < 1e-6
+
+
+def test_a_loss_that_has_grown_by_a_hundredth_is_no_divergence():
+    X, y = np.ones((100, 1)), np.linspace(-1, 1, 100)[:, np.newaxis]
+    for growth, n_said in ((0.009, 0), (0.011, 1)):
+        network = Perceptron([1, 1], [])
+        judge = outcomes.Judge(network, SquaredError(), TrainingData(X, y), Progress())
+        network.biases[0][:] = np.sqrt(growth * np.mean(y**2))
+        assert len(judge.advice(False)) == n_said
 
 
 def test_samples_without_weight_are_not_looked_at():

@@ -162,6 +162,9 @@ def test_sparse_labels(path):
     prediction = clone(model).load_weights(path).predict(X)
     assert sparse.issparse(prediction)
     assert_array_equal(prediction.toarray(), model.predict(X).toarray())
+    rewrite(path, classes_0=np.array([0, 2, 3]))
+    with pytest.raises(ValueError, match="classes_0 are not the numbers of several columns"):
+        clone(model).load_weights(path)
 
 
 def test_nothing_is_pickled(path):

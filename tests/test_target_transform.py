@@ -127,6 +127,9 @@ def test_mean_and_scale_of_any_size(size, offset, weighted):
     assert_allclose(spread[:2] / size, reference.scale_[:2], rtol=1e-9)
     assert spread[2] == 1
     assert mean[2] == 0.1 * size
+    if weighted:
+        y[0, 2] = 100.0  # which does not count
+        assert_array_equal(standardisation(y * size, weight), (mean, spread))
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "gaussian_nll"])

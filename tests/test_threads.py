@@ -565,6 +565,14 @@ def test_threads_of_compiled_epochs_start_when_there_is_enough_to_do(monkeypatch
 
 
 @pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
+def test_a_fit_leaves_the_cores_to_others_that_have_them(followers, engine):
+    model, X, y = large("multiclass", engine=engine)
+    with one_blas_thread():
+        model.fit(X, y)
+    assert followers == []
+
+
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
 def test_no_more_threads_are_to_be_had(monkeypatch, engine):
     model, X, y = large("multiclass", engine=engine, max_iter=5)
     expected = clone(model).fit(X, y)

@@ -154,17 +154,14 @@ def test_a_cache_without_numba_or_a_home(monkeypatch, tmp_path):
 
 
 @needs_numba
-def test_seconds_of_compiling_are_announced_unless_the_code_is_kept(own_cache, monkeypatch, capsys):
-    monkeypatch.setattr(kernels, "_compile", lambda name, *how: name)
-    for is_kept, said in (
-        (False, "sknn_scratch: compiling for float64, some 5 seconds, once on this machine\n"),
-        (True, ""),
-    ):
-        kernels._done.clear()
-        monkeypatch.setattr(cache, "is_kept", lambda name, is_kept=is_kept: is_kept)
-        for name in ("work_float64", "pass_rows_float64"):
-            kernels._once(name, None, None)
-        assert capsys.readouterr().err == said
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_seconds_of_compiling_are_announced_unless_the_code_is_kept(monkeypatch, capsys, is_kept):
+    monkeypatch.setattr(kernels, "_compile", lambda name, text: name)
+    monkeypatch.setattr(cache, "is_kept", lambda name: is_kept)
+    kernels.phases.__wrapped__(np.dtype(np.float64))
+    said = "sknn_scratch: compiling for float64, some 5 seconds, once on this machine\n"
+    assert capsys.readouterr().err == ("" if is_kept else said)
 
 
 # Imports and compiling that are disturbed -----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from scipy.sparse import csc_matrix, csr_array, csr_matrix, issparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-from tasks import CLASSIFICATION, TASKS, estimator_pair, make_task
+from tasks import CLASSIFICATION, TASKS, estimator_pair, make_task, our_estimator
 
 TOLERANCE = {"sgd": 1e-9, "adam": 1e-9, "lbfgs": 1e-5}
 
@@ -497,11 +497,14 @@ def test_validation_score_of_a_network_that_cannot_decide():
 )
 def test_partial_fit_on_chunks_that_lack_classes(rows):
     X, y = make_task("multiclass")
-    ours, theirs = estimator_pair("multiclass")
-    for estimator in (ours, theirs):
-        estimator.partial_fit(X[rows(y)], y[rows(y)], classes=[10, 20, 30])
-        estimator.partial_fit(X, y, classes=[30, 10, 20])
-        estimator.partial_fit(X[rows(y)], y[rows(y)])
+    ours, theirs, of_objects = *estimator_pair("multiclass"), our_estimator("multiclass")
+    for estimator in (ours, theirs, of_objects):
+        labels = y.astype(str).astype(object) if estimator is of_objects else y
+        classes = np.unique(labels)
+        estimator.partial_fit(X[rows(y)], labels[rows(y)], classes=classes)
+        estimator.partial_fit(X, labels, classes=classes[[2, 0, 1]])
+        estimator.partial_fit(X[rows(y)], labels[rows(y)])
+    assert_array_equal(of_objects.coefs_[0], ours.coefs_[0])
     assert_same_model(ours, theirs, X, 1e-9)
 
 

@@ -314,13 +314,10 @@ def test_gradient_of_codes_is_the_limit_of_differences(engine):
     run.close()
 
 
-@pytest.mark.parametrize("engine", ["few", "many", pytest.param("numba", marks=needs_numba)])
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
 @pytest.mark.parametrize("multiclass", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_targets_in_bytes_are_the_same_numbers(monkeypatch, dtype, multiclass, engine):
-    if engine == "many":
-        monkeypatch.setattr("sknn_scratch.engines.numpy.run.FEW_TARGETS", 0)
-
+def test_targets_in_bytes_are_the_same_numbers(dtype, multiclass, engine):
     def start(batch_size, kind):
         job = make_job(loss=LogLoss(), multiclass=multiclass, n_targets=3, batch_size=batch_size, dtype=dtype)
         job.y = job.y.astype(kind)

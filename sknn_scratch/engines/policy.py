@@ -45,11 +45,6 @@ WORTH_LOADING = 0.01
 # Seconds to compile what a fit needs, with some reserve for slower machines.
 COMPILE_SECONDS = 10.0
 
-# The reference engine -------------------------------------------------------------------------------------------------
-
-# Targets up to which those that come as bytes become numbers all at once: half a microsecond less for each step.
-FEW_TARGETS = 2**16
-
 # The compiled engine --------------------------------------------------------------------------------------------------
 
 # Multiplications of a step per part, about 20 microseconds; in each step threads meet twice, about 1 microsecond each.

@@ -61,4 +61,4 @@ def draw_normal(key, index):
 def mask_of(job, l):
     """Return a key for the inputs of layer ``l``, the least draw with which one is kept, and the factor of those."""
     rate = layer_of(job, l).dropout
-    return key_of(job.objective.seed, job.step.number, l), threshold_of(rate), type(job.one)(1 / (1 - rate))
+    return key_of(job.seed, job.step.number, l), threshold_of(rate), type(job.one)(1 / (1 - rate))

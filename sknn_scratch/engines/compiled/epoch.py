@@ -120,7 +120,7 @@ def _total_weight(data, step):
 @_helper
 def _sum_up(job):
     """Return the loss of a minibatch, penalty included; note the factor that limits the norm of its gradient."""
-    value, squares, sums, max_norm = 0.0, 0.0, float64s(job.team.sums), job.objective.max_norm
+    value, squares, sums, max_norm = 0.0, 0.0, float64s(job.team.sums), job.max_norm
     for part in range(job.team.n_parts):
         value += sums[part * LINE] + sums[part * LINE + 1]
         squares += sums[part * LINE + 2]
@@ -146,7 +146,7 @@ def _lead(job, first_row, last_row):
         step.total_loss += _sum_up(job) * step.n_rows
         step.n_counted += step.n_rows
         if step.number > 0:
-            if job.objective.max_norm > 0:
+            if job.max_norm > 0:
                 _run_phase(UPDATE, job)
             step.number += 1
             step.place += 1

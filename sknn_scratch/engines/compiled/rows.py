@@ -56,9 +56,9 @@ def _read_rows(job, low, high):
 @_helper
 def _disturb(job, low, high):
     """Add noise to the samples of this part and drop some of their features."""
-    layer, noise, real = layer_of(job, 0), job.objective.input_noise, type(job.one)
+    layer, noise, real = layer_of(job, 0), job.input_noise, type(job.one)
     a = reals(job, layer.a)
-    of_noise = key_of(job.objective.seed, job.step.number, INPUT_NOISE)
+    of_noise = key_of(job.seed, job.step.number, INPUT_NOISE)
     of_dropout, threshold, scale = mask_of(job, 0)
     of_sample, of_unit = (layer.fan_in, 1) if layer.by_rows else (1, job.memory.stride)
     for i in range(low, high):
@@ -207,7 +207,7 @@ def pass_rows(part, job):
     loss = 0.0
     if high > low:
         _read_rows(job, low, high)
-        if job.data.X != 0 and (job.objective.input_noise > 0 or layer_of(job, 0).dropout > 0):
+        if job.data.X != 0 and (job.input_noise > 0 or layer_of(job, 0).dropout > 0):
             _disturb(job, low, high)
         _forward(job, low, high)
         loss = _output_delta(job, low, high)

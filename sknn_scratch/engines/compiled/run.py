@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -26,7 +27,6 @@ from sknn_scratch.engines.compiled.team import (
     Head,
     Layer,
     Memory,
-    Objective,
     Rule,
     Step,
     Team,
@@ -73,8 +73,6 @@ class CompiledRun:
         self.gradient: NDArray = np.zeros_like(network.parameters)
         pass_rows, move_parameters, work = phases(network.dtype)
         self._work = work.ctypes
-        self._order: NDArray = np.empty(0, dtype=np.int32)
-        self._is_as_they_come = False
         told = np.zeros(1, layout(Work, network.dtype.type))
         self._at = told.ctypes.data
         layers, memory = self._layers(), self._memory()
@@ -89,14 +87,12 @@ class CompiledRun:
             heads=self._address(heads, layout(Head)),
             data=self._data(),
             codes=self._codes(),
-            objective=Objective(
-                alpha=job.alpha,
-                l1_ratio=job.l1_ratio,
-                max_norm=job.max_grad_norm or 0.0,
-                fit_intercept=job.fit_intercept,
-                input_noise=job.input_noise,
-                seed=job.seed,
-            ),
+            alpha=job.alpha,
+            l1_ratio=job.l1_ratio,
+            max_norm=job.max_grad_norm or 0.0,
+            fit_intercept=job.fit_intercept,
+            input_noise=job.input_noise,
+            seed=job.seed,
             rule=self._rule(),
             memory=memory,
             team=self._team(n_parts),
@@ -140,12 +136,9 @@ class CompiledRun:
         self._followers = []
 
     def _train(self, order: NDArray | None, first_step: int) -> float:
-        if order is not None:
-            self._order, self._is_as_they_come = np.ascontiguousarray(order, dtype=np.int32), False
-        elif not self._is_as_they_come:
-            self._order, self._is_as_they_come = np.arange(self._job.X.shape[0], dtype=np.int32), True
-        step, n_rows = self._step, len(self._order)
-        step["number"], step["order"] = first_step, self._order.ctypes.data
+        order = self._as_they_come if order is None else np.ascontiguousarray(order, dtype=np.int32)
+        step, n_rows = self._step, len(order)
+        step["number"], step["order"] = first_step, order.ctypes.data
         n_weights, batch_size = self._job.network.n_weights, self._job.batch_size
         self._n_multiplications += n_rows * n_weights
         if self._n_multiplications >= WORTH_STARTING:
@@ -154,6 +147,10 @@ class CompiledRun:
         for first in range(0, n_rows, rows_at_once):
             self._work(0, self._at, first, min(first + rows_at_once, n_rows))
         return float(step["total_loss"] / step["n_counted"])
+
+    @cached_property
+    def _as_they_come(self) -> NDArray:
+        return np.arange(self._job.X.shape[0], dtype=np.int32)
 
     def _start_followers(self) -> None:
         """Start the other threads as far as the system allows: the leader can do without them."""
@@ -176,9 +173,6 @@ class CompiledRun:
         """Return the address of so many numbers for each sample of a minibatch; they begin with a cache line."""
         size = n_rows * self._job.batch_size * self._dtype.itemsize
         return self._address(np.empty(size + CACHE_LINE, np.uint8)) // CACHE_LINE * CACHE_LINE + CACHE_LINE
-
-    def _kernel(self, text: str) -> int:
-        return kernel(text).address  # kept alive by ``kernels``
 
     def _data(self) -> Data:
         X, y, weights = self._job.X, self._job.y, self._job.sample_weight
@@ -247,8 +241,8 @@ class CompiledRun:
                 f = self._sources.activations[l]
                 layer = layer._replace(
                     output=layer.z if f.in_place else self._new(width),
-                    value=self._kernel(f.value),
-                    slope=self._kernel(f.slope),
+                    value=kernel(f.value).address,
+                    slope=kernel(f.slope).address,
                     settings=self._address(f.settings, np.float64),
                 )
             layers.append(layer)
@@ -277,7 +271,7 @@ class CompiledRun:
         for head in self._sources.losses:
             heads.append(
                 Head(
-                    kernel=self._kernel(head.kernel),
+                    kernel=kernel(head.kernel).address,
                     settings=self._address(head.settings, np.float64),
                     width=head.width,
                     targets=memory.targets + y_column * of_column,
@@ -297,7 +291,7 @@ class CompiledRun:
         settings = [0.0] * rule.n_coefficients + rule.settings
         self._coefficients = np.tile(settings, (n_steps, 1))
         return Rule(
-            kernel=self._kernel(rule.kernel),
+            kernel=kernel(rule.kernel).address,
             state=self._address(optimizer.state),
             coefficients=self._address(self._coefficients),
             n_coefficients=len(settings),

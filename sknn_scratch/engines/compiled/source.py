@@ -86,7 +86,7 @@ from sknn_scratch.engines.compiled.{module} import {function}
 from sknn_scratch.engines.compiled.team import Work, layout
 
 work_at = at(from_dtype(layout(Work, np.{dtype})))
-signature = types.void({types})
+signature = types.void(*[types.int64] * {n_arguments})
 
 
 def kernel(part, job{more}):
@@ -98,14 +98,8 @@ def phase_sources(dtype: np.dtype) -> list[str]:
     """Return what every job needs: two functions that do a part of a phase, and the one that trains."""
     phases = [("rows", "pass_rows", ""), ("weights", "move_parameters", ""), ("epoch", "work", ", first_row, last_row")]
     return [
-        _PHASE.format(
-            module=module,
-            function=function,
-            dtype=dtype.name,
-            types=", ".join(["types.int64"] * (2 + more.count(","))),
-            more=more,
-        )
-        for module, function, more in phases
+        _PHASE.format(module=module, function=name, dtype=dtype.name, more=more, n_arguments=2 + more.count(","))
+        for module, name, more in phases
     ]
 
 
@@ -188,17 +182,8 @@ def _elementwise(
 ) -> str:
     """Return a kernel that computes arrays from others, number by number.
 
-    Parameters
-    ----------
-    results : sequence of Expression
-    places : dict
-        From an argument of the formula to where it is read.
-    targets : sequence of str
-        What becomes of each result, such as ``"a[i] = {}"``.
-    loops : sequence of str
-        That lead to ``i``.
-    arguments : tuple of str
-        Names of those that are pointers, whole numbers, and parameters.
+    ``places`` says where each argument of the formula is read, ``targets`` what becomes of each result, such as
+    ``"a[i] = {}"``; ``loops`` lead to ``i``, and ``arguments`` are those of ``_module``.
     """
     text = _Text(results)
     if any(node.operation in (*_OVER_COLUMNS, "n_columns") for node in text.nodes):

@@ -14,7 +14,7 @@ from numba import from_dtype, njit
 
 from sknn_scratch.engines.compiled.calls import at
 
-__all__ = ["Codes", "Data", "Head", "Layer", "Objective", "Rule", "Step", "Team", "Work", "layout"]
+__all__ = ["Codes", "Data", "Head", "Layer", "Rule", "Step", "Team", "Work", "layout"]
 
 # Kinds of phases, of which the first is for samples with codes only.
 SUMS, ROWS, GRADIENT, UPDATE = range(4)
@@ -95,17 +95,6 @@ class Head(NamedTuple):
     delta: int  # at
 
 
-class Objective(NamedTuple):
-    """What is minimised beside the losses."""
-
-    alpha: float
-    l1_ratio: float
-    max_norm: float  # of a minibatch's gradient; 0 is no limit
-    fit_intercept: int
-    input_noise: float
-    seed: int  # of dropout and noise
-
-
 class Rule(NamedTuple):
     """The optimiser; all 0 without one."""
 
@@ -172,7 +161,12 @@ class Work(NamedTuple):
     heads: int  # at, records of Head
     data: Data
     codes: Codes
-    objective: Objective
+    alpha: float
+    l1_ratio: float
+    max_norm: float  # of a minibatch's gradient; 0 is no limit
+    fit_intercept: int
+    input_noise: float
+    seed: int  # of dropout and noise
     rule: Rule
     memory: Memory
     team: Team

@@ -97,14 +97,14 @@ def _bias_gradient(job, layer, low, high):
     delta, g = reals(job, layer.delta), reals(job, layer.g_b)
     for j in range(low, high):
         first = j * stride
-        g[j] = _sum_of(delta, first, first + job.step.n_rows, zero) if job.objective.fit_intercept else zero
+        g[j] = _sum_of(delta, first, first + job.step.n_rows, zero) if job.fit_intercept else zero
 
 
 @_helper
 def _penalise(job, begin, end):
     """Add the gradient of the penalty on some weights; return the penalty."""
-    real, strength = type(job.one), job.objective.alpha / job.step.total_weight
-    l1, l2 = strength * job.objective.l1_ratio, strength * (1 - job.objective.l1_ratio)
+    real, strength = type(job.one), job.alpha / job.step.total_weight
+    l1, l2 = strength * job.l1_ratio, strength * (1 - job.l1_ratio)
     w, g, zero, value = reals(job, job.memory.w), reals(job, job.memory.g), real(0), 0.0
     if l2 > 0:
         c = real(l2)
@@ -137,7 +137,7 @@ def _move(job, begin, end, of_weights):
 def _finish(part, job, begin, end, of_weights):
     """Penalise, limit and move some parameters, as the phase says, once their gradient without penalty is there."""
     step, g, scale = job.step, reals(job, job.memory.g), type(job.one)(job.step.scale)
-    sums, max_norm = float64s(job.team.sums), job.objective.max_norm
+    sums, max_norm = float64s(job.team.sums), job.max_norm
     compute, moves = step.kind == GRADIENT, step.number > 0 and (step.kind == UPDATE or max_norm == 0)
     if not compute and scale != 1:
         for i in range(begin, end):

@@ -23,7 +23,6 @@ in this order: Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +34,7 @@ from sknn_scratch.blas import row_major
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.engines.draws import INPUT_NOISE, bits, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
-from sknn_scratch.engines.policy import FEW_TARGETS, MIN_SHARE, SMALL
+from sknn_scratch.engines.policy import MIN_SHARE, SMALL
 from sknn_scratch.engines.threads import Helpers, for_each_with
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix
@@ -48,27 +47,13 @@ __all__ = ["NumpyRun"]
 class _Buffers:
     """Arrays for one minibatch.
 
-    Attributes
-    ----------
-    z : list of ndarray
-        ``z[l]`` of every layer. The last, the raw output, and its delta are in Fortran order, in which a reduction over
-        the few columns of a row is fast.
-    hidden : list of ndarray
-        ``f[l](z[l])``: the same array as ``z[l]`` unless the activation needs its input.
-    masks : list of ndarray or None
-        What is left of each hidden layer by dropout; None where nothing is dropped.
-    fed : list of ndarray
-        ``fed[l]`` is ``a[l + 1]``: ``hidden[l]`` times its mask, or the same array as ``hidden[l]``.
-    delta : list of ndarray
-        ``delta[l]`` of every layer.
-    ones : ndarray
-        A vector of ones.
+    The raw output and its delta are in Fortran order, in which a reduction over the few columns of a row is fast.
     """
 
     z: list[NDArray]
-    hidden: list[NDArray]
-    masks: list[NDArray | None]
-    fed: list[NDArray]
+    hidden: list[NDArray]  # f[l](z[l]): the same array as z[l] unless the activation needs its input
+    masks: list[NDArray | None]  # what is left of each hidden layer by dropout; None where nothing is dropped
+    fed: list[NDArray]  # a[l + 1]: hidden[l] times its mask, or the same array as hidden[l]
     delta: list[NDArray]
     ones: NDArray
 
@@ -219,9 +204,6 @@ class NumpyRun:
         self._uniform_weights: dict[int, NDArray] = {}
         self._read_X = _RowReader(job.X, job.batch_size).read
         self._read_y = _TargetReader(job.y, job.batch_size, job.network.dtype).read
-        self._read_weight: Callable[[NDArray | slice], NDArray | None] = _nothing
-        if job.sample_weight is not None:
-            self._read_weight = _RowReader(job.sample_weight, job.batch_size).read
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
         """Train for an epoch.
@@ -250,7 +232,8 @@ class NumpyRun:
             rows: NDArray | slice = slice(start, start + job.batch_size)
             if order is not None:
                 rows = order[rows]
-            X, y, weight = self._read_X(rows), self._read_y(rows), self._read_weight(rows)
+            X, y = self._read_X(rows), self._read_y(rows)
+            weight = None if job.sample_weight is None else job.sample_weight[rows]
             if weight is not None and not weight.any():
                 continue  # no sample of this minibatch counts
             loss = self._minibatch(X, y, weight, first + step)
@@ -347,15 +330,12 @@ class _RowReader:
 
 
 class _TargetReader:
-    """Reads minibatches of rows from an array in Fortran order, in the same order, which the raw output has too.
-
-    Few bytes become numbers all at once, many as they are read.
-    """
+    """Reads minibatches of rows from an array in Fortran order, in the same order, which the raw output has too."""
 
     def __init__(self, array: NDArray, batch_size: int, dtype: np.dtype):
         self._dtype = dtype
-        self._columns = (array.astype(dtype, copy=False) if array.size <= FEW_TARGETS else array).T
-        self._buffer = np.empty((array.shape[1], batch_size), dtype=self._columns.dtype)
+        self._columns = array.T
+        self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
 
     def read(self, rows: NDArray | slice) -> NDArray:
         if isinstance(rows, slice):
@@ -365,8 +345,4 @@ class _TargetReader:
             if len(rows) < out.shape[1]:
                 out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
             columns = self._columns.take(rows, 1, out, "clip")
-        return (columns if columns.dtype == self._dtype else columns.astype(self._dtype)).T
-
-
-def _nothing(rows: NDArray | slice) -> None:
-    """Return None, the weights of unweighted samples."""
+        return columns.astype(self._dtype, copy=False).T

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sknn_scratch.blas import BLOCK_SIZE
-from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Nadam, RMSprop
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Nadam, Optimizer, RMSprop
 from sknn_scratch.catalogue.schedules import (
     SCHEDULES,
     Adaptive,
@@ -163,6 +163,24 @@ def rates(schedule, n_epochs, learning_rate_init=0.5, max_iter=10):
         found.append(schedule.learning_rate)
         schedule.epoch_ended(10 * (epoch + 1))
     return found
+
+
+class Shift(Optimizer):
+    """Each vector is what the one before it was."""
+
+    vector_names = ("last", "last_but_one", "parameters_before")
+
+    def move(self, w, g, last, last_but_one, parameters_before, rate):
+        return w - rate * g, g, last, w
+
+
+def test_vectors_can_be_made_of_each_other():
+    optimizer, w = Shift(), np.zeros(3)
+    optimizer.start(3, w.dtype)
+    for gradient in (1.0, 2.0, 4.0):
+        optimizer.update(w, np.full(3, gradient), 0.5)
+    assert_array_equal(optimizer.state[:, 0], [4.0, 2.0, -1.5])
+    assert_array_equal(w, np.full(3, -3.5))
 
 
 def test_schedules():

@@ -7,7 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -44,6 +44,7 @@ __all__ = ["CompiledRun"]
 CACHE_LINE = 64
 
 
+@cache
 def waiting() -> tuple[Any, Any, int]:
     """Return two C functions, and how many of the second's units are a millisecond.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -94,6 +95,7 @@ def kernel(part, job{more}):
 """
 
 
+@cache
 def phase_sources(dtype: np.dtype) -> list[str]:
     """Return what every job needs: two functions that do a part of a phase, and the one that trains."""
     phases = [("rows", "pass_rows", ""), ("weights", "move_parameters", ""), ("epoch", "work", ", first_row, last_row")]

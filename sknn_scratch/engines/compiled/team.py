@@ -7,6 +7,7 @@ the dtype of the network, unless said; "at" is the address of an array. Whoever 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -174,6 +175,7 @@ class Work(NamedTuple):
     one: np.floating  # 1 in the dtype of the network
 
 
+@cache
 def layout(of: Any, dtype: Any = None) -> np.dtype:
     """Return the layout of a tuple in memory, given the dtype of the network."""
     kinds: dict[Any, Any] = {int: np.int64, float: np.float64, np.floating: dtype}

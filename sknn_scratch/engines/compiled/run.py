@@ -74,7 +74,7 @@ class CompiledRun:
         self.gradient: NDArray = np.zeros_like(network.parameters)
         pass_rows, move_parameters, work = phases(network.dtype)
         self._work = work.ctypes
-        told = np.zeros(1, layout(Work, network.dtype.type))
+        told = np.zeros(1, layout(Work, network.dtype))
         self._at = told.ctypes.data
         layers, memory = self._layers(), self._memory()
         heads = self._heads(layers[-1], memory)

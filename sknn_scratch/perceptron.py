@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -15,16 +16,18 @@ from sknn_scratch.blas import row_major
 from sknn_scratch.catalogue.activations import Activation
 from sknn_scratch.catalogue.initializers import Initializer
 from sknn_scratch.catalogue.links import IdentityLink, Link
-from sknn_scratch.engines.numpy.in_place import activate, affine
+from sknn_scratch.engines.numpy.in_place import activate
 from sknn_scratch.engines.policy import (
     CHUNK_SIZE,
     FEW_ROWS,
+    FEWEST_COLUMNS,
     FEWEST_ROWS,
-    MIN_CHUNK,
     ROWS_TO_PREPARE,
     SINGLE_THREADED_ANYWAY,
+    TO_CALL,
+    WAIT,
 )
-from sknn_scratch.engines.threads import for_each_in_threads, threads_worth
+from sknn_scratch.engines.threads import for_each_in_threads, one_blas_thread, share_out, threads_worth
 
 __all__ = ["Perceptron", "layer_views"]
 
@@ -162,54 +165,104 @@ class Perceptron:
             None if ``check_finite`` and the sum of a chunk of ``X`` is NaN or infinite.
         """
         n_samples = X.shape[0] if rows is None else len(rows)
-        widths = self.layer_units[1:]
         dtype = np.result_type(X.dtype, self.weights[0].dtype)
-        raw_output = np.empty((n_samples, widths[-1]), dtype=dtype)
-        work = _work(n_samples, *self.weights)
-        n_parts = max(1, min(threads_worth(work), n_samples // FEWEST_ROWS))
-        most = max(MIN_CHUNK, CHUNK_SIZE // max(widths))
-        n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # a multiple of the number of threads
-        chunk = math.ceil(n_samples / max(1, n_chunks)) or 1
+        raw_output = np.empty((n_samples, self.weights[-1].shape[1]), dtype=dtype)
+        finite = True
 
-        multiply = _affine_of_few if chunk <= FEWEST_ROWS else affine
-        by_columns = FEWEST_ROWS < chunk <= FEW_ROWS and dtype == np.float64
-        finite, buffers = True, threading.local()
-
-        def predict_chunk(start: int) -> None:
+        def samples(part: slice) -> Any:
             nonlocal finite
-            stop = min(start + chunk, n_samples)
-            if by_columns:
-                buffers.hidden = [np.empty((stop - start, width), dtype=dtype, order="F") for width in widths[:-1]]
-            elif not hasattr(buffers, "hidden"):
-                buffers.hidden = [np.empty((chunk, width), dtype=dtype) for width in widths[:-1]]
-            a = row_major(X[start:stop] if rows is None else X[rows[start:stop]])
-            with np.errstate(over="ignore", invalid="ignore"):
-                if check_finite and not math.isfinite(np.add.reduce(a, axis=None)):
-                    finite = False
-                for l, activation in enumerate(self.activations):
-                    z = buffers.hidden[l][: stop - start]
-                    multiply(a, self.weights[l], self.biases[l], out=z)
-                    a = activate(activation, z, z)
-                multiply(a, self.weights[-1], self.biases[-1], out=raw_output[start:stop])
+            taken = row_major(X[part] if rows is None else X[rows[part]])
+            if check_finite:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    finite = finite and math.isfinite(np.add.reduce(taken, axis=None))
+            return taken
 
-        starts = range(0, n_samples, chunk)
-        if len(starts) == 1 and self.largest_product(n_samples) <= SINGLE_THREADED_ANYWAY:
-            predict_chunk(0)
+        if n_samples <= FEW_ROWS:
+            self._pass_few(samples(slice(None)), raw_output)
         else:
-            for_each_in_threads(predict_chunk, starts, work)
+            self._pass_many(samples, raw_output)
         return raw_output if finite else None
+
+    def _pass_few(self, samples: Any, out: NDArray) -> None:
+        """Write the raw output of samples that pass at once; threads compute some columns each of a large layer."""
+        n_samples = len(out)
+        alone = n_samples * max(map(np.size, self.weights)) <= SINGLE_THREADED_ANYWAY
+
+        def multiply(inputs: Any, weights: NDArray, out: NDArray) -> None:
+            work = _work(n_samples, weights)
+            n_threads = min(n_free, math.isqrt(work // TO_CALL), weights.shape[1] // FEWEST_COLUMNS)
+            if n_threads < 2 or not isinstance(inputs, np.ndarray):
+                _multiply(inputs, weights, out)
+                return
+
+            def multiply_some(columns: slice) -> None:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    _multiply(inputs, weights[:, columns], out[:, columns])
+
+            lead = (n_threads - 1) * TO_CALL / work
+            share_out(multiply_some, _slices(weights.shape[1], n_threads, lead), n_threads)
+
+        with nullcontext(1) if alone else one_blas_thread() as n_free:
+            self._pass(samples, self._hidden(n_samples, out.dtype), out, multiply)
+
+    def _pass_many(self, samples: Callable[[slice], Any], out: NDArray) -> None:
+        """Write the raw output of samples that pass in chunks, which threads take."""
+        n_samples, work = len(out), _work(len(out), *self.weights)
+        most = max(FEW_ROWS, CHUNK_SIZE // max(self.layer_units[1:]))
+        n_parts = min(threads_worth(work), n_samples // FEWEST_ROWS)
+        n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # a multiple of the number of threads
+        chunk = math.ceil(n_samples / n_chunks)
+        buffers = threading.local()
+
+        def pass_chunk(start: int) -> None:
+            if not hasattr(buffers, "hidden"):
+                buffers.hidden = self._hidden(chunk, out.dtype)
+            part = slice(start, min(start + chunk, n_samples))
+            hidden = [z[: part.stop - start] for z in buffers.hidden]
+            self._pass(samples(part), hidden, out[part], _multiply)
+
+        for_each_in_threads(pass_chunk, range(0, n_samples, chunk), work)
+
+    def _hidden(self, n_rows: int, dtype: np.dtype) -> list[NDArray]:
+        """Return an array for each hidden layer, in the order in which it is written fastest."""
+        order: Literal["C", "F"] = "F" if FEWEST_ROWS < n_rows <= FEW_ROWS and dtype == np.float64 else "C"
+        return [np.empty((n_rows, weights.shape[1]), dtype=dtype, order=order) for weights in self.weights[:-1]]
+
+    def _pass(self, a: Any, hidden: list[NDArray], out: NDArray, multiply: Callable[..., None]) -> None:
+        """Pass rows through all layers, with arrays for what comes out of each."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            for l, activation in enumerate(self.activations):
+                z = hidden[l]
+                multiply(a, self.weights[l], z)
+                np.add(z, self.biases[l], out=z)
+                a = activate(activation, z, z)
+            multiply(a, self.weights[-1], out)
+            np.add(out, self.biases[-1], out=out)
 
 
 def _work(n_rows: int, *layers: NDArray) -> int:
     """Return the work of multiplying rows by the weights of layers, in multiplications of float64."""
-    return (n_rows + ROWS_TO_PREPARE) * sum(weights.nbytes for weights in layers) // 8
+    n_passes = n_rows + ROWS_TO_PREPARE if n_rows > FEWEST_ROWS else WAIT * n_rows
+    return int(n_passes * sum(weights.nbytes for weights in layers)) // 8
 
 
-def _affine_of_few(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
-    """``out = inputs @ weights + biases``, row by row."""
+def _multiply(inputs: Any, weights: NDArray, out: NDArray) -> None:
+    """``out = inputs @ weights``; few rows one by one."""
     if not isinstance(inputs, np.ndarray):
-        affine(inputs, weights, biases, out)
-        return
-    for row, z in zip(inputs, out, strict=True):
-        np.dot(row, weights, out=z)
-    np.add(out, biases, out=out)
+        out[...] = inputs @ weights
+    elif len(out) == 1 or len(out) > FEWEST_ROWS:
+        np.matmul(inputs, weights, out=out)
+    else:
+        for row, z in zip(inputs, out, strict=True):
+            np.matmul(row, weights, out=z)
+
+
+def _slices(n_columns: int, n_threads: int, lead: float) -> list[slice]:
+    """Cut a layer into a part for each thread: the first, of the one that calls the others, is larger by its lead.
+
+    So it is the last to be done, and needs not wait; to be woken takes as long as to be called. The lead is a share of
+    the work. Sizes but the first are multiples of what BLAS computes at once.
+    """
+    size = 16 * round(n_columns * (1 - lead) / (16 * n_threads))
+    first = n_columns - size * (n_threads - 1)
+    return [slice(0, first), *(slice(start, start + size) for start in range(first, n_columns, size))]

@@ -13,6 +13,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -30,7 +31,7 @@ from sknn_scratch.catalogue.activations import Activation
 from sknn_scratch.catalogue.losses import Quantile
 from sknn_scratch.engines import missing, policy, start, threads
 from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.engines.policy import SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
+from sknn_scratch.engines.policy import FEWEST_COLUMNS, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
 from sknn_scratch.engines.threads import (
     for_each_in_threads,
     for_each_with,
@@ -39,6 +40,7 @@ from sknn_scratch.engines.threads import (
     threads_for,
     threads_worth,
 )
+from sknn_scratch.perceptron import _multiply, _slices
 
 try:
     from sknn_scratch.engines.compiled import epoch, kernels, team
@@ -297,44 +299,89 @@ def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("n_rows", [6, 7, 50])
-def test_few_rows_of_wide_layers_are_shared_out(monkeypatch, n_rows, dtype):
+@pytest.mark.parametrize("n_rows", [1, 3, 4, 50])
+def test_threads_share_the_columns_of_wide_layers(monkeypatch, n_rows, dtype):
+    """Also those of a layer whose columns are no multiple of what BLAS computes at once."""
     X, y = make_task("multiclass")
     model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), activation="gelu", solver="lbfgs", max_iter=3)
     model.fit(X.astype(dtype), y)
-    expected = model.predict_proba(X[:n_rows].astype(dtype))
-    threads, barrier = set(), threading.Barrier(2)
+    samples = X[:n_rows].astype(dtype)
+    expected = model.predict_proba(samples)
+    helped, barrier = [], threading.Barrier(2)
 
-    def together(function, items, work):
-        """Have two parts done by two threads, however busy the machine is."""
+    def together(function, items, n_threads):
+        """Have each part done by another thread, however busy the machine is."""
 
         def one(item):
-            if len(items) == 2:
-                barrier.wait(20)
-            threads.add(threading.get_ident())
+            barrier.wait(20)
+            helped.append(threading.get_ident())
             function(item)
 
-        return for_each_in_threads(one, items, work)
+        threads.share_out(one, items, n_threads)
 
-    monkeypatch.setattr("sknn_scratch.engines.threads.WORTH_THREADS", 2**16)
-    monkeypatch.setattr("sknn_scratch.perceptron.for_each_in_threads", together)
+    monkeypatch.setattr("sknn_scratch.perceptron.TO_CALL", 2**6)
+    monkeypatch.setattr("sknn_scratch.perceptron.SINGLE_THREADED_ANYWAY", 0)
+    monkeypatch.setattr("sknn_scratch.perceptron.share_out", together)
     tolerance = {np.float64: 1e-12, np.float32: 1e-5}[dtype]
-    assert_allclose(model.predict_proba(X[:n_rows].astype(dtype)), expected, rtol=tolerance)
-    assert len(threads) == 2
+    assert_allclose(model.predict_proba(samples), expected, rtol=tolerance)
+    assert len(helped) == 4  # two hidden layers, two threads each
+    assert len(set(helped)) == 2
     with np.errstate(over="raise", invalid="raise"):
-        model.predict(1e30 * X[:n_rows].astype(dtype))
+        model.predict(1e30 * samples)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("n_columns", [128, 301, 1000, 2048])
+def test_each_column_of_a_layer_is_computed_once(n_columns, order):
+    """The first part is the largest, as the thread that calls the others begins before them."""
+    rng = np.random.RandomState(0)
+    inputs, weights = rng.randn(5, 7), rng.randn(7, n_columns)
+    for n_threads in range(1, n_columns // FEWEST_COLUMNS + 1):
+        for lead in (0, 0.25):
+            out = np.full((5, n_columns), np.nan, order=order)
+            parts = _slices(n_columns, n_threads, lead)
+            for columns in parts:
+                assert np.isnan(out[:, columns]).all()
+                _multiply(inputs, weights[:, columns], out[:, columns])
+            assert_allclose(out, inputs @ weights, rtol=1e-12)
+            assert len(parts) == n_threads
+            sizes = [part.stop - part.start for part in parts]
+            assert max(sizes) == sizes[0]
+            assert all(size % 16 == 0 for size in sizes[1:])
+
+
+def test_small_layers_are_not_shared_out(monkeypatch):
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", hidden_layer_sizes=(100, 50), max_iter=1).fit(X, y)
+    monkeypatch.setattr("sknn_scratch.perceptron.share_out", lambda *args: pytest.fail("shared out"))
+    for n_rows in (1, 4, len(X)):
+        model.predict(X[:n_rows])
 
 
 @pytest.mark.parametrize("make", [np.asarray, csr_matrix])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_any_number_of_rows_is_predicted_alike(dtype, make):
-    """Few are passed one by one, more of them in layers that are written column by column, many in pieces."""
+    """Few are passed one by one, more of them in layers that are written column by column."""
     X, y = make_task("multiclass")
     X = X.astype(dtype)
     model = our_estimator("multiclass", hidden_layer_sizes=(70, 30), activation=["relu", "gelu"]).fit(X, y)
     expected, tolerance = model.predict_proba(X), {np.float64: 1e-12, np.float32: 1e-4}[dtype]
-    for n_rows in (1, 2, 3, 4, 5, 40, 128, 129):
+    for n_rows in (1, 2, 3, 4, 5, 40, 129):
         assert_allclose(model.predict_proba(make(X[:n_rows])), expected[:n_rows], rtol=tolerance)
+
+
+def test_helpers_that_are_dropped_end():
+    pool, met = threads.Helpers(2), threading.Barrier(3)
+    pool.call(lambda: met.wait(20), 5)  # no more than there are
+    met.wait(20)
+    helpers = pool._threads.copy()
+    assert len(helpers) == 2
+    assert all(helper.is_alive() for helper in helpers)
+    del pool
+    gc.collect()
+    for helper in helpers:
+        helper.join(20)
+        assert not helper.is_alive()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say")
@@ -342,9 +389,11 @@ def test_helpers_leave_the_core_of_the_thread_that_calls_them(monkeypatch):
     cores = os.sched_getaffinity(0)
     monkeypatch.setattr(threads.Helpers, "_core", lambda self=None: min(cores))
     with threads.Helpers(1) as pool:
-        for _ in range(2):  # a thread that is only being started is let alone
+        for _ in range(2):  # before the first call there is none
             pool.leave_this_core()
-            helper = pool.submit(os.sched_getaffinity, 0).result()
+            found = SimpleQueue[set[int]]()
+            pool.call(lambda: found.put(os.sched_getaffinity(0)), 1)  # noqa: B023
+            helper = found.get(timeout=20)
         assert helper == (cores - {min(cores)} or cores)
     assert os.sched_getaffinity(0) == cores
 

@@ -22,18 +22,24 @@ MOST_HELPED, MIN_SHARE = 4, 32
 # Multiplications of a prediction (half a millisecond) from which ours share its rows. BLAS's own would take off as
 # much, but a busy neighbour makes theirs a hundred times slower.
 WORTH_THREADS = 2**23
+# Multiplications that take as long as to call another thread and to hear from it, some 35 microseconds.
+TO_CALL = 2**20
 
 # Prediction -----------------------------------------------------------------------------------------------------------
 
-# Rows are predicted in chunks that stay in the cache: CHUNK_SIZE numbers in the widest layer, but at least MIN_CHUNK
-# rows, so that the fixed cost of a product (below) is small.
-CHUNK_SIZE, MIN_CHUNK = 2**17, 256
+# Up to so many rows pass at once, and threads share the columns of a large layer, so that BLAS copies each weight once.
+# If they shared the rows, each would copy all: 50 rows of 1000-2048-10 take 0.75 times as long, 200 rows 0.95.
+# More pass in chunks that stay in the cache: CHUNK_SIZE numbers in the widest layer, but at least FEW_ROWS.
+# Up to FEW_ROWS, layers of float64 are written column by column, for which BLAS copies the weights faster: 8 rows take
+# 0.6 times as long, 64 rows 0.85, 200 rows 0.97, 512 as long.
+CHUNK_SIZE, FEW_ROWS = 2**17, 256
+# Columns that a thread takes at least.
+FEWEST_COLUMNS = 64
 # Fixed cost of multiplying rows by a weight matrix, for which BLAS copies it, as a number of rows that take as long.
 ROWS_TO_PREPARE = 8
-# Up to the first number of rows, each for itself is faster, as BLAS then copies nothing: two rows take half the time. A
-# thread gets as many at least. Up to the second, layers of float64 are written column by column, for which BLAS copies
-# the weights faster: 8 rows take 0.6 times as long, 64 rows 0.85, 512 as long.
-FEWEST_ROWS, FEW_ROWS = 3, 128
+# Up to so many rows, each for itself is faster, as BLAS then copies nothing: two rows take half the time. A thread gets
+# as many at least. A row by itself waits for the weights, each as long as WAIT multiplications take.
+FEWEST_ROWS, WAIT = 3, 2.5
 
 # Which engine ---------------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, Self
 
 from threadpoolctl import LibController, ThreadpoolController
 
@@ -27,6 +28,7 @@ __all__ = [
     "for_each_with",
     "one_blas_thread",
     "one_blas_thread_if_small",
+    "share_out",
     "threads_for",
     "threads_worth",
     "usual_blas_threads",
@@ -52,14 +54,16 @@ class _Limit:
         with self._lock:
             return self.n_before or blas_threads()
 
-    def take(self) -> None:
+    def take(self) -> int:
         with self._lock:
+            n_free = 1
             if self._n_holding == 0:
-                self.n_before = blas_threads()
+                n_free = self.n_before = blas_threads()
                 self._before = [(library, library.num_threads) for library in _blas_libraries()]
                 for library, _ in self._before:
                     _set_num_threads(library, 1)
             self._n_holding += 1
+            return n_free
 
     def release(self) -> None:
         with self._lock:
@@ -104,16 +108,21 @@ def _blas_libraries() -> list[LibController]:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Iterator[int]:
     """Hold BLAS to one thread.
 
     The limit holds for the process: of blocks that overlap, nested or in several threads, the first sets it and the
     last lifts it, so that it holds in all of them. A process that is forked meanwhile is free of it.
+
+    Yields
+    ------
+    n_free : int
+        How many threads of ours may work instead of BLAS's: 1 where another block holds it already.
     """
     limit = _limit
-    limit.take()
+    n_free = limit.take()
     try:
-        yield
+        yield n_free
     finally:
         limit.release()
 
@@ -192,15 +201,39 @@ def threads_worth(n_multiplications: int) -> int:
     return min(usual_blas_threads(), 2 * n_multiplications // WORTH_THREADS)
 
 
-class Helpers(ThreadPoolExecutor):
-    """Threads that help the one that calls them, and leave its core to it."""
+class Helpers:
+    """Threads that help the one that calls them, and leave its core to it.
+
+    They are started when they are first called. An executor of the standard library does the same, but takes twice as
+    long to call one, and a large step or prediction has little more than that to gain.
+
+    Parameters
+    ----------
+    n_threads : int
+    """
 
     # Of the C library, on Linux.
     _core = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
     def __init__(self, n_threads: int):
-        ids = self._ids = list[int]()  # the threads, which end when nobody holds self, must not hold it
-        super().__init__(n_threads, "sknn_scratch", lambda: ids.append(threading.get_native_id()))
+        self._n_threads, self._lock = n_threads, threading.Lock()
+        self._threads, self._calls = list[threading.Thread](), SimpleQueue[Callable[[], None] | None]()
+        self._left: tuple[int, int] | None = None
+        weakref.finalize(self, _end, self._threads, self._calls)
+
+    def call(self, function: Callable[[], None], n_times: int) -> None:
+        """Have at most so many threads call a function, which must not raise: fewer if they cannot be started."""
+        if len(self._threads) < min(n_times, self._n_threads):
+            self._start(n_times)
+        for _ in range(min(n_times, len(self._threads))):
+            self._calls.put(function)
+
+    def _start(self, n_threads: int) -> None:
+        with self._lock, suppress(RuntimeError):
+            while len(self._threads) < min(n_threads, self._n_threads):
+                thread = threading.Thread(target=_do, args=(self._calls,), name="sknn_scratch", daemon=True)
+                thread.start()
+                self._threads.append(thread)
 
     def leave_this_core(self) -> None:
         """Have those that sleep wake up on other cores than that of this thread, as far as there are others.
@@ -208,13 +241,37 @@ class Helpers(ThreadPoolExecutor):
         In a virtual machine a core that sleeps looks busy to the system, which then wakes a thread on the core of the
         one that called it: the two take turns for milliseconds, and two threads take as long as one.
         """
-        if self._core is None or not self._ids:
+        if self._core is None or self._left == (here := (self._core(), len(self._threads))):
             return
         with suppress(OSError):  # where a sandbox forbids it
             cores = os.sched_getaffinity(0)
-            others = cores - {self._core()} or cores
-            for thread in self._ids:
-                os.sched_setaffinity(thread, others)
+            others = cores - {here[0]} or cores
+            for thread in self._threads:
+                if thread.native_id is not None:
+                    os.sched_setaffinity(thread.native_id, others)
+        self._left = here
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        ending = self._threads.copy()
+        _end(self._threads, self._calls)
+        for thread in ending:
+            thread.join()
+
+
+def _do(calls: SimpleQueue) -> None:
+    """Do what comes; None ends it."""
+    while (function := calls.get()) is not None:
+        function()
+        del function  # and with it the arrays of a prediction that is over
+
+
+def _end(threads: list[threading.Thread], calls: SimpleQueue) -> None:
+    while threads:
+        threads.pop()
+        calls.put(None)
 
 
 @cache
@@ -241,11 +298,14 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
     n_multiplications : int
         In the matrix products of all calls together, in float64; in float32, two count as one.
     """
-    n_free = blas_threads()  # once: another thread may hold BLAS to one at any moment
-    n_helpers = min(len(items), threads_worth(n_multiplications), n_free) - 1
-    pool = _pool(n_free - 1) if n_helpers > 0 else None
-    with one_blas_thread():
-        for_each_with(pool, n_helpers, function, items)
+    with one_blas_thread() as n_free:
+        share_out(function, items, min(len(items), threads_worth(n_multiplications), n_free))
+
+
+def share_out(function: Callable[[Any], None], items: Sequence[Any], n_threads: int) -> None:
+    """Call a function for each item, in so many threads, of which this is one."""
+    pool = _pool(usual_blas_threads() - 1) if n_threads > 1 else None
+    for_each_with(pool, n_threads - 1, function, items)
 
 
 def for_each_with(pool: Helpers | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]) -> None:
@@ -291,11 +351,7 @@ def for_each_with(pool: Helpers | None, n_helpers: int, function: Callable[[Any]
 
     if pool is not None and n_helpers > 0:
         pool.leave_this_core()
-    # An executor that cannot start a thread raises, but keeps the task for one that may come free.
-    with suppress(RuntimeError):
-        while pool is not None and n_helpers > 0:
-            pool.submit(help_out)
-            n_helpers -= 1
+        pool.call(help_out, n_helpers)
     try:
         take_items()
     finally:

@@ -263,6 +263,6 @@ def _slices(n_columns: int, n_threads: int, lead: float) -> list[slice]:
     So it is the last to be done, and needs not wait; to be woken takes as long as to be called. The lead is a share of
     the work. Sizes but the first are multiples of what BLAS computes at once.
     """
-    size = 16 * round(n_columns * (1 - lead) / (16 * n_threads))
+    size = 16 * math.floor(n_columns * (1 - lead) / (16 * n_threads))
     first = n_columns - size * (n_threads - 1)
     return [slice(0, first), *(slice(start, start + size) for start in range(first, n_columns, size))]

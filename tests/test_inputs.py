@@ -95,7 +95,7 @@ def learnt(model, task, X, y, weight):
 @pytest.mark.parametrize("task", ["multiclass", "multioutput"])
 def test_memory_order_changes_nothing(monkeypatch, task, way, engine):
     """To the last bit, whichever kernels BLAS takes."""
-    monkeypatch.setattr("sknn_scratch.perceptron.MIN_CHUNK", 50)
+    monkeypatch.setattr("sknn_scratch.perceptron.FEW_ROWS", 50)
     monkeypatch.setattr("sknn_scratch.perceptron.CHUNK_SIZE", 100)
     orders = note_orders(monkeypatch)
     X, y = make_task(task)
@@ -112,13 +112,15 @@ def note_orders(monkeypatch):
     """Note whether the samples that are passed forward are in C order, which these kernels of BLAS may not tell."""
     orders = set()
 
-    def note(X, *others, out):
-        if X.shape[1] == 8:  # not a hidden layer, which may be in any order
-            orders.add(X.flags.c_contiguous and X.flags.aligned)
-        affine(X, *others, out=out)
+    for module, name in ((perceptron, "_multiply"), (run, "affine")):
+        product = getattr(module, name)
 
-    for module in (perceptron, run):
-        monkeypatch.setattr(module, "affine", note)
+        def note(X, *others, product=product, **out):
+            if X.shape[1] == 8:  # not a hidden layer, which may be in any order
+                orders.add(X.flags.c_contiguous and X.flags.aligned)
+            product(X, *others, **out)
+
+        monkeypatch.setattr(module, name, note)
     return orders
 
 
@@ -240,7 +242,7 @@ def test_predictions_in_chunks(monkeypatch, task):
     X, y = make_task(task)
     model = fitted(task, X, y)
     expected = model.predict_proba(X)
-    monkeypatch.setattr("sknn_scratch.perceptron.MIN_CHUNK", 16)
+    monkeypatch.setattr("sknn_scratch.perceptron.FEW_ROWS", 16)
     monkeypatch.setattr("sknn_scratch.perceptron.CHUNK_SIZE", 100)
     assert_allclose(model.predict_proba(X), expected, rtol=1e-12)
     assert_allclose(model.predict_proba(X[:1]), expected[:1], rtol=1e-12)

@@ -16,7 +16,6 @@ from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import perceptron
 from sknn_scratch.engines.numpy import run
-from sknn_scratch.engines.numpy.in_place import affine
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -1,6 +1,6 @@
 """Time of predictions, of one row and of many: ours, scikit-learn's and the bare matrix products.
 
-python benchmarks/bench_predict.py                        two minutes
+python benchmarks/bench_predict.py                        ten minutes
 python benchmarks/bench_predict.py --quick                seconds
 python benchmarks/bench_predict.py --output benchmarks    writes RESULTS.md and a picture
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
+from itertools import product
 
 import numpy as np
 from common import busy_neighbour, conditions, draw_dots, geometric_mean, in_turns, make_parser, table, write_results
@@ -32,6 +33,16 @@ PROBLEMS = {
     "diabetes 10-100-1, predict": (load_diabetes, (100,), "predict"),
 }
 CLASSIFIERS = MLPFromScratchClassifier, MLPClassifier
+# What the scan goes over: features, hidden layers and outputs, and numbers of rows.
+NETWORKS: dict[str, tuple[int, tuple, int]] = {
+    "20-50-1": (20, (50,), 1),
+    "64-100-10": (64, (100,), 10),
+    "784-256-128-10": (784, (256, 128), 10),
+    "64-512-512-10": (64, (512, 512), 10),
+    "1000-2048-10": (1000, (2048,), 10),
+    "100-1024-1024-1024-10": (100, (1024, 1024, 1024), 10),
+}
+ROWS = (1, 4, 16, 32, 50, 64, 100, 128, 200, 500, 1000, 3000)
 # What a row may come as, from a float array.
 FORMS: dict[str, Callable] = {
     "list": lambda row: row.tolist(),
@@ -110,6 +121,32 @@ def measure_forms(rounds: int, calls: int) -> list[tuple[str, float, float]]:
     return best
 
 
+def scan(rounds: int, networks: dict, rows: tuple, dtypes: tuple) -> list[list]:
+    """Return ratios of best times, scikit-learn's / ours, for each network, method and dtype at each number of rows."""
+    found = []
+    for name, (n_features, hidden, n_outputs) in networks.items():
+        for method, dtype in product(("predict_proba", "predict"), dtypes):
+            rng = np.random.RandomState(0)
+            X, y = rng.randn(max(rows), n_features).astype(dtype), rng.randn(60, n_outputs).squeeze().astype(dtype)
+            pair: tuple = (MLPFromScratchRegressor, MLPRegressor)
+            if method == "predict_proba":
+                pair, y = CLASSIFIERS, np.arange(60) % max(2, n_outputs)
+            ours, theirs = (
+                getattr(cls(hidden_layer_sizes=hidden, max_iter=1, random_state=0).fit(X[:60], y), method)
+                for cls in pair
+            )
+            ratios = []
+            for n_rows in rows:
+                samples = X[:n_rows]
+                calls = max(1, int(0.01 / min(in_turns({"ours": partial(ours, samples)}, 2)["ours"])))
+                contenders = {"ours": partial(ours, samples), "theirs": partial(theirs, samples)}
+                times = in_turns({who: repeated(call, calls) for who, call in contenders.items()}, rounds)
+                ratios.append(min(times["theirs"]) / min(times["ours"]))
+            found.append([f"{name}, {method}, {dtype}", *ratios])
+            print(f"... {found[-1][0]}: least {min(ratios):.2f}", flush=True)
+    return found
+
+
 def main() -> None:
     """Print the table."""
     options = make_parser(__doc__).parse_args()
@@ -129,15 +166,22 @@ def main() -> None:
                 lines.append([names[-1], *micros, f"{ratios[-1]:.2f}", f"{t['busy']:.2f}", *mib])
                 print(f"... {names[-1]}: {ratios[-1]:.2f}", flush=True)
         forms = measure_forms(rounds, calls // 4)
+        sizes = (1, 50, 1000) if options.quick else ROWS
+        networks = {"1000-2048-10": NETWORKS["1000-2048-10"]} if options.quick else NETWORKS
+        scanned = scan(max(2, rounds // 2), networks, sizes, ("float64",) if options.quick else ("float64", "float32"))
     columns = ["problem", "ours", "ours, assume_finite", "scikit-learn", "bare products", "scikit-learn / ours"]
     columns += ["busy / quiet", "ours, MiB", "scikit-learn, MiB"]
     text = f"Microseconds, best of {rounds} interleaved rounds; peak memory of a call.\n\n{table(columns, lines)}\n"
     rows = [[name, f"{ours:.1f}", f"{theirs:.1f}", f"{theirs / ours:.2f}"] for name, ours, theirs in forms]
     columns = ["one row, digits 64-100-10", "ours", "scikit-learn", "scikit-learn / ours"]
     text += f"\n{table(columns, rows)}\n"
+    columns = ["scikit-learn / ours, by rows", *(f"{n:,}" for n in sizes)]
+    text += f"\n{table(columns, [[name, *(f'{ratio:.2f}' for ratio in ratios)] for name, *ratios in scanned])}\n"
     names += [f"one row, {name}" for name, _, _ in forms]
     ratios += [theirs / ours for _, ours, theirs in forms]
     text += f"\n- scikit-learn / ours: geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}"
+    cells = [ratio for _, *row in scanned for ratio in row]
+    text += f"; by rows {geometric_mean(cells):.2f}, least {min(cells):.2f}"
     print(f"\n{text}")
     if options.output:
         dots = {"scikit-learn / ours": ratios}

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -36,7 +36,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from sknn_scratch.engines.torch import draws as torch_draws  # noqa: E402
-from sknn_scratch.engines.torch import formulas, predict, samples  # noqa: E402
+from sknn_scratch.engines.torch import formulas, predict  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
 from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
 
@@ -732,25 +732,48 @@ def test_graphs_are_recorded_the_second_time_in_a_thread(start_with_graphs, monk
     run.close()
 
 
-def test_a_piece_is_gathered_when_the_one_before_has_left(monkeypatch):
+def test_a_piece_is_copied_while_the_steps_of_the_one_before_are_made(monkeypatch):
+    """Nothing is overwritten that may still be read: each place is filled after its last copy has been made."""
     run = start_with_least_memory(monkeypatch, job := make_job(n_rows=1500, batch_size=7))
-    log = []
+    log, streams, made = [], ["steps"], run._make_steps
 
     class Event:
+        def __init__(self, name):
+            self.name = name
+
         def synchronize(self):
-            log.append("wait")
+            log.append(f"host waits: {self.name}")
+
+        def wait(self):
+            log.append(f"{streams[-1]} wait: {self.name}")
 
         def record(self):
-            log.append("leaves")
+            log.append(f"{streams[-1]}: {self.name}")
 
-    gather, run._samples._left = samples._on_host, Event()
-    monkeypatch.setattr(samples, "_on_host", lambda *given: log.append("gather") or gather(*given))
-    monkeypatch.setattr(run, "_make_steps", lambda *given: log.append("steps"))
-    log.clear()
-    run.epoch(None, np.full(job.count_steps(None), 0.01))
-    n_pieces = log.count("steps")
+    @contextmanager
+    def stream(name):
+        streams.append(name or "steps")
+        yield
+        streams.pop()
+
+    own = run._samples
+    own._copying, own._leaving, own._arriving = "copies", torch.empty_like(own.X), torch.empty_like(own.X)
+    own._arrived, own._taken = Event("arrived"), Event("taken")
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(run, "_make_steps", lambda *given: (log.append("steps: made"), made(*given)))
+    expected = NumpyRun(other := make_job(n_rows=1500, batch_size=7)).epoch(None, np.full(job.count_steps(None), 0.01))
+    assert_close(run.epoch(None, np.full(job.count_steps(None), 0.01)), expected)
+    assert_close(job.network.parameters, other.network.parameters)
+    n_pieces = log.count("steps: made")
     assert n_pieces > 10
-    assert log[-4 * n_pieces :] == ["wait", "gather", "leaves", "steps"] * n_pieces
+    assert log == n_pieces * [
+        "host waits: arrived",
+        "copies wait: taken",
+        "copies: arrived",
+        "steps wait: arrived",
+        "steps: taken",
+        "steps: made",
+    ]
 
 
 @needs_cuda

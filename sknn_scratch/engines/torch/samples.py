@@ -35,8 +35,8 @@ def _on_host(array: Any, dtype: DTypeLike | None = None) -> torch.Tensor:
 class Samples:
     """A piece of a job's samples, always at the same place on a device.
 
-    ``X`` is on the device as a whole or, where it is too large, stays on the host. There each piece is gathered while
-    the device is at work on the one before, in pinned memory, from which it is copied without anybody's waiting.
+    ``X`` is on the device as a whole or, where it is too large, stays on the host. There each piece is gathered in
+    pinned memory and copied, by a stream of its own, to a second place, while the piece before is computed with.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Samples:
     """
 
     def __init__(self, job: Job, n_rows: int, device: torch.device, beside: Samples | None, whole: bool):
-        dtype, pinned = job.network.dtype, device.type == "cuda"
+        dtype = job.network.dtype
         self.X, self.y = (
             torch.empty((n_rows, a.shape[1]), dtype=torch_dtype(dtype), device=device) for a in (job.X, job.y)
         )
@@ -65,8 +65,11 @@ class Samples:
         elif whole:
             self._all_X = upload(job.X, device, dtype)
         else:
-            self._leaving = torch.empty(self.X.shape, dtype=self.X.dtype, device="cpu", pin_memory=pinned)
-            self._left = torch.cuda.Event() if pinned else None
+            self._copying = torch.cuda.Stream(device) if device.type == "cuda" else None
+            if self._copying is not None:
+                self._leaving = torch.empty(self.X.shape, dtype=self.X.dtype, device="cpu", pin_memory=True)
+                self._arriving = torch.empty_like(self.X)
+                self._arrived, self._taken = torch.cuda.Event(), torch.cuda.Event()
 
     def has(self, X: Any) -> bool:
         """Return whether all of this array is on the device."""
@@ -79,9 +82,16 @@ class Samples:
         if self._all_X is not None:
             torch.index_select(self._all_X, 0, on_device, out=self.X[:n_rows])
             return
-        if self._left is not None:
-            self._left.synchronize()  # after the piece before, whose steps the device is making now
-        self._leaving[:n_rows].copy_(_on_host(self._given[rows]))
-        self.X[:n_rows].copy_(self._leaving[:n_rows], non_blocking=True)
-        if self._left is not None:
-            self._left.record()
+        gathered = _on_host(self._given[rows])
+        if self._copying is None:
+            self.X[:n_rows].copy_(gathered)
+            return
+        self._arrived.synchronize()  # the piece before, which has left the pinned memory then
+        self._leaving[:n_rows].copy_(gathered)
+        with torch.cuda.stream(self._copying):
+            self._taken.wait()
+            self._arriving[:n_rows].copy_(self._leaving[:n_rows], non_blocking=True)
+            self._arrived.record()
+        self._arrived.wait()
+        self.X[:n_rows].copy_(self._arriving[:n_rows])
+        self._taken.record()

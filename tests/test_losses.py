@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tasks import CLASSIFICATION, REGRESSION, make_task, our_estimator
 
+from sknn_scratch import TabularMLPRegressor
 from sknn_scratch.catalogue.links import LINKS, ExpLink, Link, LogisticLink, SoftmaxLink
 from sknn_scratch.catalogue.losses import (
     CLASSIFIER_LOSSES,
@@ -28,6 +29,7 @@ from sknn_scratch.catalogue.losses import (
     SquaredHinge,
     TweedieDeviance,
 )
+from sknn_scratch.catalogue.losses.base import half_squares
 from sknn_scratch.engines.numpy.in_place import loss_and_delta
 from sknn_scratch.gradient_check import check_gradients
 
@@ -389,6 +391,30 @@ def test_grid_over_a_parameter_of_the_loss():
     search = GridSearchCV(model, {"loss__delta": [0.01, 10.0]}, cv=2).fit(X, y)
     assert len(set(search.cv_results_["mean_test_score"])) == 2
     assert model.loss.delta == 1.0
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("batch_size", [1, 50])
+@pytest.mark.parametrize(
+    ("formula", "wrong", "shapes"),
+    [
+        ("value", lambda self, y, z: (z - y) ** 2 / 2, r"\(2,\) .*; got shape \(2, 1\)"),
+        ("value", lambda self, y, z: 1.0, r"\(2,\) .*; got shape \(\)"),
+        ("derivative", lambda self, y, z: (z - y)[:, 0], r"\(2, 1\) .*; got shape \(2,\)"),
+        ("derivative", lambda self, y, z: (z - y).mean(), r"\(2, 1\) .*; got shape \(\)"),
+    ],
+)
+def test_formulas_of_ones_own_are_for_each_sample(formula, wrong, shapes, batch_size, engine):
+    right = {"value": lambda self, y, z: half_squares(z - y), "derivative": lambda self, y, z: z - y}
+    loss = type("Own", (Loss,), right | {formula: wrong})()
+    if engine == "numba":
+        pytest.importorskip("numba")
+    X, y = make_task("regression")
+    model = our_estimator("regression", loss=loss, batch_size=batch_size, engine=engine)
+    tabular = TabularMLPRegressor(loss=loss, engine=engine, n_members=2, max_iter=1)
+    for call in (lambda: model.fit(X, y), lambda: tabular.fit(X, y), lambda: check_gradients(model, X, y)):
+        with pytest.raises(ValueError, match=rf"Own\.{formula} must return an array of shape {shapes}"):
+            call()
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

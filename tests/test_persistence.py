@@ -350,8 +350,11 @@ def test_older_pickles_of_subclasses():
 
 
 def test_newer_pickles_are_refused():
-    with pytest.raises(ValueError, match=f"stored by a newer sknn_scratch: its state has version {STATE_VERSION + 1}"):
-        as_pickled_by(STATE_VERSION + 1, fitted())
+    for model in fitted(), TabularMLPClassifier():
+        message = f"{type(model).__name__} was stored by a newer .* version {STATE_VERSION + 1}"
+        with pytest.raises(ValueError, match=message):
+            as_pickled_by(STATE_VERSION + 1, model)
+        assert as_pickled_by(None, model).get_params() == model.get_params()
 
 
 def test_the_version_is_only_in_the_pickle():

@@ -60,6 +60,22 @@ def _whole_numbers_alike(described: Any) -> str:
     return re.sub(r"(?<=\d)\.0\b", "", str(described))
 
 
+def take_version(estimator: BaseEstimator, state: dict[str, Any]) -> int:
+    """Take the version out of a stored state, 0 where it has none; raise ValueError for a newer one than ours."""
+    version: int = state.pop(STATE_KEY, 0)
+    if version > STATE_VERSION:
+        weights = (
+            "; or let the newer one write the weights with save_weights, and read them here with load_weights"
+            if isinstance(estimator, PersistenceMixin)
+            else ""
+        )
+        raise ValueError(
+            f"This {type(estimator).__name__} was stored by a newer sknn_scratch: its state has version {version}, and "
+            f"the installed one reads versions up to {STATE_VERSION}. Update sknn_scratch{weights}."
+        )
+    return version
+
+
 class PersistenceMixin(BaseEstimator, ABC):
     """Files of weights, and versions in pickles, for the two estimators."""
 
@@ -90,13 +106,7 @@ class PersistenceMixin(BaseEstimator, ABC):
         Parameters that were unknown then get their defaults.
         """
         state = dict(state)
-        version = state.pop(STATE_KEY, 0)
-        if version > STATE_VERSION:
-            raise ValueError(
-                f"This {type(self).__name__} was stored by a newer sknn_scratch: its state has version {version}, and "
-                f"the installed one reads versions up to {STATE_VERSION}. Update sknn_scratch; or let the newer one "
-                "write the weights with save_weights, and read them here with load_weights."
-            )
+        version = take_version(self, state)
         for cls in type(self).__mro__:
             if issubclass(cls, PersistenceMixin | Constructor) and "__init__" in vars(cls):
                 for parameter in inspect.signature(cls).parameters.values():

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.catalogue.losses import Loss
+from sknn_scratch.catalogue.losses.base import check_shapes
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.perceptron import Perceptron
 
@@ -81,6 +82,12 @@ class Job:
     input_noise: float = 0.0
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        # NumPy would spread a mean over the samples it was made of, and train with it. Ours are tested elsewhere.
+        if not type(self.loss).__module__.startswith("sknn_scratch."):
+            y = self.y[:2].astype(self.network.dtype)
+            check_shapes(self.loss, y, np.zeros((len(y), self.network.layer_units[-1]), y.dtype))
 
     @property
     def is_noisy(self) -> bool:

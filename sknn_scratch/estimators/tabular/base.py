@@ -21,7 +21,7 @@ from sknn_scratch.estimators.arrays import check_sample_weight
 from sknn_scratch.estimators.constraints import Constraint, Number, check_parameters
 from sknn_scratch.estimators.outcomes import INTERRUPTED
 from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, defaults
-from sknn_scratch.estimators.persistence import unchanged_on_error
+from sknn_scratch.estimators.persistence import STATE_KEY, STATE_VERSION, take_version, unchanged_on_error
 from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.tabular.columns import read_columns
 from sknn_scratch.estimators.tabular.encoder import FEWEST_BINS, TabularEncoder
@@ -263,8 +263,13 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
             total = total + weight * self._views[name].mean_output(self._of_view(name, Z), link.averaged_form)
         return link.from_averaged_form(total)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), STATE_KEY: STATE_VERSION}
+
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, also of an older version: parameters that were unknown then get their defaults."""
+        """Take over a state of this version or an older one: parameters that were unknown then get their defaults."""
+        state = dict(state)
+        take_version(self, state)
         super().__setstate__({**defaults(type(self)), **state})
 
     def __sklearn_tags__(self) -> Any:

@@ -900,51 +900,42 @@ def test_fits_in_threads_do_not_disturb_each_other(batch_size):
 # The cache ------------------------------------------------------------------------------------------------------------
 
 SCRIPT = """
-import warnings
+import sys, warnings
 import numpy as np
 from sknn_scratch import MLPFromScratchClassifier
 warnings.simplefilter("ignore")
 X = np.random.RandomState(0).randn(60, 3)
-model = MLPFromScratchClassifier(3, max_iter=2, engine="numba", random_state=0).fit(X, X[:, 0] > 0)
-print(model.engine_, repr(model.loss_))
+for dtype in sys.argv[1:]:
+    model = MLPFromScratchClassifier(3, max_iter=2, engine="numba", random_state=0).fit(X.astype(dtype), X[:, 0] > 0)
+    print(model.engine_, repr(float(model.loss_)))
 """
 
 
-def run_copy(folder, **environment):
+def run_copy(folder, *dtypes):
     """Run the script with a copy of the package in the folder; return what it prints."""
-    env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    if "NUMBA_CACHE_DIR" not in environment:
-        env.pop("NUMBA_CACHE_DIR", None)
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=env, cwd=folder)
+    env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    env.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *dtypes], capture_output=True, text=True, env=env, cwd=folder)
     assert done.returncode == 0, done.stderr
-    return done.stdout.split(), done.stderr
-
-
-LARGE = tuple(map(cache.module_name, phase_sources(np.dtype(np.float64))[:2]))
-
-
-@pytest.fixture
-def package_copy(tmp_path):
-    """Copy the package without its compiled code, but with that of the two largest functions, which take seconds."""
-
-    def ignored(folder, names):
-        kept = (*LARGE, f"kernels-{cache.code_version()}", "__pycache__") if "__pycache__" in folder else ("",)
-        return [name for name in names if not name.startswith(kept)]
-
-    shutil.copytree(Path(sknn_scratch.__file__).parent, tmp_path / "sknn_scratch", ignore=ignored)
-    return tmp_path
+    return done.stdout.splitlines(), done.stderr
 
 
 @needs_numba
-def test_code_is_compiled_once_and_kept_on_disk(package_copy):
-    first, _ = run_copy(package_copy)
-    assert first[0] == "numba"
-    kept = list(package_copy.rglob("*.compiled"))
-    assert len(kept) >= 7
+def test_code_is_compiled_once_and_kept_on_disk(tmp_path):
+    source = Path(sknn_scratch.__file__).parent
+    shutil.copytree(source, tmp_path / "sknn_scratch", ignore=shutil.ignore_patterns("__pycache__"))
+    first, said = run_copy(tmp_path, "float64")
+    assert first[0].startswith("numba")
+    assert "compiling for float64" in said
+    assert len(list(tmp_path.rglob("*.compiled"))) >= 7
     # What cannot be read is compiled anew.
-    damaged = [file for file in package_copy.rglob("*.nb[ic]") if not file.name.startswith(LARGE)]
+    large = tuple(map(cache.module_name, phase_sources(np.dtype(np.float64))[:2]))  # they take seconds
+    damaged = [file for file in tmp_path.rglob("*.nb[ic]") if not file.name.startswith(large)]
     assert len(damaged) >= 2 * 5
     for n, file in enumerate(sorted(damaged)):
         file.write_bytes([b"", file.read_bytes()[:100], b"something else"][n % 3])
-    assert run_copy(package_copy)[0] == first
-    assert run_copy(package_copy) == (first, "")
+    # No name is common to what is compiled here and what another process, in the same order, has of the other dtype.
+    float32, float64 = run_copy(tmp_path, "float32", "float64")[0]
+    assert [float64] == first
+    assert_allclose(float(float32.split()[1]), float(float64.split()[1]), rtol=1e-5)
+    assert run_copy(tmp_path, "float64") == (first, "")

@@ -80,13 +80,13 @@ _WHOLE_POWERS = {
 
 _PHASE = """\
 import numpy as np
-from numba import from_dtype, types
+from numba import types
 
 from sknn_scratch.engines.compiled.calls import at
 from sknn_scratch.engines.compiled.{module} import {function}
-from sknn_scratch.engines.compiled.team import Work, layout
+from sknn_scratch.engines.compiled.team import work_type
 
-work_at = at(from_dtype(layout(Work, np.{dtype})))
+work_at = at(work_type(np.{dtype}))
 signature = types.void(*[types.int64] * {n_arguments})
 
 

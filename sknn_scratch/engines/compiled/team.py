@@ -11,11 +11,12 @@ from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
-from numba import from_dtype, njit
+from numba import from_dtype, njit, types
+from numba.extending import models, register_model
 
 from sknn_scratch.engines.compiled.calls import at
 
-__all__ = ["Codes", "Data", "Head", "Layer", "Rule", "Step", "Team", "Work", "layout"]
+__all__ = ["Codes", "Data", "Head", "Layer", "Rule", "Step", "Team", "Work", "layout", "work_type"]
 
 # Kinds of phases, of which the first is for samples with codes only.
 SUMS, ROWS, GRADIENT, UPDATE = range(4)
@@ -181,6 +182,30 @@ def layout(of: Any, dtype: Any = None) -> np.dtype:
     kinds: dict[Any, Any] = {int: np.int64, float: np.float64, np.floating: dtype}
     names = get_type_hints(of).items()
     return np.dtype([(name, kinds[kind] if kind in kinds else layout(kind)) for name, kind in names])
+
+
+class WorkType(types.Record):
+    """The type of the record that compiled code is given.
+
+    Functions are named after the types of their arguments, and numba names a record by a number that another process
+    may have given to that of the other dtype. Code of both would then have the same names, and a process that loads
+    one and compiles the other would call one for the other.
+    """
+
+    @property
+    def mangling_args(self) -> tuple[str, tuple[()]]:
+        """What the names of functions of it are made of."""
+        return f"Work_{self.typeof('one')}", ()
+
+
+register_model(WorkType)(models.RecordModel)
+
+
+def work_type(dtype: Any) -> WorkType:
+    """Return the type of the record, given the dtype of the network."""
+    record = from_dtype(layout(Work, dtype))
+    fields = [(name, field._asdict()) for name, field in record.fields.items()]
+    return WorkType(fields, record.size, record.aligned)
 
 
 _layer_at, _layer_size = at(from_dtype(layout(Layer))), layout(Layer).itemsize

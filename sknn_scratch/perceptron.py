@@ -135,9 +135,13 @@ class Perceptron:
         """
         for l, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
             fan_in, fan_out = weights.shape
-            weights[...] = weight_init[l].draw(fan_in, fan_out, weights.shape, rng)
-            if bias_init is not None:
-                biases[...] = bias_init[l].draw(fan_in, fan_out, biases.shape, rng)
+            for own, init in ((weights, weight_init), (biases, bias_init)):
+                if init is not None:
+                    drawn = init[l].draw(fan_in, fan_out, own.shape, rng)
+                    if np.shape(drawn) != own.shape:
+                        name, got = type(init[l]).__name__, np.shape(drawn)
+                        raise ValueError(f"{name}.draw must return an array of shape {own.shape}; got shape {got}.")
+                    own[...] = drawn
 
     def set_layers(self, weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None:
         """Copy the parameters from arrays of one layer each."""

@@ -207,6 +207,7 @@ def test_a_checkpoint_every_few_epochs(monkeypatch, tmp_path):
             {"monitor": "accuracy"},
             "monitor must be one of 'loss', 'validation_loss', 'validation_score'; got 'accuracy'",
         ),
+        ({"monitor": ["loss"]}, r"monitor must be one of .*; got \['loss'\]"),
         ({"patience": 0}, "patience must be an integer of at least 1; got 0"),
         ({"patience": 2.5}, "patience must be an integer of at least 1; got 2.5"),
         ({"patience": True}, "patience must be an integer of at least 1; got True"),

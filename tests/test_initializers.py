@@ -8,7 +8,15 @@ from sklearn.model_selection import GridSearchCV
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch.catalogue.activations import Tanh
-from sknn_scratch.catalogue.initializers import INITIALIZERS, GlorotUniform, Normal, Orthogonal, Uniform, Zeros
+from sknn_scratch.catalogue.initializers import (
+    INITIALIZERS,
+    GlorotUniform,
+    Initializer,
+    Normal,
+    Orthogonal,
+    Uniform,
+    Zeros,
+)
 from sknn_scratch.perceptron import Perceptron
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -100,6 +108,19 @@ def test_bias_init_cannot_be_orthogonal():
     with pytest.raises(ValueError, match="bias_init cannot be orthogonal"):
         model.fit(*make_task("binary"))
     assert not hasattr(model, "classes_")
+
+
+@pytest.mark.parametrize("role", ["weight_init", "bias_init"])
+@pytest.mark.parametrize(("drawn", "got"), [(np.float64(0.1), r"\(\)"), (np.full(1, 0.1), r"\(1,\)")])
+def test_what_is_drawn_has_the_shape_that_was_asked_for(role, drawn, got):
+    own = type("Own", (Initializer,), {"draw": lambda self, fan_in, fan_out, shape, rng: drawn})()
+    with pytest.raises(ValueError, match=rf"Own\.draw must return an array of shape \(.+\); got shape {got}"):
+        our_estimator("binary", **{role: own}).fit(*make_task("binary"))
+
+
+def test_an_initialiser_of_ones_own_lacks_its_formula():
+    with pytest.raises(TypeError, match=r"Own must define draw\(fan_in, fan_out, shape, rng\)"):
+        our_estimator("binary", weight_init=type("Own", (Initializer,), {})()).fit(*make_task("binary"))
 
 
 def test_grid_over_a_scale():

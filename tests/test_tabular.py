@@ -78,6 +78,8 @@ def test_score_names_its_arrays(cls):
 def test_unknown_parameters_and_arguments_are_explained(cls):
     with pytest.raises(TypeError, match=f"{cls.__name__} has no parameter 'epochs'. Did you mean 'max_iter'"):
         cls(epochs=3)
+    with pytest.raises(TypeError, match=f"{cls.__name__} takes n_members without a name, and 2 values were given"):
+        cls(8, (3,))
     X, y = table(80)
     for name, message in (
         ("max_iter", "max_iter is a parameter of the estimator"),

@@ -15,8 +15,8 @@ class Initializer(Component):
     """Draws the parameters of one layer, always as float64 and from ``rng`` alone, by ``draw``."""
 
     def draw(self, fan_in: int, fan_out: int, shape: tuple[int, ...], rng: np.random.RandomState) -> NDArray:
-        """Return weights of shape (fan_in, fan_out), or biases of shape (fan_out,)."""
-        raise NotImplementedError
+        """Return an array of this shape: (fan_in, fan_out) for weights, (fan_out,) for biases."""
+        raise TypeError(f"{type(self).__name__} must define draw(fan_in, fan_out, shape, rng).")
 
 
 def _uniform(variance: float, shape: tuple[int, ...], rng: np.random.RandomState) -> NDArray:

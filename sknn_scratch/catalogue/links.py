@@ -22,7 +22,7 @@ class Link(Component):
 
     def inverse(self, raw_output: NDArray) -> NDArray:
         """Return ``p``."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define inverse(raw_output).")
 
     def log_inverse(self, raw_output: NDArray) -> NDArray:
         """Return ``log(p)``; a formula of its own stays finite where ``p`` rounds to 0."""
@@ -30,7 +30,7 @@ class Link(Component):
 
     def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
         """Return the derivative with respect to ``z``, given ``gradient``, the one with respect to ``p``."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define pull_back(gradient, prediction).")
 
     def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray] | None:
         """Return how a prediction changes where each target ``y`` becomes ``mean + scale * y``, with ``scale > 0``.

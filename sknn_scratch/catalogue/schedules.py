@@ -43,7 +43,7 @@ class Schedule(Component):
 
     def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         """Return the rate of the epoch that follows ``n_epochs``, in which training saw this many samples."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define rate(n_epochs, n_samples_seen).")
 
     def step_rates(self, n_steps: int) -> NDArray:
         """Return the rate of each of ``n_steps`` steps of the current epoch."""

@@ -99,13 +99,19 @@ class HelpfulSignaturesMixin:
     """Errors about unknown parameters, of the constructor or of training, that say what was probably meant."""
 
     def __new__(cls, *args: Any, **parameters: Any) -> Self:
-        """Make an estimator; Python's own error for an unknown parameter does not say which ones there are."""
+        """Make an estimator; Python's own errors name another class, and no parameters that there are."""
         known = _parameters_of(cls)
         unknown = sorted(set(parameters) - set(known))
         if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
             meant = did_you_mean(unknown[0], [*known, "set_callbacks"])
             raise TypeError(
                 f"{cls.__name__} has no parameter {unknown[0]!r}.{meant} Valid parameters are: {sorted(known)}."
+            )
+        first = [name for name, parameter in known.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+        if len(args) > len(first) and not any(p.kind is p.VAR_POSITIONAL for p in known.values()):
+            raise TypeError(
+                f"{cls.__name__} takes {', '.join(first) or 'nothing'} without a name, and {len(args)} values were "
+                "given: write the names of the others."
             )
         return super().__new__(cls)
 

@@ -181,7 +181,7 @@ class EarlyStopping(EpochCallback):
     restore_best: bool = False
 
     def __post_init__(self) -> None:
-        if self.monitor not in CURVES:
+        if not isinstance(self.monitor, str) or self.monitor not in CURVES:
             raise ValueError(f"monitor must be one of {', '.join(map(repr, CURVES))}; got {self.monitor!r}.")
         if not _is_number(self.patience, Integral, 1):
             raise ValueError(f"patience must be an integer of at least 1; got {self.patience!r}.")

@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.links import GaussianLink, LogisticLink
 from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.estimators.classifier import MLPFromScratchClassifier
 from sknn_scratch.estimators.fitted import fitted_model
 from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
+from sknn_scratch.estimators.tabular.classifier import TabularMLPClassifier
+from sknn_scratch.estimators.tabular.encoder import TabularEncoder
+from sknn_scratch.estimators.tabular.regressor import TabularMLPRegressor
 from sknn_scratch.exchange.onnx_graph import Graph, apply_formula, apply_link
 from sknn_scratch.exchange.onnx_nesting import refuse_wrong_conversions, wants_raw_scores
 
@@ -52,6 +56,8 @@ def register_converters() -> None:
         parser=_declare_regressor_outputs,
         options={"return_std": [False, True]},
     )
+    for cls in TabularMLPClassifier, TabularMLPRegressor, TabularEncoder:
+        skl2onnx.update_registered_converter(cls, f"SknnScratch{cls.__name__}", _refuse, _convert_regressor)
 
 
 def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
@@ -81,16 +87,19 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
 
     Raises
     ------
+    NotFittedError
+        If the model is not fitted.
     ImportError
         If skl2onnx is missing.
     NotImplementedError
         For an activation or a link whose formula does what ONNX cannot, for dicts of several targets, and for what
         skl2onnx would convert wrongly around the model, such as a ``TunedThresholdClassifierCV``, whose threshold it
-        leaves out.
+        leaves out; and for the tabular estimators.
     ValueError
         If ``return_std`` and the loss learns no standard deviation.
     """
     register_converters()
+    check_is_fitted(model)
     if _has_several_targets(model):
         parameters.setdefault("options", {MLPFromScratchClassifier: {"zipmap": False}})
     return _import_skl2onnx().to_onnx(model, X, **parameters)
@@ -102,6 +111,11 @@ def _import_skl2onnx() -> Any:
     except ImportError as error:
         raise ImportError("Conversion to ONNX needs skl2onnx: pip install 'sknn-scratch[onnx]'.") from error
     return skl2onnx
+
+
+def _refuse(operator: Any) -> None:
+    name = type(operator.raw_operator).__name__
+    raise NotImplementedError(f"{name} cannot be converted to ONNX: it takes tables with columns of several types.")
 
 
 def _raw_output(graph: Graph, operator: Any) -> str:

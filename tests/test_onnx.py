@@ -8,12 +8,23 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import Activation, GaussianNLL, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
+from sknn_scratch import (
+    Activation,
+    GaussianNLL,
+    LeakyReLU,
+    MLPFromScratchClassifier,
+    MLPFromScratchRegressor,
+    Quantile,
+    TabularEncoder,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
+)
 from sknn_scratch.catalogue.activations import ACTIVATIONS
 from sknn_scratch.catalogue.links import LINKS, IncreasingLink, Link
 from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss
@@ -431,6 +442,18 @@ def test_options_of_several_targets(run):
     assert_array_equal(np.column_stack(names), model.predict(X))
     with pytest.raises(NotImplementedError, match=r"cannot become dicts; pass options=\{'zipmap': False\}"):
         to_onnx(model, X, options={"zipmap": True})
+
+
+@pytest.mark.usefixtures("onnxruntime")
+def test_what_cannot_be_converted_says_so():
+    X, y = data("binary")
+    for model in our_estimator("binary"), make_pipeline(StandardScaler(), our_estimator("binary")):
+        with pytest.raises(NotFittedError):
+            to_onnx(model, X)
+    for table in TabularMLPClassifier(2, max_iter=1), TabularMLPRegressor(2, max_iter=1), TabularEncoder():
+        for model in table, make_pipeline(StandardScaler(), table):
+            with pytest.raises(NotImplementedError, match=f"{type(table).__name__} cannot be converted to ONNX"):
+                to_onnx(model.fit(X, y), X)
 
 
 def test_data_frames(onnxruntime):

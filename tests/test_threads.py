@@ -776,7 +776,7 @@ def test_threads_of_a_run_that_is_dropped_end_and_its_memory_lasts_until_then(fo
     parameters = weakref.ref(job.network.parameters)
     run = compiled_run.CompiledRun(job, 3)
     an_epoch(run, job)
-    told = weakref.ref(run._order)
+    told = weakref.ref(run._counters)
     del run, job
     gc.collect()
     for thread in followers:

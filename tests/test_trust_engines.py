@@ -160,7 +160,7 @@ def test_seconds_of_compiling_are_announced_unless_the_code_is_kept(monkeypatch,
     monkeypatch.setattr(kernels, "_compile", lambda name, text: name)
     monkeypatch.setattr(cache, "is_kept", lambda name: is_kept)
     kernels.phases.__wrapped__(np.dtype(np.float64))
-    said = "sknn_scratch: compiling for float64, some 5 seconds, once on this machine\n"
+    said = "sknn_scratch: compiling for float64, some 10 seconds, once on this machine\n"
     assert capsys.readouterr().err == ("" if is_kept else said)
 
 

@@ -49,7 +49,7 @@ SAVED_PER_STEP, SAVED_PER_PARAMETER = 20e-6, 4e-9
 # but a search makes some fifty fits.
 WORTH_LOADING = 0.01
 # Seconds to compile what a fit needs, with some reserve for slower machines.
-COMPILE_SECONDS = 10.0
+COMPILE_SECONDS = 15.0
 
 # The compiled engine --------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ def phases(dtype: np.dtype) -> list[Any]:
     """Return what every job needs: two functions that do a part of a phase, and the one that trains."""
     texts = phase_sources(dtype)
     if not all(cache.is_kept(cache.module_name(text)) for text in texts):
-        print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, once on this machine", file=sys.stderr)
+        print(f"sknn_scratch: compiling for {dtype}, some 10 seconds, once on this machine", file=sys.stderr)
     return [kernel(text) for text in texts]
 
 

@@ -365,6 +365,8 @@ def test_the_gradient_at_zero_has_no_side_and_no_limit(options):
 
 
 @needs_numba
+# Records of both dtypes have one layout, and Python may call what the other had compiled.
+@pytest.mark.filterwarnings("ignore:.* has been considered a subtype:numba.core.errors.NumbaExperimentalFeatureWarning")
 def test_rows_for_the_codes_of_a_feature_are_not_shared_out():
     run = compiled_run.CompiledRun(make_coded_job(False), 1)
     rows = [compiled_codes.first_row(run._told, row) for row in (2, 3, 40, 66, 67, 70, 72, 102, 103)]

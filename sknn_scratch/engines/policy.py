@@ -59,7 +59,9 @@ PER_PART = 2**17
 ROWS_PER_PART = 12
 # Multiplications up to which plain loops beat a call of BLAS, and units of a layer up to which they do for more: with
 # 200 samples and 100 units below, ten units take 17 microseconds a step for 36, sixteen 25 for 44, 32 take 70 for 75.
-TINY, NARROW = 2**12, 16
+# Where threads share the rows, which then begin anywhere in a cache line, ten units take longer by loops: digits 106
+# microseconds a step for 96; one unit still takes less (30-100-1).
+TINY, NARROW, NARROW_IF_SHARED = 2**12, 16, 4
 # Multiplications after which compiled code returns, a twentieth of a second or so, for Ctrl-C to be heard.
 MOST_AT_ONCE = 2**29
 # The other threads start before the epoch that makes it so many multiplications in all, some milliseconds of work: to

@@ -33,7 +33,7 @@ from sknn_scratch.engines.compiled.team import (
     Work,
     layout,
 )
-from sknn_scratch.engines.policy import MOST_AT_ONCE, NARROW, PATIENCE, PER_POLL, TINY, WORTH_STARTING
+from sknn_scratch.engines.policy import MOST_AT_ONCE, NARROW, NARROW_IF_SHARED, PATIENCE, PER_POLL, TINY, WORTH_STARTING
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
@@ -76,7 +76,7 @@ class CompiledRun:
         self._work = work.ctypes
         told = np.zeros(1, layout(Work, network.dtype))
         self._at = told.ctypes.data
-        layers, memory = self._layers(), self._memory()
+        layers, memory = self._layers(NARROW if n_parts == 1 else NARROW_IF_SHARED), self._memory()
         heads = self._heads(layers[-1], memory)
         told[0] = Work(
             address=self._at,
@@ -210,7 +210,8 @@ class CompiledRun:
             delta=self._new(width),
         )
 
-    def _layers(self) -> list[Layer]:
+    def _layers(self, narrow: int) -> list[Layer]:
+        """Return the layers; the products of those of so few units are loops."""
         job, network = self._job, self._job.network
         units, n_layers = network.layer_units, len(network.weights)
         begins = [0, *accumulate(array.size for array in network.weights + network.biases)]
@@ -218,7 +219,7 @@ class CompiledRun:
         dense, (of_weights, of_biases) = not issparse(job.X), layer_views(self.gradient, units)
         fan_in = job.X.plain.shape[1] if isinstance(job.X, CodedMatrix) else units[0]
         for l, width in enumerate(units[1:]):
-            looped = job.batch_size * fan_in * width <= TINY or (l > 0 and width <= NARROW)
+            looped = job.batch_size * fan_in * width <= TINY or (l > 0 and width <= narrow)
             looped &= l > 0 or dense
             layer = Layer(
                 fan_in=fan_in,

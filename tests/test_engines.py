@@ -636,6 +636,18 @@ def test_components_of_ones_own_are_compiled(parameters):
 
 
 @needs_numba
+def test_formulas_of_ones_own_are_those_that_the_class_has_now(monkeypatch):
+    X, y = make_task("multioutput")
+    model = our_estimator("multioutput", max_iter=4, batch_size=20, activation=SteeperTanh())
+    before = fit_both(model, X, y)
+    monkeypatch.setattr(SteeperTanh, "value", lambda self, z: np.tanh(0.3 * z))
+    monkeypatch.setattr(SteeperTanh, "derivative_from_output", lambda self, a: 0.3 * (1 - a * a))
+    now = fit_both(model, X, y)
+    assert_same_fit(now)
+    assert now[1].loss_curve_ != before[1].loss_curve_
+
+
+@needs_numba
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [

@@ -121,6 +121,17 @@ def test_divergence_of_a_warm_start():
     assert "Training diverged" in said_of_use(lambda: model.fit(X, y))[0]
 
 
+def test_a_model_of_equal_targets_may_waver():
+    X, _ = make_task("regression")
+    y = np.full(len(X), 2.5)
+    model = our_estimator("regression", learning_rate_init=0.05, warm_start=True, max_iter=100, batch_size=7, tol=0)
+    assert not said_of_use(lambda: model.fit(X, y))
+    for _ in range(10):  # the loss of the best constant is 0
+        assert not said_of_use(lambda: model.set_params(max_iter=1).fit(X, y))
+    model.set_params(solver="sgd", learning_rate_init=3.0)
+    assert "Training diverged" in said_of_use(lambda: model.fit(X, y))[0]
+
+
 # What is far from unit scale -----------------------------------------------------------------------------------------
 
 FEATURES = "The features are far from unit scale: column 1, 'income', has mean 5e+04 and standard deviation 1e+04."

@@ -50,6 +50,7 @@ class Judge:
         self, network: Perceptron, loss: Loss, data: TrainingData, progress: Progress, kind: FitKind = FitKind.FRESH
     ):
         self._network, self._loss, self._data, self._progress = network, loss, data, progress
+        self._loss_at_first = progress.loss_curve[0] if progress.loss_curve else -np.inf
         self._in_stream = kind.is_incremental and bool(progress.loss_curve)
         if not self._in_stream:
             self._few, self._many = self._some_rows(ROWS_BEFORE), self._rows_after()
@@ -68,10 +69,12 @@ class Judge:
         loss, of_constant = self._mean_loss(rows), self._loss_of_best_constant(rows)
         if np.isnan(of_constant) or loss < of_constant * (1 - math.copysign(ROUNDING, of_constant)):
             return []
-        if diverged:
+        # Then no network is better than a constant, and a good one may waver.
+        constant_is_all = (data.y[rows] == data.y[rows[0]]).all()
+        if diverged and not (constant_is_all and loss <= self._loss_at_first):
             return [(self._of_divergence(loss, of_constant, learning_rate_init), ConvergenceWarning)]
-        if (data.y[rows] == data.y[rows[0]]).all():
-            return []  # a constant is all that there is to learn
+        if constant_is_all:
+            return []
         rate = "" if learning_rate_init is None else f" try another learning_rate_init (now {learning_rate_init:g}),"
         message = (
             f"The model is no better than a constant: its loss on the training data, without the penalty, is "

@@ -77,7 +77,8 @@ def sources_of(job: Job) -> Sources:
     return Sources(activations, losses, optimizer, texts + [text for one in activations for text in one[:2]])
 
 
-# Kernels by component: tracing takes as long as some steps, and partial_fit makes a job in each call.
+# Kernels by component: tracing takes as long as some steps, and partial_fit makes a job in each call. Formulas of one's
+# own are traced in each job, as a class, or what its formulas refer to, may have been changed since the last.
 _made: dict[Any, Any] = {}
 _MOST_MADE = 1000
 
@@ -96,6 +97,8 @@ def _named(make: Any, component: Any, *arguments: Any) -> Any:
 
 def _identity(component: Any) -> Any:
     """Return what the formulas of a component depend on: its class, its attributes, and its link if it has one."""
+    if not type(component).__module__.startswith("sknn_scratch."):
+        return object()  # nothing else is like it
     attributes = component.get_params(deep=False) if isinstance(component, Optimizer) else vars(component)
     parts = {
         name: _identity(value) if isinstance(value, BaseEstimator) else value for name, value in attributes.items()
@@ -104,7 +107,7 @@ def _identity(component: Any) -> Any:
         parts["link"] = _identity(component.link)
     try:
         return type(component), frozenset(parts.items())
-    except TypeError:  # something that cannot be hashed, so that nothing else is like it
+    except TypeError:  # something that cannot be hashed
         return object()
 
 

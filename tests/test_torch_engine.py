@@ -36,7 +36,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from sknn_scratch.engines.torch import draws as torch_draws  # noqa: E402
-from sknn_scratch.engines.torch import formulas, predict  # noqa: E402
+from sknn_scratch.engines.torch import predict  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
 from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
 
@@ -188,15 +188,6 @@ def test_second_forms_are_the_formulas(dtype):
     ours, plain = (train(TorchRun(job), job) for job in jobs)
     for actual, expected in zip(ours, plain, strict=True):
         assert_allclose(actual, expected, rtol=0, atol=(1e-12 if dtype == np.float64 else 1e-5))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_hopeless_outputs_have_the_loss_of_the_formula(dtype):
-    y, z, losses = torch.eye(2, dtype=dtype), torch.tensor([[0, 2000], [0, 2000]], dtype=dtype), []
-    for loss in (LogLoss(), PlainLogLoss()):
-        loss.start(multiclass=True)
-        losses.append(formulas.losses_and_delta(loss, y, z)[0])
-    assert_allclose(*losses, rtol=1e-6)
 
 
 # Formulas of a user's own ---------------------------------------------------------------------------------------------
@@ -606,6 +597,30 @@ def test_devices_that_cannot_be_used(cls, parameters, reason):
 
 
 # Graphs ---------------------------------------------------------------------------------------------------------------
+
+
+class CountingKernels(TorchDispatchMode):
+    """Counts what is a kernel on a GPU: every operation but views."""
+
+    n_kernels = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.n_kernels += not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("alpha", "n_kernels"), [(0.0, 13), (0.1, 15)])
+def test_kernels_of_a_step(alpha, n_kernels):
+    """Their number is the time of a small step: it is not to grow by accident."""
+    job = make_job(ReLU(), LogLoss(), multiclass=True, n_targets=4, dtype=np.float32, hidden=(5,), alpha=alpha)
+    run, counts = TorchRun(job), []
+    train(run, job, 1)
+    for n_steps in (1, 2):
+        with CountingKernels() as counting:
+            run._make_steps(n_steps * job.batch_size, train=True)
+        counts.append(counting.n_kernels)
+    assert counts[1] - counts[0] == n_kernels
+
 
 # What would wait for a GPU, or copy from the host, which the recording of a graph does not allow.
 WAITING = ("_local_scalar_dense", "nonzero", "index.Tensor", "index_put", "lift_fresh", "equal.default")

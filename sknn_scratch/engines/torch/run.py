@@ -1,9 +1,11 @@
 """A training run on a device of PyTorch: the equations of ``engines/numpy/run.py``, without automatic differentiation.
 
-On a GPU a step is some thirty small kernels, and to ask for each takes longer than to compute it. So the steps of a
+On a GPU a step is some fifteen small kernels, and to ask for each takes longer than to compute it. So the steps of a
 piece of the samples, up to 64, are recorded as one CUDA graph and replayed for each further piece of as many rows: what
 changes from step to step (samples, coefficients of the optimiser, keys of random draws) is read from the same place
 each time. The first piece is computed without a graph, which also prepares the libraries as a recording needs it.
+
+No step needs the value of the loss, so it is computed for all raw outputs of a piece at once.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from sknn_scratch.engines.policy import DEVICE_MEMORY_SHARE, GRADIENT_ROWS, PIEC
 from sknn_scratch.engines.torch.arrays import compute, torch_dtype
 from sknn_scratch.engines.torch.devices import computing, free_bytes
 from sknn_scratch.engines.torch.draws import mask, normal
-from sknn_scratch.engines.torch.formulas import losses_and_delta, update
+from sknn_scratch.engines.torch.formulas import multiply_slope, output_delta, update
 from sknn_scratch.engines.torch.samples import Samples, upload
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.job import Job
@@ -30,9 +32,7 @@ __all__ = ["TorchRun"]
 
 
 class TorchRun:
-    """Trains a network on ``job.device``.
-
-    The parameters, and the state of the optimiser, are those of the job before and after each epoch.
+    """Trains a network on ``job.device``; parameters and state of the optimiser are the job's between the epochs.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class TorchRun:
 
     def __init__(self, job: Job, beside: TorchRun | None = None):
         self._job, self._device, network, optimizer = job, torch.device(job.device), job.network, job.optimizer
-        self._exact = np.dtype(np.float32 if self._device.type == "mps" else np.float64)
+        exact = np.float32 if self._device.type == "mps" else np.float64
         self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
         self._pool = None if self._stream is None else torch.cuda.graph_pool_handle()
         self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
@@ -66,8 +66,9 @@ class TorchRun:
             n_steps, whole = self._plan(beside)
             n_rows = n_steps * self._batch_size
             self._samples = Samples(job, n_rows, self._device, None if beside is None else beside._samples, whole)
-            self._shares, self._losses = self._zeros(n_rows), self._zeros(n_steps, dtype=self._exact)
-            self._numbers = self._zeros(n_steps, 2 + (0 if optimizer is None else optimizer.n_coefficients))
+            self._raw_output, self._shares = self._zeros(n_rows, network.layer_units[-1]), self._zeros(n_rows, 2)
+            self._numbers = self._zeros(n_steps, 3 + (0 if optimizer is None else optimizer.n_coefficients))
+            self._norms, self._loss = self._zeros(n_steps, 2), self._zeros(dtype=exact)
             self._keys = self._zeros(n_steps, len(self._drawn), 2, dtype=np.int64)
             self._vectors = upload(self._state, self._device, network.dtype)
             self._w, self._g, self._sum = self._zeros(3, self.gradient.size)
@@ -78,28 +79,27 @@ class TorchRun:
         """Train for an epoch; see ``NumpyRun.epoch``."""
         job, optimizer = self._job, self._job.optimizer
         assert optimizer is not None
-        rows, shares, n_rows, totals = self._minibatches(order, job.batch_size)
-        steps = range(optimizer.n_updates + 1, optimizer.n_updates + 1 + len(totals))
+        rows, shares, penalties = self._minibatches(order, job.batch_size)
+        steps = range(optimizer.n_updates + 1, optimizer.n_updates + 1 + len(penalties))
         coefficients = optimizer.next_coefficients(learning_rates)
-        numbers = np.column_stack([*coefficients, 1 - learning_rates * optimizer.decay_rate, job.alpha / totals])
+        numbers = np.column_stack([*coefficients, 1 - learning_rates * optimizer.decay_rate, penalties])
         with computing, torch.cuda.stream(self._stream):
-            losses = self._make_all_steps(rows, shares, numbers, steps, train=True)
+            loss = self._make_all_steps(rows, shares, numbers, steps, train=True)
             torch.from_numpy(job.network.parameters).copy_(self._w)
             torch.from_numpy(self._state).copy_(self._vectors)
-        return float(np.dot(losses, n_rows) / len(rows))
+        return loss
 
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples, which are one minibatch, and fill ``gradient``."""
-        n_samples = len(self._job.y)
-        rows, shares, _, totals = self._minibatches(None, n_samples)
-        steps = [0] * -(-n_samples // self._batch_size)
+        rows, shares, penalties = self._minibatches(None, len(self._job.y))
+        steps = [0] * -(-len(rows) // self._batch_size)
         numbers = np.zeros((len(steps), self._numbers.shape[1]))
-        numbers[0, -1] = self._job.alpha / totals[0]
+        numbers[0, -2:] = penalties
         with computing, torch.cuda.stream(self._stream):
             self._sum.zero_()
-            losses = self._make_all_steps(rows, shares, numbers, steps, train=False)
+            loss = self._make_all_steps(rows, shares, numbers, steps, train=False)
             torch.from_numpy(self.gradient).copy_(self._sum)
-        return float(losses.sum())
+        return loss
 
     def close(self) -> None:
         """Wait for the device, so that its memory can be freed, and forget the graphs."""
@@ -110,91 +110,102 @@ class TorchRun:
 
     # All steps -------------------------------------------------------------------------------------------------------
 
-    def _minibatches(self, order: NDArray | None, size: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    def _minibatches(self, order: NDArray | None, size: int) -> tuple[NDArray, NDArray, NDArray]:
         """Cut the rows into minibatches, and leave out those in which no sample counts.
 
-        Returns the rows, their shares in the loss of their minibatch and, for each minibatch, how many rows it has and
-        the sum of their weights.
+        Returns the rows, their shares in the loss of their minibatch and of the epoch, and for each minibatch the
+        strength of the penalty and the share in the loss of the epoch.
         """
-        weights = self._job.sample_weight
         rows = np.arange(len(self._job.y)) if order is None else order
         starts = np.arange(0, len(rows), size)
         n_rows = np.diff(starts, append=len(rows))
-        if weights is None:
-            return rows, np.repeat((1 / n_rows).astype(self.gradient.dtype), n_rows), n_rows, n_rows
-        totals = np.add.reduceat(weights[rows], starts)
-        rows, n_rows, totals = rows[np.repeat(totals != 0, n_rows)], n_rows[totals != 0], totals[totals != 0]
-        return rows, weights[rows] / np.repeat(totals, n_rows), n_rows, totals
+        weights: NDArray = np.ones(len(rows))
+        totals: NDArray = n_rows
+        if self._job.sample_weight is not None:
+            weights = self._job.sample_weight[rows]
+            totals = np.add.reduceat(weights, starts)
+            counts = np.repeat(totals != 0, n_rows)
+            rows, weights, n_rows, totals = rows[counts], weights[counts], n_rows[totals != 0], totals[totals != 0]
+        shares = weights / np.repeat(totals, n_rows)
+        in_epoch = n_rows / len(rows)
+        shares = np.column_stack([shares, shares * np.repeat(in_epoch, n_rows)])
+        return rows, shares, np.column_stack([self._job.alpha / totals, in_epoch])
 
     def _make_all_steps(
         self, rows: NDArray, shares: NDArray, numbers: NDArray, steps: Sequence[int], *, train: bool
-    ) -> NDArray:
-        """Make a step, of these numbers, with each minibatch of the rows, and return the losses."""
+    ) -> float:
+        """Make a step, of these numbers, with each minibatch of the rows, and return the loss."""
         job, size, dtype = self._job, self._batch_size, self.gradient.dtype
         drawn = np.array([keys(job.seed, step, layer) for step in steps for layer in self._drawn], dtype=np.int64)
         all_rows = upload(rows, self._device, rows.dtype)
         all_shares, all_numbers = upload(shares, self._device, dtype), upload(numbers, self._device, dtype)
         all_keys = upload(drawn.reshape(len(steps), -1, 2), self._device, np.int64)
-        losses = self._zeros(len(steps), dtype=self._exact)
         self._w.copy_(torch.from_numpy(job.network.parameters))  # a callback may have changed them
+        self._loss.zero_()
         for start in range(0, len(rows), len(self._shares)):
             piece = slice(start, start + len(self._shares))
-            now = slice(start // size, start // size + len(self._losses))
+            now = slice(start // size, start // size + len(self._numbers))
             self._samples.load(rows[piece], all_rows[piece])
             self._shares[: len(rows[piece])].copy_(all_shares[piece])
             self._numbers[: len(steps[now])].copy_(all_numbers[now])
             self._keys[: len(steps[now])].copy_(all_keys[now])
             self._make_steps_at_once(len(rows[piece]), train)
-            losses[now].copy_(self._losses[: len(steps[now])])
-        return losses.cpu().numpy()
+        return self._loss.item()
 
     def _make_steps_at_once(self, n_rows: int, train: bool) -> None:
         """Make the steps with the piece that is loaded, on a GPU by a graph but for the first time."""
         key, thread = (n_rows, train), threading.get_ident()
-        if key in self._graphs:
-            self._graphs[key].replay()
-        elif self._stream is None or self._prepared.get(key) != thread:
+        if key not in self._graphs and (self._stream is None or self._prepared.get(key) != thread):
             self._make_steps(n_rows, train)
             self._prepared[key] = thread  # alone, as the libraries keep their handles by thread
-        else:
-            graph = torch.cuda.CUDAGraph()
+            return
+        if key not in self._graphs:
+            self._graphs[key] = torch.cuda.CUDAGraph()
             # Other threads may do what they want meanwhile.
             settings: Any = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
-            with torch.cuda.graph(graph, **settings):
+            with torch.cuda.graph(self._graphs[key], **settings):
                 self._make_steps(n_rows, train)
-            self._graphs[key] = graph
-            graph.replay()
+        self._graphs[key].replay()
 
-    # A step ----------------------------------------------------------------------------------------------------------
+    # A piece ---------------------------------------------------------------------------------------------------------
 
     def _make_steps(self, n_rows: int, train: bool) -> None:
-        for k, start in enumerate(range(0, n_rows, self._batch_size)):
-            *numbers, penalty = self._numbers[k]
-            self._fill_gradient(slice(start, min(start + self._batch_size, n_rows)), k)
+        """Make the steps with the first rows of the piece, and add up what they are of the loss of the epoch."""
+        n_steps, l1_ratio, exact = -(-n_rows // self._batch_size), self._job.l1_ratio, self._loss.dtype
+        for k in range(n_steps):
+            rows = slice(k * self._batch_size, min((k + 1) * self._batch_size, n_rows))
+            *coefficients, decay, penalty, _ = self._numbers[k]
+            self._fill_gradient(rows, k)
             if self._job.alpha > 0:
-                self._add_penalty(penalty, self._losses[k])
+                self._add_penalty(penalty, *self._norms[k])
             if train:
-                self._move(*numbers)
+                self._move(coefficients, decay)
             else:
                 self._sum.add_(self._g)
+        losses = compute(self._job.loss.value, self._samples.y[:n_rows], self._raw_output[:n_rows])
+        self._loss.add_(torch.sum(losses * self._shares[:n_rows, 1], dtype=exact))
+        if self._job.alpha > 0:
+            penalty, share = self._numbers[:n_steps, -2:].T
+            absolute, euclidean = self._norms[:n_steps].T
+            norms = l1_ratio * absolute + (1 - l1_ratio) / 2 * euclidean**2
+            self._loss.add_(torch.sum(norms * penalty * share, dtype=exact))
 
     def _fill_gradient(self, rows: slice, k: int) -> None:
-        """Fill the gradient of some rows of the piece and place ``k`` of the losses, without the penalty."""
+        """Fill the gradient of step ``k``, without the penalty, and the raw output of its rows of the piece."""
         job, f, W, b, last = self._job, self._job.network.activations, self._W, self._b, len(self._W) - 1
-        X, y, share = self._samples.X[rows], self._samples.y[rows], self._shares[rows]
+        X, y, share = self._samples.X[rows], self._samples.y[rows], self._shares[rows, :1]
         key = dict(zip(self._drawn, self._keys[k], strict=True))
         if INPUT_NOISE in key:
-            X = X + job.input_noise * normal(key.pop(INPUT_NOISE), X, self._losses.dtype)
+            X = X + job.input_noise * normal(key.pop(INPUT_NOISE), X, self._loss.dtype)
         masks = {l: mask(key[l], job.dropout[l], (len(X), len(W[l])), X.dtype) for l in key}
         a, z, hidden = [X * masks[0] if 0 in masks else X], [], []
         for l in range(last):
             z.append(torch.addmm(b[l], a[l], W[l]))
             hidden.append(compute(f[l].value, z[l]).to(X.dtype))
             a.append(hidden[l] * masks[l + 1] if l + 1 in masks else hidden[l])
+        z.append(torch.addmm(b[last], a[last], W[last], out=self._raw_output[rows]))
         # (1) delta[L - 1] = dC/dz[L - 1]
-        losses, delta = losses_and_delta(job.loss, y, torch.addmm(b[last], a[last], W[last]))
-        torch.sum(losses * share, 0, dtype=self._losses.dtype, out=self._losses[k])
-        delta = delta * share.unsqueeze(1)
+        delta = output_delta(job.loss, y, z[last]) * share
         for l in range(last, -1, -1):
             # (3) dC/dW[l] = a[l].T @ delta[l]
             torch.mm(a[l].T, delta, out=self._dW[l])
@@ -203,36 +214,30 @@ class TorchRun:
                 torch.sum(delta, 0, out=self._db[l])
             if l > 0:
                 # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
-                if f[l - 1].needs_input:
-                    slope = compute(f[l - 1].derivative, z[l - 1])
-                else:
-                    slope = compute(f[l - 1].derivative_from_output, hidden[l - 1])
-                delta = (delta @ W[l].T).mul_(slope)
+                delta = multiply_slope(f[l - 1], delta @ W[l].T, z[l - 1], hidden[l - 1])
                 if l in masks:
                     delta.mul_(masks[l])
 
-    def _add_penalty(self, strength: torch.Tensor, loss: torch.Tensor) -> None:
-        """Add the penalty to a loss, and its derivative to the gradient."""
+    def _add_penalty(self, strength: torch.Tensor, absolute: torch.Tensor, euclidean: torch.Tensor) -> None:
+        """Add the derivative of the penalty to the gradient, and fill in the norms of the weights."""
         n_weights, l1_ratio = self._job.network.n_weights, self._job.l1_ratio
         w, g = self._w[:n_weights], self._g[:n_weights]
         if l1_ratio < 1:
-            pull = strength * w
-            g.add_(pull, alpha=1 - l1_ratio)
-            loss.add_(torch.dot(w, pull), alpha=(1 - l1_ratio) / 2)
+            g.addcmul_(w, strength, value=1 - l1_ratio)
+            torch.linalg.vector_norm(w, out=euclidean)
         if l1_ratio > 0:
-            pull = strength * torch.sign(w)
-            g.add_(pull, alpha=l1_ratio)
-            loss.add_(torch.dot(w, pull), alpha=l1_ratio)
+            g.addcmul_(torch.sign(w), strength, value=l1_ratio)
+            torch.linalg.vector_norm(w, 1, out=absolute)
 
-    def _move(self, *numbers: torch.Tensor) -> None:
-        """Move the parameters, given the optimiser's coefficients and the factor by which the weights shrink."""
+    def _move(self, coefficients: Sequence[torch.Tensor], decay: torch.Tensor) -> None:
+        """Move the parameters against the gradient."""
         job, optimizer = self._job, self._job.optimizer
         assert optimizer is not None
         if job.max_grad_norm is not None:
             self._g.mul_((job.max_grad_norm / torch.linalg.vector_norm(self._g)).clamp_(max=1.0))
         if optimizer.decay_rate:
-            self._w[: optimizer.n_weights].mul_(numbers[-1])
-        update(optimizer, self._w, self._g, self._vectors, numbers[:-1])
+            self._w[: optimizer.n_weights].mul_(decay)
+        update(optimizer, self._w, self._g, self._vectors, coefficients)
 
     # Memory ----------------------------------------------------------------------------------------------------------
 
@@ -244,11 +249,12 @@ class TorchRun:
         job, units, size, itemsize = self._job, self._job.network.layer_units, self._batch_size, self.gradient.itemsize
         n_rows, n_targets = job.y.shape
         free = int(DEVICE_MEMORY_SHARE * free_bytes(self._device))
-        step_bytes = size * (2 * units[0] + n_targets) * itemsize  # a piece of X has two places where it is streamed
+        # A piece of X has two places where it is streamed; of outputs there are temporaries while the loss is computed.
+        step_bytes = size * (2 * units[0] + n_targets + 6 * units[-1]) * itemsize
         n_steps = max(1, min(STEPS_AT_ONCE, -(-n_rows // size), min(PIECE_BYTES, free // 4) // step_bytes))
         needed = (5 + len(self._state)) * self.gradient.nbytes + n_steps * step_bytes
         needed += size * (4 * sum(units) * itemsize + 32 * max(units) * job.is_noisy)
-        needed += n_rows * (n_targets * itemsize + 24)
+        needed += n_rows * ((n_targets + 2) * itemsize + 8)
         of_X = n_rows * units[0] * itemsize
         if needed > free:
             raise MemoryError(

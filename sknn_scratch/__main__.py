@@ -41,15 +41,17 @@ def _jobs() -> Iterator[Job]:
 
 
 def compile_all() -> int:
-    """Compile all components in both dtypes, with a bar on stderr; return how many jobs that took."""
+    """Compile all components in both dtypes, with a bar or lines on stderr; return how many jobs that took."""
     jobs = list(_jobs())
     for done, job in enumerate(jobs, 1):
         if engines.choose("numba", job, 1) == "numba":
             with engines.start("numba", job):
                 pass
-        filled = 40 * done // len(jobs)
-        print(f"\r[{'#' * filled}{' ' * (40 - filled)}] {done}/{len(jobs)}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        if sys.stderr.isatty():
+            bar, end = "#" * (40 * done // len(jobs)), "\n" if done == len(jobs) else ""
+            print(f"\r[{bar:40}] {done}/{len(jobs)}", end=end, file=sys.stderr, flush=True)
+        elif 10 * done // len(jobs) > 10 * (done - 1) // len(jobs):
+            print(f"compiled {done} of {len(jobs)}", file=sys.stderr, flush=True)
     return len(jobs)
 
 

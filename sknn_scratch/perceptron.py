@@ -138,9 +138,7 @@ class Perceptron:
             for own, init in ((weights, weight_init), (biases, bias_init)):
                 if init is not None:
                     drawn = init[l].draw(fan_in, fan_out, own.shape, rng)
-                    if np.shape(drawn) != own.shape:
-                        name, got = type(init[l]).__name__, np.shape(drawn)
-                        raise ValueError(f"{name}.draw must return an array of shape {own.shape}; got shape {got}.")
+                    init[l].check_result("draw", drawn, own.shape)
                     own[...] = drawn
 
     def set_layers(self, weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None:

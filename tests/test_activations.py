@@ -117,6 +117,44 @@ def test_an_activation_of_ones_own():
     assert model.score(X, y) > 0.9
 
 
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("formula", ["value", "derivative", "derivative_from_output"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda z: 1.0, r"return an array of shape \(2, 6\) for an input of shape \(2, 6\); got shape \(\)"),
+        (lambda z: z.mean(axis=1), r"return an array of shape \(2, 6\) for .*; got shape \(2,\)"),
+        (lambda z: z[:, :1], r"return an array of shape \(2, 6\) for .*; got shape \(2, 1\)"),
+        (lambda z: z + 0j, "return real numbers; got dtype complex"),
+        (lambda z: None, r"return an array of shape \(2, 6\) for .*; got shape \(\)"),
+    ],
+)
+def test_formulas_of_ones_own_are_for_each_unit(formula, wrong, message, solver, engine):
+    if engine == "numba":
+        pytest.importorskip("numba")
+    right = {"value": lambda self, z: 2 * z, "derivative": lambda self, z: np.full_like(z, 2)}
+    if formula == "derivative_from_output":
+        del right["derivative"]
+    own = type("Own", (Activation,), right | {formula: lambda self, z: wrong(z)})()
+    model = our_estimator("regression", activation=own, engine=engine, solver=solver)
+    with pytest.raises(ValueError, match=rf"Own\.{formula} must {message}"):
+        model.fit(*make_task("regression"))
+    assert not hasattr(model, "coefs_")
+
+
+def test_formulas_of_ones_own_may_give_truths_and_other_floats():
+    """They are rounded to the numbers of the network."""
+    formulas = {"value": lambda self, z: np.maximum(z, 0).astype(np.float64), "derivative": lambda self, z: z > 0}
+    X, y = make_task("regression")
+    for dtype in (np.float32, np.float64):
+        own, built_in = (
+            our_estimator("regression", activation=activation, engine="numpy", max_iter=5).fit(X.astype(dtype), y)
+            for activation in (type("Own", (Activation,), formulas)(), "relu")
+        )
+        assert_array_equal(own.coefs_[0], built_in.coefs_[0])
+
+
 @pytest.mark.parametrize(("given", "lacking"), [("value", "derivative"), ("derivative", "value")])
 def test_an_activation_that_lacks_a_formula(given, lacking):
     half = type("Half", (Activation,), {given: lambda self, z: z})

@@ -1,5 +1,6 @@
 """What is called between epochs: scikit-learn's callbacks and ours."""
 
+import io
 import pickle
 import re
 import sys
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import EarlyStopping, EpochCallback, ModelCheckpoint
+from sknn_scratch.__main__ import main
 from sknn_scratch.training import callbacks
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -257,15 +259,26 @@ def test_bar(monkeypatch, capsys, installed, early_stopping):
 @quiet
 def test_plain_lines_where_nobody_looks_on(monkeypatch, capsys):
     pytest.importorskip("tqdm")
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)  # a script may have imported it
     X, y = make_task("binary")
     our_estimator("binary", max_iter=30, verbose="bar").fit(X, y)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10
     assert all(line.startswith("epoch ") for line in lines)
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr(sys, "stderr", type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})())
     our_estimator("binary", max_iter=30, verbose="bar").fit(X, y)
-    assert "30/30" in capsys.readouterr().err
+    assert "30/30" in sys.stderr.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_compiling_beforehand_writes_a_bar_in_a_terminal_only(monkeypatch, capsys, is_terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    monkeypatch.setattr("sknn_scratch.engines.choose", lambda *_: "numpy")  # compiles nothing
+    main(["compile"])
+    shown = capsys.readouterr().err
+    assert ("\r" in shown) == is_terminal
+    if not is_terminal:
+        assert len(shown.splitlines()) == 10
 
 
 @quiet

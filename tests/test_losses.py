@@ -1,5 +1,8 @@
 """Values of the losses and links."""
 
+import itertools
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -13,6 +16,7 @@ from sknn_scratch import TabularMLPRegressor
 from sknn_scratch.catalogue.links import LINKS, ExpLink, Link, LogisticLink, SoftmaxLink
 from sknn_scratch.catalogue.losses import (
     CLASSIFIER_LOSSES,
+    REGRESSOR_LOSSES,
     AbsoluteError,
     BrierLoss,
     FocalLoss,
@@ -30,8 +34,11 @@ from sknn_scratch.catalogue.losses import (
     TweedieDeviance,
 )
 from sknn_scratch.catalogue.losses.base import half_squares
+from sknn_scratch.engines import start
 from sknn_scratch.engines.numpy.in_place import loss_and_delta
 from sknn_scratch.gradient_check import check_gradients
+from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.job import Job
 
 RNG = np.random.RandomState(0)
 RAW = RNG.randn(30, 4)
@@ -415,6 +422,88 @@ def test_formulas_of_ones_own_are_for_each_sample(formula, wrong, shapes, batch_
     for call in (lambda: model.fit(X, y), lambda: tabular.fit(X, y), lambda: check_gradients(model, X, y)):
         with pytest.raises(ValueError, match=rf"Own\.{formula} must return an array of shape {shapes}"):
             call()
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    ("formula", "wrong", "message"),
+    [
+        ("value", lambda self, y, z: z - y, r"an array of shape \(2,\) for .* \(2, 1\); got shape \(2, 1\)"),
+        ("derivative", lambda self, y, z: 1.0, r"an array of shape \(2, 1\) for .* \(2, 1\); got shape \(\)"),
+        ("derivative", lambda self, y, z: z + 0j, "real numbers; got dtype complex128"),
+    ],
+)
+def test_losses_of_several_heads_are_checked_too(formula, wrong, message, engine):
+    if engine == "numba":
+        pytest.importorskip("numba")
+    right = {"value": lambda self, y, z: half_squares(z - y), "derivative": lambda self, y, z: z - y}
+    X, y = make_task("binary")
+    model = our_estimator("binary", loss=type("Own", (Loss,), right | {formula: wrong})(), engine=engine)
+    with pytest.raises(ValueError, match=rf"Own\.{formula} must return {message}"):
+        model.fit(X, np.column_stack([y, np.arange(150) % 3]))
+    assert not hasattr(model, "coefs_")
+
+
+def test_a_link_of_ones_own_is_for_each_column():
+    link = type("OwnLink", (Link,), {"inverse": lambda self, z: z.sum(axis=1)})()
+    own = type("Own", (SquaredError,), {"value": lambda self, y, z: half_squares(z - y), "link": link})
+    with pytest.raises(ValueError, match=r"OwnLink\.inverse must return an array of shape \(2, 1\) for .*; got shape"):
+        our_estimator("regression", loss=own()).fit(*make_task("regression"))
+
+
+def variants_of_losses():
+    """Go through all losses, also with parameters and links that take another way."""
+    further = [FocalLoss(0.0), FocalLoss(0.5), LogLoss(0.1), Quantile([0.1, 0.5, 0.9])]
+    further += [TweedieDeviance(power) for power in (1, 1.1, 1.9, 2, 2.1, 3, 5)]
+    for loss in [cls() for cls in (*CLASSIFIER_LOSSES.values(), *REGRESSOR_LOSSES.values())] + further:
+        if isinstance(loss, tuple(CLASSIFIER_LOSSES.values())):
+            yield from (started(clone(loss), multiclass) for multiclass in (False, True))
+        else:
+            yield started(loss)
+    for name in LINKS:
+        loss = SquaredError()
+        loss.link = LINKS[name]()
+        yield loss
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [100.0, 1e4])
+@pytest.mark.parametrize("loss", variants_of_losses(), ids=lambda loss: f"{loss!r} {loss.link!r}")
+def test_extreme_raw_outputs(loss, size, dtype):
+    """Values and derivatives are finite, or infinite of the right sign, on both engines."""
+    is_classification = isinstance(loss, tuple(CLASSIFIER_LOSSES.values()))
+    if is_classification:
+        y = np.eye(3) if loss.multiclass else np.array([[0.0], [1.0]])
+    else:
+        smallest = 0.01 if isinstance(loss, GammaDeviance) or getattr(loss, "power", 0) >= 2 else 0.0
+        y = np.array([[smallest], [1.0], [7.0]])
+    n_outputs = loss.n_raw_outputs(y.shape[1])
+    corners = np.array(list(itertools.product([-1.0, 0.0, 1.0], repeat=n_outputs)))
+    y, corners = np.repeat(y, len(corners), axis=0).astype(dtype), np.tile(corners, (len(y), 1)).astype(dtype)
+    raw_output = corners * dtype(size)
+    with np.errstate(all="ignore"):
+        value, derivative = loss.value(y, raw_output), loss.derivative(y, raw_output)
+        moderate = loss.derivative(y.astype(float), 10.0 * corners)
+    assert not np.isnan(value).any()
+    assert (value > (-np.inf if isinstance(loss, GaussianNLL) else -1e-4)).all()
+    assert not np.isnan(derivative).any()
+    if not isinstance(loss, GaussianNLL):  # whose derivatives change their sign further out
+        assert (np.sign(derivative) * np.sign(moderate) >= 0).all()
+    is_compiled = find_spec("numba") and size == 1e4 and getattr(loss, "power", 3) in (1.5, 3)  # or it takes long
+    for engine in ["numpy", "numba"] if is_compiled else ["numpy"]:
+        got = [_by_engine(engine, loss, *rows) for rows in zip(y, raw_output, strict=True)]
+        assert_allclose([value for value, _ in got], value, rtol=1e-4, atol=1e-5)
+        assert_allclose([slope for _, slope in got], derivative, rtol=1e-4, atol=1e-5)
+
+
+def _by_engine(engine, loss, y, raw_output):
+    """Return the loss of a sample and its derivative, as a network without features computes them."""
+    network = Perceptron([1, len(raw_output)], [], loss.link, raw_output.dtype)
+    network.biases[0][...] = raw_output
+    job = Job(network, loss, np.zeros((1, 1), raw_output.dtype), np.asfortranarray(y[np.newaxis]), batch_size=1)
+    with np.errstate(all="ignore"), start(engine, job) as run:
+        value = run.loss_and_gradient()
+    return value, run.gradient[network.n_weights :].copy()
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from tasks import make_task, our_estimator
 
 from sknn_scratch.blas import BLOCK_SIZE
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Nadam, Optimizer, RMSprop
@@ -18,6 +19,7 @@ from sknn_scratch.catalogue.schedules import (
     Function,
     InverseScaling,
     OneCycle,
+    Schedule,
     Step,
 )
 
@@ -235,3 +237,101 @@ def test_adaptive():
 def test_function_must_return_a_rate(value):
     with pytest.raises(ValueError, match=r"learning_rate must return a number greater than 0, got .* for epoch 0"):
         Function(lambda epoch: value).start(0.1, 10)
+
+
+# Formulas of one's own ------------------------------------------------------------------------------------------------
+
+
+def own_optimizer(move=None, coefficients=None, vector_names=("v",)):
+    formulas = {"vector_names": vector_names} | ({} if move is None else {"move": lambda self, *given: move(*given)})
+    if coefficients is not None:
+        formulas["coefficients"] = lambda self, t, r: coefficients(t, r)
+    return type("Own", (Optimizer,), formulas)()
+
+
+def right_move(w, g, v, r):
+    return w - r * g, v + g
+
+
+WRONG_OPTIMIZERS = {
+    "too many": (
+        own_optimizer(lambda w, g, v, r: (w, v, v)),
+        r"move must return w and the 1 of vector_names, w, v; got 3",
+    ),
+    "too few": (own_optimizer(lambda w, g, v, r: (w,)), "move must return w and the 1 of vector_names, w, v; got 1"),
+    "no vectors": (own_optimizer(lambda w, g, v, r: w), "move must return w and the 1 of vector_names, w, v; got 1"),
+    "none": (own_optimizer(lambda w, g, r: (w, g), vector_names=()), "move must return w; got 2 values"),
+    "a number": (own_optimizer(lambda w, g, v, r: (w, 1.0)), r"move must return .* \(3,\) for v, .*; got shape \(\)"),
+    "a mean": (
+        own_optimizer(lambda w, g, v, r: (np.mean(w), v)),
+        r"move must return .* \(3,\) for w, .*; got shape \(\)",
+    ),
+    "rows": (
+        own_optimizer(lambda w, g, v, r: (w[np.newaxis], v)),
+        r"move must return .* \(3,\) for w, .*; got shape \(1, 3\)",
+    ),
+    "complex": (own_optimizer(lambda w, g, v, r: (w + 0j, v)), "move must return real numbers; got dtype complex"),
+    "nothing": (own_optimizer(lambda w, g, r: None, vector_names=()), r"move must return .*; got shape \(\)"),
+    "coefficients alone": (
+        own_optimizer(right_move, lambda t, r: r),
+        "coefficients must return a tuple of arrays with a number for each step; got ndarray",
+    ),
+    "a coefficient": (
+        own_optimizer(right_move, lambda t, r: (0.1,)),
+        r"coefficients must return an array of shape \(2,\) for two steps; got shape \(\)",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("name", WRONG_OPTIMIZERS)
+def test_what_formulas_of_ones_own_return(name, engine):
+    if engine == "numba":
+        pytest.importorskip("numba")
+    optimizer, message = WRONG_OPTIMIZERS[name]
+    X, y = make_task("regression")
+    model = our_estimator("regression", solver=optimizer, engine=engine)
+    for train in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=rf"Own\.{message}"):
+            train(X, y)
+    assert not hasattr(model, "coefs_")
+    fitted = our_estimator("regression", solver=own_optimizer(right_move), engine=engine, max_iter=2).fit(X, y)
+    assert fitted._optimizer.n_updates == 2
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_checking_formulas_leaves_the_state_alone():
+    """Counters too; what ``update`` says takes the place of the formulas."""
+
+    class Counting(Optimizer):
+        vector_names = ("v",)
+
+        def start(self, n_parameters, dtype, n_weights=None):
+            super().start(n_parameters, dtype, n_weights)
+            self.n_moves = 0
+
+        def move(self, w, g, v, r):
+            self.n_moves += 1
+            return np.stack([w - r * g, v + g])
+
+    class Updating(Optimizer):
+        def update(self, parameters, gradient, learning_rate):
+            parameters -= learning_rate * gradient
+
+    X, y = make_task("regression")
+    counting, updating = (
+        our_estimator("regression", solver=solver, engine="numpy", max_iter=3).fit(X, y)
+        for solver in (Counting(), Updating())
+    )
+    assert counting._optimizer.n_moves == counting._optimizer.n_updates == 3
+    assert_array_equal(counting.coefs_[0], updating.coefs_[0])
+
+
+@pytest.mark.parametrize("rate", [None, "0.1", np.ones(2), np.nan, -1.0], ids=str)
+@pytest.mark.parametrize(("by_step", "at"), [(False, 0), (False, 1), (True, 0.5)])
+def test_rates_of_ones_own_schedule(by_step, at, rate):
+    own = type("Own", (Schedule,), {"by_step": by_step, "rate": lambda self, k, n: rate if k == at else 0.01})()
+    X, y = make_task("regression")
+    with pytest.raises(ValueError, match=rf"Own\.rate must return a number of at least 0, got .* for epoch {at}"):
+        our_estimator("regression", learning_rate=own, batch_size=75, max_iter=3).fit(X, y)

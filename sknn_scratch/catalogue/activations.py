@@ -6,7 +6,7 @@ A new activation is one class below and one line in ``ACTIVATIONS``; the engines
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.special import expit, ndtr
 
 from sknn_scratch.catalogue.component import Component
@@ -39,6 +39,16 @@ class Activation(Component):
     def derivative_from_output(self, a: NDArray) -> NDArray:
         """Return ``f'(z)``, given ``a = f(z)``."""
         raise TypeError(f"{type(self).__name__} must define derivative(z) or derivative_from_output(a).")
+
+    def check_formulas(self, width: int, dtype: DTypeLike) -> None:
+        """Raise ValueError where a formula does not return a number for each sample and unit."""
+        z = np.full((3 if width == 2 else 2, width), 0.5, dtype)  # not as many samples as units
+        given, formula = f"an input of shape {z.shape}", "derivative" if self.needs_input else "derivative_from_output"
+        with np.errstate(all="ignore"):
+            a = self.value(z.copy())
+            self.check_result("value", a, z.shape, given)
+            argument = z if self.needs_input else np.array(a, dtype)
+            self.check_result(formula, getattr(self, formula)(argument), z.shape, given)
 
     @property
     def needs_input(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 
@@ -32,6 +33,23 @@ class Component(BaseEstimator):
     """
 
     ranges: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the class is of this package, so that its formulas are tested."""
+        return type(self).__module__.startswith("sknn_scratch.")
+
+    def check_result(self, formula: str, result: Any, shape: tuple[int, ...], of_what: str = "") -> None:
+        """Raise ValueError where a formula has returned anything but an array of real numbers of this shape.
+
+        NumPy would spread it over an array of another shape, and train with that.
+        """
+        name, array = f"{type(self).__name__}.{formula}", np.asarray(result)
+        if array.shape != shape:
+            where = f" for {of_what}" if of_what else ""
+            raise ValueError(f"{name} must return an array of shape {shape}{where}; got shape {array.shape}.")
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{name} must return real numbers; got dtype {array.dtype}.")
 
     def _nearest_class_with(self, *names: str) -> Any:
         """Return the class of the component, or the first of those it comes from, that defines one of these itself."""

@@ -88,6 +88,29 @@ class Optimizer(Component):
         """
         raise TypeError(f"{type(self).__name__} must define move(w, g, ...).")
 
+    def check_formulas(self, dtype: np.dtype) -> None:
+        """Raise ValueError where ``coefficients`` or ``move`` returns other arrays than it should."""
+        if type(self).update is not Optimizer.update or type(self).apply is not Optimizer.apply:
+            return
+        twin, name, returned = copy.copy(self), type(self).__name__, ("w", *self.vector_names)
+        twin.start(3, dtype)  # three parameters, and two steps
+        coefficients: Any = twin.next_coefficients(np.full(2, 0.001))
+        if not isinstance(coefficients, tuple | list):
+            got = type(coefficients).__name__
+            raise ValueError(
+                f"{name}.coefficients must return a tuple of arrays with a number for each step; got {got}."
+            )
+        for one in coefficients:
+            self.check_result("coefficients", one, (2,), "two steps")
+        with np.errstate(all="ignore"):
+            moved = twin.move(*np.ones((2, 3), dtype), *twin.state, *(float(one[0]) for one in coefficients))
+        arrays = moved if isinstance(moved, tuple | list) or np.ndim(moved) == 2 else (moved,)
+        if len(arrays) != len(returned):
+            what = f"w and the {len(returned) - 1} of vector_names, {', '.join(returned)}" if returned[1:] else "w"
+            raise ValueError(f"{name}.move must return {what}; got {len(arrays)} values.")
+        for own, array in zip(returned, arrays, strict=True):
+            self.check_result("move", array, (3,), f"{own}, of three parameters")
+
     @property
     def n_coefficients(self) -> int:
         """How many coefficients a step has."""

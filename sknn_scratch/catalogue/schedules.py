@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from sknn_scratch.catalogue.component import Component
 
+_NUMBER = int | float | np.integer | np.floating
+
 
 class Schedule(Component):
     """The learning rate of the current epoch, in ``learning_rate``.
@@ -39,7 +41,15 @@ class Schedule(Component):
         self.learning_rate_init = float(learning_rate_init)
         self.max_iter = max_iter
         self.n_epochs = 0
-        self.learning_rate = self.rate(0, 0)
+        self.learning_rate = self._rate(0, 0)
+
+    def _rate(self, n_epochs: float, n_samples_seen: int) -> float:
+        """Return ``rate``, of a schedule of one's own checked."""
+        rate = self.rate(n_epochs, n_samples_seen)
+        if not self.is_ours and not (isinstance(rate, _NUMBER) and 0 <= rate < math.inf):
+            name = type(self).__name__
+            raise ValueError(f"{name}.rate must return a number of at least 0, got {rate!r} for epoch {n_epochs}.")
+        return rate
 
     def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         """Return the rate of the epoch that follows ``n_epochs``, in which training saw this many samples."""
@@ -49,12 +59,12 @@ class Schedule(Component):
         """Return the rate of each of ``n_steps`` steps of the current epoch."""
         if not self.by_step:
             return np.full(n_steps, self.learning_rate)
-        return np.array([self.rate(self.n_epochs + step / n_steps, 0) for step in range(n_steps)])
+        return np.array([self._rate(self.n_epochs + step / n_steps, 0) for step in range(n_steps)])
 
     def epoch_ended(self, n_samples_seen: int) -> None:
         """Set the rate of the next epoch; ``n_samples_seen`` counts the training rows of all epochs so far."""
         self.n_epochs += 1
-        self.learning_rate = self.rate(self.n_epochs, n_samples_seen)
+        self.learning_rate = self._rate(self.n_epochs, n_samples_seen)
 
     def plateau_reached(self) -> tuple[bool, str]:
         """Decide what to do when the loss or score has stopped improving.
@@ -245,7 +255,7 @@ class Function(Schedule):
 
     def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         rate = self.function(int(n_epochs))
-        if not (isinstance(rate, int | float | np.integer | np.floating) and 0 < rate < math.inf):
+        if not (isinstance(rate, _NUMBER) and 0 < rate < math.inf):
             raise ValueError(f"learning_rate must return a number greater than 0, got {rate!r} for epoch {n_epochs}.")
         return float(rate)
 

@@ -102,6 +102,8 @@ def build_optimizer(estimator: Any, parameters: Any, network: Perceptron, kind: 
     """Return a new optimiser; for ``partial_fit``, one in the state of the last call's."""
     optimizer = make_optimizer(parameters)
     optimizer.start(network.parameters.size, network.dtype, network.n_weights)
+    if not optimizer.is_ours:
+        optimizer.check_formulas(network.dtype)
     previous: Any = getattr(estimator, "_optimizer", None)
     if kind is FitKind.INCREMENT and type(previous) is type(optimizer):
         optimizer.resume(previous)

@@ -200,7 +200,6 @@ def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:
         "multilabel": coder.multilabel,
         # What labels are decoded to, as they were such.
         "sparse_labels": isinstance(coder, LabelCoder) and coder.multilabel and bool(coder._binarizer.sparse_input_),
-        "object_labels": [part.classes.dtype == np.dtype(object) for part in parts],
     }
     return facts | {f"classes_{target}": part.classes for target, part in enumerate(parts)}
 
@@ -228,10 +227,6 @@ def coder_from_description(facts: Mapping[str, Any]) -> LabelCoder | MultiOutput
         # A coder learns their number, and a single sample tells it that.
         one = np.zeros((1, n_labels), dtype=int)
         return LabelCoder(csr_array(one) if sparse else one, "multilabel-indicator")
-    classes = [
-        labels.astype(object) if is_object else labels
-        for labels, is_object in zip(classes, facts["object_labels"], strict=True)
-    ]
     if several:
         return MultiOutputCoder(np.empty((0, len(classes))), classes)
     return LabelCoder(classes[0], "multiclass")

@@ -169,7 +169,6 @@ def _describe_their_targets(mlp: Any) -> dict[str, Any]:
         "several_targets": False,
         "multilabel": multilabel,
         "sparse_labels": sparse_labels,
-        "object_labels": [False],
         "classes_0": mlp.classes_.copy(),
     }
 

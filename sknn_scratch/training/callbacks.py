@@ -307,7 +307,8 @@ class ProgressLine(EpochCallback):
     def on_epoch_end(self, estimator: Any) -> None:
         if self._line is None:
             kind: Any = _PlainLines
-            if sys.stderr.isatty() or "ipykernel" in sys.modules:  # a notebook shows bars, but is no terminal
+            # A notebook shows bars, but is no terminal.
+            if sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel."):
                 kind = _TqdmBar if find_spec("tqdm") else _RichBar if find_spec("rich") else _PlainLines
             self._line = kind(estimator._most_epochs)
         self._line.advance(estimator.n_iter_, estimator._describe_epoch())

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.catalogue.losses import Loss
-from sknn_scratch.catalogue.losses.base import check_shapes
+from sknn_scratch.catalogue.losses import Heads, Loss
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.perceptron import Perceptron
 
@@ -84,10 +83,24 @@ class Job:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        # NumPy would spread a mean over the samples it was made of, and train with it. Ours are tested elsewhere.
-        if not type(self.loss).__module__.startswith("sknn_scratch."):
-            y = self.y[:2].astype(self.network.dtype)
-            check_shapes(self.loss, y, np.zeros((len(y), self.network.layer_units[-1]), y.dtype))
+        dtype, at = self.network.dtype, 0
+        for activation, width in zip(self.network.activations, self.network.layer_units[1:-1], strict=True):
+            if not activation.is_ours:
+                activation.check_formulas(width, dtype)
+        for loss, width, n_targets in self.heads:
+            if not (loss.is_ours and loss.link.is_ours):
+                y = self.y[: 3 if width == 2 else 2, at : at + n_targets].astype(dtype)  # not as many as columns
+                raw_output = np.zeros((len(y), width), dtype)
+                loss.link.check_formulas(raw_output)  # first, as the loss may go by it
+                loss.check_formulas(y, raw_output)
+            at += n_targets
+
+    @property
+    def heads(self) -> list[tuple[Loss, int, int]]:
+        """The loss, or with several targets that of each, with its numbers of raw outputs and of columns of ``y``."""
+        if type(self.loss) is Heads:
+            return [(loss, width, width) for loss, width in zip(self.loss.losses, self.loss.widths, strict=True)]
+        return [(self.loss, self.network.layer_units[-1], self.y.shape[1])]
 
     @property
     def is_noisy(self) -> bool:

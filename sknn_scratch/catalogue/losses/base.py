@@ -88,6 +88,14 @@ class Loss(Component):
         """Return the derivative of each sample's loss, of the shape of ``raw_output`` and with respect to it."""
         raise TypeError(f"{type(self).__name__} must define derivative(y, raw_output).")
 
+    def check_formulas(self, y: NDArray, raw_output: NDArray) -> None:
+        """Raise ValueError where ``value`` or ``derivative`` returns another shape than it should."""
+        given = f"a raw output of shape {raw_output.shape}"
+        for formula, shape in (("value", raw_output.shape[:1]), ("derivative", raw_output.shape)):
+            with np.errstate(all="ignore"):
+                result = getattr(self, formula)(y.copy(), raw_output.copy())
+            self.check_result(formula, result, shape, given)
+
     def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
         """Return the raw output that, if it is the same for every sample, has the least mean loss.
 
@@ -127,15 +135,3 @@ def half_squares(difference: NDArray) -> NDArray:
 def column_means(y: NDArray, sample_weight: NDArray | None) -> NDArray:
     """Return the mean of each column, in float64."""
     return np.average(y.astype(np.float64, copy=False), axis=0, weights=sample_weight)
-
-
-def check_shapes(loss: Loss, y: NDArray, raw_output: NDArray) -> None:
-    """Raise ValueError where a loss of one's own computes other shapes than those of ``value`` and ``derivative``."""
-    for formula, shape in (("value", raw_output.shape[:1]), ("derivative", raw_output.shape)):
-        with np.errstate(all="ignore"):
-            got = np.shape(getattr(loss, formula)(y, raw_output))
-        if got != shape:
-            raise ValueError(
-                f"{type(loss).__name__}.{formula} must return an array of shape {shape} for a raw output of "
-                f"shape {raw_output.shape}; got shape {got}."
-            )

@@ -255,8 +255,9 @@ class GaussianNLL(Loss):
 
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
         standardised, std = self._standardised(y, raw_output)
-        # The last factor is the derivative of the standard deviation with respect to its raw output.
-        return np.hstack([standardised / std, (1 - standardised**2) / std * (std - self.min_std)])
+        # The share, times the standard deviation, is its derivative with respect to its raw output.
+        share = 1 - self.min_std / std  # also of an infinite one
+        return np.hstack([standardised / std, share - standardised * (standardised * share)])
 
     def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
         mean = column_means(y, sample_weight)
@@ -322,12 +323,18 @@ class TweedieDeviance(_Deviance):
             return PoissonDeviance().value(y, raw_output)
         if d == 2:
             return GammaDeviance().value(y, raw_output)
-        terms = y ** (2 - d) / ((1 - d) * (2 - d)) - y * np.exp((1 - d) * raw_output) / (1 - d)
-        return (terms + np.exp((2 - d) * raw_output) / (2 - d)).sum(axis=1)
+        of_prediction = self._sum_of_powers(y, raw_output, 1 / (d - 1), 1 / (2 - d))
+        return (y ** (2 - d) / ((1 - d) * (2 - d)) + of_prediction).sum(axis=1)
 
     def derivative(self, y: NDArray, raw_output: NDArray) -> NDArray:
+        return self._sum_of_powers(y, raw_output, -1.0, 1.0)
+
+    def _sum_of_powers(self, y: NDArray, raw_output: NDArray, a: float, b: float) -> NDArray:
+        """Return ``a y p**(1 - d) + b p**(2 - d)``, its limit where both powers overflow or ``y`` is 0."""
         d = self.power
-        return np.exp((2 - d) * raw_output) - y * np.exp((1 - d) * raw_output)
+        if d > 2:
+            return np.exp((2 - d) * raw_output) * (a * y * np.exp(-raw_output) + b)
+        return np.where(y > 0, a * y * np.exp((1 - d) * raw_output), 0) + b * np.exp((2 - d) * raw_output)
 
 
 def _quantiles(y: NDArray, sample_weight: NDArray | None, q: Sequence[float]) -> NDArray:

@@ -26,13 +26,13 @@ def gaussian_nll(y, z, delta, weight, scratch, n, n_outputs, stride, p):
     for k in range(n_targets):
         for i in range(n):
             mean, spread = k * stride + i, (n_targets + k) * stride + i
-            growing = exp(z[spread])
-            std = growing + min_std
+            std = exp(z[spread]) + min_std
+            share = 1.0 - min_std / std
             standardised = (z[mean] - y[mean]) / std
             square = standardised * standardised
             total += weight[i] * (log(std) + 0.5 * square + _HALF_LOG_2_PI)
             delta[mean] = weight[i] * (standardised / std)
-            delta[spread] = weight[i] * ((1.0 - square) / std * growing)
+            delta[spread] = weight[i] * (share - standardised * (standardised * share))
     return total
 
 

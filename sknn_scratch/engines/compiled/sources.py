@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from sknn_scratch.catalogue.activations import Activation
 from sknn_scratch.catalogue.expressions import ITEM, NUMBER, NoGraphError, Trace, trace_formula
-from sknn_scratch.catalogue.losses import GaussianNLL, Heads, Loss, Quantile
+from sknn_scratch.catalogue.losses import GaussianNLL, Loss, Quantile
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.engines.compiled.source import (
     loss_source,
@@ -71,7 +71,7 @@ def sources_of(job: Job) -> Sources:
     """
     dtype = job.network.dtype
     activations = [_named(_of_activation, activation, dtype) for activation in job.network.activations]
-    losses = [_named(_of_loss, *head, dtype) for head in _heads(job)]
+    losses = [_named(_of_loss, *head, dtype) for head in job.heads]
     optimizer = None if job.optimizer is None else _named(_of_optimizer, job.optimizer, dtype)
     texts = phase_sources(dtype) + [one.kernel for one in (*losses, optimizer) if one is not None]
     return Sources(activations, losses, optimizer, texts + [text for one in activations for text in one[:2]])
@@ -109,13 +109,6 @@ def _identity(component: Any) -> Any:
         return type(component), frozenset(parts.items())
     except TypeError:  # something that cannot be hashed
         return object()
-
-
-def _heads(job: Job) -> list[tuple[Loss, int, int]]:
-    """Return the losses with their numbers of raw outputs and targets."""
-    if type(job.loss) is Heads:
-        return [(loss, width, width) for loss, width in zip(job.loss.losses, job.loss.widths, strict=True)]
-    return [(job.loss, job.network.layer_units[-1], job.y.shape[1])]
 
 
 def _of_activation(activation: Activation, dtype: np.dtype) -> OfActivation:

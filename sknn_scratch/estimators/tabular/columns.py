@@ -149,7 +149,7 @@ def _kind(column: Any, name: str) -> str:
     if str(dtype) == "category":
         return CATEGORY
     kind = getattr(dtype, "kind", "O")
-    if kind in "mM" or str(dtype).startswith("period"):
+    if kind in "mM":
         raise _times(name, dtype)
     if kind == "c":
         raise ValueError(f"Complex data not supported: column {name!r} of X is {dtype}.")

@@ -36,7 +36,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from sknn_scratch.engines.torch import draws as torch_draws  # noqa: E402
-from sknn_scratch.engines.torch import predict  # noqa: E402
+from sknn_scratch.engines.torch import formulas, predict  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
 from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
 
@@ -178,8 +178,9 @@ class PlainAdam(Adam):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_second_forms_are_the_formulas(dtype):
+def test_second_forms_are_the_formulas(dtype, monkeypatch):
     """A subclass is computed by the formula."""
+    monkeypatch.setattr(formulas, "BLOCKS", {"cpu": 7})
     settings = {"multiclass": True, "n_targets": 4, "dtype": dtype, "weighted": True}
     jobs = [
         make_job(activation(), loss(), optimizer=optimizer(), **settings)

@@ -1,6 +1,6 @@
 """Tensors under NumPy's names, for the formulas of the catalogue and of users.
 
-NumPy hands every function over to the type of its arguments. So a formula that is called with ``Array`` in place of
+NumPy hands every function over to the type of its arguments. So a formula that is called with ``_Array`` in place of
 arrays is computed by PyTorch's functions of the same names, on whichever device the tensors are. What would wait for
 the device, a look at single values or a choice of numbers by an array, is refused: it has no place in a graph of steps.
 """
@@ -25,37 +25,34 @@ def torch_dtype(dtype: DTypeLike) -> torch.dtype:
 
 def compute(formula: Callable[..., Any], *tensors: torch.Tensor) -> Any:
     """Return what a formula for arrays makes of tensors: a tensor or a tuple of tensors."""
-    arrays = [tensor.as_subclass(_Array64 if tensor.dtype == torch.float64 else Array) for tensor in tensors]
+    arrays = [tensor.as_subclass(_Array64 if tensor.dtype == torch.float64 else _Array) for tensor in tensors]
     result = formula(*arrays)
-    if isinstance(result, tuple):
-        return tuple(arrays[0].tensor(one).as_subclass(torch.Tensor) for one in result)
-    return arrays[0].tensor(result).as_subclass(torch.Tensor)
+
+    def plain(value: Any) -> torch.Tensor:
+        return arrays[0].tensor(value).as_subclass(torch.Tensor)
+
+    return tuple(map(plain, result)) if isinstance(result, tuple) else plain(result)
 
 
-class Array(torch.Tensor):
+class _Array(torch.Tensor):
     """A tensor that a formula takes for an array; functions of PyTorch know ``axis`` and ``keepdims`` as well."""
 
     numbers = torch.float32  # dtype of what the formula is called with, and of the numbers in it
 
     @property
     def dtype(self) -> np.dtype:
-        """That of NumPy."""
         return np.dtype(str(super().dtype).removeprefix("torch."))
 
     def astype(self, dtype: DTypeLike, copy: bool = True) -> Any:
-        """Return the same numbers, or truths, in this dtype."""
         return self.to(torch_dtype(dtype))
 
     def copy(self) -> Any:
-        """Return a copy, which may be written into."""
         return self.clone()
 
     def max(self, axis: Any = (), keepdims: bool = False) -> Any:
-        """Return the largest along an axis, or of all."""
         return torch.amax(self, axis, keepdims)
 
     def min(self, axis: Any = (), keepdims: bool = False) -> Any:
-        """Return the smallest along an axis, or of all."""
         return torch.amin(self, axis, keepdims)
 
     def tensor(self, value: Any) -> torch.Tensor:
@@ -93,11 +90,11 @@ class Array(torch.Tensor):
         if function.__name__ in ("__getitem__", "__setitem__") and _chooses(args[1]):
             raise TypeError("it chooses numbers by an array")
         if any(isinstance(one, float) for one in args):  # beside which truths are numbers of the formula's dtype
-            args = [one.to(cls.numbers) if isinstance(one, Array) and one.dtype.kind != "f" else one for one in args]
+            args = [one.to(cls.numbers) if isinstance(one, _Array) and one.dtype.kind != "f" else one for one in args]
         return super().__torch_function__(function, types, args, kwargs or {})
 
 
-class _Array64(Array):
+class _Array64(_Array):
     numbers = torch.float64
 
 
@@ -120,11 +117,6 @@ def _function(name: str) -> Callable[..., Any]:
     raise TypeError(f"np.{name} has no counterpart here")
 
 
-def _with_number(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a symmetric function of which either argument, not only the second, may be a number."""
-    return lambda x, y: function(x, y) if isinstance(x, torch.Tensor) else function(y, x)
-
-
 # What has another name or other arguments.
 _OTHERWISE: dict[str, Callable[..., Any]] = {
     "cbrt": lambda x: torch.sign(x) * torch.abs(x) ** (1 / 3),
@@ -135,9 +127,9 @@ _OTHERWISE: dict[str, Callable[..., Any]] = {
     "invert": torch.bitwise_not,
     "log_expit": torch.nn.functional.logsigmoid,
     "max": torch.amax,
-    "maximum": _with_number(torch.clamp_min),
+    "maximum": torch.clamp_min,
     "min": torch.amin,
-    "minimum": _with_number(torch.clamp_max),
+    "minimum": torch.clamp_max,
     "power": torch.pow,
     "repeat": torch.repeat_interleave,
     "rint": torch.round,

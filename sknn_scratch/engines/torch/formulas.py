@@ -22,6 +22,10 @@ from sknn_scratch.training.job import Job
 
 __all__ = ["multiply_slope", "obstacle", "output_delta", "update"]
 
+# Parts of the parameters for the kernel of Adam: on a GPU a block of threads takes each, and a kernel at most so many.
+# https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/cuda/MultiTensorApply.cuh
+BLOCKS = {"cuda": 36}
+
 
 def output_delta(loss: Loss, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """Return the derivative of the loss of each sample with respect to the raw output ``z``."""
@@ -47,8 +51,9 @@ def update(
         # and at the step of number infinity there is none.
         betas_and_eps = {"beta1": optimizer.beta_1, "beta2": optimizer.beta_2, "eps": optimizer.epsilon}
         settings: Any = {**betas_and_eps, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
-        m, v = vectors
-        torch._fused_adam_([w], [g], [m], [v], [], [_infinity(w.device)], lr=coefficients[0], **settings)
+        size = 4 * math.ceil(len(w) / (4 * BLOCKS.get(w.device.type, 1)))
+        parts = [vector.split(size) for vector in (w, g, *vectors)]
+        torch._fused_adam_(*parts, [], [_infinity(w.device)] * len(parts[0]), lr=coefficients[0], **settings)
         return
     moved = compute(optimizer.move, w, g, *vectors, *coefficients)
     new_w, *new_vectors = moved if isinstance(moved, tuple) else (moved,)

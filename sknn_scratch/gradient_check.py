@@ -18,8 +18,7 @@ from sknn_scratch.perceptron import Perceptron
 def central_differences(run: NumpyRun, *, indices: NDArray | None = None, step: float = 1e-5) -> NDArray:
     """Differentiate the objective numerically: ``(C(w + step) - C(w - step)) / (2 step)`` for each parameter ``w``.
 
-    The run's job is in float64, and its network is as before afterwards. ``indices`` are those of the flat vector that
-    are wanted, by default all.
+    The run's job is in float64. ``indices`` are those of the flat vector that are wanted, by default all.
     """
     if indices is None:
         indices = np.arange(run.job.network.parameters.size)

@@ -43,22 +43,13 @@ class NoGraphError(Exception):
 
 
 class Expression(NDArrayOperatorsMixin):
-    """An operation on other expressions, or an argument, a parameter or a constant.
-
-    Attributes
-    ----------
-    operation : str
-        Name of a ufunc, 'where', one of 'sum', 'max' and 'min' over the columns, 'argument', 'parameter', 'constant'
-        'n_columns' or 'n_samples'.
-    arguments : tuple of Expression
-    value : str, float, bool or int
-        Name of an argument, position of a parameter, or a constant.
-    kind : int
-        NUMBER, ROW, COLUMN or ITEM.
-    """
+    """An operation on other expressions, or an argument, a parameter or a constant."""
 
     def __init__(self, trace: Trace, operation: str, arguments: tuple[Expression, ...], value: Any, kind: int):
-        self.trace, self.operation, self.arguments, self.value, self.kind = trace, operation, arguments, value, kind
+        self.trace, self.arguments, self.kind = trace, arguments, kind
+        # Name of a ufunc, 'where', 'sum', 'max' or 'min' (over the columns), one of LEAVES, or 'n_samples'.
+        self.operation = operation
+        self.value = value  # name of an argument, position of a parameter, or a constant
 
     # What formulas ask of arrays ---------------------------------------------------------------------------------
 

@@ -38,10 +38,7 @@ def naming(array_name: str) -> Iterator[None]:
 
 
 def _is_sound(array: Any, ndim: int) -> bool:
-    """Return whether an array is one of floats that are certainly finite, so that no check would find anything.
-
-    Quick, as scikit-learn's checks take longer than an epoch on a few rows.
-    """
+    """Return, quickly, whether an array is one of floats that are certainly finite, so that no check finds anything."""
     if type(array) is not np.ndarray or array.ndim != ndim or array.dtype not in _FLOAT_DTYPES or not array.size:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
@@ -53,11 +50,6 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
 
     ``n_features_in_`` and ``feature_names_in_`` of the estimator are set if ``reset``, otherwise compared. ``X`` keeps
     its dtype if it is among those of ``dtype``, and otherwise gets the first.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``X`` is not a non-empty, finite, real, two-dimensional table, or not the same columns as before.
     """
     if not reset and _is_sound(X, 2) and dtype in (X.dtype, FLOAT_DTYPES) and ready_samples(estimator, X) is not None:
         return X
@@ -122,8 +114,7 @@ def _has_gaps(column: Any) -> bool:
 def _checked_csr(X: Any) -> Any:
     """Return a CSR matrix whose indices are all within it, in two arrays of one dtype; an array stays as it is.
 
-    SciPy and compiled code would follow other indices out of the arrays, and SciPy 1.11 cannot take rows of a matrix
-    with indices of two dtypes.
+    SciPy and compiled code would follow others out of the arrays; SciPy 1.11 cannot take rows with two index dtypes.
     """
     if not issparse(X):
         return X
@@ -195,13 +186,7 @@ def _flatten_column(y: NDArray) -> NDArray:
 
 
 def cast_targets(y: NDArray, dtype: DTypeLike) -> NDArray:
-    """Return regression targets with the dtype of the samples, copied only if they have another.
-
-    Raises
-    ------
-    ValueError
-        If there are values too large for it.
-    """
+    """Return regression targets with the dtype of the samples, copied only if they have another."""
     with np.errstate(over="ignore"):
         cast = y.astype(dtype, copy=False)
     if not np.isfinite(cast).all():
@@ -210,13 +195,7 @@ def cast_targets(y: NDArray, dtype: DTypeLike) -> NDArray:
 
 
 def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtype: DTypeLike) -> NDArray:
-    """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``y`` is not one finite real number, or a row of them, for each sample.
-    """
+    """Return regression targets as a float array of shape (n_samples,) or (n_samples, n_outputs)."""
     _require_targets(estimator, y)
     with naming("y"):
         if not _is_sound(y, 1):
@@ -263,16 +242,11 @@ def check_labels(
     regressor: str = "",
     are_known: bool = False,
 ) -> tuple[NDArray, str]:
-    """Return classification targets and their type.
+    """Return classification targets, an array or if multilabel perhaps a CSR matrix, and their ``type_of_target``.
 
     With ``multioutput`` columns of labels are several targets, also if they happen to hold but two different labels.
     ``regressor`` is the estimator for those who have numbers as targets. Where the labels of one target ``are_known``,
     the type of plain ones is not found out, but called "multiclass".
-
-    Returns
-    -------
-    y : ndarray of shape (n_samples,) or (n_samples, n_targets), or ndarray or CSR matrix of shape (n_samples, n_labels)
-    target_type : {"binary", "multiclass", "multilabel-indicator", "multiclass-multioutput"}
     """
     _require_targets(estimator, y)
     if are_known and are_plain_labels(y):
@@ -327,10 +301,7 @@ def _check_label_types(y: Any) -> None:
 
 @contextmanager
 def naming_scored(y: Any, sample_weight: ArrayLike | None, n_samples: int) -> Iterator[None]:
-    """Check what is given to ``score`` besides ``X``, as far as scikit-learn's metrics would not name it.
-
-    Errors that the metrics raise in the block get the name of ``y``.
-    """
+    """Check what is given to ``score`` besides ``X``; what metrics raise in the block gets the name of ``y``."""
     given: dict[str, Any] = {"y": y} if sample_weight is None else {"y": y, "sample_weight": sample_weight}
     for name, array in given.items():
         with naming(name):
@@ -359,11 +330,6 @@ def check_sample_weight(sample_weight: ArrayLike | float | None, X: Any) -> NDAr
     """Return the weights of the rows of ``X`` as a float vector, or None for None; a number stands for equal weights.
 
     They are computed with in the more precise of their dtype and that of ``X``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is not one finite, non-negative number per sample, at least one of them positive.
     """
     if sample_weight is None:
         return None

@@ -50,7 +50,7 @@ from sknn_scratch.training.data import TrainingData
 from sknn_scratch.training.job import Job
 from sknn_scratch.training.lbfgs import train_lbfgs
 from sknn_scratch.training.progress import Listener, Outcome, Progress, TrainingDivergedError
-from sknn_scratch.training.run import MinibatchSettings, MinibatchTraining
+from sknn_scratch.training.run import MinibatchTraining
 from sknn_scratch.warn import warn
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -76,10 +76,7 @@ class _Given:
 
 
 class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, PersistenceMixin):
-    """Multi-layer perceptron; a subclass says what the targets are.
-
-    Subclasses define ``loss`` among their parameters and the abstract methods below.
-    """
+    """Multi-layer perceptron; a subclass says what the targets are, and has ``loss`` among its parameters."""
 
     _parameters: ClassVar[dict[str, Parameter]] = SHARED_PARAMETERS
 
@@ -100,9 +97,8 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
     ) -> NDArray:
         """Check ``y`` and return it, of shape (n_samples, n_outputs), in the dtype of ``X``, or in bytes if 0 and 1.
 
-        ``FitKind.INCREMENT`` is also for targets that are only compared with predictions: they have to be of the kind
-        that the model was fitted on, and some of its classes may be missing. ``sample_weight`` weighs what is learnt
-        from the targets, such as their mean.
+        ``FitKind.INCREMENT`` is also for targets that are only compared with predictions. ``sample_weight`` weighs what
+        is learnt from the targets, such as their mean.
         """
 
     @abstractmethod
@@ -122,10 +118,7 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         """Score predictions, in the form that ``_link_inverse`` gives them, for decoded targets: larger is better."""
 
     def _stratify(self, y: NDArray) -> NDArray | None:
-        """Return the encoded targets by which a validation split is stratified, if any.
-
-        Raises ValueError, with the labels as they were given, where they cannot be split.
-        """
+        """Return the encoded targets by which a validation split is stratified, or None; raise where that cannot be."""
         return None
 
     # Fitting ---------------------------------------------------------------------------------------------------------
@@ -194,10 +187,7 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         validation: tuple[Any, Any, ArrayLike | None] = (None, None, None),
         resume_from: str | os.PathLike | None = None,
     ) -> Self:
-        """Check, build, train, keep: all of ``fit`` and of ``partial_fit``.
-
-        ``validation`` holds ``X_val``, ``y_val`` and ``sample_weight_val``.
-        """
+        """Check, build, train, keep: ``fit``, where ``validation`` is ``X_val`` and so on, and ``partial_fit``."""
         checkpoint = None if resume_from is None else load_checkpoint(resume_from)
         if checkpoint is not None and self.solver == "lbfgs":
             raise ValueError("resume_from cannot be used with solver='lbfgs', which has no checkpoints.")
@@ -281,19 +271,14 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         schedule = self._schedule = build_schedule(self, parameters, kind)
         data, self._validation_data = self._split(given, rng)
         job.batch_size = rows_per_batch(parameters.batch_size, data.n_rows)
-        settings = MinibatchSettings(
-            max_iter=1 if kind.is_incremental else parameters.max_iter,
-            shuffle=parameters.shuffle,
-            tol=parameters.tol,
-            n_iter_no_change=parameters.n_iter_no_change,
-            verbose=self._prints_lines,
-            average=parameters.average,
-        )
+        parameters.verbose = self._prints_lines
+        if kind.is_incremental:
+            parameters.max_iter = 1
         held_out = self._validation_data
         validate = None if held_out is None else make_validation(self, job.network, held_out)
         judge = Judge(job.network, self._loss, data, progress, kind)
-        self.engine_ = self._choose_engine(job, data.n_rows, given, settings.max_iter)
-        self._training = MinibatchTraining(job, data, self.engine_, schedule, progress, settings, rng)
+        self.engine_ = self._choose_engine(job, data.n_rows, given, parameters.max_iter)
+        self._training = MinibatchTraining(job, data, self.engine_, schedule, progress, parameters, rng)
         if given.checkpoint is not None:
             given.checkpoint.restore(self._training, self)
         outcome = self._training.run(validate, listener)
@@ -335,16 +320,8 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         parameters = self._python_parameters
         judge = Judge(job.network, self._loss, data, progress)
         self.engine_ = choose(self.engine, job, parameters.max_iter)
-        outcome, message = train_lbfgs(
-            job,
-            self.engine_,
-            progress,
-            max_iter=parameters.max_iter,
-            max_fun=parameters.max_fun,
-            tol=parameters.tol,
-            verbose=self._prints_lines,
-            listener=listener,
-        )
+        parameters.verbose = self._prints_lines
+        outcome, message = train_lbfgs(job, self.engine_, progress, parameters, listener)
         return after_lbfgs(self, outcome, message, progress, judge)
 
     def _check_stochastic(self) -> bool:

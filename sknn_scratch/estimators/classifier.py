@@ -45,10 +45,7 @@ def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
 
 
 def _probabilities(raw_output: NDArray, link: Link, log: bool = False) -> NDArray:
-    """Return the probabilities of the classes of one target, or their logarithms; the raw output is used up.
-
-    None is less than the smallest normal number, so that logarithms are finite.
-    """
+    """Return the probabilities of one target, or finite logarithms, out of the raw output, which is used up."""
     with np.errstate(over="ignore", divide="ignore"):
         if raw_output.shape[1] == 1 and type(link) is not LogisticLink:
             p = link.inverse(raw_output)

@@ -51,16 +51,10 @@ def _ends(interval: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Number(Constraint):
-    """A finite number in an interval, or one of a few other values.
+    """A finite number in an interval, such as ``"[0, 1)"``, or one of a few other values.
 
-    Attributes
-    ----------
-    kind : type
-        ``numbers.Real``, which training gets as a float, or ``numbers.Integral``, an int; bool counts as neither.
-    interval : str
-        Ends separated by a comma in round (excluded) or square (included) brackets, such as ``"[0, 1)"``.
-    others : tuple
-        Further values that are allowed.
+    ``kind`` is ``numbers.Real``, which training gets as a float, or ``numbers.Integral``, an int; bool counts as
+    neither.
     """
 
     kind: type
@@ -124,34 +118,16 @@ class Device(Constraint):
 
 @dataclass(frozen=True)
 class Component(Constraint):
-    """The name of a component in a registry, or an instance of its base class.
-
-    Attributes
-    ----------
-    registry : mapping of str to type
-    base : type
-    per_layer : bool
-        Whether a list of components is allowed too.
-    also : tuple of str
-        Further names.
-    or_callable : str
-        If not empty, a description of the functions that are allowed too.
-    excluded : mapping of str to type
-        A registry of classes whose instances are not allowed.
-    excluded_for : str
-        Whom those are for.
-    instead_of_numbers : str
-        If not empty, what to do if a number is given, or a list of numbers.
-    """
+    """The name of a component in a registry, or an instance of its base class."""
 
     registry: Mapping[str, type]
     base: type
-    per_layer: bool = False
-    also: tuple[str, ...] = ()
-    or_callable: str = ""
-    excluded: Mapping[str, type] = field(default_factory=dict)
-    excluded_for: str = ""
-    instead_of_numbers: str = ""
+    per_layer: bool = False  # whether a list of components is allowed too
+    also: tuple[str, ...] = ()  # further names
+    or_callable: str = ""  # if not empty, a description of the functions that are allowed too
+    excluded: Mapping[str, type] = field(default_factory=dict)  # a registry whose instances are not allowed
+    excluded_for: str = ""  # whom those are for
+    instead_of_numbers: str = ""  # if not empty, what to do if a number is given, or a list of numbers
 
     def allows(self, value: Any) -> bool:
         several = self.per_layer and isinstance(value, list | tuple)

@@ -20,24 +20,14 @@ from sknn_scratch.training.progress import Progress, progress_of
 
 @dataclass(frozen=True)
 class FittedModel:
-    """What a fitted estimator has learnt; its parts are the estimator's own, not copies.
-
-    Attributes
-    ----------
-    targets : dict of str to object
-        What is known of the targets, such as the classes, as values that a file of arrays can hold.
-    target_scaling : tuple of two ndarrays of shape (n_outputs,), or None
-        Shift and factor that turn the link's output into a prediction, where the targets were standardised.
-    optimizer, schedule : Optimizer, Schedule or None
-        None where further training begins with new ones.
-    """
+    """What a fitted estimator has learnt; its parts are the estimator's own, not copies."""
 
     network: Perceptron
     loss: Loss
-    targets: Mapping[str, Any]
-    target_scaling: tuple[NDArray, NDArray] | None
+    targets: Mapping[str, Any]  # what is known of them, such as the classes, as values that a file of arrays can hold
+    target_scaling: tuple[NDArray, NDArray] | None  # shift and factor of the link's outputs, if standardised
     progress: Progress
-    optimizer: Optimizer | None
+    optimizer: Optimizer | None  # None where further training begins with a new one
     schedule: Schedule | None
 
 
@@ -66,14 +56,8 @@ def become_fitted(
 ) -> None:
     """Make an estimator, whose parameters are valid, one that has learnt this.
 
-    Weights and biases are those of each layer, and not copied; the rest is as in ``FittedModel``. By default
-    ``progress`` is that of a model which has seen no samples.
-
-    Raises
-    ------
-    Exception
-        Of any kind if ``targets`` is something else, ValueError if the layers are not those that the estimator's
-        parameters ask for.
+    Layers are not copied. By default ``progress`` is that of a model which has seen no samples. Raises ValueError if
+    the layers are not those that the parameters ask for, an exception of any kind if ``targets`` is something else.
     """
     widths = [layer.shape[1] for layer in weights[:-1]]
     if widths != hidden_sizes(estimator):

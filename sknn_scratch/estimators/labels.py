@@ -33,17 +33,10 @@ def _in_order(y: Any) -> NDArray:
 
 
 class LabelCoder:
-    """Codes one target: binary, multiclass or multilabel.
+    """Codes one target: binary, multiclass or multilabel, as ``type_of_target`` says.
 
-    Parameters
-    ----------
-    y : array of shape (n_samples,) or {array, CSR matrix} of shape (n_samples, n_labels)
-        The labels to learn from.
-    target_type : str
-        As ``type_of_target`` says.
-    classes : array-like of shape (n_classes,), default=None
-        All labels that can occur, if ``y`` may lack some. The attribute has them in order, for multilabel targets the
-        column numbers.
+    It learns from ``y``, or from ``classes``, all labels that can occur, if ``y`` may lack some. The attribute
+    ``classes`` has them in order, for multilabel targets the column numbers.
     """
 
     def __init__(self, y: Any, target_type: str, classes: ArrayLike | None = None):
@@ -131,10 +124,7 @@ class LabelCoder:
 
 
 class MultiOutputCoder:
-    """Codes several targets, each of two or more classes, side by side, with a ``LabelCoder`` for each.
-
-    ``y`` has shape (n_samples, n_targets); ``classes`` is a list of all labels that can occur in each column.
-    """
+    """Codes several targets, of shape (n_samples, n_targets), side by side, with a ``LabelCoder`` for each."""
 
     multilabel = False
 
@@ -205,13 +195,7 @@ def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:
 
 
 def coder_from_description(facts: Mapping[str, Any]) -> LabelCoder | MultiOutputCoder:
-    """Return the coder that ``describe_coder`` has described.
-
-    Raises
-    ------
-    KeyError, ValueError
-        If the facts are not such a description.
-    """
+    """Return the coder that ``describe_coder`` has described; raises KeyError or ValueError for other facts."""
     n_targets = int(facts["n_targets"])
     several, multilabel, sparse = (_flag(facts, name) for name in ("several_targets", "multilabel", "sparse_labels"))
     classes = [np.asarray(facts[f"classes_{target}"]) for target in range(n_targets)]

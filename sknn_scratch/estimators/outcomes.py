@@ -42,8 +42,8 @@ class Judge:
     """Tells whether training has made a network better than it was, and better than a constant.
 
     It is given the network before training, and judges it afterwards; ``progress`` is that of its training in all
-    calls. From the second chunk of ``partial_fit`` on, the losses before and after are not computed, to save time: only
-    if the loss of the chunks has grown many times over is the network compared with a constant.
+    calls. From the second chunk of ``partial_fit`` on, only if the loss of the chunks has grown many times over is the
+    network compared with a constant, to save time.
     """
 
     def __init__(
@@ -59,8 +59,7 @@ class Judge:
     def advice(self, nothing_improved: bool, learning_rate_init: float | None = None) -> list[Advice]:
         """Return what there is to say about the trained network.
 
-        ``nothing_improved`` says that training ended as nothing improved any more, or at a planned end after such a
-        plateau; ``learning_rate_init`` is the rate of a solver that has one.
+        ``nothing_improved``: training ended as nothing improved any more, or at a planned end after such a plateau.
         """
         diverged = self._diverged()
         if not (diverged or nothing_improved):

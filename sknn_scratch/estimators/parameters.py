@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -50,20 +50,11 @@ class Use(Enum):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A row of the table of parameters.
+    """A row of the table of parameters."""
 
-    Attributes
-    ----------
-    constraint : Constraint
-        What it may be.
-    use : Use, default=Use.ALL
-    off : object, default=None
-        The value that means that there is none of it, for MINIBATCHES.
-    """
-
-    constraint: Constraint
+    constraint: Constraint  # what it may be
     use: Use = Use.ALL
-    off: Any = None
+    off: Any = None  # the value that means that there is none of it, for MINIBATCHES
 
 
 SHARED_PARAMETERS: dict[str, Parameter] = {
@@ -123,14 +114,10 @@ SHARED_PARAMETERS: dict[str, Parameter] = {
 IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
 
 
-def defaults(cls: Any) -> Mapping[str, Any]:
-    """Return the parameters of a class with their defaults."""
-    return _defaults(cls)
-
-
-@cache  # inspect takes longer than an epoch on a few rows
-def _defaults(cls: Any) -> Mapping[str, Any]:
-    return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
+# The parameters of a class with their defaults; kept, as inspect takes longer than an epoch on a few rows.
+defaults: Callable[[Any], Mapping[str, Any]] = cache(
+    lambda cls: {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
+)
 
 
 def schedule_acts(estimator: Any) -> bool:
@@ -193,8 +180,7 @@ def warn_of_idle_validation(estimator: Any, has_own_set: bool) -> None:
 def python_parameters(estimator: Any) -> SimpleNamespace:
     """Return the parameters of an estimator as training takes them: every number is Python's own float or int.
 
-    An estimator keeps what it was given, which may be any number, such as ``alpha=0`` or ``np.int8(100)``. Computed
-    with in its own type, an int8 overflows and a float32 rounds; and compiled code is for one type each.
+    In its own type, such as int8 or float32, one would overflow or round; and compiled code is for one type each.
     """
     table: dict[str, Parameter] = estimator._parameters
     return SimpleNamespace(**{name: row.constraint.to_python(getattr(estimator, name)) for name, row in table.items()})

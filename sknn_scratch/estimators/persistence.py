@@ -30,8 +30,7 @@ STATE_KEY = "_sknn_scratch_state_version"
 def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
     """Give the estimator its attributes back if the block raises.
 
-    The block replaces attributes instead of changing them, with two exceptions: a RandomState given as
-    ``random_state`` is drawn from, and lists may be appended to.
+    The block replaces attributes; but lists may be appended to, and a RandomState given as ``random_state`` drawn from.
     """
     before = dict(vars(estimator))
     lengths = [(value, len(value)) for value in before.values() if isinstance(value, list)]

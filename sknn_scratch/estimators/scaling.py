@@ -12,19 +12,9 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 
 def standardisation(y: NDArray, sample_weight: NDArray | None = None) -> tuple[NDArray, NDArray]:
-    """Return mean and standard deviation of each column, by which ``(y - mean) / scale`` has mean 0 and deviation 1.
+    """Return mean and standard deviation of each column, weighted, in float64; the scale of a constant is 1.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples, n_targets)
-        Finite numbers of any size.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Not negative, and not all zero.
-
-    Returns
-    -------
-    mean, scale : float64 ndarray of shape (n_targets,)
-        Weighted; the scale is 1 for a column that is constant where the weights are positive.
+    ``y`` of shape (n_samples, n_targets) has finite numbers of any size; weights are not all zero.
     """
     y = y.astype(np.float64, copy=False)
     if sample_weight is not None:

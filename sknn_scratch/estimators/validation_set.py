@@ -139,8 +139,8 @@ def split_rows(
 ) -> tuple[NDArray, NDArray]:
     """Return the numbers of the rows to train on and of those that are held out, each in random order.
 
-    They are those of ``train_test_split(np.arange(n_rows), test_size=n_held_out, random_state=rng, stratify=strata)``,
-    and so are the errors.
+    They, and errors, are those of ``train_test_split(np.arange(n_rows), test_size=n_held_out, random_state=rng,
+    stratify=strata)``.
     """
     kind = row_type(n_rows)
     if n_rows < MANY or not 0 < n_held_out < n_rows:
@@ -176,10 +176,7 @@ def _by_sklearn(
 
 
 def _shares(counts: NDArray, n_drawn: int, rng: np.random.RandomState) -> NDArray:
-    """Return how many of each count are drawn: its share of all, and one more for the largest fractions.
-
-    Among equal fractions it is drawn who gets one more.
-    """
+    """Return how many of each count are drawn: its share of all, and one more for the largest fractions, or by draw."""
     exact = counts / counts.sum() * n_drawn
     shares = np.floor(exact)
     fractions, missing = exact - shares, int(n_drawn - shares.sum())

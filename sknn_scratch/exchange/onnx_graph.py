@@ -19,10 +19,7 @@ from sknn_scratch.catalogue.rewriting import in_terms_of
 
 
 class Graph:
-    """The graph that one estimator becomes, written node by node with the operators of ONNX.
-
-    ``graph(name_of_operator, input, ...)`` adds a node and returns the name of its output.
-    """
+    """The graph of one estimator; ``graph(operator, input, ...)`` adds a node and returns the name of its output."""
 
     def __init__(self, scope: Any, operator: Any, container: Any):
         from skl2onnx.common.data_types import guess_proto_type

@@ -38,8 +38,7 @@ def wants_raw_scores(scope: Any, container: Any, model: Any) -> bool:
 def refuse_wrong_conversions(scope: Any, container: Any, model: Any, is_double: bool, n_columns: int = 1) -> None:
     """Raise NotImplementedError if an estimator around the model is one that skl2onnx converts wrongly.
 
-    ``scope`` and ``container`` are what skl2onnx hands to converters; estimators are declared in the scope before those
-    that they hold. ``n_columns`` is how many columns a regressor predicts.
+    Estimators are declared in the scope before those that they hold. ``n_columns`` is how many a regressor predicts.
     """
     for parent in _parents(scope, model):
         raw = wants_raw_scores(scope, container, model)

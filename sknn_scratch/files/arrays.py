@@ -26,8 +26,7 @@ KINDS = "biufU"
 def naming_file(path: str | os.PathLike[str], verdict: str) -> Iterator[None]:
     """Turn every error of the block into one ValueError of the file's path, the verdict on it and the reason.
 
-    Damaged bytes reach zipfile, NumPy's parser of headers and our own code in ways that cannot be listed: KeyError,
-    OverflowError, NotImplementedError, MemoryError and others.
+    Damaged bytes reach zipfile, NumPy's parser of headers and our own code in ways that cannot be listed.
     """
     try:
         yield
@@ -48,10 +47,7 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, NDArray]) -> None:
 
 
 def read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
-    """Return the arrays of a file that ``write_arrays`` wrote.
-
-    Raises an exception of any kind if the file is damaged or something else; see ``naming_file``.
-    """
+    """Return the arrays of a file that ``write_arrays`` wrote; any error if it is damaged, see ``naming_file``."""
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()

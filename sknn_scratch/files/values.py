@@ -34,9 +34,8 @@ MAX_DEPTH = 50
 def encode(value: Any, arrays: dict[str, NDArray]) -> Any:
     """Return what ``decode`` makes the same value of, as values of JSON; arrays are added to ``arrays``.
 
-    Of an object, its attributes are kept, except parameters that are more than a number or a string. Raises TypeError
-    if it is, or contains, something that is neither plain, nor an array or container of such, nor an object with
-    attributes, nor a generator of random numbers.
+    Of an object its attributes are kept, except parameters that are more than a number or a string. Raises TypeError
+    for what is not plain, an array, a container of such, a generator of random numbers or an object with attributes.
     """
     if type(value) in PLAIN:
         return value
@@ -133,7 +132,7 @@ def checked_generator_state(state: Any) -> Any:
 def describe(value: Any, depth: int = 0) -> Any:
     """Return a description as values of JSON; those of two values are equal if the values agree.
 
-    Raises ValueError if it is, or contains, something that a later process cannot recognise, such as a lambda.
+    Raises ValueError for what a later process cannot recognise, such as a lambda.
     """
     deeper = depth + 1
     if deeper > MAX_DEPTH:

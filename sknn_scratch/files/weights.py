@@ -28,8 +28,8 @@ def write_weights(
 ) -> None:
     """Write the weights of a network to a .npz file, all of it or, if something fails, nothing.
 
-    Layers are stored as ``weights_0``, ``weights_1``, ... and ``biases_0``, ...; ``facts``, what else a reader has to
-    know, are bools, strings, or sequences or arrays of numbers or strings.
+    Layers are ``weights_0``, ``weights_1``, ... and ``biases_0``, ...; ``facts`` are bools, strings, or sequences or
+    arrays of numbers or strings.
     """
     arrays = {name: _without_objects(np.asarray(value)) for name, value in facts.items()}
     for name, layers in (("weights", weights), ("biases", biases)):
@@ -48,10 +48,7 @@ def _without_objects(array: NDArray) -> NDArray:
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what ``write_weights`` has written: lists ``weights`` and ``biases``, and the facts as arrays.
-
-    Raises ValueError if the file is no such file, of another version, or damaged.
-    """
+    """Return what ``write_weights`` wrote: lists ``weights`` and ``biases``, facts as arrays; or raise ValueError."""
     with open_to_read(path) as file, naming_file(path, "is not a file of weights, or it is damaged"):
         content: dict[str, Any] = read_arrays(file)
     with naming_file(path, "is not a file of weights written by save_weights"):

@@ -21,10 +21,7 @@ UNFINISHED = ".unfinished"
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise unless there is a folder for a file of this path, and nothing else than a file in its place.
-
-    FileNotFoundError if there is no such folder, ValueError if there is a folder, a device or a pipe of that name.
-    """
+    """Raise unless there is a folder for a file of this path, and nothing else than a file in its place."""
     folder = _real(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no folder {folder}.")
@@ -43,9 +40,8 @@ def open_to_read(path: str | os.PathLike[str]) -> IO[bytes]:
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a file beside ``path``, to write and read, and put it in its place once the block has written all of it.
 
-    If the block raises, or the process is killed, what was at ``path`` before is still there. The new file has the
-    permissions of the one that it replaces; a link stays one, and the file that it leads to is replaced. What a killed
-    process has left of an earlier try is removed.
+    Until then what was at ``path`` is still there. The new file has its permissions; a link stays one, and the file
+    that it leads to is replaced. What a killed process has left of an earlier try is removed.
     """
     check_writable(path)
     target, mode = _real(path), _mode_of(path)
@@ -95,10 +91,7 @@ def _kind(mode: int) -> str:
 
 
 def _create(path: Path, mode: int | None) -> IO[bytes] | None:
-    """Make a file with these permissions, those of the umask if None; it is locked until it is closed.
-
-    Return None if another process took it for a leftover before it was locked.
-    """
+    """Make a file with these permissions (None: the umask's), locked; None if another process has removed it."""
     # The umask acts on the mode given to open, so it never has to be asked for.
     until_set = 0o666 if mode is None else 0o600
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

@@ -52,8 +52,7 @@ _in_training: dict[tuple[int, int], object] = {}
 def with_callbacks(method: _Method) -> _Method:
     """Decorate a method that trains: the callbacks are told when it has ended, in success or failure.
 
-    While an estimator is being trained, another call raises RuntimeError and leaves it alone. For type checkers the
-    method stays what it is.
+    While an estimator is being trained, another call raises RuntimeError and leaves it alone.
     """
     told = _with_callbacks(method)
 
@@ -370,10 +369,7 @@ class _PlainLines:
 
 
 class Events:
-    """Tells the callbacks of an estimator, and the bar of ``verbose="bar"``, how its training goes.
-
-    A step of training is called ``task_name``: 'epoch' or 'iteration'. The other parameters are those of ``fit``.
-    """
+    """Tells the callbacks of an estimator, and the bar of ``verbose="bar"``, of each 'epoch' or 'iteration'."""
 
     def __init__(self, estimator: Any, task_name: str, X: Any, y: Any, sample_weight: Any):
         self._estimator, self._task_name = estimator, task_name
@@ -390,10 +386,7 @@ class Events:
         return self._root is not None
 
     def listener(self, keep: Callable[[], None]) -> Self | None:
-        """Return this, to be told of epochs, unless there is no callback and no bar.
-
-        After each epoch ``keep`` is called first, which sets the fitted attributes that show what training has reached.
-        """
+        """Return this, which calls ``keep`` after each epoch and then tells of it, unless there is nobody to tell."""
         self._keep = keep
         return self if self.has_callbacks or self._estimator.verbose == "bar" else None
 

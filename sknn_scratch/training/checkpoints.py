@@ -128,10 +128,7 @@ def _shown(value: Any) -> str:
 
 
 def described_parameters(estimator: Any) -> dict[str, list[Any]]:
-    """Return the parameters that must not change, each with a text for messages.
-
-    Raises ValueError for one that could not be recognised where training goes on.
-    """
+    """Return those that must not change, each with a text; raises ValueError for one that cannot be known again."""
     described = {}
     for name, value in estimator.get_params(deep=False).items():
         if name in FREE:
@@ -286,15 +283,7 @@ def _checksum_line(digest: bytes) -> bytes:
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is something else, damaged, or of another version.
-    """
+    """Read a checkpoint; raises ValueError if the file is something else, damaged, or of another version."""
     with open_to_read(path) as file:
         _check_format(path, file)
         with naming_file(path, "is damaged"):

@@ -12,18 +12,11 @@ from scipy.sparse import csr_array
 
 
 class Coding:
-    """Which columns are the codes of which feature, and products with their weights, once for all samples.
-
-    Parameters
-    ----------
-    starts : ndarray of int of shape (n_features + 1,)
-        The first code of each feature, and the number of all codes.
-    means : ndarray of shape (n_codes,)
-        What is subtracted from the codes.
-    """
+    """Which columns are the codes of which feature, and products with their weights, once for all samples."""
 
     def __init__(self, starts: NDArray, means: NDArray):
-        self.starts, self.means = starts, means
+        self.starts = starts  # the first code of each feature, and the number of all codes
+        self.means = means  # what is subtracted from each code
 
     @property
     def n_edges(self) -> int:

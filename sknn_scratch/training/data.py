@@ -23,22 +23,12 @@ BLOCK_BYTES = 2**20
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Samples to train on.
+    """Samples to train on."""
 
-    Attributes
-    ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-    y : ndarray of shape (n_samples, n_outputs)
-        Of the dtype of ``X``, or bytes (uint8) where the targets are 0 and 1.
-    sample_weight : ndarray of shape (n_samples,) or None
-    rows : ndarray of int or None
-        The rows that are trained on, in this order; None for all of them.
-    """
-
-    X: Any
-    y: Any
+    X: Any  # array or CSR matrix of shape (n_samples, n_features)
+    y: Any  # array of shape (n_samples, n_outputs), of the dtype of X, or bytes (uint8) where targets are 0 and 1
     sample_weight: NDArray | None = None
-    rows: NDArray | None = None
+    rows: NDArray | None = None  # those that are trained on, in this order; None for all of them
 
     @property
     def n_rows(self) -> int:
@@ -57,8 +47,8 @@ class TrainingData:
     def in_fixed_order(self) -> TrainingData:
         """Return the same samples, such that no result depends on the memory order in which they came.
 
-        Targets are in Fortran order and weights contiguous. ``X`` is not copied (unless its numbers are not aligned, as
-        BLAS needs them): its rows are gathered where they are used.
+        ``X`` is not copied (unless its numbers are not aligned, as BLAS needs them): rows are gathered where they are
+        used.
         """
         X, weight = self.X, self.sample_weight
         if isinstance(X, np.ndarray) and not X.flags.aligned:

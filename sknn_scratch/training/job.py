@@ -20,67 +20,31 @@ MANY_ROWS = 2**17
 
 
 def row_type(n_rows: int) -> type:
-    """Return the dtype of row numbers: int32 where there are many rows, as long as they have numbers in it.
-
-    Every engine takes both. int32 takes half the memory, but NumPy shuffles int64 in two thirds of the time.
-    """
+    """Return the dtype of row numbers: int32 takes half the memory, but NumPy shuffles int64 in 2/3 of the time."""
     return np.int32 if MANY_ROWS < n_rows < 2**31 else np.int64
 
 
 @dataclass
 class Job:
-    """A network to be trained.
+    """A network to be trained, on what, and how."""
 
-    Attributes
-    ----------
-    network : Perceptron
-        Its parameters change.
-    loss : Loss
-        Started.
-    X : ndarray, CSR matrix or CodedMatrix of shape (n_samples, n_features)
-        Of the network's dtype.
-    y : ndarray of shape (n_samples, n_targets)
-        Of the network's dtype, or bytes (uint8), which an engine turns into such numbers as it reads a minibatch.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Not negative.
-    batch_size : int
-        Rows of a minibatch, at most ``n_samples``.
-    optimizer : Optimizer or None
-        Started; None where only the gradient is wanted.
-    alpha : float
-        Strength of the penalty on the weights, ``alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 * sum(W**2))``. Like
-        the loss it is divided by the minibatch's size or weight sum. Biases are not penalised.
-    l1_ratio : float
-        Share of the absolute values in it.
-    max_grad_norm : float or None
-        A minibatch's gradient is shortened to this Euclidean length where it is longer.
-    fit_intercept : bool
-        Whether there are biases; otherwise they stay zero.
-    dropout : sequence of float
-        Share of the input and of each hidden layer that is dropped, in [0, 1).
-    input_noise : float
-        Standard deviation of the noise that is added to the samples.
-    seed : int
-        From 0 to ``2**63 - 1``; dropout and noise follow from it and the number of the step.
-    device : str
-        Where PyTorch trains it.
-    """
-
-    network: Perceptron
-    loss: Loss
-    X: Any
-    y: NDArray
-    sample_weight: NDArray | None = None
-    batch_size: int = 200
-    optimizer: Optimizer | None = None
+    network: Perceptron  # its parameters change
+    loss: Loss  # started
+    X: Any  # array, CSR matrix or CodedMatrix of shape (n_samples, n_features), of the network's dtype
+    y: NDArray  # (n_samples, n_targets), of the network's dtype, or bytes (uint8) that become it as they are read
+    sample_weight: NDArray | None = None  # (n_samples,), not negative
+    batch_size: int = 200  # rows of a minibatch, at most n_samples
+    optimizer: Optimizer | None = None  # started; None where only the gradient is wanted
+    # The penalty on weights, not biases: alpha * (l1_ratio * sum(|W|) + (1 - l1_ratio) / 2 * sum(W**2)), divided, like
+    # the loss, by the minibatch's size or weight sum.
     alpha: float = 0.0
     l1_ratio: float = 0.0
-    max_grad_norm: float | None = None
-    fit_intercept: bool = True
-    dropout: Sequence[float] = ()
-    input_noise: float = 0.0
-    seed: int = 0
-    device: str = "cpu"
+    max_grad_norm: float | None = None  # to this Euclidean length a longer gradient of a minibatch is shortened
+    fit_intercept: bool = True  # otherwise biases stay zero
+    dropout: Sequence[float] = ()  # share of the input and of each hidden layer that is dropped, in [0, 1)
+    input_noise: float = 0.0  # standard deviation of what is added to the samples
+    seed: int = 0  # to 2**63 - 1; dropout and noise follow from it and the number of the step
+    device: str = "cpu"  # where PyTorch trains it
 
     def __post_init__(self) -> None:
         dtype, at = self.network.dtype, 0

@@ -22,22 +22,14 @@ from sknn_scratch.training.progress import (
 
 
 class _Calls:
-    """What scipy's minimiser calls.
-
-    Attributes
-    ----------
-    reached : ndarray of shape (n_parameters,)
-        The parameters at the end of the last iteration, in float64.
-    stopped : bool
-        Whether the listener has ended training.
-    """
+    """What scipy's minimiser calls."""
 
     def __init__(self, run: Any, network: Perceptron, progress: Progress, verbose: bool, listener: Listener | None):
         self._run, self._network, self._progress = run, network, progress
         self._verbose, self._listener = verbose, listener
         self._latest_loss = np.inf
-        self.reached = network.parameters.astype(np.float64)
-        self.stopped = False
+        self.reached = network.parameters.astype(np.float64)  # at the end of the last iteration
+        self.stopped = False  # by the listener
 
     def objective(self, parameters: NDArray) -> tuple[float, NDArray]:
         """Return loss and gradient over all samples."""
@@ -60,31 +52,13 @@ class _Calls:
 
 
 def train_lbfgs(
-    job: Job,
-    engine: str,
-    progress: Progress,
-    *,
-    max_iter: int,
-    max_fun: int,
-    tol: float,
-    verbose: bool,
-    listener: Listener | None = None,
+    job: Job, engine: str, progress: Progress, settings: Any, listener: Listener | None = None
 ) -> tuple[Outcome, str]:
-    """Train with scipy's L-BFGS on the objective over all samples.
+    """Train with scipy's L-BFGS on the objective over all samples; return how it ended, and why in scipy's words.
 
-    ``max_iter``, ``max_fun``, ``tol`` and ``verbose`` are as for the estimators, ``progress`` is from
-    ``Progress.next_run(False)``. It and the parameters of the job's network are changed in place.
-
-    Returns
-    -------
-    outcome : Outcome
-    message : str
-        scipy's own words on why it stopped.
-
-    Raises
-    ------
-    TrainingDivergedError
-        If the loss or a parameter ends infinite or NaN.
+    ``settings`` has ``max_iter``, ``max_fun``, ``tol`` and ``verbose``, as the estimators' parameters; ``progress`` is
+    from ``Progress.next_run(False)``. It and the parameters of the job's network are changed in place. Raises
+    TrainingDivergedError if the loss or a parameter ends infinite or NaN.
 
     References
     ----------
@@ -93,7 +67,7 @@ def train_lbfgs(
     """
     network = job.network
     with start(engine, job) as run:
-        calls = _Calls(run, network, progress, verbose, listener)
+        calls = _Calls(run, network, progress, settings.verbose, listener)
         try:
             result = minimize(
                 calls.objective,
@@ -101,7 +75,7 @@ def train_lbfgs(
                 method="L-BFGS-B",
                 jac=True,
                 callback=calls.iteration_ended,
-                options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
+                options={"maxiter": settings.max_iter, "maxfun": settings.max_fun, "gtol": settings.tol},
             )
         except KeyboardInterrupt:
             network.parameters[...] = calls.reached

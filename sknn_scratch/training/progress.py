@@ -37,43 +37,20 @@ class Listener(Protocol):
 
 @dataclass
 class Progress:
-    """What a training run has reached; a later run can carry on from it.
+    """What a training run has reached; a later run can carry on from it."""
 
-    Attributes
-    ----------
-    n_iter : int
-        Epochs (L-BFGS: iterations) of the current run.
-    t : int
-        Training rows seen in all runs.
-    loss : float or None
-        Mean of the minibatch losses of the last epoch.
-    loss_curve : list of float
-        ``loss`` of every epoch.
-    best_loss : float or None
-        Smallest ``loss``; None with early stopping.
-    validation_scores, validation_loss_curve : list of float or None
-        Score and loss of every epoch on the validation set; None without one.
-    best_validation_score : float or None
-        Largest validation score.
-    no_improvement_count : int
-        Epochs in a row without an improvement of ``tol``.
-    """
-
-    n_iter: int = 0
-    t: int = 0
-    loss: float | None = None
-    loss_curve: list[float] = field(default_factory=list)
-    best_loss: float | None = None
-    validation_scores: list[float] | None = None
+    n_iter: int = 0  # epochs (L-BFGS: iterations) of the current run
+    t: int = 0  # training rows seen in all runs
+    loss: float | None = None  # mean of the minibatch losses of the last epoch
+    loss_curve: list[float] = field(default_factory=list)  # that of every epoch
+    best_loss: float | None = None  # the smallest; None with early stopping
+    validation_scores: list[float] | None = None  # of every epoch; None without a validation set
     validation_loss_curve: list[float] | None = None
-    best_validation_score: float | None = None
-    no_improvement_count: int = 0
+    best_validation_score: float | None = None  # the largest
+    no_improvement_count: int = 0  # epochs in a row without an improvement of tol
 
     def next_run(self, early_stopping: bool, validated: bool = False) -> Progress:
-        """Return one to carry on with, its fields ready for a run of this kind; early stopping is validated too.
-
-        It shares ``loss_curve``; the validation curves are copies.
-        """
+        """Return one for a run of this kind; it shares ``loss_curve``, and the validation curves are copies."""
         run = replace(self, n_iter=0)
         if early_stopping:
             run.best_loss = None
@@ -89,10 +66,7 @@ class Progress:
         return run
 
     def add_epoch(self, loss: float, validation: tuple[float, float] | None, tol: float) -> bool:
-        """Record an epoch and, where there is a validation set, the loss and the score on it.
-
-        Returns whether that score is the best so far.
-        """
+        """Record an epoch, and loss and score on a validation set if any; return whether that score is the best."""
         self.n_iter += 1
         self.loss = loss
         self.loss_curve.append(loss)

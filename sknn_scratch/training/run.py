@@ -26,66 +26,29 @@ from sknn_scratch.training.progress import (
 )
 
 
-@dataclass(frozen=True)
-class MinibatchSettings:
-    """Settings of ``MinibatchTraining``, named as the estimators' parameters are."""
-
-    max_iter: int
-    shuffle: bool
-    tol: float
-    n_iter_no_change: float
-    verbose: bool
-    average: int = 1
-
-
 @dataclass
 class TrainingState:
-    """All that a run of ``MinibatchTraining`` goes on from, after an epoch.
-
-    Attributes
-    ----------
-    order : ndarray of int or None
-        The rows in the order of the last epoch; None for all as they come.
-    rng_state : dict
-        Of the RandomState.
-    seed : int
-        Of dropout and noise.
-    best_parameters : ndarray of shape (n_parameters,) or None
-        Those of the epoch with the best validation score, with early stopping.
-    recent : list of ndarray
-        The parameters at the end of each of the last epochs, if they are averaged.
-    """
+    """All that a run of ``MinibatchTraining`` goes on from, after an epoch."""
 
     parameters: NDArray
     optimizer: Optimizer
     schedule: Schedule
     progress: Progress
-    order: NDArray | None
-    rng_state: Any
-    seed: int
-    best_parameters: NDArray | None
-    recent: list[NDArray]
+    order: NDArray | None  # the rows in the order of the last epoch; None for all as they come
+    rng_state: Any  # of the RandomState
+    seed: int  # of dropout and noise
+    best_parameters: NDArray | None  # those of the epoch with the best validation score, with early stopping
+    recent: list[NDArray]  # the parameters at the end of each of the last epochs, if they are averaged
 
 
 class MinibatchTraining:
     """A run of minibatch gradient descent.
 
-    Parameters
-    ----------
-    job : Job
-        Its network's parameters are changed in place. They end as those of the last epoch (the mean of the last epochs
-        if ``settings.average`` is more than 1) or, with early stopping, as those with the best validation score.
-    data : TrainingData
-        The samples of the job, and which of them are trained on.
-    engine : str
-        Name of the engine that does the job.
-    schedule : Schedule
-        Started.
-    progress : Progress
-        From ``Progress.next_run``, which is told whether there is early stopping; changed in place.
-    settings : MinibatchSettings
-    rng : RandomState
-        Shuffles the rows, once per epoch.
+    The job's network is changed in place. Its parameters end as those of the last epoch (the mean of the last epochs if
+    ``settings.average`` is more than 1) or, with early stopping, as those with the best validation score. ``settings``
+    has ``max_iter``, ``shuffle``, ``tol``, ``n_iter_no_change``, ``verbose`` and ``average``, as the estimators'
+    parameters; ``schedule`` is started, ``progress`` comes from ``Progress.next_run``, and ``rng`` shuffles the rows of
+    ``data``.
 
     Attributes
     ----------
@@ -102,7 +65,7 @@ class MinibatchTraining:
         engine: str,
         schedule: Schedule,
         progress: Progress,
-        settings: MinibatchSettings,
+        settings: Any,
         rng: np.random.RandomState,
     ):
         assert job.optimizer is not None
@@ -134,27 +97,12 @@ class MinibatchTraining:
     def run(
         self, validate: Callable[[], tuple[float, float]] | None = None, listener: Listener | None = None
     ) -> Outcome:
-        """Train until the schedule, the listener or ``settings.max_iter`` ends it.
+        """Train until the schedule, the listener or ``settings.max_iter`` ends it; return how it ended.
 
-        Parameters
-        ----------
-        validate : callable, default=None
-            Returns loss and score of the network's parameters on a validation set; the larger the score the better.
-            Called after each epoch.
-        listener : Listener, default=None
-            Is told of each epoch, and can stop training.
-
-        Returns
-        -------
-        outcome : Outcome
-            DIVERGED only with early stopping: the parameters are those of the best epoch, and the optimiser's state is
-            useless.
-
-        Raises
-        ------
-        TrainingDivergedError
-            At the end of the epoch in which the loss or a parameter becomes infinite or NaN, if there is no epoch to go
-            back to.
+        ``validate`` is called after each epoch, and returns loss and score (the larger the better) of the network on a
+        validation set. DIVERGED is returned only with early stopping: the parameters are those of the best epoch, and
+        the optimiser's state is useless. Otherwise TrainingDivergedError is raised at the end of the epoch in which the
+        loss or a parameter becomes infinite or NaN.
         """
         outcome = self._outcome
         with start(self._engine, self._job) as run:

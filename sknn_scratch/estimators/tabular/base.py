@@ -69,10 +69,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
 
     @abstractmethod
     def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
-        """Return encoded targets of shape (n_samples, n_targets), final weights, and strata to be spread over folds.
-
-        Sets ``_loss``, the started loss of the members, too.
-        """
+        """Return encoded targets, final weights, and strata to be spread over folds; set ``_loss``, started."""
 
     def _learns_by(self, view: str) -> tuple[Loss, str]:
         """Return the loss that members of a view are trained with, started, and their activation."""

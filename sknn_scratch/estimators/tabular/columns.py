@@ -21,20 +21,11 @@ NUMBER, CATEGORY, OBJECTS = "number", "category", "objects"
 
 @dataclass
 class Columns:
-    """What a table holds.
+    """What a table holds."""
 
-    Attributes
-    ----------
-    is_categorical : ndarray of bool of shape (n_features,)
-    numbers : ndarray of shape (n_samples, n_numeric)
-        float64, NaN where missing; columns in the order of the table.
-    categories : list of ndarray of shape (n_samples,)
-        Python objects, None where missing.
-    """
-
-    is_categorical: NDArray
-    numbers: NDArray
-    categories: list[NDArray]
+    is_categorical: NDArray  # (n_features,)
+    numbers: NDArray  # (n_samples, n_numeric), float64, NaN where missing; in the order of the table
+    categories: list[NDArray]  # each (n_samples,), Python objects, None where missing
 
     def take(self, rows: NDArray | slice) -> Columns:
         """Return these rows."""
@@ -44,15 +35,10 @@ class Columns:
 def read_columns(
     estimator: BaseEstimator, X: Any, *, categorical_features: Any = None, is_categorical: NDArray | None = None
 ) -> Columns:
-    """Check a table and return its columns.
+    """Check a table and return its columns; raises TypeError or ValueError if it is none, or not that of fit.
 
     In fit, ``categorical_features`` says which are categorical, as the user says it, and the estimator gets
     ``n_features_in_`` and ``feature_names_in_``; afterwards these are compared, and ``is_categorical`` is given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``X`` is not such a table, or not that of fit.
     """
     reset = is_categorical is None
     if hasattr(X, "collect"):

@@ -20,9 +20,8 @@ SAMPLES_PER_FOLD = 5
 def training_rows(n_samples: int, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None]:
     """Return the samples to train on, and their weights, whose mean is 1, if they differ.
 
-    Samples with a weight of 0 are left out. Where all weights are whole numbers with a sum of at most 1,000, and at
-    most 5 in the mean, a sample occurs as often as its weight says: to weigh samples and to repeat them is then the
-    same.
+    Without those of weight 0. Where all weights are whole numbers with a sum of at most 1,000, and at most 5 in the
+    mean, a sample occurs as often as its weight says.
     """
     rows = np.arange(n_samples)
     if sample_weight is None:

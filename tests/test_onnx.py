@@ -115,6 +115,37 @@ def test_float64(activation, run):
     assert_same_probabilities(run(model, X), model, X, tolerance=1e-12)
 
 
+@pytest.mark.parametrize("dtypes", [["float32"] * 8, ["float32", "float64"] * 4], ids=["float32", "mixed"])
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_columns_of_a_data_frame_are_inputs_of_their_own(task, dtypes, onnxruntime):
+    X, y = data(task)
+    frame = pd.DataFrame({f"x{i}": X[:, i].astype(dtype) for i, dtype in enumerate(dtypes)})
+    model = our_estimator(task, max_iter=20).fit(frame, y)
+    options = {} if task == "regression" else {"options": WITHOUT_ZIPMAP}
+    graph = to_onnx(model, frame[:1], **options).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {name: frame[[name]].to_numpy() for name in frame})
+    if task == "regression":
+        assert_allclose(outputs[0].ravel(), model.predict(frame), rtol=1e-5, atol=1e-5)
+    else:
+        assert_allclose(outputs[1], model.predict_proba(frame), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "classes", "reason"),
+    [(np.float64, 3, "float32 only, and X is of float64"), (np.float32, 1, "the only class is 'label 0'")],
+)
+def test_dicts_that_onnxruntime_could_not_make_are_refused(dtype, classes, reason, run_graph):
+    X = make_task("multiclass")[0].astype(dtype)
+    y = [f"label {i % classes}" for i in range(len(X))]
+    model = MLPFromScratchClassifier(4, max_iter=2).fit(X, y)
+    for estimator in (model, make_pipeline(model)):
+        with pytest.raises(NotImplementedError, match=rf"cannot become dicts: .*{reason}.*options=\{{'zipmap': False\}}"):
+            to_onnx(estimator, X[:1])
+        outputs = run_graph(to_onnx(estimator, X[:1], options=WITHOUT_ZIPMAP), X)
+        assert_same_probabilities(outputs, model, X)
+
+
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("task", ["regression", "multioutput"])
 def test_links_of_the_regressor(task, link, run):

@@ -28,8 +28,7 @@ class Graph:
         self._scope, self._container = scope, container
         self.n_outputs = operator.raw_operator.n_outputs_
         self.types = onnx_proto.TensorProto
-        given = guess_proto_type(operator.inputs[0].type)
-        self.is_double = given == self.types.DOUBLE
+        self.is_double = any(guess_proto_type(given.type) == self.types.DOUBLE for given in operator.inputs)
         self.float_type = self.types.DOUBLE if self.is_double else self.types.FLOAT
         self.dtype = np.dtype(np.float64 if self.is_double else np.float32)
 

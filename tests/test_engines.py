@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import PackageNotFoundError
@@ -492,6 +493,30 @@ def test_unusual_sparse_samples(solver):
         fitted = fit_both(model, samples, y)
         assert_same_fit(fitted)
         assert_allclose(*(estimator.predict_proba(samples) for estimator in fitted))
+
+
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_samples_are_not_copied(solver, engine):
+    X = np.random.RandomState(0).randn(4000, 500)
+    y = X[:, 0] > 0
+    model = MLPFromScratchClassifier(2, solver=solver, max_iter=2, engine=engine).fit(X[:10], y[:10])
+    tracemalloc.start()
+    try:
+        model.fit(X, y)
+        assert tracemalloc.get_traced_memory()[1] < X.nbytes / 3
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("make", [np.ascontiguousarray, np.asfortranarray, lambda X: np.repeat(X, 2, axis=0)[::2]])
+@needs_numba
+def test_all_samples_at_once_in_any_order(make):
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", hidden_layer_sizes=40, solver="lbfgs", max_iter=5)
+    fitted = fit_both(model, make(X), y)
+    assert_same_fit(fitted)
+    assert_array_equal(fitted[1].coefs_[0], fit_both(model, X, y)[1].coefs_[0])
 
 
 @needs_numba

@@ -140,7 +140,9 @@ def test_dicts_that_onnxruntime_could_not_make_are_refused(dtype, classes, reaso
     y = [f"label {i % classes}" for i in range(len(X))]
     model = MLPFromScratchClassifier(4, max_iter=2).fit(X, y)
     for estimator in (model, make_pipeline(model)):
-        with pytest.raises(NotImplementedError, match=rf"cannot become dicts: .*{reason}.*options=\{{'zipmap': False\}}"):
+        with pytest.raises(
+            NotImplementedError, match=rf"cannot become dicts: .*{reason}.*options=\{{'zipmap': False\}}"
+        ):
             to_onnx(estimator, X[:1])
         outputs = run_graph(to_onnx(estimator, X[:1], options=WITHOUT_ZIPMAP), X)
         assert_same_probabilities(outputs, model, X)

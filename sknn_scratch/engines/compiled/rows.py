@@ -41,8 +41,8 @@ def _read_rows(job, low, high):
         for k in range(data.n_targets):
             at = row * data.y_row_stride + k * data.y_column_stride
             targets[k * stride + i] = y[at] if data.y != 0 else real(y_in_bytes[at])
-        if data.X == 0:
-            continue
+        if data.X == 0 or layer_of(job, 0).a == data.X:
+            continue  # there are none, or they are there
         first, column_stride = row * data.row_stride, data.column_stride
         if by_rows and column_stride == 1:  # which the compiler makes one copy of
             for j in range(fan_in):

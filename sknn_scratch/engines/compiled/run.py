@@ -221,19 +221,20 @@ class CompiledRun:
         for l, width in enumerate(units[1:]):
             looped = job.batch_size * fan_in * width <= TINY or (l > 0 and width <= narrow)
             looped &= l > 0 or dense
+            by_rows = l == 0 and not looped
             layer = Layer(
                 fan_in=fan_in,
                 n_rows=units[l],
                 width=width,
                 looped=looped,
-                by_rows=l == 0 and not looped,
+                by_rows=by_rows,
                 w_at=begins[l],
                 b_at=begins[n_layers + l],
                 w=network.weights[l].ctypes.data,
                 b=network.biases[l].ctypes.data,
                 g_w=of_weights[l].ctypes.data,
                 g_b=of_biases[l].ctypes.data,
-                a=layers[-1].output if l > 0 else self._new(fan_in * dense),
+                a=layers[-1].output if l > 0 else self._address_of_samples(fan_in * dense, by_rows),
                 z=self._new(width),
                 delta=self._new(width),
                 dropout=dropout[l],
@@ -250,6 +251,14 @@ class CompiledRun:
             layers.append(layer)
             fan_in = width
         return layers
+
+    def _address_of_samples(self, n_columns: int, by_rows: bool) -> int:
+        """Return where a step finds its samples: all of them where they are, others where they are gathered."""
+        job, X = self._job, self._job.X
+        all_at_once = by_rows and job.optimizer is None and not job.is_noisy
+        if all_at_once and isinstance(X, np.ndarray) and X.flags.c_contiguous:
+            return self._address(X)
+        return self._new(n_columns)
 
     def _memory(self) -> Memory:
         job = self._job

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -310,18 +311,20 @@ def _limit_norm(gradient: NDArray, max_norm: float) -> None:
 class _RowReader:
     """Reads minibatches of rows, in C order, from an array or another matrix.
 
-    Rows of an array in C order are copied to a buffer made once; of any other order ``take`` would first copy the whole
-    array.
+    Rows of an array in C order are copied to a buffer made once, if they are not consecutive; of any other order
+    ``take`` would first copy the whole array.
     """
 
     def __init__(self, array: Any, batch_size: int):
-        self._array = array
-        self._buffer: NDArray | None = None
-        if isinstance(array, np.ndarray) and array.flags.c_contiguous:
-            self._buffer = np.empty((batch_size, *array.shape[1:]), dtype=array.dtype)
+        self._array, self._batch_size = array, batch_size
+        self._has_rows = isinstance(array, np.ndarray) and array.flags.c_contiguous
+
+    @cached_property
+    def _buffer(self) -> NDArray:
+        return np.empty((self._batch_size, *self._array.shape[1:]), dtype=self._array.dtype)
 
     def read(self, rows: NDArray | slice) -> Any:
-        if self._buffer is None or isinstance(rows, slice):
+        if not self._has_rows or isinstance(rows, slice):
             return row_major(self._array[rows])
         out = self._buffer
         if len(rows) < len(out):

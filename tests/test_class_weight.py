@@ -7,6 +7,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.class_weight import compute_sample_weight
 from tasks import make_task, our_estimator
 
+from sknn_scratch import MLPFromScratchClassifier, TabularMLPClassifier
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -44,6 +46,16 @@ def test_a_rare_class_is_found():
     plain, balanced = (our_estimator("binary", class_weight=w, max_iter=100).fit(X, y) for w in (None, "balanced"))
     assert (plain.predict(X)[y == 1] == 1).mean() < 0.3
     assert (balanced.predict(X)[y == 1] == 1).mean() > 0.6
+
+
+@pytest.mark.parametrize("Classifier", [MLPFromScratchClassifier, TabularMLPClassifier])
+def test_classes_that_weigh_nothing_may_have_a_weight(Classifier):
+    X, y = make_task("multiclass")
+    fits = [
+        Classifier(random_state=0, max_iter=2, class_weight=class_weight).fit(X, y, (y != 30).astype(float))
+        for class_weight in ({30: 5.0}, None)
+    ]
+    assert_allclose(fits[0].predict_proba(X), fits[1].predict_proba(X))
 
 
 def test_partial_fit():

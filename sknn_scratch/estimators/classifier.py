@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_sample_weight
 
 from sknn_scratch.catalogue.links import Link, LogisticLink
 from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Heads, Loss
@@ -25,6 +24,7 @@ from sknn_scratch.estimators.labels import (
     check_labels_of_weights,
     coder_from_description,
     describe_coder,
+    weigh_by_class,
 )
 from sknn_scratch.estimators.parameters import Parameter, make_component
 from sknn_scratch.training.callbacks import with_callbacks
@@ -439,36 +439,30 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
             raise ValueError("class_weight='balanced' is not for partial_fit; pass a dict of weights.")
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray | None:
-        given = self.class_weight
+        given, coder = self.class_weight, self._coder
         if given is None:
             return sample_weight
         weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
-        if isinstance(self._coder, MultiOutputCoder):
+        if isinstance(coder, MultiOutputCoder):
             if not isinstance(given, str):
                 raise ValueError(
-                    f"class_weight={given!r} does not say which of the {len(self._coder.coders)} targets it is for; "
+                    f"class_weight={given!r} does not say which of the {len(coder.coders)} targets it is for; "
                     "with several targets it must be None or 'balanced'."
                 )
-            return weights * compute_sample_weight(given, self._coder.decode(y))
-        check_labels_of_weights(given, self._coder.classes)
-        for member, weight_of_members, weight_of_others in self._class_weights(y, self._coder):
-            np.multiply(weights, weight_of_members, out=weights, where=member)
-            np.multiply(weights, weight_of_others, out=weights, where=~member)
+            for part, columns in zip(coder.coders, coder.split(y), strict=True):
+                weights = weigh_by_class(given, weights, part.decode_positions(columns), part.classes)
+        elif coder.multilabel:  # each column counts as two classes
+            check_labels_of_weights(given, coder.classes)
+            for label, member in zip(coder.classes.tolist(), y.T > 0, strict=True):
+                share = member.mean()
+                balanced = 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
+                weights *= np.where(member, *((given.get(label, 1.0), 1.0) if isinstance(given, Mapping) else balanced))
+        else:
+            check_labels_of_weights(given, coder.classes)
+            weights = weigh_by_class(given, weights, coder.decode_positions(y), coder.classes)
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights
-
-    def _class_weights(self, y: NDArray, coder: LabelCoder) -> Iterator[tuple[NDArray, float, float]]:
-        """Yield, for each class or label, who belongs to it and the weights of those who do and those who do not."""
-        n_present = len(np.unique(y)) if y.shape[1] == 1 else np.count_nonzero(y.any(axis=0))
-        for label, member in coder.per_class(y):
-            if isinstance(self.class_weight, Mapping):
-                yield member, self.class_weight.get(label, 1.0), 1.0
-            elif coder.multilabel:
-                share = member.mean()
-                yield member, 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
-            elif member.any():
-                yield member, len(y) / (n_present * np.count_nonzero(member)), 1.0
 
     def _describe_targets(self) -> dict[str, Any]:
         return describe_coder(self._coder)
@@ -506,10 +500,11 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
         if y.shape[1] > 1:
             return None
         assert isinstance(self._coder, LabelCoder)
-        rare = [label for label, member in self._coder.per_class(y) if np.count_nonzero(member) == 1]
+        classes = self._coder.classes
+        rare = classes[np.bincount(y[:, 0], minlength=len(classes)) == 1].tolist()
         if rare:
             raise ValueError(
-                f"the class {np.asarray(rare[0]).item()!r} has only 1 sample, and at least 2 are needed, one to train "
+                f"the class {rare[0]!r} has only 1 sample, and at least 2 are needed, one to train "
                 "on and one to validate with. Pass a validation set of your own as X_val and y_val, or train without "
                 "early_stopping."
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,19 @@ def check_labels_of_weights(class_weight: Any, classes: NDArray) -> None:
     known = set(classes.tolist())
     if isinstance(class_weight, Mapping) and (unknown := [label for label in class_weight if label not in known]):
         raise ValueError(f"class_weight has labels {unknown} that are not among the classes {classes}.")
+
+
+def weigh_by_class(given: Any, weights: NDArray, positions: NDArray, classes: NDArray) -> NDArray:
+    """Return the weights of samples, times those that 'balanced' or a mapping gives their classes.
+
+    ``positions`` say where among the classes the label of each sample stands.
+    """
+    if isinstance(given, Mapping):
+        of_class = np.array([float(given.get(label, 1.0)) for label in classes.tolist()])
+    else:
+        counts = np.bincount(positions, minlength=len(classes))
+        of_class = len(positions) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return weights * of_class[positions]
 
 
 def _in_order(y: Any) -> NDArray:
@@ -104,6 +117,11 @@ class LabelCoder:
             found[start : start + ROWS_AT_ONCE] = places
         return found
 
+    @staticmethod
+    def decode_positions(columns: NDArray) -> NDArray:
+        """Return the places among the classes for columns of 0 and 1 of one target that is not multilabel."""
+        return columns[:, 0] if columns.shape[1] == 1 else columns.argmax(axis=1)
+
     def encode_positions(self, positions: NDArray) -> NDArray:
         """Return the columns of 0 and 1, as bytes, for places among the classes."""
         columns = np.arange(self.n_columns, dtype=positions.dtype) if self.multiclass else np.ones(1, positions.dtype)
@@ -116,11 +134,6 @@ class LabelCoder:
         if self.multiclass:
             return self.classes.take(columns.argmax(axis=1))
         return self.classes.take(columns.ravel() > threshold, mode="clip")  # which is the first if there is one only
-
-    def per_class(self, columns: NDArray) -> Iterator[tuple[Any, NDArray]]:
-        """Yield each label with a mask of the encoded samples that have it."""
-        for position, label in enumerate(self.classes):
-            yield label, (columns[:, 0] == position) if columns.shape[1] == 1 else columns[:, position] > 0
 
 
 class MultiOutputCoder:

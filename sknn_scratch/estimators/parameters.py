@@ -110,8 +110,8 @@ SHARED_PARAMETERS: dict[str, Parameter] = {
     "device": Parameter(Device()),
 }
 
-# With adam, scikit-learn ignores its own schedules.
-IGNORED_BY_ADAM = ("adaptive", "constant", "invscaling")
+# The schedules of scikit-learn, which it ignores with adam.
+OF_SKLEARN = ("adaptive", "constant", "invscaling")
 
 
 # The parameters of a class with their defaults; kept, as inspect takes longer than an epoch on a few rows.
@@ -123,7 +123,7 @@ defaults: Callable[[Any], Mapping[str, Any]] = cache(
 def schedule_acts(estimator: Any) -> bool:
     """Return whether ``learning_rate`` has an effect."""
     by_name = isinstance(estimator.learning_rate, str)
-    return not (estimator.solver == "adam" and by_name and estimator.learning_rate in IGNORED_BY_ADAM)
+    return not (estimator.solver == "adam" and by_name and estimator.learning_rate in OF_SKLEARN)
 
 
 def ignored_parameters(estimator: Any) -> set[str]:

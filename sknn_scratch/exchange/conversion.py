@@ -19,7 +19,7 @@ from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.catalogue.schedules import Schedule
 from sknn_scratch.estimators.classifier import MLPFromScratchClassifier
 from sknn_scratch.estimators.fitted import FittedModel, become_fitted, fitted_model
-from sknn_scratch.estimators.parameters import make_optimizer, make_schedule, python_parameters
+from sknn_scratch.estimators.parameters import OF_SKLEARN, make_optimizer, make_schedule, python_parameters
 from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
 from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.training.progress import ATTRIBUTES, progress_of
@@ -30,7 +30,6 @@ PAIRS: list[tuple[type[Any], type[Any]]] = [
 ]
 THEIR_ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
 THEIR_SOLVERS = ("adam", "lbfgs", "sgd")
-THEIR_SCHEDULES = ("adaptive", "constant", "invscaling")
 # Parameters of ours that, with these solvers, change neither what a model predicts nor how it is trained further.
 WITHOUT_CONSEQUENCE = {"device", "engine", "n_jobs", "verbose", "weight_decay"}
 
@@ -215,7 +214,7 @@ def _what_they_lack(model: Any, fitted: FittedModel, theirs: type[Any]) -> Itera
         yield f"the loss is {loss!r}, not squared_error or poisson"
     elif type(loss) is SquaredError and model.out_activation_ != "identity":
         yield f"the output activation is {model.out_activation_!r}, not 'identity'"
-    for name, allowed in (("solver", THEIR_SOLVERS), ("learning_rate", THEIR_SCHEDULES)):
+    for name, allowed in (("solver", THEIR_SOLVERS), ("learning_rate", OF_SKLEARN)):
         value = getattr(model, name)
         if not (isinstance(value, str) and value in allowed):
             yield f"{name} is {value!r}, not one of {allowed}"

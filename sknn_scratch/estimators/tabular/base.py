@@ -20,7 +20,7 @@ from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.estimators.arrays import check_sample_weight
 from sknn_scratch.estimators.constraints import Constraint, Number, check_parameters
 from sknn_scratch.estimators.outcomes import INTERRUPTED
-from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, defaults
+from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, defaults, hidden_sizes
 from sknn_scratch.estimators.persistence import STATE_KEY, STATE_VERSION, take_version, unchanged_on_error
 from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.tabular.columns import read_columns
@@ -223,7 +223,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
 
     def _settings(self, activation: str, max_iter: int) -> Settings:
         return Settings(
-            hidden_layer_sizes=[int(size) for size in np.atleast_1d(self.hidden_layer_sizes)],
+            hidden_layer_sizes=hidden_sizes(self),
             activation=activation,
             max_iter=max_iter,
             learning_rate_init=float(self.learning_rate_init),

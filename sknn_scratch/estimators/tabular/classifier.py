@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_sample_weight
 
 from sknn_scratch.catalogue.losses import LogLoss, Loss
 from sknn_scratch.estimators.arrays import check_labels
 from sknn_scratch.estimators.classifier import AccuracyMixin
 from sknn_scratch.estimators.constraints import ClassWeight, Constraint
 from sknn_scratch.estimators.constructors import TabularClassifierConstructor
-from sknn_scratch.estimators.labels import LabelCoder, check_labels_of_weights
+from sknn_scratch.estimators.labels import LabelCoder, check_labels_of_weights, weigh_by_class
 from sknn_scratch.estimators.tabular.base import PLAIN, BaseTabularMLP
 from sknn_scratch.estimators.tabular.weights import Criterion, LogLossCriterion
 
@@ -221,7 +220,8 @@ class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabu
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
         given = self.class_weight
         check_labels_of_weights(given, self.classes_)
-        weights = compute_sample_weight(given, self.classes_[y]) * (1 if sample_weight is None else sample_weight)
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight
+        weights = weigh_by_class(given, weights, y, self.classes_)
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights / weights.mean()

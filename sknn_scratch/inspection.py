@@ -49,7 +49,9 @@ class InspectionMixin:
     _target_scaling: Callable[[], tuple[NDArray, NDArray] | None]
     _encode_targets: Callable[..., NDArray]
     _weigh_classes: Callable[..., NDArray | None]
-    _python_parameters: Any
+    alpha: float
+    l1_ratio: float
+    fit_intercept: bool
 
     @property
     def perceptron(self) -> Perceptron:
@@ -200,16 +202,15 @@ class InspectionMixin:
         weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X))
         data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
         data.check_targets(self._loss)
-        parameters = self._python_parameters
         network = self.perceptron.copy()
         run = NumpyRun(
             Job(
                 network,
                 self._loss,
                 *(data.X, data.y, data.sample_weight, data.n_rows),
-                alpha=parameters.alpha,
-                l1_ratio=parameters.l1_ratio,
-                fit_intercept=parameters.fit_intercept or any(biases.any() for biases in network.biases),
+                alpha=float(self.alpha),
+                l1_ratio=float(self.l1_ratio),
+                fit_intercept=bool(self.fit_intercept) or any(biases.any() for biases in network.biases),
             )
         )
         run.loss_and_gradient()

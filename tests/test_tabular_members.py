@@ -2,6 +2,7 @@
 
 import pickle
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sklearn.datasets import load_iris
 from sknn_scratch import TabularMLPRegressor
 from sknn_scratch.catalogue.losses import LogLoss, SquaredError
 from sknn_scratch.estimators.tabular import members
-from sknn_scratch.estimators.tabular.members import Settings, Training, View
+from sknn_scratch.estimators.tabular.members import Training, View
 from sknn_scratch.estimators.tabular.weights import LogLossCriterion, LossCriterion, SquaredErrorCriterion
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.progress import Outcome
@@ -34,7 +35,18 @@ class Curve(LogLossCriterion):
 def training(criterion=None, samples=X, sizes=(8,), activation="relu", max_iter=4, rate=0.01):
     loss = LogLoss()
     loss.start(multiclass=True)
-    settings = Settings(list(sizes), activation, max_iter, rate, 0.1, 0.0, "numpy", None, verbose=False)
+    settings = SimpleNamespace(
+        hidden_layer_sizes=list(sizes),
+        activation=activation,
+        max_iter=max_iter,
+        learning_rate_init=rate,
+        dropout=0.1,
+        weight_decay=0.0,
+        engine="numpy",
+        n_jobs=None,
+        verbose=False,
+        device="cpu",
+    )
     Z, y = samples.astype(np.float32), Y.astype(np.float32)
     criterion = criterion or LogLossCriterion(y, None)
     return Training("plain", Z, y, None, FOLDS, loss, criterion, settings, np.random.RandomState(0))

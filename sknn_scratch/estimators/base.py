@@ -266,7 +266,7 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
     def _run_minibatches(
         self, job: Job, given: _Given, progress: Progress, rng: np.random.RandomState, listener: Listener | None
     ) -> list[Advice]:
-        kind, parameters = given.kind, self._python_parameters
+        kind, parameters = given.kind, python_parameters(self)
         job.optimizer = self._optimizer = build_optimizer(self, parameters, job.network, kind)
         schedule = self._schedule = build_schedule(self, parameters, kind)
         data, self._validation_data = self._split(given, rng)
@@ -312,12 +312,12 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
                 name = self.engine_
             name = "auto" if name == "torch" else name
         if self.early_stopping:  # which ends most fits long before
-            n_epochs = min(n_epochs, 2 * self._python_parameters.n_iter_no_change)
+            n_epochs = min(n_epochs, 2 * python_parameters(self).n_iter_no_change)
         return choose(name, job, int(n_epochs * n_rows // job.batch_size))
 
     def _run_lbfgs(self, job: Job, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:
         self._optimizer, self._schedule = None, None
-        parameters = self._python_parameters
+        parameters = python_parameters(self)
         judge = Judge(job.network, self._loss, data, progress)
         self.engine_ = choose(self.engine, job, parameters.max_iter)
         parameters.verbose = self._prints_lines
@@ -329,11 +329,6 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         if self.solver == "lbfgs" or not self._parameters["solver"].constraint.allows(self.solver):
             raise AttributeError(f"partial_fit is only available for stochastic solvers, got solver={self.solver!r}.")
         return True
-
-    @property
-    def _python_parameters(self) -> Any:
-        """The parameters that parts are made of."""
-        return python_parameters(self)
 
     # Keeping ---------------------------------------------------------------------------------------------------------
 

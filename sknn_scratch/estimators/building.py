@@ -20,6 +20,7 @@ from sknn_scratch.estimators.parameters import (
     make_initializers,
     make_optimizer,
     make_schedule,
+    python_parameters,
 )
 from sknn_scratch.estimators.validation_set import stops_by
 from sknn_scratch.perceptron import Perceptron
@@ -70,7 +71,7 @@ def build_job(
     estimator: Any, network: Perceptron, data: TrainingData, kind: FitKind, rng: np.random.RandomState
 ) -> Job:
     """Return what is to be trained, on all samples at once."""
-    parameters = estimator._python_parameters
+    parameters = python_parameters(estimator)
     job = Job(
         network,
         estimator._loss,

@@ -19,38 +19,17 @@ from sknn_scratch.catalogue.schedules import Schedule
 # other ``str`` too, as a name out of a list or a file is nothing more for a type checker; ``fit`` finds one that is
 # wrong, and knows what was probably meant.
 ActivationName = Literal[
-    "elu",
-    "gelu",
-    "hard_sigmoid",
-    "hard_tanh",
-    "identity",
-    "leaky_relu",
-    "logistic",
-    "mish",
-    "relu",
-    "relu6",
-    "selu",
-    "silu",
-    "softplus",
-    "softsign",
-    "tanh",
-]
+    "elu", "gelu", "hard_sigmoid", "hard_tanh", "identity", "leaky_relu", "logistic", "mish", "relu", "relu6", "selu",
+    "silu", "softplus", "softsign", "tanh",
+]  # fmt: skip
 BatchSizeName = Literal["auto"]
 ClassWeightName = Literal["balanced"]
 ClassifierLossName = Literal["focal", "hinge", "log_loss", "squared_error", "squared_hinge"]
 EngineName = Literal["auto", "numba", "numpy", "torch"]
 InitializerName = Literal[
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "normal",
-    "orthogonal",
-    "uniform",
-    "zeros",
-]
+    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform", "normal",
+    "orthogonal", "uniform", "zeros",
+]  # fmt: skip
 LinkName = Literal["exp", "identity", "logistic", "tanh"]
 RegressorLossName = Literal[
     "absolute_error", "gamma", "gaussian_nll", "huber", "log_cosh", "poisson", "quantile", "squared_error", "tweedie"

@@ -8,27 +8,13 @@ from typing import Any
 
 
 class FitKind(Enum):
-    """What a call of ``fit`` or ``partial_fit`` starts from.
+    """What a call of ``fit`` or ``partial_fit`` starts from."""
 
-    =================  ================  =========================  ================
-    Kind               Called            Parameters start as        Optimiser
-    =================  ================  =========================  ================
-    FRESH              ``fit``           drawn                      new
-    WARM               ``fit``           those of the fitted model  new
-    RESUMED            ``fit``           those of the checkpoint    the checkpoint's
-    FIRST_INCREMENT    ``partial_fit``   drawn                      new
-    INCREMENT          ``partial_fit``   those of the fitted model  the model's
-    =================  ================  =========================  ================
-
-    WARM is ``fit`` of a fitted model with ``warm_start``, RESUMED with ``resume_from``, INCREMENT any ``partial_fit``
-    of a fitted model.
-    """
-
-    FRESH = "fresh"
-    WARM = "warm"
-    RESUMED = "resumed"
-    FIRST_INCREMENT = "first increment"
-    INCREMENT = "increment"
+    FRESH = "fresh"  # fit: drawn parameters, and a new optimiser
+    WARM = "warm"  # fit of a fitted model with warm_start: its parameters, and a new optimiser
+    RESUMED = "resumed"  # fit with resume_from: parameters and optimiser of the checkpoint
+    FIRST_INCREMENT = "first increment"  # partial_fit: drawn parameters, and a new optimiser
+    INCREMENT = "increment"  # partial_fit of a fitted model: its parameters and optimiser
 
     @classmethod
     def of_fit(cls, estimator: Any, resume_from: str | os.PathLike | None) -> FitKind:

@@ -146,10 +146,15 @@ def _changed(estimator: Any, names: set[str]) -> list[str]:
     return [f"{name}={value!r}" for name, value in values.items() if value != usual[name]]
 
 
+def check_by_table(estimator: Any) -> None:
+    """Raise for a parameter that the estimator's table does not allow."""
+    check_parameters(estimator, {name: row.constraint for name, row in estimator._parameters.items()})
+
+
 def check_estimator_parameters(estimator: Any) -> None:
     """Raise for a parameter that is not allowed, and warn of those that the solver does not use."""
     table: dict[str, Parameter] = estimator._parameters
-    check_parameters(estimator, {name: row.constraint for name, row in table.items()})
+    check_by_table(estimator)
     if changed := _changed(estimator, ignored_parameters(estimator)):
         warn(f"solver={estimator.solver!r} does not use {', '.join(changed)}.")
     if estimator.solver == "lbfgs":

@@ -18,15 +18,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.estimators.arrays import check_sample_weight
-from sknn_scratch.estimators.constraints import Constraint, Number, check_parameters
+from sknn_scratch.estimators.constraints import Number
 from sknn_scratch.estimators.outcomes import INTERRUPTED
-from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, defaults, hidden_sizes
+from sknn_scratch.estimators.parameters import (
+    SHARED_PARAMETERS,
+    Parameter,
+    check_by_table,
+    defaults,
+    hidden_sizes,
+    python_parameters,
+)
 from sknn_scratch.estimators.persistence import STATE_KEY, STATE_VERSION, take_version, unchanged_on_error
 from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.tabular.columns import read_columns
 from sknn_scratch.estimators.tabular.encoder import FEWEST_BINS, TabularEncoder
 from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
-from sknn_scratch.estimators.tabular.members import Settings, Training, View
+from sknn_scratch.estimators.tabular.members import Training, View
 from sknn_scratch.estimators.tabular.weights import Criterion
 from sknn_scratch.training.callbacks import CallbackMixin, Events, with_callbacks
 from sknn_scratch.training.coded_matrix import CodedMatrix
@@ -43,13 +50,13 @@ SHARED = ("hidden_layer_sizes", "learning_rate_init", "weight_decay", "engine", 
 class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
     """An ensemble of multi-layer perceptrons for tables; a subclass says what the targets are."""
 
-    _constraints: ClassVar[dict[str, Constraint]] = {
-        "n_members": Number(Integral, "[2, inf)"),
-        "max_iter": Number(Integral, "[1, inf)", (None,)),
-        "dropout": Number(Real, "[0, 1)"),
-        "n_bins": Number(Integral, f"[{FEWEST_BINS}, inf)", (None,)),
-        "n_jobs": Number(Integral, "(-inf, inf)", (None,)),
-        **{name: SHARED_PARAMETERS[name].constraint for name in SHARED},
+    _parameters: ClassVar[dict[str, Parameter]] = {
+        "n_members": Parameter(Number(Integral, "[2, inf)")),
+        "max_iter": Parameter(Number(Integral, "[1, inf)", (None,))),
+        "dropout": Parameter(Number(Real, "[0, 1)")),
+        "n_bins": Parameter(Number(Integral, f"[{FEWEST_BINS}, inf)", (None,))),
+        "n_jobs": Parameter(Number(Integral, "(-inf, inf)", (None,))),
+        **{name: SHARED_PARAMETERS[name] for name in SHARED},
     }
     _max_codes: ClassVar[int]
 
@@ -113,7 +120,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
         """
         self._refuse(unknown, self.fit)
-        check_parameters(self, self._constraints)
+        check_by_table(self)
         if self.n_jobs == 0:
             raise ValueError(f"The parameter 'n_jobs' of {type(self).__name__} must not be 0.")
         # Made before the block: closing it tells the callbacks of the end, also when the fit fails.
@@ -185,7 +192,9 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
         for name in names:
             seen = self._of_view(name, Z)
             loss, activation = self._learns_by(name)
-            settings = self._settings(activation, max_iter)
+            settings = python_parameters(self)
+            settings.hidden_layer_sizes, settings.activation = hidden_sizes(self), activation
+            settings.max_iter, settings.verbose = max_iter, self._prints_lines
             trainings[name] = Training(name, seen, y, weights, folds, loss, criterion, settings, rng)
             outcome = trainings[name].run(listener)
             if outcome in (Outcome.STOPPED, Outcome.INTERRUPTED):
@@ -220,20 +229,6 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
         if self.max_iter is not None:
             return int(self.max_iter)
         return max(FEWEST_EPOCHS, int(EPOCHS * math.sqrt(min(1, MANY_SAMPLES / n_samples))))
-
-    def _settings(self, activation: str, max_iter: int) -> Settings:
-        return Settings(
-            hidden_layer_sizes=hidden_sizes(self),
-            activation=activation,
-            max_iter=max_iter,
-            learning_rate_init=float(self.learning_rate_init),
-            dropout=float(self.dropout),
-            weight_decay=float(self.weight_decay),
-            engine=self.engine,
-            n_jobs=self.n_jobs,
-            verbose=self._prints_lines,
-            device=self.device,
-        )
 
     @property
     def _most_epochs(self) -> int:

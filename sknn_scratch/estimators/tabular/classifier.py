@@ -13,9 +13,10 @@ from sklearn.metrics import accuracy_score
 from sknn_scratch.catalogue.losses import LogLoss, Loss
 from sknn_scratch.estimators.arrays import check_labels
 from sknn_scratch.estimators.classifier import AccuracyMixin
-from sknn_scratch.estimators.constraints import ClassWeight, Constraint
+from sknn_scratch.estimators.constraints import ClassWeight
 from sknn_scratch.estimators.constructors import TabularClassifierConstructor
 from sknn_scratch.estimators.labels import LabelCoder, check_labels_of_weights, weigh_by_class
+from sknn_scratch.estimators.parameters import Parameter
 from sknn_scratch.estimators.tabular.base import PLAIN, BaseTabularMLP
 from sknn_scratch.estimators.tabular.weights import Criterion, LogLossCriterion
 
@@ -121,7 +122,10 @@ class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabu
     True
     """
 
-    _constraints: ClassVar[dict[str, Constraint]] = {**BaseTabularMLP._constraints, "class_weight": ClassWeight()}
+    _parameters: ClassVar[dict[str, Parameter]] = {
+        **BaseTabularMLP._parameters,
+        "class_weight": Parameter(ClassWeight()),
+    }
     _max_codes = 1024
 
     def predict(self, X: Any) -> NDArray[Any]:

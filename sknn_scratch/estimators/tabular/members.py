@@ -36,22 +36,6 @@ CHUNK_SIZE = 2**17
 WARM_UP, PATIENCE = 1 / 16, 12
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How members are trained, named as the estimators' parameters are; ``activation`` is a key of ``ACTIVATIONS``."""
-
-    hidden_layer_sizes: Sequence[int]
-    activation: str
-    max_iter: int
-    learning_rate_init: float
-    dropout: float
-    weight_decay: float
-    engine: str
-    n_jobs: int | None
-    verbose: bool
-    device: str = "cpu"
-
-
 class View:
     """Trained members, which predict together.
 
@@ -153,7 +137,8 @@ class Training:
     """The training of a view's members, one for each fold, an epoch each in turn; and what came of it.
 
     It does not depend, to the last bit, on ``settings.n_jobs``. ``Z`` and ``y`` are float32, the latter in Fortran
-    order; the loss is started, and ``criterion`` compares epochs.
+    order; the loss is started, ``criterion`` compares epochs, and ``settings`` has the estimators' parameters, sizes as
+    a list, and ``activation``, a key of ``ACTIVATIONS``.
     """
 
     def __init__(
@@ -165,7 +150,7 @@ class Training:
         folds: NDArray,
         loss: Loss,
         criterion: Criterion,
-        settings: Settings,
+        settings: Any,
         rng: np.random.RandomState,
     ):
         self._name, self._criterion, self._settings = name, criterion, settings
@@ -230,7 +215,7 @@ def _make_members(
     sample_weight: NDArray | None,
     folds: NDArray,
     loss: Loss,
-    settings: Settings,
+    settings: Any,
     rng: np.random.RandomState,
 ) -> list[_Member]:
     n_folds = int(folds.max()) + 1

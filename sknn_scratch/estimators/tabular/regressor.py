@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss, Quantile, SquaredError
 from sknn_scratch.estimators.arrays import check_numeric_targets
-from sknn_scratch.estimators.constraints import Component, Constraint
+from sknn_scratch.estimators.constraints import Component
 from sknn_scratch.estimators.constructors import TabularRegressorConstructor
-from sknn_scratch.estimators.parameters import make_component
+from sknn_scratch.estimators.parameters import Parameter, make_component
 from sknn_scratch.estimators.regressor import LossRegressorMixin
 from sknn_scratch.estimators.scaling import standardisation
 from sknn_scratch.estimators.tabular.base import BaseTabularMLP
@@ -130,9 +130,9 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
     oof_std_: NDArray[Any] | None
     _max_codes: ClassVar[int] = 2048
     _quantiles: QuantileCalibration | None
-    _constraints: ClassVar[dict[str, Constraint]] = {
-        **BaseTabularMLP._constraints,
-        "loss": Component(REGRESSOR_LOSSES, Loss, excluded=CLASSIFIER_LOSSES, excluded_for="classifiers"),
+    _parameters: ClassVar[dict[str, Parameter]] = {
+        **BaseTabularMLP._parameters,
+        "loss": Parameter(Component(REGRESSOR_LOSSES, Loss, excluded=CLASSIFIER_LOSSES, excluded_for="classifiers")),
     }
 
     def _prediction(self, raw_output: NDArray) -> tuple[NDArray, NDArray | None]:

@@ -96,6 +96,8 @@ def check_gradients(
     ValueError
         If an error is larger than ``tolerance``: the message names the layer, the parameter and both derivatives. If
         ``tolerance``, ``step`` or ``max_parameters`` is not greater than 0.
+    TypeError
+        If ``estimator`` is none of the two.
 
     Examples
     --------
@@ -109,10 +111,13 @@ def check_gradients(
     for name, value in (("tolerance", tolerance), ("step", step), ("max_parameters", max_parameters)):
         if not value > 0:
             raise ValueError(f"{name} must be greater than 0, got {value!r}.")
+    if not isinstance(estimator, BaseMLP):
+        raise TypeError(f"estimator must be a MLPFromScratchClassifier or MLPFromScratchRegressor, got {estimator!r}.")
     model, rng = clone(estimator), check_random_state(random_state)
     run = NumpyRun(build_untrained_job(model, X, y, sample_weight, rng))
     network = run.job.network
-    indices = np.arange(network.parameters.size)
+    # Without intercepts, the biases are no parameters.
+    indices = np.arange(network.parameters.size if run.job.fit_intercept else network.n_weights)
     if len(indices) > max_parameters:
         indices = np.sort(rng.choice(indices, max_parameters, replace=False))
     run.loss_and_gradient()

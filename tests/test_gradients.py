@@ -7,9 +7,11 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.neural_network import MLPClassifier
 from tasks import CLASSIFICATION as CLASSIFICATION_TASKS
 from tasks import TASKS, make_task, our_estimator
 
+from sknn_scratch import TabularMLPClassifier
 from sknn_scratch.catalogue.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
 from sknn_scratch.catalogue.initializers import GlorotUniform
 from sknn_scratch.catalogue.losses import (
@@ -201,3 +203,17 @@ def test_check_gradients_finds_a_wrong_derivative():
 def test_check_gradients_refuses_what_makes_no_sense(name, value):
     with pytest.raises(ValueError, match=f"{name} must be greater than 0, got {value}"):
         check_gradients(our_estimator("regression"), *make_task("regression"), **{name: value})
+
+
+@pytest.mark.parametrize("max_parameters", [1000, 10])
+def test_check_gradients_without_intercepts(max_parameters, capsys):
+    X, y = make_task("multiclass")
+    estimator = our_estimator("multiclass", fit_intercept=False)
+    assert check_gradients(estimator, X, y, max_parameters=max_parameters) < 1e-6
+    assert f"of {min(max_parameters, 8 * 6 + 6 * 5 + 5 * 3)} parameters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier(), TabularMLPClassifier()], ids=str)
+def test_check_gradients_is_for_single_networks_of_ours(estimator):
+    with pytest.raises(TypeError, match=r"^estimator must be a MLPFromScratchClassifier .*, got (Tabular)?MLPClass"):
+        check_gradients(estimator, *make_task("binary"))

@@ -616,7 +616,7 @@ def test_kernels_of_a_step(alpha, n_kernels):
     job = make_job(ReLU(), LogLoss(), multiclass=True, n_targets=4, dtype=np.float32, hidden=(5,), alpha=alpha)
     run, counts = TorchRun(job), []
     train(run, job, 1)
-    for n_steps in (1, 2):
+    for n_steps in (2, 3):
         with CountingKernels() as counting:
             run._make_steps(n_steps * job.batch_size, train=True)
         counts.append(counting.n_kernels)

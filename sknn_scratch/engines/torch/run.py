@@ -66,7 +66,7 @@ class TorchRun:
             n_steps, whole = self._plan(beside)
             n_rows = n_steps * self._batch_size
             self._samples = Samples(job, n_rows, self._device, None if beside is None else beside._samples, whole)
-            self._raw_output, self._shares = self._zeros(n_rows, network.layer_units[-1]), self._zeros(n_rows, 2)
+            self._raw_output, self._shares = self._zeros(n_rows, network.layer_units[-1]), self._zeros(n_rows)
             self._numbers = self._zeros(n_steps, 3 + (0 if optimizer is None else optimizer.n_coefficients))
             self._norms, self._loss = self._zeros(n_steps, 2), self._zeros(dtype=exact)
             self._keys = self._zeros(n_steps, len(self._drawn), 2, dtype=np.int64)
@@ -94,7 +94,7 @@ class TorchRun:
         rows, shares, penalties = self._minibatches(None, len(self._job.y))
         steps = [0] * -(-len(rows) // self._batch_size)
         numbers = np.zeros((len(steps), self._numbers.shape[1]))
-        numbers[0, -2:] = penalties
+        numbers[0, -2:], numbers[1:, -1] = penalties, 1
         with computing, torch.cuda.stream(self._stream):
             self._sum.zero_()
             loss = self._make_all_steps(rows, shares, numbers, steps, train=False)
@@ -113,23 +113,20 @@ class TorchRun:
     def _minibatches(self, order: NDArray | None, size: int) -> tuple[NDArray, NDArray, NDArray]:
         """Cut the rows into minibatches, and leave out those in which no sample counts.
 
-        Returns the rows, their shares in the loss of their minibatch and of the epoch, and for each minibatch the
-        strength of the penalty and the share in the loss of the epoch.
+        Returns the rows, their shares in the loss of their minibatch and, for each minibatch, the strength of the
+        penalty and its share in the loss of the epoch.
         """
+        weights = self._job.sample_weight
         rows = np.arange(len(self._job.y)) if order is None else order
         starts = np.arange(0, len(rows), size)
-        n_rows = np.diff(starts, append=len(rows))
-        weights: NDArray = np.ones(len(rows))
-        totals: NDArray = n_rows
-        if self._job.sample_weight is not None:
-            weights = self._job.sample_weight[rows]
-            totals = np.add.reduceat(weights, starts)
-            counts = np.repeat(totals != 0, n_rows)
-            rows, weights, n_rows, totals = rows[counts], weights[counts], n_rows[totals != 0], totals[totals != 0]
-        shares = weights / np.repeat(totals, n_rows)
-        in_epoch = n_rows / len(rows)
-        shares = np.column_stack([shares, shares * np.repeat(in_epoch, n_rows)])
-        return rows, shares, np.column_stack([self._job.alpha / totals, in_epoch])
+        n_rows = totals = np.diff(starts, append=len(rows))
+        if weights is None:
+            shares = np.repeat((1 / n_rows).astype(self.gradient.dtype), n_rows)
+        else:
+            totals = np.add.reduceat(weights[rows], starts)
+            rows, n_rows, totals = rows[np.repeat(totals != 0, n_rows)], n_rows[totals != 0], totals[totals != 0]
+            shares = weights[rows] / np.repeat(totals, n_rows)
+        return rows, shares, np.column_stack([self._job.alpha / totals, n_rows / len(rows)])
 
     def _make_all_steps(
         self, rows: NDArray, shares: NDArray, numbers: NDArray, steps: Sequence[int], *, train: bool
@@ -182,10 +179,11 @@ class TorchRun:
                 self._move(coefficients, decay)
             else:
                 self._sum.add_(self._g)
+        penalty, share = self._numbers[:n_steps, -2:].T
         losses = compute(self._job.loss.value, self._samples.y[:n_rows], self._raw_output[:n_rows])
-        self._loss.add_(torch.sum(losses * self._shares[:n_rows, 1], dtype=exact))
+        losses = losses * self._shares[:n_rows] * share.unsqueeze(1).expand(-1, self._batch_size).reshape(-1)[:n_rows]
+        self._loss.add_(torch.sum(losses, dtype=exact))
         if self._job.alpha > 0:
-            penalty, share = self._numbers[:n_steps, -2:].T
             absolute, euclidean = self._norms[:n_steps].T
             norms = l1_ratio * absolute + (1 - l1_ratio) / 2 * euclidean**2
             self._loss.add_(torch.sum(norms * penalty * share, dtype=exact))
@@ -193,7 +191,7 @@ class TorchRun:
     def _fill_gradient(self, rows: slice, k: int) -> None:
         """Fill the gradient of step ``k``, without the penalty, and the raw output of its rows of the piece."""
         job, f, W, b, last = self._job, self._job.network.activations, self._W, self._b, len(self._W) - 1
-        X, y, share = self._samples.X[rows], self._samples.y[rows], self._shares[rows, :1]
+        X, y, share = self._samples.X[rows], self._samples.y[rows], self._shares[rows].unsqueeze(1)
         key = dict(zip(self._drawn, self._keys[k], strict=True))
         if INPUT_NOISE in key:
             X = X + job.input_noise * normal(key.pop(INPUT_NOISE), X, self._loss.dtype)

@@ -283,6 +283,51 @@ def test_dates_are_refused_with_advice(column):
         encoder.transform(make({"when": column}))
 
 
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        (lambda i: f"customer {i}", "Leave it out"),
+        (lambda i: str(datetime.date(2020, 1, 1) + datetime.timedelta(i)), "They are dates"),
+        (lambda i: f"{1 + i % 28}/{1 + i % 12}/{1900 + i}", "They are dates"),
+        (lambda i: f"{i / 7:.2f}", "They are numbers"),
+    ],
+)
+def test_text_of_which_hardly_a_value_recurs_is_warned_of(written, advice, make):
+    text = [written(i) for i in range(150)] + [written(0)] * 5
+    X = {"a": np.arange(155.0), "text": text, "kind": ["x", "y", "z", "x", "y"] * 31}
+    with pytest.warns(UserWarning, match=rf"Column 'text' of X holds 150 categories in 155 samples.*{advice}") as seen:
+        encoder = TabularEncoder().fit(make(X))
+    assert ["rare to be told apart" in str(warning.message) for warning in seen].count(True) == 1
+    encoder.transform(make(X))
+
+
+@pytest.mark.parametrize("n_again", [20, 150])
+def test_rare_values_beside_frequent_ones_are_not_warned_of(n_again):
+    X = pd.DataFrame({"a": [f"customer {i}" for i in range(150)] + ["again"] * n_again})
+    TabularEncoder().fit(X)
+    TabularEncoder().fit(X[:45])
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, lambda X: np.array([*X.values()], dtype=object).T])
+def test_numbers_in_text_with_a_sign_for_gaps_are_warned_of(make):
+    age = ["?" if i % 10 == 0 else str(20 + i % 20) for i in range(200)]
+    X, name = make({"age": age}), "x0" if make not in (pd.DataFrame, pl.DataFrame) else "age"
+    with pytest.warns(UserWarning, match=rf"Column '{name}' of X holds numbers but for '\?', .*'\?' stands for a gap"):
+        TabularEncoder().fit(X)
+    TabularEncoder(categorical_features=[0]).fit(X)
+    TabularEncoder().fit(make({"age": [value if value != "?" else "7" for value in age]}))
+    TabularEncoder().fit(make({"code": [f"{value}?" if i % 7 else value for i, value in enumerate(age)]}))
+    TabularEncoder().fit(make({"age": [value if value != "?" else None for value in age]}))
+
+
+def test_numbers_of_a_declared_category_are_not_warned_of():
+    sizes = [*range(20), "one size"] * 5
+    TabularEncoder().fit(pd.DataFrame({"size": pd.Categorical(sizes)}))
+    with pytest.warns(UserWarning, match="Column 'size' of X holds numbers but for 'one size'"):
+        TabularEncoder().fit(pd.DataFrame({"size": pd.Series(sizes, dtype=object)}))
+
+
 def test_nothing_is_learnt_when_fit_fails():
     encoder = TabularEncoder().fit(numbers())
     before = pickle.dumps(encoder)

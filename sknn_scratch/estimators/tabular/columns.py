@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from sknn_scratch.estimators.arrays import is_missing, naming, time_among
+from sknn_scratch.estimators.tabular.advice import warn_of_numbers_in_text
 
 NUMBER, CATEGORY, OBJECTS = "number", "category", "objects"
 
@@ -116,6 +117,8 @@ def _name_position_or_truth(one: Any) -> type:
 def _is_category(column: Any, name: str) -> bool:
     """Return whether a column is to be categorical by its type, or, of a column of objects, by theirs."""
     kind = _kind(column, name)
+    if kind == OBJECTS or str(column.dtype) == "String":  # the latter of polars
+        warn_of_numbers_in_text(name, column)
     if kind != OBJECTS:
         return kind == CATEGORY
     present = {type(value) for value in column if not is_missing(value)}

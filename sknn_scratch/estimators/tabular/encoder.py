@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.estimators.constraints import Boolean, Constraint, Number, check_parameters
 from sknn_scratch.estimators.persistence import unchanged_on_error
+from sknn_scratch.estimators.tabular.advice import warn_of_rare_levels
 from sknn_scratch.estimators.tabular.columns import Columns, read_columns
 from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.warn import warn
@@ -128,6 +129,12 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         -------
         self : TabularEncoder
 
+        Warns
+        -----
+        UserWarning
+            If nearly all values of a categorical column are too rare to be kept, as those of dates, numbers or
+            identifiers written as text are, or if a column of text holds numbers but for one text, such as "?".
+
         Raises
         ------
         ValueError, TypeError
@@ -203,6 +210,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self._learn_numbers(numbers)
         found = [self._frequent_levels(values) for values in columns.categories]
         self.categories_, self._has_rare = [levels for levels, _ in found], [has_rare for _, has_rare in found]
+        self._warn_of_rare_levels(columns.categories)
         widths = [_n_columns(len(levels) + rare) for levels, rare in zip(self.categories_, self._has_rare, strict=True)]
         start = numbers.shape[1] + len(self._with_gaps)
         self._starts = start + np.concatenate([[0], np.cumsum(widths, dtype=int)]).astype(int)
@@ -228,6 +236,13 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             plain[rows] = self._encode_plain(x, is_missing, some.categories) - self._means[:n_plain]
             edges[rows], fractions[rows] = self._place(x)
         return CodedMatrix(plain, edges, fractions, Coding(self._code_starts, self._means[n_plain:].astype(dtype)))
+
+    def _warn_of_rare_levels(self, categories: list[NDArray]) -> None:
+        """Warn of columns that are as good as lost."""
+        names = OneToOneFeatureMixin.get_feature_names_out(self)[self.is_categorical_]
+        for name, values, kept, has_rare in zip(names, categories, self.categories_, self._has_rare, strict=True):
+            if has_rare:
+                warn_of_rare_levels(name, values, kept, self.min_frequency)
 
     def _warn_of_other_types(self, categories: list[NDArray]) -> None:
         """Warn of columns that hold other types than in ``fit``, so that none of their values is known."""

@@ -394,7 +394,6 @@ MIXED = pd.DataFrame(
     ("columns", "named"),
     [
         (["number", "text"], "column 'text': there are"),
-        (["number", "date"], "column 'date': there are"),
         (["digits", "text", "nullable", "category"], "columns 'text', 'category': there are"),
     ],
 )
@@ -402,6 +401,39 @@ def test_columns_without_numbers_are_named(columns, named):
     message = f"X cannot be used: {named} other things than numbers.* OneHotEncoder in a ColumnTransformer"
     with pytest.raises((ValueError, TypeError), match=message):
         MLPFromScratchClassifier().fit(MIXED[columns], [0, 1])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.date_range("2020", periods=2),
+        pd.date_range("2020", periods=2, tz="Europe/Vienna"),
+        pd.to_timedelta([1, 2], "D"),
+        pd.period_range("2020", periods=2),
+        [datetime.date(2020, 1, 1), None],
+        pd.array(["2020-01-01", None], dtype="timestamp[s][pyarrow]"),
+    ],
+)
+@pytest.mark.parametrize("beside", [["number"], ["text", "number"], []])
+def test_dates_among_features_are_refused_with_advice(times, beside):
+    """Also where there is nothing else, of which scikit-learn makes numbers such as 1.6e15."""
+    message = "X cannot be used: column 'when': there are dates or durations. .*days since a date"
+    frame = MIXED[beside].assign(when=times)
+    with pytest.raises(TypeError, match=message):
+        MLPFromScratchClassifier().fit(frame, [0, 1])
+    with pytest.raises(TypeError, match=message):
+        MLPFromScratchRegressor().partial_fit(frame, [0, 1])
+
+
+def test_dates_of_arrays_and_polars_are_refused():
+    days = np.array([["2020-01-01"], ["2020-01-02"]], dtype="datetime64[D]")
+    with pytest.raises(TypeError, match="X cannot be used: column 0: there are dates or durations"):
+        MLPFromScratchRegressor().fit(days, [0.0, 1.0])
+    with pytest.raises(TypeError, match="X cannot be used: column 'when': there are dates or durations"):
+        MLPFromScratchRegressor().fit(pl.DataFrame({"a": [1.0, 2.0], "when": days[:, 0]}), [0.0, 1.0])
+    fitted = MLPFromScratchRegressor(max_iter=1).fit([[0.0], [1.0]], [0.0, 1.0])
+    with pytest.raises(TypeError, match="X cannot be used: column 0: there are dates or durations"):
+        fitted.predict(days)
 
 
 def test_columns_without_numbers_of_arrays_and_of_validation_sets():

@@ -54,6 +54,8 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     if not reset and _is_sound(X, 2) and dtype in (X.dtype, FLOAT_DTYPES) and ready_samples(estimator, X) is not None:
         return X
     with naming("X"):
+        if any(map(_is_of_times, X.dtypes if hasattr(X, "columns") else [getattr(X, "dtype", None)])):
+            _refuse_times_among(X, lambda column: _is_of_times(column.dtype))
         try:
             return _checked_csr(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
         except (TypeError, ValueError) as error:
@@ -62,10 +64,12 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
             named = _named_columns(X, lambda column: not _has_only_numbers(column))
             if not named or "feature names" in str(error):
                 raise
+            _refuse_times_among(X, _holds_times)
             error_type = TypeError if isinstance(error, TypeError) else ValueError
             raise error_type(
-                f"{named}: there are other things than numbers. Make numbers of them first, for example with "
-                f"OneHotEncoder in a ColumnTransformer. ({error})"
+                f"{named}: there are other things than numbers. Make numbers of them first, with TabularEncoder or, "
+                "say, OneHotEncoder in a ColumnTransformer. TabularMLPClassifier and TabularMLPRegressor take such "
+                f"tables as they are. ({error})"
             ) from error
 
 
@@ -102,6 +106,26 @@ def is_missing(value: Any) -> bool:
         return True
     differs = value != value
     return differs is True or (type(differs) is np.bool_ and bool(differs))
+
+
+def _refuse_times_among(X: Any, are_times: Callable[[Any], bool]) -> None:
+    """Raise TypeError for columns of dates and durations, of which NumPy would make counts of an unnamed unit."""
+    if named := _named_columns(X, are_times):
+        raise TypeError(
+            f"{named}: there are dates or durations. Make columns of numbers of them that can tell something: days "
+            "since a date, the year, the month or the weekday."
+        )
+
+
+def _is_of_times(dtype: Any) -> bool:
+    """Return whether a type of NumPy, pandas or polars is one of dates or durations."""
+    return dtype.is_temporal() if hasattr(dtype, "is_temporal") else getattr(dtype, "kind", "") in tuple("mM")
+
+
+def _holds_times(column: Any) -> bool:
+    """Return whether there are dates or durations among objects."""
+    values = np.asarray(column)
+    return values.dtype.kind == "O" and bool(time_among(set(map(type, values.ravel()))))
 
 
 def _has_gaps(column: Any) -> bool:

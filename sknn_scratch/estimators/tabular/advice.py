@@ -49,7 +49,8 @@ def _what_to_do(levels: list[Any]) -> str:
 
 def warn_of_numbers_in_text(name: str, values: Iterable[Any]) -> None:
     """Warn of a column that nobody called one of categories and that holds numbers but for one text, such as '?'."""
-    numbers, others = set(), set()
+    numbers: set[Any] = set()
+    others: set[Any] = set()
     try:
         for value in set(values):
             if not is_missing(value):

@@ -127,6 +127,7 @@ def test_an_activation_of_ones_own():
         (lambda z: z.mean(axis=1), r"return an array of shape \(2, 6\) for .*; got shape \(2,\)"),
         (lambda z: z[:, :1], r"return an array of shape \(2, 6\) for .*; got shape \(2, 1\)"),
         (lambda z: z + 0j, "return real numbers; got dtype complex"),
+        (lambda z: (z, 1.0), r"return an array of shape \(2, 6\) for .*; got a tuple"),
         (lambda z: None, r"return an array of shape \(2, 6\) for .*; got shape \(\)"),
     ],
 )

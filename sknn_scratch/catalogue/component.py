@@ -44,10 +44,14 @@ class Component(BaseEstimator):
 
         NumPy would spread it over an array of another shape, and train with that.
         """
-        name, array = f"{type(self).__name__}.{formula}", np.asarray(result)
+        name, where = f"{type(self).__name__}.{formula}", f" for {of_what}" if of_what else ""
+        try:
+            array = np.asarray(result)
+            got = f"shape {array.shape}"
+        except ValueError:  # arrays of several shapes
+            array, got = np.empty(0), f"a {type(result).__name__}"
         if array.shape != shape:
-            where = f" for {of_what}" if of_what else ""
-            raise ValueError(f"{name} must return an array of shape {shape}{where}; got shape {array.shape}.")
+            raise ValueError(f"{name} must return an array of shape {shape}{where}; got {got}.")
         if array.dtype.kind not in "biuf":
             raise ValueError(f"{name} must return real numbers; got dtype {array.dtype}.")
 

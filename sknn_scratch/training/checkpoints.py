@@ -44,14 +44,10 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike, facts: dict[str, Any], arrays: dict[str, NDArray]):
         self._path, self._facts, self._arrays = path, facts, arrays
-        if facts["engine"] not in ENGINES:
-            raise ValueError(f"there is no engine {facts['engine']!r}")
+        self.engine = facts["engine"]  # that training began with
+        if self.engine not in ENGINES:
+            raise ValueError(f"there is no engine {self.engine!r}")
         self._held_out = decode(facts["validation_rows"], arrays)
-
-    @property
-    def engine(self) -> str:
-        """Name of the engine that training began with."""
-        return self._facts["engine"]
 
     def check(self, estimator: Any, data: TrainingData, validation_data: TrainingData | None) -> None:
         """Raise ValueError unless the estimator, given these samples, can go on from here."""

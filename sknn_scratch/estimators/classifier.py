@@ -59,11 +59,6 @@ def _probabilities(raw_output: NDArray, link: Link, log: bool = False) -> NDArra
     return np.maximum(result, np.log(smallest) if log else smallest, out=result)
 
 
-def _are_of_several(classes: Any) -> bool:
-    """Return whether ``classes`` is a list of the classes of several targets."""
-    return isinstance(classes, list | tuple) and any(np.ndim(of_one) > 0 for of_one in classes)
-
-
 class AccuracyMixin(ClassifierMixin):
     """The score of all classifiers, whose errors name the array at fault."""
 
@@ -420,7 +415,8 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
         self, X: NDArray, y: Any, kind: FitKind, classes: Any = None, sample_weight: NDArray | None = None
     ) -> NDArray:
         with naming("classes"):
-            several = _are_of_several(classes) or (kind.continues_model and isinstance(self._coder, MultiOutputCoder))
+            several = isinstance(classes, list | tuple) and any(np.ndim(of_one) > 0 for of_one in classes)
+        several = several or (kind.continues_model and isinstance(self._coder, MultiOutputCoder))
         are_known = kind.continues_model and not several and not self._coder.multilabel
         y, target_type = check_labels(self, y, X.shape[0], several, "MLPFromScratchRegressor", are_known)
         if not kind.continues_model:

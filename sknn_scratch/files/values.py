@@ -54,14 +54,10 @@ def encode(value: Any, arrays: dict[str, NDArray]) -> Any:
     if type(value) is np.random.Generator:
         return {"Generator": encode(value.bit_generator.state, arrays)}
     if hasattr(value, "__dict__") and not callable(value):
-        return {"object": {name: encode(item, arrays) for name, item in _attributes(value).items()}}
+        given = _parameters(value)
+        kept = {name: item for name, item in vars(value).items() if type(item) in PLAIN or name not in given}
+        return {"object": {name: encode(item, arrays) for name, item in kept.items()}}
     raise TypeError(f"{value!r} cannot be stored without pickle: it is a {type(value).__name__}")
-
-
-def _attributes(component: Any) -> dict[str, Any]:
-    """Return the attributes of an object, except the parameters that describe it and are not plain."""
-    parameters = _parameters(component)
-    return {name: item for name, item in vars(component).items() if type(item) in PLAIN or name not in parameters}
 
 
 def _parameters(component: Any) -> dict[str, Any]:

@@ -62,7 +62,9 @@ class LogLossCriterion(Criterion):
         return self._minimise(outputs, np.full(len(outputs), 1 / len(outputs)))[0]
 
     def _minimise(self, outputs: list[NDArray], start: NDArray) -> tuple[NDArray, float]:
-        stacked = np.array([_for_each_class(output) for output in outputs], dtype=np.float64)
+        if outputs[0].shape[1] == 1:  # of two classes, the first has 0
+            outputs = [np.column_stack([np.zeros_like(output), output]) for output in outputs]
+        stacked = np.array(outputs, dtype=np.float64)
         of_truth = stacked[:, np.arange(len(self._labels)), self._labels]
 
         def mean_loss(weights: NDArray) -> tuple[float, NDArray]:
@@ -171,8 +173,3 @@ class SquaredErrorCriterion(Criterion):
         """Return the weights by non-negative least squares, without an intercept."""
         root = np.sqrt(self._share)[:, np.newaxis]
         return nnls(np.column_stack([(root * output).ravel() for output in outputs]), (root * self._y).ravel())[0]
-
-
-def _for_each_class(output: NDArray) -> NDArray:
-    """Return a column for each class: of two, the first has 0."""
-    return output if output.shape[1] > 1 else np.column_stack([np.zeros_like(output), output])

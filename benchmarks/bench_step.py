@@ -78,10 +78,6 @@ class Problem:
         buffers, uniform = part._buffers_for(BATCH_SIZE), np.full(BATCH_SIZE, 1 / BATCH_SIZE, X.dtype)
         a, W, last = [X, *buffers.fed], network.weights, len(network.weights) - 1
 
-        def read():
-            run._read_X(self.rows)
-            run._read_y(self.rows)
-
         def hidden_deltas():
             for l in range(last, 0, -1):
                 np.dot(buffers.delta[l], W[l].T, out=buffers.delta[l - 1])
@@ -100,7 +96,7 @@ class Problem:
 
         output = job.loss, y, buffers.z[last], uniform
         return {
-            "read the minibatch": read,
+            "read the minibatch": partial(run._read, self.rows),
             "forward": partial(part._forward, X, 1, 0),
             "output delta": partial(in_place.loss_and_delta, *output, out=buffers.delta[last]),
             "hidden deltas": hidden_deltas,

@@ -700,13 +700,17 @@ def test_what_cannot_be_compiled_runs_on_the_reference_and_says_so(parameters, r
 @pytest.mark.parametrize("name", ["identity", "relu", "tanh", "gelu"])
 def test_activations_in_place(name, order, dtype):
     f, z = ACTIVATIONS[name](), np.asarray(3 * np.random.RandomState(0).randn(20, 6), dtype=dtype, order=order)
-    before, delta = z.copy(), np.ones_like(z)
-    elsewhere = in_place.activate(f, z, out=np.empty_like(z))
-    assert_array_equal(z, before)
-    assert_allclose(elsewhere, f.value(z), rtol=4 * np.finfo(dtype).eps)
-    in_place.multiply_slope(f, delta, z, elsewhere)
-    assert_allclose(delta, f.derivative(z), rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
-    assert_array_equal(in_place.activate(f, z, out=z), elsewhere)
+    z[0] = 0, -0.0, np.inf, -np.inf, np.nan, 1e30
+    before, slopes = z.copy(), [np.ones_like(z), np.ones_like(z)]
+    with np.errstate(all="ignore"):
+        elsewhere, value, slope = in_place.activate(f, z, out=np.empty_like(z)), f.value(z), f.derivative(z)
+        assert_array_equal(z, before)
+        in_place.multiply_slope(f, slopes[0], z, elsewhere)
+        assert_array_equal(in_place.activate(f, z, out=z), elsewhere)
+        in_place.multiply_slope(f, slopes[1], before if f.needs_input else z, z)
+    assert_allclose(elsewhere, value, rtol=4 * np.finfo(dtype).eps)
+    for own in slopes:
+        assert_allclose(own, slope, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,6 +66,7 @@ class _Part:
         self.gradient: NDArray = np.zeros_like(job.network.parameters)
         self._weight_gradients, self._bias_gradients = layer_views(self.gradient, job.network.layer_units)
         self._buffers: dict[int, _Buffers] = {}
+        self._disturbs_X = job.input_noise > 0 or any(job.dropout[:1])
 
     def loss_and_gradient(self, X: Any, y: NDArray, relative_weight: NDArray, step: int, first: int) -> float:
         """Return the loss of the rows and fill ``gradient``.
@@ -74,7 +74,8 @@ class _Part:
         ``relative_weight`` holds a weight per sample, which sum to 1 over a minibatch; if the rows are only a part of
         it, so are loss and gradient. ``first`` is their place in the minibatch.
         """
-        X = self._disturb(X, step, first)
+        if self._disturbs_X:
+            X = self._disturb(X, step, first)
         self._forward(X, step, first)
         return self._backward(X, y, relative_weight)
 
@@ -126,7 +127,7 @@ class _Part:
     def _disturb(self, X: Any, step: int, first: int) -> Any:
         """Return samples with noise added and features dropped; ``X`` itself is not changed."""
         job = self._job
-        if isinstance(X, CodedMatrix) and (job.input_noise or any(job.dropout[:1])):
+        if isinstance(X, CodedMatrix):
             X = X.toarray()
         if job.input_noise:
             noise = normal(job.seed, step, INPUT_NOISE, _indices(X.shape, first))
@@ -203,8 +204,8 @@ class NumpyRun:
         self._penalised = job.network.parameters[:n_weights], self.gradient[:n_weights]
         self._all_rows: tuple[Any, NDArray] | None = None
         self._uniform_weights: dict[int, NDArray] = {}
-        self._read_X = _RowReader(job.X, job.batch_size).read
-        self._read_y = _TargetReader(job.y, job.batch_size, job.network.dtype).read
+        # Of an array in another order ``take`` would copy all rows.
+        self._takes_rows = isinstance(job.X, np.ndarray) and job.X.flags.c_contiguous
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
         """Train for an epoch.
@@ -233,7 +234,7 @@ class NumpyRun:
             rows: NDArray | slice = slice(start, start + job.batch_size)
             if order is not None:
                 rows = order[rows]
-            X, y = self._read_X(rows), self._read_y(rows)
+            X, y = self._read(rows)
             weight = None if job.sample_weight is None else job.sample_weight[rows]
             if weight is not None and not weight.any():
                 continue  # no sample of this minibatch counts
@@ -255,6 +256,15 @@ class NumpyRun:
         if self._all_rows is None:
             self._all_rows = row_major(self.job.X), self.job.y.astype(self.job.network.dtype, copy=False)
         return self._minibatch(*self._all_rows, self.job.sample_weight, 0)
+
+    def _read(self, rows: NDArray | slice) -> tuple[Any, NDArray]:
+        """Return X and y of a minibatch; y is in Fortran order, as the raw output is."""
+        X, columns = self.job.X, self.job.y.T
+        if isinstance(rows, slice):
+            X, columns = X[rows], columns[:, rows]
+        else:
+            X, columns = X.take(rows, 0) if self._takes_rows else X[rows], columns.take(rows, 1)
+        return row_major(X), columns.astype(self.job.network.dtype, copy=False).T
 
     def close(self) -> None:
         """Do nothing: the threads belong to whoever made them."""
@@ -306,46 +316,3 @@ def _limit_norm(gradient: NDArray, max_norm: float) -> None:
     norm = math.sqrt(np.dot(gradient, gradient))
     if norm > max_norm:
         np.multiply(gradient, max_norm / norm, out=gradient)
-
-
-class _RowReader:
-    """Reads minibatches of rows, in C order, from an array or another matrix.
-
-    Rows of an array in C order are copied to a buffer made once, if they are not consecutive; of any other order
-    ``take`` would first copy the whole array.
-    """
-
-    def __init__(self, array: Any, batch_size: int):
-        self._array, self._batch_size = array, batch_size
-        self._has_rows = isinstance(array, np.ndarray) and array.flags.c_contiguous
-
-    @cached_property
-    def _buffer(self) -> NDArray:
-        return np.empty((self._batch_size, *self._array.shape[1:]), dtype=self._array.dtype)
-
-    def read(self, rows: NDArray | slice) -> Any:
-        if not self._has_rows or isinstance(rows, slice):
-            return row_major(self._array[rows])
-        out = self._buffer
-        if len(rows) < len(out):
-            out = out[: len(rows)]
-        return self._array.take(rows, 0, out, "clip")
-
-
-class _TargetReader:
-    """Reads minibatches of rows from an array in Fortran order, in the same order, which the raw output has too."""
-
-    def __init__(self, array: NDArray, batch_size: int, dtype: np.dtype):
-        self._dtype = dtype
-        self._columns = array.T
-        self._buffer = np.empty((array.shape[1], batch_size), dtype=array.dtype)
-
-    def read(self, rows: NDArray | slice) -> NDArray:
-        if isinstance(rows, slice):
-            columns = self._columns[:, rows]
-        else:
-            out = self._buffer
-            if len(rows) < out.shape[1]:
-                out = out.reshape(-1)[: out.shape[0] * len(rows)].reshape(out.shape[0], len(rows))
-            columns = self._columns.take(rows, 1, out, "clip")
-        return columns.astype(self._dtype, copy=False).T

@@ -610,6 +610,12 @@ class CountingKernels(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def test_vectors_begin_where_kernels_read_several_numbers_at_once():
+    run = TorchRun(make_job(dtype=np.float32, hidden=(5,)))
+    assert len(run._w) % 4
+    assert not any(vector.data_ptr() % 16 for vector in (run._w, run._g, *run._vectors))
+
+
 @pytest.mark.parametrize(("alpha", "n_kernels"), [(0.0, 13), (0.1, 15)])
 def test_kernels_of_a_step(alpha, n_kernels):
     """Their number is the time of a small step: it is not to grow by accident."""

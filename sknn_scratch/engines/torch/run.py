@@ -70,8 +70,11 @@ class TorchRun:
             self._numbers = self._zeros(n_steps, 3 + (0 if optimizer is None else optimizer.n_coefficients))
             self._norms, self._loss = self._zeros(n_steps, 2), self._zeros(dtype=exact)
             self._keys = self._zeros(n_steps, len(self._drawn), 2, dtype=np.int64)
-            self._vectors = upload(self._state, self._device, network.dtype)
-            self._w, self._g, self._sum = self._zeros(3, self.gradient.size)
+            # Each begins at a multiple of 16 bytes, as kernels read four numbers at once.
+            size = self.gradient.size
+            self._w, self._g, self._sum = (self._zeros(size) for _ in range(3))
+            self._vectors = self._zeros(len(self._state), 4 * -(-size // 4))[:, :size]
+            self._vectors.copy_(torch.from_numpy(self._state))
         self._W, self._b = layer_views(self._w, network.layer_units)
         self._dW, self._db = layer_views(self._g, network.layer_units)
 
@@ -152,41 +155,42 @@ class TorchRun:
     def _make_steps_at_once(self, n_rows: int, train: bool) -> None:
         """Make the steps with the piece that is loaded, on a GPU by a graph but for the first time."""
         key, thread = (n_rows, train), threading.get_ident()
-        if key not in self._graphs and (self._stream is None or self._prepared.get(key) != thread):
+        if key in self._graphs:
+            self._graphs[key].replay()
+        elif self._stream is None or self._prepared.get(key) != thread:
             self._make_steps(n_rows, train)
             self._prepared[key] = thread  # alone, as the libraries keep their handles by thread
-            return
-        if key not in self._graphs:
-            self._graphs[key] = torch.cuda.CUDAGraph()
+        else:
+            graph = torch.cuda.CUDAGraph()
             # Other threads may do what they want meanwhile.
             settings: Any = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
-            with torch.cuda.graph(self._graphs[key], **settings):
+            with torch.cuda.graph(graph, **settings):
                 self._make_steps(n_rows, train)
-        self._graphs[key].replay()
+            self._graphs[key] = graph
+            graph.replay()
 
     # A piece ---------------------------------------------------------------------------------------------------------
 
     def _make_steps(self, n_rows: int, train: bool) -> None:
         """Make the steps with the first rows of the piece, and add up what they are of the loss of the epoch."""
-        n_steps, l1_ratio, exact = -(-n_rows // self._batch_size), self._job.l1_ratio, self._loss.dtype
+        size, l1_ratio, n_steps = self._batch_size, self._job.l1_ratio, -(-n_rows // self._batch_size)
         for k in range(n_steps):
-            rows = slice(k * self._batch_size, min((k + 1) * self._batch_size, n_rows))
             *coefficients, decay, penalty, _ = self._numbers[k]
-            self._fill_gradient(rows, k)
+            self._fill_gradient(slice(k * size, min((k + 1) * size, n_rows)), k)
             if self._job.alpha > 0:
                 self._add_penalty(penalty, *self._norms[k])
             if train:
                 self._move(coefficients, decay)
             else:
                 self._sum.add_(self._g)
-        penalty, share = self._numbers[:n_steps, -2:].T
+        penalty, in_epoch = self._numbers[:n_steps, -2:].T
         losses = compute(self._job.loss.value, self._samples.y[:n_rows], self._raw_output[:n_rows])
-        losses = losses * self._shares[:n_rows] * share.unsqueeze(1).expand(-1, self._batch_size).reshape(-1)[:n_rows]
-        self._loss.add_(torch.sum(losses, dtype=exact))
+        losses = losses * self._shares[:n_rows] * in_epoch.unsqueeze(1).expand(-1, size).reshape(-1)[:n_rows]
+        self._loss.add_(torch.sum(losses, dtype=self._loss.dtype))
         if self._job.alpha > 0:
             absolute, euclidean = self._norms[:n_steps].T
             norms = l1_ratio * absolute + (1 - l1_ratio) / 2 * euclidean**2
-            self._loss.add_(torch.sum(norms * penalty * share, dtype=exact))
+            self._loss.add_(torch.sum(norms * penalty * in_epoch, dtype=self._loss.dtype))
 
     def _fill_gradient(self, rows: slice, k: int) -> None:
         """Fill the gradient of step ``k``, without the penalty, and the raw output of its rows of the piece."""

@@ -78,6 +78,11 @@ def test_score_names_its_arrays(cls):
 def test_unknown_parameters_and_arguments_are_explained(cls):
     with pytest.raises(TypeError, match=f"{cls.__name__} has no parameter 'epochs'. Did you mean 'max_iter'"):
         cls(epochs=3)
+    for name, meant in {"n_estimators": "n_members", "l2_regularization": "weight_decay", "max_bins": "n_bins"}.items():
+        with pytest.raises(TypeError, match=f"'{name}'. Did you mean '{meant}'"):
+            cls(**{name: 3})
+    with pytest.raises(TypeError, match=r"'early_stopping'\. It is not needed: the best epoch .* Valid parameters are"):
+        cls(early_stopping=True)
     with pytest.raises(TypeError, match=f"{cls.__name__} takes n_members without a name, and 2 values were given"):
         cls(8, (3,))
     X, y = table(80)

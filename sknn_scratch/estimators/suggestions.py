@@ -6,19 +6,25 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 # What other libraries call a parameter, and what they call an activation, a loss and so on.
 NAMES_ELSEWHERE = {
     "callbacks": "set_callbacks",
+    "cat_features": "categorical_features",
+    "categorical_feature": "categorical_features",
     "clipnorm": "max_grad_norm",
     "criterion": "loss",
     "epochs": "max_iter",
     "global_clipnorm": "max_grad_norm",
     "kernel_initializer": "weight_init",
+    "l2_regularization": "weight_decay",
+    "learning_rate": "learning_rate_init",
     "lr": "learning_rate_init",
+    "max_bins": "n_bins",
     "max_epochs": "max_iter",
     "n_epochs": "max_iter",
+    "n_estimators": "n_members",
     "optimizer": "solver",
     "patience": "n_iter_no_change",
     "seed": "random_state",
@@ -98,12 +104,15 @@ _parameters_of: Callable[[Any], Mapping[str, inspect.Parameter]] = cache(lambda 
 class HelpfulSignaturesMixin:
     """Errors about unknown parameters, of the constructor or of training, that say what was probably meant."""
 
+    # What to say of parameters that relatives of the estimator have.
+    _says_of_parameters: ClassVar[Mapping[str, str]] = {}
+
     def __new__(cls, *args: Any, **parameters: Any) -> Self:
         """Make an estimator; Python's own errors name another class, and no parameters that there are."""
         known = _parameters_of(cls)
         unknown = sorted(set(parameters) - set(known))
         if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            meant = did_you_mean(unknown[0], [*known, "set_callbacks"])
+            meant = cls._says_of_parameters.get(unknown[0]) or did_you_mean(unknown[0], [*known, "set_callbacks"])
             raise TypeError(
                 f"{cls.__name__} has no parameter {unknown[0]!r}.{meant} Valid parameters are: {sorted(known)}."
             )

@@ -58,6 +58,10 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
         "n_jobs": Parameter(Number(Integral, "(-inf, inf)", (None,))),
         **{name: SHARED_PARAMETERS[name] for name in SHARED},
     }
+    _says_of_parameters: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("early_stopping", "n_iter_no_change", "scoring", "tol", "validation_fraction"),
+        " It is not needed: the best epoch is always found, by the samples that each network does not train on.",
+    )
     _max_codes: ClassVar[int]
 
     n_features_in_: int

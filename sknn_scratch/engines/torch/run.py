@@ -251,8 +251,8 @@ class TorchRun:
         job, units, size, itemsize = self._job, self._job.network.layer_units, self._batch_size, self.gradient.itemsize
         n_rows, n_targets = job.y.shape
         free = int(DEVICE_MEMORY_SHARE * free_bytes(self._device))
-        # A piece of X has two places where it is streamed; of outputs there are temporaries while the loss is computed.
-        step_bytes = size * (2 * units[0] + n_targets + 6 * units[-1]) * itemsize
+        # Of outputs there are temporaries while the loss is computed.
+        step_bytes = size * (units[0] + n_targets + 6 * units[-1]) * itemsize
         n_steps = max(1, min(STEPS_AT_ONCE, -(-n_rows // size), min(PIECE_BYTES, free // 4) // step_bytes))
         needed = (5 + len(self._state)) * self.gradient.nbytes + n_steps * step_bytes
         needed += size * (4 * sum(units) * itemsize + 32 * max(units) * job.is_noisy)

@@ -36,7 +36,8 @@ class Samples:
     """A piece of a job's samples, always at the same place on a device.
 
     ``X`` is on the device as a whole or, where it is too large, stays on the host. There each piece is gathered in
-    pinned memory and copied, by a stream of its own, to a second place, while the piece before is computed with.
+    pinned memory while the device makes the steps of the one before, after which it is copied; that takes a small part
+    of the time of gathering.
 
     Parameters
     ----------
@@ -65,11 +66,8 @@ class Samples:
         elif whole:
             self._all_X = upload(job.X, device, dtype)
         else:
-            self._copying = torch.cuda.Stream(device) if device.type == "cuda" else None
-            if self._copying is not None:
-                self._leaving = torch.empty(self.X.shape, dtype=self.X.dtype, device="cpu", pin_memory=True)
-                self._arriving = torch.empty_like(self.X)
-                self._arrived, self._taken = torch.cuda.Event(), torch.cuda.Event()
+            self._pinned = torch.empty(self.X.shape, dtype=self.X.dtype, pin_memory=device.type == "cuda")
+            self._left = torch.cuda.Event() if device.type == "cuda" else None
 
     def has(self, X: Any) -> bool:
         """Return whether all of this array is on the device."""
@@ -83,15 +81,8 @@ class Samples:
             torch.index_select(self._all_X, 0, on_device, out=self.X[:n_rows])
             return
         gathered = _on_host(self._given[rows])
-        if self._copying is None:
-            self.X[:n_rows].copy_(gathered)
-            return
-        self._arrived.synchronize()  # the piece before, which has left the pinned memory then
-        self._leaving[:n_rows].copy_(gathered)
-        with torch.cuda.stream(self._copying):
-            self._taken.wait()
-            self._arriving[:n_rows].copy_(self._leaving[:n_rows], non_blocking=True)
-            self._arrived.record()
-        self._arrived.wait()
-        self.X[:n_rows].copy_(self._arriving[:n_rows])
-        self._taken.record()
+        if self._left is not None:
+            self._left.synchronize()  # the piece before, from pinned memory
+        self.X[:n_rows].copy_(self._pinned[:n_rows].copy_(gathered), non_blocking=self._left is not None)
+        if self._left is not None:
+            self._left.record()

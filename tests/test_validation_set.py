@@ -282,3 +282,17 @@ def test_other_errors():
     X, y, X_val, _ = split("poisson")
     with pytest.raises(ValueError, match="y_val cannot be used: y must not be negative with loss='poisson'"):
         our_estimator("poisson").fit(X, y, X_val=X_val, y_val=-np.ones(40))
+
+
+@pytest.mark.parametrize(
+    ("scoring", "reason"),
+    [("neg_log_loss", "y_true and y_prob contain different number of classes"), (lambda *given: "good", "float")],
+    ids=["a class is missing", "no number"],
+)
+def test_errors_of_a_scorer_name_scoring(scoring, reason):
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", scoring=scoring)
+    few = np.flatnonzero(y != y.max())[:10]
+    with pytest.raises(ValueError, match=rf"^scoring cannot be used: .*{reason}"):
+        model.fit(X, y, X_val=X[few], y_val=y[few])
+    assert not hasattr(model, "coefs_")

@@ -128,7 +128,12 @@ def _make_scorer(
         p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in inspect.signature(scorer).parameters.values()
     )
     parameters = {"sample_weight": weights} if takes_weights and weights is not None else {}
-    return lambda: float(scorer(model, X, truth, **parameters))
+
+    def score() -> float:
+        with naming("scoring"):
+            return float(scorer(model, X, truth, **parameters))
+
+    return score
 
 
 # Which rows are held out: scikit-learn's draws, with less memory ------------------------------------------------------

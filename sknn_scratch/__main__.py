@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from sknn_scratch import engines
 from sknn_scratch.catalogue.activations import ACTIVATIONS
 from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss, SquaredError
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.training.job import Job
 
 
@@ -26,7 +29,7 @@ def _losses() -> Iterator[Loss]:
 
 
 def _jobs() -> Iterator[Job]:
-    """Go through jobs that have, together, all components in both dtypes."""
+    """Go through jobs that have, together, all components in both dtypes, dropout, and samples of every kind."""
     squared_error = SquaredError()
     components = [(ACTIVATIONS["relu"], loss, Adam) for loss in _losses()]
     components += [(activation, squared_error, Adam) for activation in ACTIVATIONS.values()]
@@ -37,7 +40,11 @@ def _jobs() -> Iterator[Job]:
             optimizer = make_optimizer()
             optimizer.start(network.parameters.size, network.dtype, network.n_weights)
             X, y = np.zeros((4, 2), dtype), np.ones((4, 2), dtype, order="F")
-            yield Job(network, loss, X, y, batch_size=4, optimizer=optimizer)
+            job = Job(network, loss, X, y, batch_size=4, optimizer=optimizer)
+            yield job
+        coded = CodedMatrix(X[:, :1], np.zeros((4, 1), np.int32), X[:, :1], Coding(np.array([0, 1]), X[0, :1]))
+        yield replace(job, dropout=[0.5, 0.5])
+        yield from (replace(job, X=samples) for samples in (csr_array(X), coded))
 
 
 def compile_all() -> int:

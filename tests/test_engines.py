@@ -41,7 +41,7 @@ from sknn_scratch.catalogue.losses import (
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 from sknn_scratch.engines import choose, missing, policy
 from sknn_scratch.engines.compiled import cache
-from sknn_scratch.engines.compiled.source import phase_sources
+from sknn_scratch.engines.compiled.source import function_source
 from sknn_scratch.engines.numpy import in_place
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.perceptron import Perceptron
@@ -49,7 +49,8 @@ from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.training.job import Job
 
 try:
-    from sknn_scratch.engines.compiled import codes as compiled_codes
+    import numba
+
     from sknn_scratch.engines.compiled import elementary
     from sknn_scratch.engines.compiled import run as compiled_run
 except ImportError:
@@ -367,12 +368,11 @@ def test_the_gradient_at_zero_has_no_side_and_no_limit(options):
 
 
 @needs_numba
-# Records of both dtypes have one layout, and Python may call what the other had compiled.
-@pytest.mark.filterwarnings("ignore:.* has been considered a subtype:numba.core.errors.NumbaExperimentalFeatureWarning")
 def test_rows_for_the_codes_of_a_feature_are_not_shared_out():
     run = compiled_run.CompiledRun(make_coded_job(False), 1)
-    rows = [compiled_codes.first_row(run._told, row) for row in (2, 3, 40, 66, 67, 70, 72, 102, 103)]
-    assert rows == [2, 3, 3, 3, 67, 67, 72, 73, 103]
+    first_rows = run._begins(0, 103)
+    assert [first_rows[row] for row in (2, 3, 40, 66, 67, 70, 72, 102, 103)] == [2, 3, 3, 3, 67, 67, 72, 73, 103]
+    assert run._begins(1, 4) == [0, 10, 20, 30, 40]
 
 
 @needs_numba
@@ -754,7 +754,7 @@ def test_elementary_functions(name, dtype):
     """To two units in the last place, and where NumPy's are infinite or NaN, they are, too."""
     space = {"f": getattr(elementary, name)}
     exec("def run(x, out):\n    for i in range(x.size):\n        out[i] = f(x[i])", space)
-    run, rng = elementary.njit(error_model="numpy")(space["run"]), np.random.RandomState(0)
+    run, rng = numba.njit(error_model="numpy")(space["run"]), np.random.RandomState(0)
     x = np.concatenate([scale * rng.randn(2000) for scale in (1e-12, 1e-6, 1e-3, 0.1, 1, 20)]).astype(dtype)
     x = np.abs(x) if name.startswith("log") else x
     out = np.empty_like(x)
@@ -965,7 +965,7 @@ def run_copy(folder, *dtypes):
 
 
 # What passes rows forward and back takes seconds to compile. It may come from the cache of these tests.
-LARGE = tuple(cache.module_name(phase_sources(np.dtype(name))[0]) for name in ("float32", "float64"))
+LARGE = tuple(cache.module_name(function_source("pass_rows", np.dtype(name))) for name in ("float32", "float64"))
 
 
 @pytest.fixture
@@ -988,7 +988,7 @@ def test_code_is_compiled_once_and_kept_on_disk(package_copy):
     assert "compiling for float64" in said
     assert len(list(package_copy.rglob("*.compiled"))) >= 7
     # What cannot be read is compiled anew.
-    keep = (*LARGE, cache.module_name(phase_sources(np.dtype("float64"))[1]))
+    keep = (*LARGE, cache.module_name(function_source("move_parameters", np.dtype("float64"))))
     damaged = [file for file in package_copy.rglob("*.nb[ic]") if not file.name.startswith(keep)]
     assert len(damaged) >= 2 * 5
     for n, file in enumerate(sorted(damaged)):

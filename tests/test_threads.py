@@ -43,6 +43,8 @@ from sknn_scratch.engines.threads import (
 from sknn_scratch.perceptron import _multiply, _slices
 
 try:
+    import numba
+
     from sknn_scratch.engines.compiled import epoch, kernels, team
     from sknn_scratch.engines.compiled import run as compiled_run
 except ImportError:
@@ -827,23 +829,24 @@ def test_more_sparse_values_than_indices_of_32_bits_tell():
 @pytest.fixture
 def calls(monkeypatch):
     """Note each call of compiled code by the leader; the last two arguments are the rows that it is to train on."""
-    noted, phases = [], compiled_run.phases
+    noted, functions = [], compiled_run.functions
 
-    def of_dtype(dtype):
-        *others, work = phases(dtype)
+    def with_notes(sources, dtype):
+        compiled = functions(sources, dtype)
+        work = compiled["work"].ctypes
 
-        def call(part, *args):
+        def call(job, part, *rows):
             if part == 0:
-                noted.append(args)
+                noted.append(rows)
                 if calls_until_ctrl_c and len(noted) == calls_until_ctrl_c[0]:
                     raise KeyboardInterrupt
-            return work.ctypes(part, *args)
+            return work(job, part, *rows)
 
-        return [*others, SimpleNamespace(ctypes=call)]
+        return compiled | {"work": SimpleNamespace(ctypes=call)}
 
     calls_until_ctrl_c = []
     noted_and_limit = SimpleNamespace(noted=noted, until_ctrl_c=calls_until_ctrl_c)
-    monkeypatch.setattr(compiled_run, "phases", of_dtype)
+    monkeypatch.setattr(compiled_run, "functions", with_notes)
     return noted_and_limit
 
 
@@ -872,7 +875,7 @@ def test_long_epochs_are_cut_between_minibatches(monkeypatch, calls, n_minibatch
     calls.noted.clear()
     monkeypatch.setattr(compiled_run, "MOST_AT_ONCE", n_minibatches * 100 * 1100)
     cut = clone(model).fit(X, y)
-    assert [last - first for _, first, last in calls.noted] == 3 * rows
+    assert [last - first for first, last in calls.noted] == 3 * rows
     assert_array_equal(cut.coefs_[0], whole.coefs_[0])
     assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-14)
 
@@ -978,19 +981,19 @@ def test_a_thread_begins_its_part_if_the_leader_has_not(monkeypatch):
 @needs_numba
 def test_the_leader_goes_on_alone_after_long_waits():
     run = compiled_run.CompiledRun(make_job(), 2)
-    step = run._told["step"]
+    step, learn = run._told["step"], numba.njit(epoch.learn.py_func)
 
     def phases_alone():
-        epoch.learn(True, step)
+        learn(True, step)
         n = 0
         while step["left_alone"] > 0 and n < 10000:
-            epoch.learn(False, step)
+            learn(False, step)
             n += 1
         return n
 
     assert [phases_alone() for _ in range(8)] == [64, 128, 256, 512, 1024, 2048, 4096, 4096]
     for _ in range(4096):
-        epoch.learn(False, step)
+        learn(False, step)
     assert step["next_alone"] == 64
 
 

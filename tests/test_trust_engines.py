@@ -26,8 +26,11 @@ from tasks import make_task, our_estimator
 from test_engines import make_job, needs_numba
 
 from sknn_scratch import MLPFromScratchRegressor, engines
+from sknn_scratch.__main__ import _jobs
 from sknn_scratch.engines import threads
 from sknn_scratch.engines.compiled import cache
+from sknn_scratch.engines.compiled.source import FUNCTIONS, function_source
+from sknn_scratch.engines.compiled.sources import sources_of
 
 try:
     from sknn_scratch.engines.compiled import kernels
@@ -159,9 +162,16 @@ def test_a_cache_without_numba_or_a_home(monkeypatch, tmp_path):
 def test_seconds_of_compiling_are_announced_unless_the_code_is_kept(monkeypatch, capsys, is_kept):
     monkeypatch.setattr(kernels, "_compile", lambda name, text: name)
     monkeypatch.setattr(cache, "is_kept", lambda name: is_kept)
-    kernels.phases.__wrapped__(np.dtype(np.float64))
-    said = "sknn_scratch: compiling for float64, some 10 seconds, once on this machine\n"
+    kernels._done.clear()
+    kernels.functions({"work": "the text"}, np.dtype(np.float64))
+    said = "sknn_scratch: compiling for float64, some 5 seconds, once on this machine\n"
     assert capsys.readouterr().err == ("" if is_kept else said)
+
+
+def test_all_functions_are_compiled_beforehand():
+    texts = {text for job in _jobs() for text in sources_of(job).texts()}
+    for dtype in map(np.dtype, (np.float32, np.float64)):
+        assert {function_source(name, dtype) for name in FUNCTIONS} <= texts
 
 
 # Imports and compiling that are disturbed -----------------------------------------------------------------------------

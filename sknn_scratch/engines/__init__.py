@@ -208,7 +208,7 @@ def _what_importing_torch_raises() -> str | None:
 def _is_on_disk(job: Job) -> bool:
     """Return whether all compiled code that a job needs is on disk."""
     try:
-        return all(is_kept(module_name(text)) for text in sources_of(job).texts)
+        return all(is_kept(module_name(text)) for text in sources_of(job).texts())
     except NoGraphError:
         return True  # nothing is to be compiled; the warning about it is for whoever asks
 

@@ -48,8 +48,8 @@ SAVED_PER_STEP, SAVED_PER_PARAMETER = 20e-6, 4e-9
 # Seconds that a fit must save to take compiled code that is on disk. Loading it takes half a second once per process,
 # but a search makes some fifty fits.
 WORTH_LOADING = 0.01
-# Seconds to compile what a fit needs, with some reserve for slower machines.
-COMPILE_SECONDS = 15.0
+# Seconds to compile what a fit needs: 4.7 with the import of numba, and some reserve for slower machines.
+COMPILE_SECONDS = 8.0
 
 # The compiled engine --------------------------------------------------------------------------------------------------
 

@@ -198,7 +198,7 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
     engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
         What does the arithmetic: NumPy, code compiled by numba, which is faster, or PyTorch; results differ by
         rounding. 'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or
-        some fifteen to compile what is not in its cache on disk yet.
+        some eight to compile what is not in its cache on disk yet.
     device : str, default='cpu'
         Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
         for that of a Mac. Takes PyTorch (the extra ``gpu``) and dense X. Fitted arrays are NumPy's, and a pickle can be

@@ -14,7 +14,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["at", "gemm"]
+__all__ = ["OPTIONS", "at", "gemm", "helper"]
+
+# How a function is compiled that only compiled code calls: without what Python and C would call it by.
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+helper = njit(**OPTIONS)
 
 _NUMBER = ir.IntType(64)
 
@@ -97,17 +101,20 @@ def _call_by_reference(typingctx, address, arguments):
     return types.void(types.int64, arguments), codegen
 
 
-@njit(error_model="numpy")
-def gemm(job, transposed, shape, scales, a, lda, b, ldb, c, ldc):
-    """``c = scales[0] * op(a) @ op(b) + scales[1] * c`` for matrices in Fortran order, given by address.
+# What ``gemm`` does with a matrix: take it as it is, or transposed.
+PLAIN, TRANSPOSED = np.uint8(ord("N")), np.uint8(ord("T"))
 
-    ``transposed`` says for ``a`` and ``b`` whether ``op`` transposes; ``shape`` has the rows and columns of ``c`` and
-    what is summed over; ``lda``, ... lead from one column to the next.
+
+@helper
+def gemm(job, forms, shape, scales, a, lda, b, ldb, c, ldc):
+    """``c = scales[0] * form(a) @ form(b) + scales[1] * c`` for matrices in Fortran order, given by address.
+
+    ``forms`` are PLAIN or TRANSPOSED; ``shape`` has the rows and columns of ``c`` and what is summed over; ``lda``, ...
+    lead from one column to the next.
     """
-    real, letters = type(job.one), (np.uint8(78), np.uint8(84))  # N and T
-    sizes = np.int32(shape[0]), np.int32(shape[1]), np.int32(shape[2])
+    real, sizes = type(job.one), (np.int32(shape[0]), np.int32(shape[1]), np.int32(shape[2]))
     matrices = real(scales[0]), a, np.int32(lda), b, np.int32(ldb), real(scales[1]), c, np.int32(ldc)
-    _call_by_reference(job.team.gemm, (letters[transposed[0]], letters[transposed[1]], *sizes, *matrices))
+    _call_by_reference(job.team.gemm, (forms[0], forms[1], *sizes, *matrices))
 
 
 # Numbers that several threads change ----------------------------------------------------------------------------------

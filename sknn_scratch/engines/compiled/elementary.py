@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["bits_of", "choose", "exp", "expm1", "log", "log1p", "tanh"]
+from sknn_scratch.engines.compiled.calls import helper
 
-_helper = njit(error_model="numpy")
+__all__ = ["bits_of", "choose", "exp", "expm1", "log", "log1p", "tanh"]
 
 # For each dtype: NumPy's float and integer; bits of the mantissa, bias of the exponent, log(2) in two parts of which
 # products with small whole numbers of the first are exact, the range of exp, and how many terms its series and that of
@@ -51,7 +51,7 @@ bits_of = _same_bits({types.float64: types.int64, types.float32: types.int32})
 _float = _same_bits({types.int64: types.float64, types.int32: types.float32})
 
 
-@_helper
+@helper
 def choose(condition, a, b):
     """Return ``a`` where the condition holds, else ``b``; both are computed, so that there is no branch."""
     return a if condition else b
@@ -96,21 +96,21 @@ def _split_of(x):
     return split
 
 
-@_helper
+@helper
 def exp(x):
     """``exp(x)``; as 0 below and infinite above the range of the dtype."""
     p, power = _split(x)
     return (p + type(x)(1)) * power
 
 
-@_helper
+@helper
 def expm1(x):
     """``exp(x) - 1`` with all digits near 0."""
     p, power = _split(x)
     return choose(power == type(x)(np.inf), power, p * power + (power - type(x)(1)))
 
 
-@_helper
+@helper
 def tanh(x):
     """``tanh(x)``."""
     # With exp(-2 |x|) - 1 there is no difference of numbers that are nearly the same.
@@ -155,7 +155,7 @@ def _log(x):
     return value
 
 
-@_helper
+@helper
 def log1p(x):
     """``log(1 + x)`` with all digits near 0."""
     u = type(x)(1) + x

@@ -14,33 +14,31 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
-from sknn_scratch.engines.compiled.calls import add, call, float64s, int32s, pause, read, replace
+from sknn_scratch.engines.compiled.calls import add, call, float64s, helper, int32s, pause, read, replace
 from sknn_scratch.engines.compiled.team import BEGUN, DONE, GRADIENT, LINE, PHASE, ROWS, STOP, SUMS, UPDATE
 
 __all__ = ["work"]
-
-_helper = njit(error_model="numpy")
 
 # Phases that the leader does alone after a long wait: at first, and at most. They double with each long wait, and fall
 # by one with each phase without one.
 ALONE, LONGEST_ALONE = 64, 4096
 
 
-@_helper
-def _do(part, job):
+@helper
+def _do(job, part):
     """Do one part of the phase that the job describes."""
-    call(job.pass_rows if job.step.kind <= ROWS else job.move_parameters, (part, job.address))
+    kind, functions = job.step.kind, job.functions
+    of_rows = functions.sum_up if kind == SUMS else functions.pass_rows
+    call(of_rows if kind <= ROWS else functions.move_parameters, (job.address, part))
 
 
-@_helper
+@helper
 def _begin(part, team, phase):
     """Begin a part of a phase; return whether nobody else had."""
     return replace(team.counters, BEGUN + part * LINE, phase - 1, phase)
 
 
-@_helper
+@helper
 def _wait(phase, team):
     """Wait until all parts of a phase are done; return whether it took long."""
     polls = 0
@@ -53,7 +51,7 @@ def _wait(phase, team):
     return polls >= team.patience
 
 
-@_helper
+@helper
 def learn(waited_long, step):
     """Decide whether the leader does the next phase alone."""
     if waited_long:
@@ -65,7 +63,7 @@ def learn(waited_long, step):
         step.next_alone = max(step.next_alone - 1, ALONE)
 
 
-@_helper
+@helper
 def _begin_next(part, team):
     """Wait for a phase in which nobody has begun this part, and begin it; return whether there is one.
 
@@ -86,13 +84,13 @@ def _begin_next(part, team):
     return False
 
 
-@_helper
-def _run_phase(kind, job):
+@helper
+def _run_phase(job, kind):
     """Have all parts of a phase done."""
     team, step = job.team, job.step
     step.kind = kind
     if team.n_parts == 1:
-        _do(0, job)
+        _do(job, 0)
         return
     phase, alone = read(team.counters, PHASE) + 1, step.left_alone > 0
     if alone:  # all parts count as begun before the phase is public
@@ -101,12 +99,12 @@ def _run_phase(kind, job):
     add(team.counters, PHASE, 1)
     for part in range(team.n_parts):
         if alone or _begin(part, team, phase):
-            _do(part, job)
+            _do(job, part)
             add(team.counters, DONE, 1)
     learn(_wait(phase, team), step)
 
 
-@_helper
+@helper
 def _total_weight(data, step):
     """Return the sum of the minibatch's weights."""
     if data.weights == 0:
@@ -117,7 +115,7 @@ def _total_weight(data, step):
     return total
 
 
-@_helper
+@helper
 def _sum_up(job):
     """Return the loss of a minibatch, penalty included; note the factor that limits the norm of its gradient."""
     value, squares, sums, max_norm = 0.0, 0.0, float64s(job.team.sums), job.max_norm
@@ -129,7 +127,7 @@ def _sum_up(job):
     return value
 
 
-@_helper
+@helper
 def _lead(job, first_row, last_row):
     step, batch_size = job.step, job.memory.stride
     if first_row == 0:
@@ -139,30 +137,30 @@ def _lead(job, first_row, last_row):
         step.total_weight = _total_weight(job.data, step)
         if step.total_weight == 0:
             continue
-        if job.codes.n_features > 0:
-            _run_phase(SUMS, job)
-        _run_phase(ROWS, job)
-        _run_phase(GRADIENT, job)
+        if job.functions.sum_up != 0:
+            _run_phase(job, SUMS)
+        _run_phase(job, ROWS)
+        _run_phase(job, GRADIENT)
         step.total_loss += _sum_up(job) * step.n_rows
         step.n_counted += step.n_rows
         if step.number > 0:
             if job.max_norm > 0:
-                _run_phase(UPDATE, job)
+                _run_phase(job, UPDATE)
             step.number += 1
             step.place += 1
 
 
-@njit(error_model="numpy", inline="always")
-def work(part, job, first_row, last_row):
+@helper
+def work(job, part, first_row, last_row):
     """Train on some of the rows, or help to.
 
     Parameters
     ----------
+    job : record of Work
+        Losses are added up in its step.
     part : int
         0 leads. Others do one part of each phase, unless the leader has begun it, until told to stop; they ignore the
         rows.
-    job : record of Work
-        Losses are added up in its step.
     first_row, last_row : int
         First and last (excluded) index into ``Step.order``; an epoch begins with 0.
     """
@@ -170,5 +168,5 @@ def work(part, job, first_row, last_row):
         _lead(job, first_row, last_row)
         return
     while _begin_next(part, job.team):
-        _do(part, job)
+        _do(job, part)
         add(job.team.counters, DONE, 1)

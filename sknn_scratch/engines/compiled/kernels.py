@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import threading
@@ -14,10 +13,9 @@ import numpy as np
 from numba import cfunc, njit
 
 from sknn_scratch.engines.compiled import cache
-from sknn_scratch.engines.compiled.source import phase_sources
 from sknn_scratch.engines.whole import whole_in_forks
 
-__all__ = ["kernel", "phases"]
+__all__ = ["functions", "kernel"]
 
 _done: dict[str, Any] = {}
 
@@ -30,13 +28,11 @@ def kernel(text: str) -> Any:
         return _done[text]
 
 
-@functools.cache
-def phases(dtype: np.dtype) -> list[Any]:
-    """Return what every job needs: two functions that do a part of a phase, and the one that trains."""
-    texts = phase_sources(dtype)
-    if not all(cache.is_kept(cache.module_name(text)) for text in texts):
-        print(f"sknn_scratch: compiling for {dtype}, some 10 seconds, once on this machine", file=sys.stderr)
-    return [kernel(text) for text in texts]
+def functions(sources: dict[str, str], dtype: np.dtype) -> dict[str, Any]:
+    """Return the C functions that are given the record of a job, by their names in it."""
+    if not all(text in _done or cache.is_kept(cache.module_name(text)) for text in sources.values()):
+        print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, once on this machine", file=sys.stderr)
+    return {name: kernel(text) for name, text in sources.items()}
 
 
 def _compile(name: str, text: str) -> Any:

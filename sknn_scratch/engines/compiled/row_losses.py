@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from sknn_scratch.engines.compiled.calls import helper
 from sknn_scratch.engines.compiled.elementary import exp, log, log1p
 
 __all__ = ["gaussian_nll", "increasing_quantiles"]
 
-_helper = njit(error_model="numpy")
-
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
-@_helper
+@helper
 def gaussian_nll(y, z, delta, weight, scratch, n, n_outputs, stride, p):
     """``GaussianNLL``; the parameter is its ``min_std``."""
     total, n_targets, min_std = 0.0, n_outputs // 2, p[0]
@@ -36,7 +33,7 @@ def gaussian_nll(y, z, delta, weight, scratch, n, n_outputs, stride, p):
     return total
 
 
-@_helper
+@helper
 def increasing_quantiles(y, z, delta, weight, scratch, n, n_outputs, stride, p):
     """Several quantiles of each target; the parameters are their number and the quantiles.
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from sknn_scratch.engines.compiled.epoch import ALONE
-from sknn_scratch.engines.compiled.kernels import kernel, phases
+from sknn_scratch.engines.compiled.kernels import functions, kernel
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.compiled.team import (
     LINE,
     STOP,
     Codes,
     Data,
+    Functions,
     Head,
     Layer,
     Memory,
@@ -72,16 +73,15 @@ class CompiledRun:
         self._dtype, self._sources = network.dtype, sources_of(job)
         self._alive: list[Any] = []  # arrays and code that are passed by address
         self.gradient: NDArray = np.zeros_like(network.parameters)
-        pass_rows, move_parameters, work = phases(network.dtype)
-        self._work = work.ctypes
+        addresses = functions(self._sources.functions, network.dtype)
+        self._work = addresses.pop("work").ctypes
         told = np.zeros(1, layout(Work, network.dtype))
         self._at = told.ctypes.data
-        layers, memory = self._layers(NARROW if n_parts == 1 else NARROW_IF_SHARED), self._memory()
+        layers, memory = self._layers(n_parts), self._memory()
         heads = self._heads(layers[-1], memory)
         told[0] = Work(
             address=self._at,
-            pass_rows=pass_rows.address,
-            move_parameters=move_parameters.address,
+            functions=Functions(**{name: function.address for name, function in addresses.items()}),
             n_layers=len(layers),
             layers=self._address(layers, layout(Layer)),
             n_heads=len(heads),
@@ -146,7 +146,7 @@ class CompiledRun:
             self._start_followers()
         rows_at_once = batch_size * max(1, MOST_AT_ONCE // (batch_size * n_weights))
         for first in range(0, n_rows, rows_at_once):
-            self._work(0, self._at, first, min(first + rows_at_once, n_rows))
+            self._work(self._at, 0, first, min(first + rows_at_once, n_rows))
         return float(step["total_loss"] / step["n_counted"])
 
     @cached_property
@@ -207,24 +207,23 @@ class CompiledRun:
             means=self._address(X.coding.means, self._dtype),
             sums=self._address(np.empty(n_sums, self._dtype)),
             sums_gradient=self._address(np.empty(n_sums, self._dtype)),
-            delta=self._new(width),
         )
 
-    def _layers(self, narrow: int) -> list[Layer]:
-        """Return the layers; the products of those of so few units are loops."""
+    def _layers(self, n_parts: int) -> list[Layer]:
         job, network = self._job, self._job.network
         units, n_layers = network.layer_units, len(network.weights)
         begins = [0, *accumulate(array.size for array in network.weights + network.biases)]
         dropout, layers = [*job.dropout] or [0.0] * n_layers, list[Layer]()
         dense, (of_weights, of_biases) = not issparse(job.X), layer_views(self.gradient, units)
         fan_in = job.X.plain.shape[1] if isinstance(job.X, CodedMatrix) else units[0]
+        narrow = NARROW if n_parts == 1 else NARROW_IF_SHARED
         for l, width in enumerate(units[1:]):
             looped = job.batch_size * fan_in * width <= TINY or (l > 0 and width <= narrow)
             looped &= l > 0 or dense
             by_rows = l == 0 and not looped
             layer = Layer(
                 fan_in=fan_in,
-                n_rows=units[l],
+                begins=self._address(self._begins(l, n_parts), np.int64),
                 width=width,
                 looped=looped,
                 by_rows=by_rows,
@@ -238,7 +237,7 @@ class CompiledRun:
                 z=self._new(width),
                 delta=self._new(width),
                 dropout=dropout[l],
-                scale=1 / (1 - dropout[l]) if l > 0 else 1.0,
+                scale=1 / (1 - dropout[l]),
             )
             if l < n_layers - 1:
                 f = self._sources.activations[l]
@@ -260,6 +259,16 @@ class CompiledRun:
             return self._address(X)
         return self._new(n_columns)
 
+    def _begins(self, l: int, n_parts: int) -> list[int]:
+        """Return the first row of the weights of a layer in each part, and the end; a feature's codes stay together."""
+        X, n_rows = self._job.X, self._job.network.layer_units[l]
+        rows = [n_rows * part // n_parts for part in range(n_parts + 1)]
+        if l > 0 or not isinstance(X, CodedMatrix):
+            return rows
+        n_plain = X.plain.shape[1]
+        starts = np.concatenate([np.arange(n_plain), n_plain + X.coding.starts])
+        return starts[np.searchsorted(starts, rows, side="right") - 1].tolist()
+
     def _memory(self) -> Memory:
         job = self._job
         # For the losses, or for what comes out of the first layer.
@@ -269,12 +278,14 @@ class CompiledRun:
             itemsize=self._dtype.itemsize,
             stride=job.batch_size,
             n_parameters=self.gradient.size,
+            n_weights=job.network.n_weights,
             w=self._address(job.network.parameters),
             g=self._address(self.gradient),
             targets=self._new(job.y.shape[1]),
             relative_weight=self._new(1),
             scratch=self._new(n_scratch),
             n_scratch=n_scratch,
+            delta_by_rows=self._new(job.network.layer_units[1]) if "keep_delta" in self._sources.functions else 0,
         )
 
     def _heads(self, last: Layer, memory: Memory) -> list[Head]:
@@ -327,4 +338,4 @@ class CompiledRun:
 
 def _follow(work: Callable[..., Any], part: int, told: NDArray, alive: list[Any]) -> None:
     """Do one part of each step in another thread, which keeps alive what compiled code knows by address."""
-    work(part, told.ctypes.data, 0, 0)
+    work(told.ctypes.data, part, 0, 0)

@@ -16,7 +16,15 @@ import numpy as np
 from sknn_scratch.catalogue.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, walk
 from sknn_scratch.catalogue.rewriting import in_terms_of
 
-__all__ = ["loss_source", "optimizer_source", "phase_sources", "row_loss_source", "slope_source", "value_source"]
+__all__ = [
+    "FUNCTIONS",
+    "function_source",
+    "loss_source",
+    "optimizer_source",
+    "row_loss_source",
+    "slope_source",
+    "value_source",
+]
 
 # How operations are written, others being expressed by these; what is named here stands in ``elementary``, in ``math``,
 # or is one of the constants.
@@ -78,31 +86,45 @@ _WHOLE_POWERS = {
     3: "{0} * {0} * {0}",
 }
 
-_PHASE = """\
+_FUNCTION = """\
 import numpy as np
 from numba import types
 
 from sknn_scratch.engines.compiled.calls import at
-from sknn_scratch.engines.compiled.{module} import {function}
+from sknn_scratch.engines.compiled.{module} import {name}
 from sknn_scratch.engines.compiled.team import work_type
 
 work_at = at(work_type(np.{dtype}))
 signature = types.void(*[types.int64] * {n_arguments})
 
 
-def kernel(part, job{more}):
-    {function}(part, work_at(job){more})
+def kernel(job, {arguments}):
+    {name}(work_at(job), {arguments})
 """
+# Functions that are given the record of a job: where they stand, and their further arguments.
+FUNCTIONS = {
+    "work": ("epoch", "part, first_row, last_row"),
+    "pass_rows": ("rows", "part"),
+    "move_parameters": ("weights", "part"),
+    "drop": ("noise", "l, low, high"),
+    "drop_deltas": ("noise", "l, low, high"),
+    "keep_delta": ("inputs", "low, high"),
+    "sparse_product": ("inputs", "low, high"),
+    "sparse_gradient": ("inputs", "low, high"),
+    "coded_product": ("inputs", "low, high"),
+    "coded_gradient": ("inputs", "low, high"),
+    "sum_up": ("inputs", "part"),
+}
 
 
 @cache
-def phase_sources(dtype: np.dtype) -> list[str]:
-    """Return what every job needs: two functions that do a part of a phase, and the one that trains."""
-    phases = [("rows", "pass_rows", ""), ("weights", "move_parameters", ""), ("epoch", "work", ", first_row, last_row")]
-    return [
-        _PHASE.format(module=module, function=name, dtype=dtype.name, more=more, n_arguments=2 + more.count(","))
-        for module, name, more in phases
-    ]
+def function_source(name: str, dtype: np.dtype) -> str:
+    """Return the text of a function that is called with the address of a job's record."""
+    module, arguments = FUNCTIONS[name]
+    # The epoch does not depend on the dtype: code for one does for the other.
+    dtype_name = "float64" if name == "work" else dtype.name
+    n_arguments = 2 + arguments.count(",")
+    return _FUNCTION.format(module=module, name=name, dtype=dtype_name, arguments=arguments, n_arguments=n_arguments)
 
 
 _HEAD = """\

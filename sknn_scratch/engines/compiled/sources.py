@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 
 from sknn_scratch.catalogue.activations import Activation
@@ -13,13 +15,14 @@ from sknn_scratch.catalogue.expressions import ITEM, NUMBER, NoGraphError, Trace
 from sknn_scratch.catalogue.losses import GaussianNLL, Loss, Quantile
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.engines.compiled.source import (
+    function_source,
     loss_source,
     optimizer_source,
-    phase_sources,
     row_loss_source,
     slope_source,
     value_source,
 )
+from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
 __all__ = ["Sources", "sources_of"]
@@ -53,12 +56,19 @@ class OfOptimizer(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The kernels of a job, and all texts that they and the phases are compiled from."""
+    """What a job is compiled from: kernels of its components, and functions by their names in the job's record."""
 
     activations: list[OfActivation]
     losses: list[OfLoss]
     optimizer: OfOptimizer | None
-    texts: list[str]
+    functions: dict[str, str]
+
+    def texts(self) -> Iterator[str]:
+        """Go through all of them."""
+        yield from self.functions.values()
+        for activation in self.activations:
+            yield from (activation.value, activation.slope)
+        yield from (one.kernel for one in (*self.losses, self.optimizer) if one is not None)
 
 
 def sources_of(job: Job) -> Sources:
@@ -73,8 +83,21 @@ def sources_of(job: Job) -> Sources:
     activations = [_named(_of_activation, activation, dtype) for activation in job.network.activations]
     losses = [_named(_of_loss, *head, dtype) for head in job.heads]
     optimizer = None if job.optimizer is None else _named(_of_optimizer, job.optimizer, dtype)
-    texts = phase_sources(dtype) + [one.kernel for one in (*losses, optimizer) if one is not None]
-    return Sources(activations, losses, optimizer, texts + [text for one in activations for text in one[:2]])
+    functions = {name: function_source(function, dtype) for name, function in _functions(job).items()}
+    return Sources(activations, losses, optimizer, functions)
+
+
+def _functions(job: Job) -> dict[str, str]:
+    """Return the functions that a job needs, by their names in its record, where also what trains has a name."""
+    named = {name: name for name in ("work", "pass_rows", "move_parameters")}
+    if job.input_noise or any(job.dropout):
+        named |= {"drop": "drop", "drop_deltas": "drop_deltas"}
+    kind = "sparse" if issparse(job.X) else "coded" if isinstance(job.X, CodedMatrix) else None
+    if kind is not None:
+        named |= {"product": f"{kind}_product", "gradient": f"{kind}_gradient", "keep_delta": "keep_delta"}
+    if kind == "coded":
+        named["sum_up"] = "sum_up"
+    return named
 
 
 # Kernels by component: tracing takes as long as some steps, and partial_fit makes a job in each call. Formulas of one's

@@ -11,15 +11,16 @@ from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
-from numba import from_dtype, njit, types
+from numba import from_dtype, types
 from numba.extending import models, register_model
 
-from sknn_scratch.engines.compiled.calls import at
+from sknn_scratch.engines.compiled.calls import at, helper
 
 __all__ = ["Codes", "Data", "Head", "Layer", "Rule", "Step", "Team", "Work", "layout", "work_type"]
 
-# Kinds of phases, of which the first is for samples with codes only.
-SUMS, ROWS, GRADIENT, UPDATE = range(4)
+# Kinds of phases, of which the first is for samples with codes only. Python's constants would be types of their own for
+# numba, which would then compile what takes a kind four times.
+SUMS, ROWS, GRADIENT, UPDATE = np.arange(4)
 
 # Indices into Team.counters, each on a cache line of its own: number of the phase, parts done in all phases, whether to
 # stop, and the last phase in which each part was begun.
@@ -54,7 +55,6 @@ class Codes(NamedTuple):
     means: int = 0  # at
     sums: int = 0  # at: C, of which a product takes two rows for each feature
     sums_gradient: int = 0  # at
-    delta: int = 0  # at: delta[0] of the minibatch, sample by sample
 
 
 class Layer(NamedTuple):
@@ -65,7 +65,7 @@ class Layer(NamedTuple):
     """
 
     fan_in: int  # without the codes of samples
-    n_rows: int  # of its weights, those for codes included
+    begins: int  # at, int64: first row of its weights, those for codes included, in each part, and the end
     width: int
     looped: int  # whether plain loops are faster for its products than BLAS
     by_rows: int  # whether a lies sample by sample
@@ -79,7 +79,7 @@ class Layer(NamedTuple):
     z: int  # at
     delta: int  # at
     dropout: float  # share of the input that is dropped
-    scale: float  # of the products, which makes up for dropped units; 1 for the samples, which have it in them
+    scale: float  # of the products, which makes up for dropped units
     output: int = 0  # at: f(z), which may be z itself, and is the input of the next layer; the rest is 0 for the last
     value: int = 0  # address of the kernel of f
     slope: int = 0  # address of the kernel of f', which is computed from z
@@ -113,12 +113,14 @@ class Memory(NamedTuple):
     itemsize: int  # bytes of a number
     stride: int  # largest number of samples of a minibatch
     n_parameters: int
+    n_weights: int  # which come first
     w: int  # at: the parameters
     g: int  # at: the gradient
     targets: int  # at
     relative_weight: int  # at
     scratch: int  # at
     n_scratch: int  # numbers of scratch space for each sample
+    delta_by_rows: int  # at: delta[0] sample by sample, if the job has a function that keeps it
 
 
 class Team(NamedTuple):
@@ -132,6 +134,19 @@ class Team(NamedTuple):
     give_way: int
     nap: int
     millisecond: int  # in the units of nap
+
+
+class Functions(NamedTuple):
+    """Addresses of what is called with the record's; 0 where the job does not need it."""
+
+    pass_rows: int
+    move_parameters: int
+    drop: int = 0
+    drop_deltas: int = 0
+    product: int = 0  # what sparse samples or codes add to the first layer
+    keep_delta: int = 0
+    gradient: int = 0  # of the weights for these
+    sum_up: int = 0
 
 
 class Step(NamedTuple):
@@ -155,8 +170,7 @@ class Work(NamedTuple):
     """All of it."""
 
     address: int  # of this record
-    pass_rows: int  # address of the function that does a part of the phases of rows
-    move_parameters: int  # the same of parameters
+    functions: Functions
     n_layers: int
     layers: int  # at, records of Layer
     n_heads: int
@@ -208,23 +222,22 @@ def work_type(dtype: Any) -> WorkType:
     return WorkType(fields, record.size, record.aligned)
 
 
-_layer_at, _layer_size = at(from_dtype(layout(Layer))), layout(Layer).itemsize
-_head_at, _head_size = at(from_dtype(layout(Head))), layout(Head).itemsize
+def _records(of: Any) -> Any:
+    """Return a function of an address and a number, which gives one of the records from there on."""
+    layout_ = layout(of)
+    record, size = at(from_dtype(layout_)), layout_.itemsize
+
+    @helper
+    def item(address: int, index: int) -> Any:
+        return record(address + index * size)
+
+    return item
 
 
-@njit(error_model="numpy")
-def layer_of(job: Any, l: int) -> Any:
-    """Return the record of a layer."""
-    return _layer_at(job.layers + l * _layer_size)
+layer_at, head_at = _records(Layer), _records(Head)
 
 
-@njit(error_model="numpy")
-def head_of(job: Any, h: int) -> Any:
-    """Return the record of a head."""
-    return _head_at(job.heads + h * _head_size)
-
-
-@njit(error_model="numpy")
+@helper
 def share(size: int, part: int, n_parts: int) -> tuple[int, int]:
     """Return where a part of so many things begins and ends."""
     return size * part // n_parts, size * (part + 1) // n_parts

@@ -1,0 +1,166 @@
+"""The first layer of samples that are not simply a matrix: sparse ones, and ones with codes (see ``CodedMatrix``).
+
+Products add up rows of weights for each sample; rows of those for codes are added up once a step, in a phase of its
+own before the others, so that the codes of a feature take two rows of sums.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sknn_scratch.engines.compiled.calls import helper, int32s, int64s, reals
+from sknn_scratch.engines.compiled.noise import draw, mask_of
+from sknn_scratch.engines.compiled.team import layer_at, share
+
+__all__ = ["coded_gradient", "coded_product", "keep_delta", "sparse_gradient", "sparse_product", "sum_up"]
+
+# Samples whose numbers are turned from rows to columns, or back, while they are in the cache.
+BLOCK = 16
+
+
+@helper
+def _cleared(job, first, last, width):
+    """Return space for the products of some samples, each in a row, filled with 0."""
+    own = reals(job, job.memory.scratch + first * job.memory.n_scratch * job.memory.itemsize)
+    for i in range((last - first) * width):
+        own[i] = type(job.one)(0)
+    return own
+
+
+@helper
+def _add(job, layer, own, first, last):
+    """Add the products of some samples to ``z``, which has them in columns."""
+    z, scale = reals(job, layer.z), type(job.one)(layer.scale)
+    for j in range(layer.width):
+        for i in range(first, last):
+            z[j * job.memory.stride + i] += scale * own[(i - first) * layer.width + j]
+
+
+@helper
+def keep_delta(job, low, high):
+    """Keep the deltas of the first layer sample by sample, for some rows."""
+    layer = layer_at(job.layers, 0)
+    delta, kept, width = reals(job, layer.delta), reals(job, job.memory.delta_by_rows), layer.width
+    for first in range(low, high, BLOCK):
+        for i in range(first, min(first + BLOCK, high)):
+            for j in range(width):
+                kept[i * width + j] = delta[j * job.memory.stride + i]
+
+
+# Sparse samples -------------------------------------------------------------------------------------------------------
+
+
+@helper
+def sparse_product(job, low, high):
+    """``z += X @ W[0]`` for some rows."""
+    data, layer = job.data, layer_at(job.layers, 0)
+    width, order, indices, starts = layer.width, int32s(job.step.order), int32s(data.indices), int32s(data.starts)
+    values, w, (key, threshold) = reals(job, data.values), reals(job, layer.w), mask_of(job, 0)
+    for first in range(low, high, BLOCK):
+        last = min(first + BLOCK, high)
+        own = _cleared(job, first, last, width)
+        for i in range(first, last):
+            row, to = np.int64(order[job.step.start + i]), (i - first) * width
+            for position in range(starts[row], starts[row + 1]):
+                value, k = values[position], np.int64(indices[position])
+                if layer.dropout == 0 or draw(key, i * layer.fan_in + k) >= threshold:
+                    for j in range(width):
+                        own[to + j] += value * w[k * width + j]
+        _add(job, layer, own, first, last)
+
+
+@helper
+def sparse_gradient(job, low, high):
+    """Fill rows ``low`` to ``high`` of the gradient of ``W[0]``."""
+    data, layer, scale = job.data, layer_at(job.layers, 0), type(job.one)(layer_at(job.layers, 0).scale)
+    width, order, indices, starts = layer.width, int32s(job.step.order), int32s(data.indices), int32s(data.starts)
+    values, g, delta = reals(job, data.values), reals(job, layer.g_w), reals(job, job.memory.delta_by_rows)
+    key, threshold = mask_of(job, 0)
+    for i in range(low * width, high * width):
+        g[i] = type(job.one)(0)
+    for i in range(job.step.n_rows):
+        row = np.int64(order[job.step.start + i])
+        for position in range(starts[row], starts[row + 1]):
+            value, k = scale * values[position], np.int64(indices[position])
+            if low <= k < high and (layer.dropout == 0 or draw(key, i * layer.fan_in + k) >= threshold):
+                for j in range(width):
+                    g[k * width + j] += value * delta[i * width + j]
+
+
+# Samples with codes ---------------------------------------------------------------------------------------------------
+
+
+@helper
+def sum_up(job, part):
+    """Fill the sums ``C`` of this part's features."""
+    codes, layer, real = job.codes, layer_at(job.layers, 0), type(job.one)
+    width, starts, means, sums = layer.width, int64s(codes.starts), reals(job, codes.means), reals(job, codes.sums)
+    w, (low, high) = _of_codes(job, layer, layer.w), share(codes.n_features, part, job.team.n_parts)
+    for feature in range(low, high):
+        first = (starts[feature] + feature) * width
+        for j in range(width):
+            sums[first + j] = real(0)
+        for k in range(starts[feature], starts[feature + 1]):
+            for j in range(width):
+                sums[first + j] -= means[k] * w[k * width + j]
+        for k in range(starts[feature], starts[feature + 1]):
+            edge = (k + feature) * width
+            for j in range(width):
+                sums[edge + width + j] = sums[edge + j] + w[k * width + j]
+
+
+@helper
+def _of_codes(job, layer, weights):
+    """Return the rows that are for codes, given the address of ``W[0]`` or its gradient."""
+    return reals(job, weights + layer.fan_in * layer.width * job.memory.itemsize)
+
+
+@helper
+def _edge(job, i, feature, width):
+    """Return where the sums of the edge below a sample of the minibatch begin, and the shares of this and the next."""
+    k = np.int64(int32s(job.step.order)[job.step.start + i]) * job.codes.n_features + feature
+    fraction = reals(job, job.codes.fractions)[k]
+    return np.int64(int32s(job.codes.edges)[k]) * width, type(job.one)(1) - fraction, fraction
+
+
+@helper
+def coded_product(job, low, high):
+    """Add the codes' part of ``X @ W[0]`` to ``z`` for some rows."""
+    layer, sums = layer_at(job.layers, 0), reals(job, job.codes.sums)
+    width = layer.width
+    for first in range(low, high, BLOCK):
+        last = min(first + BLOCK, high)
+        own = _cleared(job, first, last, width)
+        for feature in range(job.codes.n_features):
+            for i in range(first, last):
+                edge, below, above = _edge(job, i, feature, width)
+                for j in range(width):
+                    own[(i - first) * width + j] += below * sums[edge + j] + above * sums[edge + width + j]
+        _add(job, layer, own, first, last)
+
+
+@helper
+def coded_gradient(job, low, high):
+    """Fill the gradient of the rows of ``W[0]`` from ``low`` to ``high`` that are for codes, whole features."""
+    codes, layer = job.codes, layer_at(job.layers, 0)
+    width, starts, means = layer.width, int64s(codes.starts), reals(job, codes.means)
+    delta, of_sums = reals(job, job.memory.delta_by_rows), reals(job, codes.sums_gradient)
+    g = _of_codes(job, layer, layer.g_w)
+    for feature in range(codes.n_features):
+        if not low <= layer.fan_in + starts[feature] < high:
+            continue
+        first, last = (starts[feature] + feature) * width, (starts[feature + 1] + feature) * width
+        for i in range(first, last + width):
+            of_sums[i] = type(job.one)(0)
+        for i in range(job.step.n_rows):
+            edge, below, above = _edge(job, i, feature, width)
+            for j in range(width):
+                of_sums[edge + j] += below * delta[i * width + j]
+                of_sums[edge + width + j] += above * delta[i * width + j]
+        for edge in range(last - width, first - width, -width):  # from here on: the sum over an edge and those above
+            for j in range(width):
+                of_sums[edge + j] += of_sums[edge + width + j]
+        for k in range(starts[feature], starts[feature + 1]):
+            edge = (k + feature + 1) * width
+            for j in range(width):
+                g[k * width + j] = of_sums[edge + j] - means[k] * of_sums[first + j]

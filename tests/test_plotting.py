@@ -1,6 +1,5 @@
 """The displays, by the data of what they draw, and scikit-learn's own displays with our estimators."""
 
-import subprocess
 import sys
 
 import matplotlib.pyplot as plt
@@ -31,15 +30,25 @@ from sknn_scratch.plotting.drawing import LINE_COLORS
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+drawn = []  # the figures of the test that runs
+
+
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
     # Drawing for real finds what only a renderer does, such as a label that cannot be laid out.
     try:
-        for number in plt.get_fignums():
-            plt.figure(number).canvas.draw()
+        for figure in map(plt.figure, plt.get_fignums()):
+            if figure not in drawn:
+                draw(figure)
     finally:
+        drawn.clear()
         plt.close("all")
+
+
+def draw(figure):
+    figure.canvas.draw()
+    drawn.append(figure)
 
 
 def fitted(task="multiclass", **parameters):
@@ -52,16 +61,16 @@ def texts(legend):
 
 
 def assert_nothing_is_cut_off(figure):
-    figure.canvas.draw()
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert min(drawn.x0, drawn.y0) > -0.02
-    assert drawn.x1 < width + 0.02
-    assert drawn.y1 < height + 0.02
+    draw(figure)
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(box.x0, box.y0) > -0.02
+    assert box.x1 < width + 0.02
+    assert box.y1 < height + 0.02
 
 
 def ticks_in_view(axis):
     """Return the labels of an axis that are drawn, with their places."""
-    axis.get_figure().canvas.draw()
+    draw(axis.get_figure())
     low, high = sorted(axis.get_view_interval())
     ticks = [(float(tick.get_loc()), tick.label1.get_text()) for tick in axis.get_major_ticks()]
     return {place: label for place, label in ticks if low <= place <= high and label}
@@ -394,7 +403,7 @@ def test_network_as_heat_maps():
 @pytest.mark.parametrize("kind", ["lines", "heatmap"])
 def test_labels_do_not_overlap(n_hidden, kind):
     display = NetworkDisplay.from_estimator(fitted(hidden_layer_sizes=n_hidden), kind=kind)
-    display.figure_.canvas.draw()
+    draw(display.figure_)
     written = [*display.ax_.texts, display.colorbar_.ax.yaxis.label]
     if kind == "lines":
         written += display.ax_.get_xticklabels()
@@ -417,7 +426,7 @@ def test_names_of_features_and_classes_are_not_cut_off(layout, kind):
     slack = 3 if layout is None else 30  # a layout engine changes the axes later, and keeps what stands out in sight
     for ax in axes:
         NetworkDisplay.from_estimator(model, feature_names=names, kind=kind, ax=ax)
-        figure.canvas.draw()
+        draw(figure)
         boxes = {text.get_text(): text.get_window_extent() for text in ax.findobj(Text) if text.get_visible()}
         for k in range(n_features):
             box = boxes[f"prefix__col\N{HORIZONTAL ELLIPSIS}{names[k][-12:]}"]
@@ -432,7 +441,7 @@ def test_heat_maps_in_narrow_axes_leave_the_names_out(layout):
     _, axes = plt.subplots(1, 3, figsize=(12, 4), layout=layout)
     names = [f"a name, number {k}" for k in range(8)]
     display = NetworkDisplay.from_estimator(fitted(), feature_names=names, kind="heatmap", ax=axes[1])
-    display.figure_.canvas.draw()
+    draw(display.figure_)
     assert display.axes_[-1].bbox.x1 < display.colorbar_.ax.bbox.x0
     assert "0" in ticks_in_view(display.axes_[0].yaxis).values()
 
@@ -659,15 +668,8 @@ def test_permutation_importance(task):
 # matplotlib is optional -----------------------------------------------------------------------------------------------
 
 
-def test_error_without_matplotlib():
-    script = (
-        "import sys\n"
-        "sys.modules['matplotlib'] = None\n"
-        "from sknn_scratch import LossCurveDisplay\n"
-        "try:\n"
-        "    LossCurveDisplay(train_loss=[[1.0, 0.5]]).plot()\n"
-        "except ImportError as error:\n"
-        "    print(error)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "Drawing needs matplotlib: pip install 'sknn-scratch[plot]'."
+def test_error_without_matplotlib(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"^Drawing needs matplotlib: pip install 'sknn-scratch\[plot\]'\.$"):
+        LossCurveDisplay(train_loss=[[1.0, 0.5]]).plot()

@@ -23,7 +23,7 @@ from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_cop
 from sknn_scratch.estimators.tabular.weights import LogLossCriterion, SquaredErrorCriterion
 
 
-@parametrize_with_checks([small(cls, random_state=None) for cls in BOTH])
+@parametrize_with_checks([small(cls, max_iter=15, random_state=None) for cls in BOTH])
 def test_sklearn_compatible(estimator, check):
     check(estimator)
 

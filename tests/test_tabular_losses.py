@@ -39,7 +39,7 @@ def uneven(n_samples, seed=0):
     return X, 3 * X[:, 1] + (0.2 + (X[:, 0] > 0)) * rng.normal(size=n_samples)
 
 
-@parametrize_with_checks([regressor("gaussian_nll", hidden_layer_sizes=64, random_state=None)])
+@parametrize_with_checks([regressor("gaussian_nll", hidden_layer_sizes=64, max_iter=25, random_state=None)])
 def test_sklearn_compatible(estimator, check):
     check(estimator)
 

@@ -23,6 +23,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -439,9 +440,10 @@ def main() -> None:
     }
     for part in [arguments.only] if arguments.only else parts:
         if part != "checks":
-            compiling.wait()
+            with suppress(subprocess.TimeoutExpired):
+                compiling.wait(45)
         report.measure(part, *parts[part])
-    compiling.wait()
+    compiling.kill()
     print(f"\n{report.text()}\n\n{time.perf_counter() - began:.0f} seconds")
     report.write()
 

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, Self
 
@@ -20,9 +21,10 @@ from sknn_scratch.engines.numpy.in_place import activate
 from sknn_scratch.engines.policy import (
     CHUNK_SIZE,
     FEW_ROWS,
-    FEWEST_COLUMNS,
     FEWEST_ROWS,
+    PER_NUMBER,
     ROWS_TO_PREPARE,
+    SHORTEST_PART,
     SINGLE_THREADED_ANYWAY,
     TO_CALL,
     WAIT,
@@ -179,38 +181,22 @@ class Perceptron:
                     finite = finite and math.isfinite(np.add.reduce(taken, axis=None))
             return taken
 
-        if n_samples <= FEW_ROWS:
-            self._pass_few(samples(slice(None)), raw_output)
+        most = max(FEW_ROWS, CHUNK_SIZE // max(self.layer_units[1:]))
+        if n_samples <= 2 * most:
+            self._pass_at_once(samples(slice(None)), raw_output)
         else:
-            self._pass_many(samples, raw_output)
+            self._pass_in_chunks(samples, raw_output, most)
         return raw_output if finite else None
 
-    def _pass_few(self, samples: Any, out: NDArray) -> None:
-        """Write the raw output of samples that pass at once; threads compute some columns each of a large layer."""
-        n_samples = len(out)
-        alone = n_samples * max(map(np.size, self.weights)) <= SINGLE_THREADED_ANYWAY
-
-        def multiply(inputs: Any, weights: NDArray, out: NDArray) -> None:
-            work = _work(n_samples, weights)
-            n_threads = min(n_free, math.isqrt(work // TO_CALL), weights.shape[1] // FEWEST_COLUMNS)
-            if n_threads < 2 or not isinstance(inputs, np.ndarray):
-                _multiply(inputs, weights, out)
-                return
-
-            def multiply_some(columns: slice) -> None:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    _multiply(inputs, weights[:, columns], out[:, columns])
-
-            lead = (n_threads - 1) * TO_CALL / work
-            share_out(multiply_some, _slices(weights.shape[1], n_threads, lead), n_threads)
-
+    def _pass_at_once(self, samples: Any, out: NDArray) -> None:
+        """Write the raw output of samples; threads compute some rows or columns each of a large layer."""
+        alone = len(out) * max(map(np.size, self.weights)) <= SINGLE_THREADED_ANYWAY
         with nullcontext(1) if alone else one_blas_thread() as n_free:
-            self._pass(samples, self._hidden(n_samples, out.dtype), out, multiply)
+            self._pass(samples, [*self._hidden(len(out), out.dtype), out], n_free)
 
-    def _pass_many(self, samples: Callable[[slice], Any], out: NDArray) -> None:
-        """Write the raw output of samples that pass in chunks, which threads take."""
-        n_samples, work = len(out), _work(len(out), *self.weights)
-        most = max(FEW_ROWS, CHUNK_SIZE // max(self.layer_units[1:]))
+    def _pass_in_chunks(self, samples: Callable[[slice], Any], out: NDArray, most: int) -> None:
+        """Write the raw output of samples that pass in chunks of so many rows at most, which threads take."""
+        n_samples, work = len(out), sum(_work(len(out), weights) for weights in self.weights)
         n_parts = min(threads_worth(work), n_samples // FEWEST_ROWS)
         n_chunks = n_parts * math.ceil(n_samples / (n_parts * most))  # a multiple of the number of threads
         chunk = math.ceil(n_samples / n_chunks)
@@ -221,7 +207,7 @@ class Perceptron:
                 buffers.hidden = self._hidden(chunk, out.dtype)
             part = slice(start, min(start + chunk, n_samples))
             hidden = [z[: part.stop - start] for z in buffers.hidden]
-            self._pass(samples(part), hidden, out[part], _multiply)
+            self._pass(samples(part), [*hidden, out[part]], 1)
 
         for_each_in_threads(pass_chunk, range(0, n_samples, chunk), work)
 
@@ -230,22 +216,38 @@ class Perceptron:
         order: Literal["C", "F"] = "F" if FEWEST_ROWS < n_rows <= FEW_ROWS and dtype == np.float64 else "C"
         return [np.empty((n_rows, weights.shape[1]), dtype=dtype, order=order) for weights in self.weights[:-1]]
 
-    def _pass(self, a: Any, hidden: list[NDArray], out: NDArray, multiply: Callable[..., None]) -> None:
-        """Pass rows through all layers, with arrays for what comes out of each."""
+    def _pass(self, a: Any, layers: list[NDArray], n_free: int) -> None:
+        """Pass rows through all layers, given an array for each and how many threads may share a layer."""
+        for l, z in enumerate(layers):
+            work, length = _work(len(z), self.weights[l]), max(z.shape)
+            n_threads = min(n_free, math.isqrt(work // TO_CALL), length // SHORTEST_PART)
+            if n_threads < 2 or not isinstance(a, np.ndarray):
+                self._fill(l, a, z)
+            else:
+                parts = _slices(length, n_threads, (n_threads - 1) * TO_CALL / work)
+                share_out(partial(self._fill_part, l, a, z), parts, n_threads)
+            a = z
+
+    def _fill_part(self, l: int, inputs: NDArray, out: NDArray, part: slice) -> None:
+        """Fill some rows of a layer, or columns where there are more of them, so that BLAS copies each weight once."""
+        if len(out) > out.shape[1]:
+            self._fill(l, inputs[part], out[part])
+        else:
+            self._fill(l, inputs, out[:, part], part)
+
+    def _fill(self, l: int, inputs: Any, out: NDArray, columns: slice = slice(None)) -> None:
+        """``out = f[l](inputs @ W[l] + b[l])``, or some of its columns."""
         with np.errstate(over="ignore", invalid="ignore"):
-            for l, activation in enumerate(self.activations):
-                z = hidden[l]
-                multiply(a, self.weights[l], z)
-                np.add(z, self.biases[l], out=z)
-                a = activate(activation, z, z)
-            multiply(a, self.weights[-1], out)
-            np.add(out, self.biases[-1], out=out)
+            _multiply(inputs, self.weights[l][:, columns], out)
+            np.add(out, self.biases[l][columns], out=out)
+            if l < len(self.activations):
+                activate(self.activations[l], out, out)
 
 
-def _work(n_rows: int, *layers: NDArray) -> int:
-    """Return the work of multiplying rows by the weights of layers, in multiplications of float64."""
+def _work(n_rows: int, weights: NDArray) -> int:
+    """Return the work of filling a layer, in multiplications of float64."""
     n_passes = n_rows + ROWS_TO_PREPARE if n_rows > FEWEST_ROWS else WAIT * n_rows
-    return int(n_passes * sum(weights.nbytes for weights in layers)) // 8
+    return int((n_passes * weights.shape[0] + n_rows * PER_NUMBER) * weights[0].nbytes) // 8
 
 
 def _multiply(inputs: Any, weights: NDArray, out: NDArray) -> None:
@@ -259,12 +261,12 @@ def _multiply(inputs: Any, weights: NDArray, out: NDArray) -> None:
             np.matmul(row, weights, out=z)
 
 
-def _slices(n_columns: int, n_threads: int, lead: float) -> list[slice]:
-    """Cut a layer into a part for each thread: the first, of the one that calls the others, is larger by its lead.
+def _slices(length: int, n_threads: int, lead: float) -> list[slice]:
+    """Cut rows or columns into a part for each thread, the first of which is larger by its lead, a share of the work.
 
-    So it is the last to be done, and needs not wait; to be woken takes as long as to be called. The lead is a share of
-    the work. Sizes but the first are multiples of what BLAS computes at once.
+    The thread that calls the others takes the first, and is the last to be done: to be woken would take it as long as
+    to call. Sizes but the first are multiples of what BLAS computes at once.
     """
-    size = 16 * math.floor(n_columns * (1 - lead) / (16 * n_threads))
-    first = n_columns - size * (n_threads - 1)
-    return [slice(0, first), *(slice(start, start + size) for start in range(first, n_columns, size))]
+    size = 16 * math.floor(length * (1 - lead) / (16 * n_threads))
+    first = length - size * (n_threads - 1)
+    return [slice(0, first), *(slice(start, start + size) for start in range(first, length, size))]

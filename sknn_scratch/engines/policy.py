@@ -27,14 +27,18 @@ TO_CALL = 2**20
 
 # Prediction -----------------------------------------------------------------------------------------------------------
 
-# Up to so many rows pass at once, and threads share the columns of a large layer, so that BLAS copies each weight once.
-# If they shared the rows, each would copy all: 50 rows of 1000-2048-10 take 0.75 times as long, 200 rows 0.95.
-# More pass in chunks that stay in the cache: CHUNK_SIZE numbers in the widest layer, but at least FEW_ROWS.
+# Up to twice CHUNK_SIZE numbers in the widest layer, or twice FEW_ROWS rows, pass at once, and threads share each large
+# layer: its columns, so that BLAS copies each weight once (if they shared the rows, each would copy all: 50 rows of
+# 1000-2048-10 take 0.75 times as long, 200 rows 0.95), or where there are more of them its rows: 1,000 rows of
+# 64-100-10 take 0.8 times as long as by one thread (in chunks two threads, which meet at Python's lock, gain nothing).
+# More pass in chunks of half of that, which stay in the cache.
 # Up to FEW_ROWS, layers of float64 are written column by column, for which BLAS copies the weights faster: 8 rows take
 # 0.6 times as long, 64 rows 0.85, 200 rows 0.97, 512 as long.
 CHUNK_SIZE, FEW_ROWS = 2**17, 256
-# Columns that a thread takes at least.
-FEWEST_COLUMNS = 64
+# Rows or columns of a layer that a thread takes at least.
+SHORTEST_PART = 64
+# Multiplications that take as long as to add a bias to a number and to activate it.
+PER_NUMBER = 24
 # Fixed cost of multiplying rows by a weight matrix, for which BLAS copies it, as a number of rows that take as long.
 ROWS_TO_PREPARE = 8
 # Up to so many rows, each for itself is faster, as BLAS then copies nothing: two rows take half the time. A thread gets

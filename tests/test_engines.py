@@ -810,10 +810,10 @@ def numba_is(monkeypatch):
 
     def put(numba):
         monkeypatch.setitem(sys.modules, "numba", numba)
-        engines._what_import_raises.cache_clear()
+        engines._what_prevents.cache_clear()
 
     yield put
-    engines._what_import_raises.cache_clear()
+    engines._what_prevents.cache_clear()
 
 
 class Failing:

@@ -31,12 +31,19 @@ from sknn_scratch.catalogue.activations import Activation
 from sknn_scratch.catalogue.losses import Quantile
 from sknn_scratch.engines import missing, policy, start, threads
 from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.engines.policy import SHORTEST_PART, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
+from sknn_scratch.engines.policy import (
+    LONG_VECTOR,
+    MOST_HELPED,
+    SHORTEST_PART,
+    SINGLE_THREADED_ANYWAY,
+    SMALL,
+    WORTH_THREADS,
+)
 from sknn_scratch.engines.threads import (
     for_each_in_threads,
     for_each_with,
     one_blas_thread,
-    one_blas_thread_if_small,
+    one_blas_thread_for,
     threads_for,
     threads_worth,
 )
@@ -53,8 +60,6 @@ except ImportError:
 needs_numba = pytest.mark.skipif(compiled_run is None, reason="numba is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-INSIDE = (SINGLE_THREADED_ANYWAY + SMALL) // 2
-
 
 def blas_threads():
     return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
@@ -66,20 +71,70 @@ def _two_threads():
         yield
 
 
-@pytest.mark.parametrize(("product", "limited"), [(10, False), (INSIDE, True), (SMALL, False)])
-def test_limit_goes_by_size_and_is_lifted(product, limited):
+@pytest.mark.parametrize(
+    ("product", "n_parameters", "limited"),
+    [(10, 10, False), (SINGLE_THREADED_ANYWAY + 1, 10, True), (10, LONG_VECTOR + 1, True), (SMALL, 10, True)],
+)
+def test_limit_goes_by_size_and_is_lifted(product, n_parameters, limited):
     before = blas_threads()
-    with one_blas_thread_if_small(product):
-        assert blas_threads() == ([1] * len(before) if limited else before)
-    assert blas_threads() == before
-    with pytest.raises(KeyError), one_blas_thread_if_small(product):
-        raise KeyError
-    assert blas_threads() == before
+    for block in (one_blas_thread_for, threads_for):
+        with block(product, n_parameters):
+            assert blas_threads() == ([1] * len(before) if limited else before)
+        assert blas_threads() == before
+        with pytest.raises(KeyError), block(product, n_parameters):
+            raise KeyError
+        assert blas_threads() == before
+
+
+def test_many_threads_are_left_to_blas():
+    with threadpool_limits(MOST_HELPED + 1, user_api="blas"):
+        before = blas_threads()
+        with threads_for(SMALL, SMALL) as (pool, n_parts):
+            assert (pool, n_parts, blas_threads()) == (None, 1, before)
+
+
+class OfOpenMP:
+    """A BLAS of which each thread has its own number of threads."""
+
+    user_api, threading_layer = "blas", "openmp"
+
+    def __init__(self):
+        self.own = threading.local()
+        self.limited = set()
+
+    @property
+    def num_threads(self):
+        return getattr(self.own, "number", 4)
+
+    def set_num_threads(self, number):
+        self.own.number = number
+        if number == 1:
+            self.limited.add(threading.get_ident())
+
+
+@pytest.mark.parametrize("engine", [None, "numpy", pytest.param("numba", marks=needs_numba)])
+def test_threads_of_ours_limit_a_blas_of_openmp(monkeypatch, engine):
+    library = OfOpenMP()
+    monkeypatch.setattr(threads, "_controller", lambda: SimpleNamespace(lib_controllers=[library]))
+    monkeypatch.setattr(threads, "_pool", threads._pool.__wrapped__)
+    if engine is None:
+        seen, barrier = [], threading.Barrier(4)
+        for_each_in_threads(
+            lambda item: (barrier.wait(10), seen.append(library.num_threads)), range(4), WORTH_THREADS * 4
+        )
+        assert seen == [1] * 4
+    else:
+        if engine == "numba":
+            monkeypatch.setattr(compiled_run, "WORTH_STARTING", 0)
+        X = np.random.RandomState(0).randn(400, 300)
+        MLPFromScratchClassifier(200, max_iter=2, engine=engine, batch_size=400).fit(X, X[:, 0] > 0)
+    assert len(library.limited) == 4
+    assert library.num_threads == 4
 
 
 def test_a_lower_limit_of_the_user_stays():
     with threadpool_limits(1, user_api="blas"):
-        with one_blas_thread_if_small(INSIDE):
+        with one_blas_thread():
             pass
         assert set(blas_threads()) == {1}
 
@@ -88,22 +143,22 @@ def test_the_last_of_overlapping_blocks_lifts_the_limit():
     before, inside, leave = blas_threads(), threading.Event(), threading.Event()
 
     def overlap():
-        with one_blas_thread_if_small(INSIDE):
+        with one_blas_thread():
             inside.set()
             leave.wait(10)
 
     thread = threading.Thread(target=overlap)
-    with one_blas_thread_if_small(INSIDE):
+    with one_blas_thread():
         thread.start()
         inside.wait(10)
-        with one_blas_thread_if_small(INSIDE):
+        with one_blas_thread():
             assert set(blas_threads()) == {1}
         assert set(blas_threads()) == {1}
     assert set(blas_threads()) == {1}
     leave.set()
     thread.join(10)
     assert blas_threads() == before
-    with one_blas_thread_if_small(INSIDE):
+    with one_blas_thread():
         assert set(blas_threads()) == {1}
 
 
@@ -124,7 +179,7 @@ def test_any_thread_limits():
     before = blas_threads()
 
     def limit(_):
-        with one_blas_thread_if_small(INSIDE):
+        with one_blas_thread():
             return blas_threads()
 
     with ThreadPoolExecutor(1) as pool:
@@ -439,7 +494,8 @@ class Witness(Activation):
     seen: ClassVar[set] = set()
 
     def value(self, z):
-        self.seen.add((threading.get_ident(), z.shape[0], *blas_threads()))
+        if len(z) > 2:  # else the formula is being checked
+            self.seen.add((threading.get_ident(), z.shape[0], *blas_threads()))
         return np.tanh(z)
 
     def derivative(self, z):
@@ -648,7 +704,7 @@ def test_no_more_threads_are_to_be_had(monkeypatch, engine):
     for n_threads in (2, 3, 4):
         n_more, n_before = n_threads - 2, threading.active_count()
         done = []
-        with threadpool_limits(n_threads, user_api="blas"), threads_for(SMALL) as (pool, n_parts):
+        with threadpool_limits(n_threads, user_api="blas"), threads_for(SMALL, SMALL) as (pool, n_parts):
             for_each_with(pool, n_parts - 1, done.append, range(n_parts))
         assert sorted(done) == list(range(n_threads))
         n_more, done = n_threads - 2, []

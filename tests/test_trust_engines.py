@@ -25,7 +25,7 @@ from sklearn.base import clone
 from tasks import make_task, our_estimator
 from test_engines import make_job, needs_numba
 
-from sknn_scratch import MLPFromScratchRegressor, engines
+from sknn_scratch import MLPFromScratchRegressor
 from sknn_scratch.__main__ import _jobs
 from sknn_scratch.engines import threads
 from sknn_scratch.engines.compiled import cache
@@ -318,7 +318,6 @@ def no_threads(monkeypatch):
 def four_threads(monkeypatch):
     """Have BLAS say that it may use four threads unless it is held to one."""
     monkeypatch.setattr(threads, "blas_threads", lambda: 1 if threads._limit._n_holding else 4)
-    monkeypatch.setattr(engines, "blas_threads", threads.blas_threads)
 
 
 @pytest.mark.parametrize("n_allowed", [0, 1])

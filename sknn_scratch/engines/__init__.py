@@ -8,8 +8,8 @@ above.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -24,15 +24,13 @@ from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import (
     COMPILE_SECONDS,
-    LONG_VECTOR,
     SAVED_PER_PARAMETER,
     SAVED_PER_STEP,
-    SINGLE_THREADED_ANYWAY,
     WORTH_A_DEVICE,
     WORTH_LOADING,
     parts,
 )
-from sknn_scratch.engines.threads import blas_threads, one_blas_thread, threads_for, usual_blas_threads
+from sknn_scratch.engines.threads import one_blas_thread_for, threads_for, usual_blas_threads
 from sknn_scratch.engines.whole import whole_in_forks, whole_on_interrupts
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.coded_matrix import CodedMatrix
@@ -56,8 +54,8 @@ def missing(name: str, job: Job) -> str | None:
         return None
     if name == "torch":
         return _torch_misses(job)
-    if _import_error() is not None:
-        return f"numba cannot be used: {_import_error()}"
+    if (reason := _what_prevents(_load_numba)) is not None:
+        return f"numba cannot be used: {reason}"
     if (max(job.X.nnz, *job.X.shape) if issparse(job.X) else job.X.shape[0]) >= 2**31:
         return "X has more than 2**31 rows or, as it is sparse, columns or values"
     if isinstance(job.X, CodedMatrix) and (job.input_noise or any(job.dropout[:1])):
@@ -103,11 +101,11 @@ def choose(name: str, job: Job, n_steps: int) -> str:
         saved = n_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER * job.network.parameters.size)
         if saved < WORTH_LOADING or (saved < COMPILE_SECONDS and not _is_on_disk(job)):
             return "numpy"
-        if _import_error() is not None:
+        if _what_prevents(_load_numba) is not None:
             return "numpy"
-    elif _import_error() is not None:
+    elif (reason := _what_prevents(_load_numba)) is not None:
         raise ImportError(
-            f"engine='numba' needs numba, which cannot be used ({_import_error()}). Install it with "
+            f"engine='numba' needs numba, which cannot be used ({reason}). Install it with "
             "pip install 'sknn-scratch[fast]', or use engine='auto' or 'numpy'."
         )
     reason = missing("numba", job)
@@ -134,20 +132,16 @@ def start(name: str, job: Job, beside: Any = None) -> Iterator[Any]:
         with closing(TorchRun(job, beside)) as on_device:
             yield on_device
         return
-    n_free, largest_product = blas_threads(), job.network.largest_product(job.batch_size)
-    alone_anyway = largest_product <= SINGLE_THREADED_ANYWAY
-    # BLAS shares out long vectors, and products of a matrix and a vector, long before products of matrices.
-    one_thread = one_blas_thread if job.network.parameters.size > LONG_VECTOR else nullcontext
+    size = job.network.largest_product(job.batch_size), job.network.parameters.size
     if name == "numpy":
-        with one_thread() if alone_anyway else nullcontext(), threads_for(largest_product) as (pool, n_parts):
+        with threads_for(*size) as (pool, n_parts):
             yield NumpyRun(job, pool, n_parts)
         return
     from sknn_scratch.engines.compiled.run import CompiledRun
 
     n_parts = parts(job.batch_size, job.network.n_weights, usual_blas_threads())
     # Where fits in other threads have the cores, this one does all parts itself.
-    n_threads = min(n_parts, n_free)
-    with one_thread() if alone_anyway else one_blas_thread(), closing(CompiledRun(job, n_parts, n_threads)) as run:
+    with one_blas_thread_for(*size) as n_free, closing(CompiledRun(job, n_parts, min(n_parts, n_free))) as run:
         yield run
 
 
@@ -159,7 +153,7 @@ def raw_output(
     # A model that was trained on a GPU predicts without one, too.
     if device != "cpu" and isinstance(X, np.ndarray) and n_rows * network.n_weights >= WORTH_A_DEVICE:
         fits = device != "mps" or X.dtype == network.dtype == np.float32
-        if fits and _what_importing_torch_raises() is None and _devices().problem(device) is None:
+        if fits and _what_prevents(_load_torch) is None and _devices().problem(device) is None:
             from sknn_scratch.engines.torch.predict import raw_output
 
             return raw_output(network, X, rows, device, check_finite)
@@ -170,7 +164,7 @@ def _choose_torch(name: str, job: Job) -> str:
     what = "engine='torch'" if job.device == "cpu" else f"device={job.device!r}"
     if name not in ("auto", "torch"):
         raise ValueError(f"engine={name!r} runs on the CPU only; use engine='auto' with {what}.")
-    if (reason := _what_importing_torch_raises()) is not None:
+    if (reason := _what_prevents(_load_torch)) is not None:
         raise ImportError(
             f"{what} needs PyTorch, which cannot be used ({reason}). Install it with pip install 'sknn-scratch[gpu]', "
             "or use device='cpu' and engine='auto'."
@@ -182,7 +176,7 @@ def _choose_torch(name: str, job: Job) -> str:
 
 
 def _torch_misses(job: Job) -> str | None:
-    if (reason := _what_importing_torch_raises()) is not None:
+    if (reason := _what_prevents(_load_torch)) is not None:
         return f"PyTorch cannot be used: {reason}"
     if issparse(job.X):
         return "X is sparse (X.toarray() is not)"
@@ -195,16 +189,6 @@ def _devices() -> Any:
     return import_module("sknn_scratch.engines.torch.devices")
 
 
-@cache
-def _what_importing_torch_raises() -> str | None:
-    with whole_on_interrupts():
-        try:
-            _devices()
-        except Exception as error:  # whatever a broken installation raises
-            return f"{type(error).__name__}: {error}"
-    return None
-
-
 def _is_on_disk(job: Job) -> bool:
     """Return whether all compiled code that a job needs is on disk."""
     try:
@@ -213,22 +197,24 @@ def _is_on_disk(job: Job) -> bool:
         return True  # nothing is to be compiled; the warning about it is for whoever asks
 
 
-def _import_error() -> str | None:
-    """Return why numba cannot be used, or None."""
-    with whole_in_forks():
-        return _what_import_raises()
+def _load_numba() -> str | None:
+    if import_module("numba").config.DISABLE_JIT:
+        return "NUMBA_DISABLE_JIT is set"
+    import_module("sknn_scratch.engines.compiled.run")
+    return None
+
+
+def _load_torch() -> str | None:
+    _devices()
+    return None
 
 
 @cache
-def _what_import_raises() -> str | None:
-    # Half of numba, left behind by Ctrl-C, could neither be used nor be imported again.
-    with whole_on_interrupts():
+def _what_prevents(load: Callable[[], str | None]) -> str | None:
+    """Return why a library cannot be used, or None."""
+    # Half of it, left behind by Ctrl-C, could neither be used nor be imported again.
+    with whole_in_forks(), whole_on_interrupts():
         try:
-            import numba
-
-            switched_off = getattr(numba.config, "DISABLE_JIT")  # noqa: B009 (numba sets it at run time)
-            if not switched_off:
-                import_module("sknn_scratch.engines.compiled.run")
+            return load()
         except Exception as error:  # whatever a broken installation raises
             return f"{type(error).__name__}: {error}"
-        return "NUMBA_DISABLE_JIT is set" if switched_off else None

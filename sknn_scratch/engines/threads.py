@@ -12,14 +12,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from queue import SimpleQueue
 from typing import Any, Self
 
 from threadpoolctl import LibController, ThreadpoolController
 
-from sknn_scratch.engines.policy import MOST_HELPED, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
+from sknn_scratch.engines.policy import LONG_VECTOR, MOST_HELPED, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
 
 __all__ = [
     "Helpers",
@@ -27,7 +27,8 @@ __all__ = [
     "for_each_in_threads",
     "for_each_with",
     "one_blas_thread",
-    "one_blas_thread_if_small",
+    "one_blas_thread_for",
+    "one_blas_thread_here",
     "share_out",
     "threads_for",
     "threads_worth",
@@ -112,7 +113,8 @@ def one_blas_thread() -> Iterator[int]:
     """Hold BLAS to one thread.
 
     The limit holds for the process: of blocks that overlap, nested or in several threads, the first sets it and the
-    last lifts it, so that it holds in all of them. A process that is forked meanwhile is free of it.
+    last lifts it, so that it holds in all of them. A process that is forked meanwhile is free of it. For a BLAS of
+    OpenMP it holds in the thread that set it and, by ``one_blas_thread_here``, in threads of ours.
 
     Yields
     ------
@@ -127,6 +129,16 @@ def one_blas_thread() -> Iterator[int]:
         limit.release()
 
 
+def one_blas_thread_here() -> None:
+    """Hold a BLAS of OpenMP to one thread in this thread, one of ours, for as long as it lives.
+
+    There the number of threads belongs to the thread that sets it, and a new thread begins with the usual one.
+    """
+    for library in _blas_libraries():
+        if getattr(library, "threading_layer", "") == "openmp":
+            _set_num_threads(library, 1)
+
+
 def _after_fork() -> None:
     """Begin anew in a forked process, which has no thread that lifts the limit, and none of the pool."""
     global _limit
@@ -135,25 +147,16 @@ def _after_fork() -> None:
     _pool.cache_clear()
 
 
-@contextmanager
-def one_blas_thread_if_small(largest_product: int) -> Iterator[None]:
-    """Hold BLAS to one thread if the largest matrix product in the block is small.
-
-    Parameters
-    ----------
-    largest_product : int
-        Number of multiplications, ``n_rows * fan_in * fan_out``.
-    """
-    if SINGLE_THREADED_ANYWAY < largest_product < SMALL:
-        with one_blas_thread():
-            yield
-    else:
-        yield
+def one_blas_thread_for(largest_product: int, n_parameters: int) -> AbstractContextManager[int]:
+    """Return ``one_blas_thread`` for a training run, or a block that does nothing where BLAS uses one thread anyway."""
+    if largest_product <= SINGLE_THREADED_ANYWAY and n_parameters <= LONG_VECTOR:
+        return nullcontext(blas_threads())
+    return one_blas_thread()
 
 
 @contextmanager
-def threads_for(largest_product: int) -> Iterator[tuple[Helpers | None, int]]:
-    """Hold BLAS to one thread, and yield threads of ours to share out the steps instead.
+def threads_for(largest_product: int, n_parameters: int) -> Iterator[tuple[Helpers | None, int]]:
+    """Hold BLAS to one thread, and yield threads of ours to share out the steps of a training run instead.
 
     BLAS's threads wait for each other in each product, so that a busy neighbour on one core costs many times its share;
     threads that do a part of the whole step wait once or twice.
@@ -162,23 +165,26 @@ def threads_for(largest_product: int) -> Iterator[tuple[Helpers | None, int]]:
     ----------
     largest_product : int
         Number of multiplications, ``n_rows * fan_in * fan_out``.
+    n_parameters : int
 
     Yields
     ------
     pool : Helpers or None
-        None also where fits in other threads use the cores.
+        Without threads where fits in other threads use the cores.
     n_parts : int
         Parts into which a large step is cut: as many as BLAS would use threads. Where these are many, BLAS is left to
         use them, and there is one part.
     """
     n_parts = 1 if largest_product < SMALL else usual_blas_threads()
-    if n_parts == 1 or n_parts > MOST_HELPED:
-        with one_blas_thread_if_small(largest_product):
-            yield None, 1
+    if n_parts > MOST_HELPED:
+        yield None, 1
         return
-    n_helpers = min(n_parts, blas_threads()) - 1
-    with one_blas_thread(), Helpers(n_helpers) if n_helpers else nullcontext() as pool:
-        yield pool, n_parts
+    with one_blas_thread_for(largest_product, n_parameters) as n_free:
+        if n_parts == 1:
+            yield None, 1
+            return
+        with Helpers(min(n_parts, n_free) - 1) as pool:
+            yield pool, n_parts
 
 
 def blas_threads() -> int:
@@ -262,7 +268,8 @@ class Helpers:
 
 
 def _do(calls: SimpleQueue) -> None:
-    """Do what comes; None ends it."""
+    """Do what comes, with one thread of BLAS; None ends it."""
+    one_blas_thread_here()
     while (function := calls.get()) is not None:
         function()
         del function  # and with it the arrays of a prediction that is over

@@ -35,6 +35,7 @@ from sknn_scratch.engines.compiled.team import (
     layout,
 )
 from sknn_scratch.engines.policy import MOST_AT_ONCE, NARROW, NARROW_IF_SHARED, PATIENCE, PER_POLL, TINY, WORTH_STARTING
+from sknn_scratch.engines.threads import one_blas_thread_here
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
@@ -338,4 +339,5 @@ class CompiledRun:
 
 def _follow(work: Callable[..., Any], part: int, told: NDArray, alive: list[Any]) -> None:
     """Do one part of each step in another thread, which keeps alive what compiled code knows by address."""
+    one_blas_thread_here()
     work(told.ctypes.data, part, 0, 0)

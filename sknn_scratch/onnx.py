@@ -25,7 +25,8 @@ from sknn_scratch.exchange.onnx_nesting import refuse_wrong_conversions, wants_r
 
 __all__ = ["register_converters", "to_onnx"]
 
-DOUBLE = 11  # in TensorProto.DataType of ONNX
+STRING, DOUBLE = 8, 11  # in TensorProto.DataType of ONNX
+FLOAT32_COLUMNS = "Show it numbers in float32; of a data frame, those of X.astype(dict.fromkeys(X.select_dtypes('number'), 'float32'))."
 
 
 def register_converters() -> None:
@@ -96,7 +97,7 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
         If skl2onnx is missing.
     NotImplementedError
         For an activation or a link whose formula does what ONNX cannot, for dicts of several targets, of float64 or of
-        a single class, and for what skl2onnx would convert wrongly around the model, such as a
+        a single class, for imputers in float64, and for what skl2onnx would convert wrongly around the model, such as a
         ``TunedThresholdClassifierCV``, whose threshold it leaves out; and for the tabular estimators.
     ValueError
         If ``return_std`` and the loss learns no standard deviation.
@@ -105,8 +106,16 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     check_is_fitted(model)
     if _has_several_targets(model):
         parameters.setdefault("options", {MLPFromScratchClassifier: {"zipmap": False}})
-    onnx_model = _import_skl2onnx().to_onnx(model, X, **parameters)
+    try:
+        onnx_model = _import_skl2onnx().to_onnx(model, X, **parameters)
+    except RuntimeError as error:
+        if not hasattr(X, "dtypes") or all(str(dtype).lower() == "float32" for dtype in X.dtypes):
+            raise
+        raise NotImplementedError(
+            f"skl2onnx cannot convert this with columns of such types: {error} {FLOAT32_COLUMNS}"
+        ) from error
     _refuse_dicts_that_cannot_be_run(model, onnx_model)
+    _refuse_imputers_that_cannot_be_run(onnx_model)
     return onnx_model
 
 
@@ -124,6 +133,15 @@ def _refuse_dicts_that_cannot_be_run(model: Any, onnx_model: Any) -> None:
         raise NotImplementedError(
             f"The probabilities cannot become dicts: {reason}. Pass options={{'zipmap': False}} for an array."
         )
+
+
+def _refuse_imputers_that_cannot_be_run(onnx_model: Any) -> None:
+    """Raise NotImplementedError for a graph that imputes in float64, which onnxruntime could not load."""
+    graph = getattr(onnx_model, "graph", None)
+    if graph is None or not any(node.op_type == "Imputer" for node in graph.node):
+        return
+    if {given.type.tensor_type.elem_type for given in graph.input} - {STRING} == {DOUBLE}:
+        raise NotImplementedError(f"onnxruntime imputes in float32 only, and X is of float64. {FLOAT32_COLUMNS}")
 
 
 def _import_skl2onnx() -> Any:

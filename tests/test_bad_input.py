@@ -181,6 +181,29 @@ def test_no_guess_where_nothing_is_like_it(value):
         MLPFromScratchClassifier(activation=value).fit(X, y)
 
 
+def relu(z):
+    return np.maximum(z, 0)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "hint"),
+    [
+        ("loss", lambda y, output: (y - output) ** 2, "A formula of your own is an instance of a subclass of Loss."),
+        ("activation", relu, "Did you mean 'relu'?"),
+        ("activation", np.tanh, "Did you mean 'tanh'?"),
+        ("activation", ["relu", np.sin], "A formula of your own is an instance of a subclass of Activation."),
+        ("solver", lambda gradient: gradient, "A formula of your own is an instance of a subclass of Optimizer."),
+        ("scoring", "rmse", "Did you mean 'neg_root_mean_squared_error'?"),
+        ("scoring", "AUC", "Did you mean 'roc_auc'?"),
+        ("scoring", "val_loss", "Did you mean 'loss'?"),
+        ("scoring", "roc_acu", "Did you mean 'roc_auc'?"),
+    ],
+)
+def test_functions_and_scores_of_elsewhere_lead_to_what_there_is(parameter, value, hint):
+    with pytest.raises(ValueError, match=re.escape(hint) + "$"):
+        MLPFromScratchRegressor(**{parameter: value}).fit(X, y)
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("hiden_layer_sizes", "hidden_layer_sizes"), ("lr", "learning_rate_init"), ("callbacks", "set_callbacks")],

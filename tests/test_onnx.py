@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import (
@@ -498,6 +500,25 @@ def test_data_frames(onnxruntime):
     inputs = {given.name: X[:, [i]] for i, given in enumerate(session.get_inputs())}
     pipeline_input = (frame - frame.mean()) / frame.std(ddof=0)
     assert_array_equal(session.run(None, inputs)[0], model.predict(pipeline_input))
+
+
+def test_a_table_converts_in_float32_and_otherwise_an_error_says_so(onnxruntime):
+    """skl2onnx cannot put whole numbers beside floats, nor onnxruntime fill the gaps of float64."""
+    frame = pd.DataFrame(
+        {"age": [20, 30, 41, 50] * 10, "income": [1.5, np.nan, 2.0, 3.0] * 10, "job": ["a", "b", "c", "a"] * 10}
+    )
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    encoder = make_column_transformer((numbers, ["age", "income"]), (OneHotEncoder(), ["job"]), sparse_threshold=0)
+    model = make_pipeline(encoder, MLPFromScratchClassifier(4, max_iter=2)).fit(frame, [0, 1] * 20)
+    with pytest.raises(NotImplementedError, match="columns of such types: .*float32; of a data frame"):
+        to_onnx(model, frame[:1], options=WITHOUT_ZIPMAP)
+    with pytest.raises(NotImplementedError, match="imputes in float32 only, and X is of float64. .*of a data frame"):
+        to_onnx(model, frame[:1].astype({"age": float}), options=WITHOUT_ZIPMAP)
+    frame = frame.astype(dict.fromkeys(frame.select_dtypes("number"), "float32"))
+    graph = to_onnx(model, frame[:1], options=WITHOUT_ZIPMAP).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {name: frame[[name]].to_numpy() for name in frame})
+    assert_allclose(outputs[1], model.predict_proba(frame), atol=1e-6)
 
 
 def test_error_without_skl2onnx(monkeypatch):

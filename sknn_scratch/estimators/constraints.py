@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state
 
-from sknn_scratch.estimators.suggestions import did_you_mean
+from sknn_scratch.estimators.suggestions import SCORERS_ELSEWHERE, did_you_mean
 
 
 class InvalidParameterError(ValueError, TypeError):
@@ -154,7 +154,10 @@ class Component(Constraint):
             return f" Pass an instance: {value.__name__}() instead of the class."
         if value in self.excluded if isinstance(value, str) else isinstance(value, tuple(self.excluded.values())):
             return f" {value!r} is for {self.excluded_for}."
-        return did_you_mean(value, [*self.registry, *self.also])
+        is_function = callable(value) and not isinstance(value, type)
+        name = getattr(value, "__name__", "") if is_function else value
+        of_ones_own = f" A formula of your own is an instance of a subclass of {self.base.__name__}."
+        return did_you_mean(name, [*self.registry, *self.also]) or (of_ones_own if is_function else "")
 
     def __str__(self) -> str:
         allowed = [
@@ -258,7 +261,8 @@ class Scoring(Constraint):
         return value is None or callable(value)
 
     def hint(self, value: Any) -> str:
-        return did_you_mean(value, get_scorer_names())
+        name = SCORERS_ELSEWHERE.get(value.lower(), value) if isinstance(value, str) else value
+        return did_you_mean(name, ["loss", *get_scorer_names()])
 
 
 def check_parameters(estimator: Any, constraints: Mapping[str, Constraint]) -> None:

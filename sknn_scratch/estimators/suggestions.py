@@ -47,6 +47,19 @@ NAMES_ELSEWHERE = {
     "xavier_normal": "glorot_normal",
     "xavier_uniform": "glorot_uniform",
 }
+SCORERS_ELSEWHERE = {
+    "auc": "roc_auc",
+    "auroc": "roc_auc",
+    "log_loss": "neg_log_loss",
+    "logloss": "neg_log_loss",
+    "mae": "neg_mean_absolute_error",
+    "mape": "neg_mean_absolute_percentage_error",
+    "mean_absolute_error": "neg_mean_absolute_error",
+    "mean_squared_error": "neg_mean_squared_error",
+    "mse": "neg_mean_squared_error",
+    "rmse": "neg_root_mean_squared_error",
+    "val_loss": "loss",
+}
 VALIDATION_SET = "Did you mean a validation set? It is passed as X_val and y_val: fit(X, y, X_val=..., y_val=...)."
 # What other libraries take in fit, and what there is here.
 ARGUMENTS_ELSEWHERE = {

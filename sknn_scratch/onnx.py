@@ -26,7 +26,10 @@ from sknn_scratch.exchange.onnx_nesting import refuse_wrong_conversions, wants_r
 __all__ = ["register_converters", "to_onnx"]
 
 STRING, DOUBLE = 8, 11  # in TensorProto.DataType of ONNX
-FLOAT32_COLUMNS = "Show it numbers in float32; of a data frame, those of X.astype(dict.fromkeys(X.select_dtypes('number'), 'float32'))."
+FLOAT32_COLUMNS = (
+    "Show it numbers in float32, of a data frame for example "
+    "X.astype(dict.fromkeys(X.select_dtypes('number'), 'float32'))."
+)
 
 
 def register_converters() -> None:

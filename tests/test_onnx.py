@@ -510,9 +510,9 @@ def test_a_table_converts_in_float32_and_otherwise_an_error_says_so(onnxruntime)
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
     encoder = make_column_transformer((numbers, ["age", "income"]), (OneHotEncoder(), ["job"]), sparse_threshold=0)
     model = make_pipeline(encoder, MLPFromScratchClassifier(4, max_iter=2)).fit(frame, [0, 1] * 20)
-    with pytest.raises(NotImplementedError, match="columns of such types: .*float32; of a data frame"):
+    with pytest.raises(NotImplementedError, match=r"columns of such types: .*float32, of a data frame"):
         to_onnx(model, frame[:1], options=WITHOUT_ZIPMAP)
-    with pytest.raises(NotImplementedError, match="imputes in float32 only, and X is of float64. .*of a data frame"):
+    with pytest.raises(NotImplementedError, match=r"imputes in float32 only, and X is of float64\. .*of a data frame"):
         to_onnx(model, frame[:1].astype({"age": float}), options=WITHOUT_ZIPMAP)
     frame = frame.astype(dict.fromkeys(frame.select_dtypes("number"), "float32"))
     graph = to_onnx(model, frame[:1], options=WITHOUT_ZIPMAP).SerializeToString()

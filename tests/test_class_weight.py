@@ -3,13 +3,24 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from tasks import make_task, our_estimator
 
 from sknn_scratch import MLPFromScratchClassifier, TabularMLPClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def by_weight(class_weight, y, sample_weight):
+    """Return what a class weight multiplies weights of samples by, with scikit-learn's function for one target."""
+    factors = np.ones(len(y))
+    for column in y.reshape(len(y), -1).T:
+        classes = np.unique(column)
+        found = compute_class_weight(class_weight, classes=classes, y=column, sample_weight=sample_weight)
+        factors *= found[np.searchsorted(classes, column)]
+    return factors
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -24,7 +35,7 @@ def test_class_weight_is_a_sample_weight(labels, task, weighted, early_stopping)
     weight = np.random.RandomState(0).uniform(0.5, 2, len(X)) if weighted else None
     weights = {"balanced": "balanced", "dict": dict(zip(np.unique(y).tolist(), [0.3, 2.0, 5.0], strict=False))}
     for given in weights.values():
-        expected = compute_sample_weight("balanced", y)
+        expected = by_weight("balanced", y, weight)
         if given != "balanced":
             if task == "multilabel":
                 given = {0: 0.3, 2: 5.0}
@@ -37,6 +48,30 @@ def test_class_weight_is_a_sample_weight(labels, task, weighted, early_stopping)
             X, y, sample_weight=expected * (1 if weight is None else weight)
         )
         assert_allclose(model.coefs_[0], by_hand.coefs_[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("Classifier", [MLPFromScratchClassifier, TabularMLPClassifier])
+def test_balanced_classes_weigh_the_same_whatever_their_samples_weigh(Classifier):
+    X, y = make_task("multiclass")
+    weight = np.random.RandomState(0).uniform(0.1, 2, len(X)) * (y / 10) ** 2
+    balanced = Classifier(max_iter=2, random_state=0, class_weight="balanced").fit(X, y, weight)
+    total = {label: weight[y == label].sum() for label in (10, 20, 30)}
+    shares = weight * weight.sum() / (3 * np.array([total[label] for label in y]))
+    by_hand = Classifier(max_iter=2, random_state=0).fit(X, y, shares)
+    tolerance = 1e-9 if Classifier is MLPFromScratchClassifier else 1e-4
+    assert_allclose(balanced.predict_proba(X), by_hand.predict_proba(X), rtol=tolerance)
+
+
+@pytest.mark.parametrize("task", ["multilabel", "several targets"])
+def test_balanced_targets_of_weighted_samples_are_those_of_repeated_ones(task):
+    X, y = make_task("multilabel")
+    if task == "several targets":
+        y = np.column_stack([make_task("multiclass")[1], y[:, 0]])
+    weight = 1 + np.arange(len(X)) % 3
+    rows = np.repeat(np.arange(len(X)), weight)
+    model = our_estimator("multilabel", class_weight="balanced", solver="lbfgs", max_iter=4)
+    weighted, repeated = clone(model).fit(X, y, weight), clone(model).fit(X[rows], y[rows])
+    assert_allclose(weighted.coefs_[0], repeated.coefs_[0], rtol=1e-6, atol=1e-9)
 
 
 def test_a_rare_class_is_found():

@@ -24,7 +24,7 @@ from sknn_scratch.estimators.labels import (
     check_labels_of_weights,
     coder_from_description,
     describe_coder,
-    weigh_by_class,
+    factors_of_classes,
 )
 from sknn_scratch.estimators.parameters import Parameter, make_component
 from sknn_scratch.training.callbacks import with_callbacks
@@ -215,11 +215,11 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
         ``LogLoss(label_smoothing=0.1)``; or write a class of your own: see ``Loss``.
     class_weight : dict, 'balanced' or None, default=None
         Weights of the classes, by which those of their samples are multiplied: a dict from label to weight (1 for those
-        that are left out), or 'balanced' for ``n_samples / (n_classes * n_samples_of_the_class)``. For multilabel
-        targets each column counts as two classes, a dict from its number gives the weight of its ones, and a sample's
-        weights are multiplied. 'balanced' is not for ``partial_fit``, which does not see all samples. With several
-        targets 'balanced' multiplies the weights of all of them, and a dict is not allowed. A validation set is weighed
-        in the same way.
+        that are left out), or 'balanced' for ``n_samples / (n_classes * n_samples_of_the_class)``, where with
+        ``sample_weight`` samples count as often as that says. For multilabel targets each column counts as two classes,
+        a dict from its number gives the weight of its ones, and a sample's weights are multiplied. 'balanced' is not
+        for ``partial_fit``, which does not see all samples. With several targets 'balanced' multiplies the weights of
+        all of them, and a dict is not allowed. A validation set is weighed in the same way.
 
     Attributes
     ----------
@@ -445,17 +445,18 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
                     f"class_weight={given!r} does not say which of the {len(coder.coders)} targets it is for; "
                     "with several targets it must be None or 'balanced'."
                 )
-            for part, columns in zip(coder.coders, coder.split(y), strict=True):
-                weights = weigh_by_class(given, weights, part.decode_positions(columns), part.classes)
+            parts = zip(coder.coders, coder.split(y), strict=True)
+            factors = [factors_of_classes(given, weights, one.decode_positions(c), one.classes) for one, c in parts]
+            weights = weights * np.prod(factors, axis=0)
         elif coder.multilabel:  # each column counts as two classes
             check_labels_of_weights(given, coder.classes)
-            for label, member in zip(coder.classes.tolist(), y.T > 0, strict=True):
-                share = member.mean()
+            shares = np.average(y > 0, axis=0, weights=weights)
+            for label, member, share in zip(coder.classes.tolist(), y.T > 0, shares, strict=True):
                 balanced = 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
                 weights *= np.where(member, *((given.get(label, 1.0), 1.0) if isinstance(given, Mapping) else balanced))
         else:
             check_labels_of_weights(given, coder.classes)
-            weights = weigh_by_class(given, weights, coder.decode_positions(y), coder.classes)
+            weights = weights * factors_of_classes(given, weights, coder.decode_positions(y), coder.classes)
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights

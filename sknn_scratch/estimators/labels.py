@@ -24,17 +24,17 @@ def check_labels_of_weights(class_weight: Any, classes: NDArray) -> None:
         raise ValueError(f"class_weight has labels {unknown} that are not among the classes {classes}.")
 
 
-def weigh_by_class(given: Any, weights: NDArray, positions: NDArray, classes: NDArray) -> NDArray:
-    """Return the weights of samples, times those that 'balanced' or a mapping gives their classes.
+def factors_of_classes(given: Any, weights: NDArray, positions: NDArray, classes: NDArray) -> NDArray:
+    """Return by what 'balanced' or a mapping multiplies the weights of samples.
 
     ``positions`` say where among the classes the label of each sample stands.
     """
     if isinstance(given, Mapping):
         of_class = np.array([float(given.get(label, 1.0)) for label in classes.tolist()])
     else:
-        counts = np.bincount(positions, minlength=len(classes))
-        of_class = len(positions) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return weights * of_class[positions]
+        sums = np.bincount(positions, weights, minlength=len(classes))
+        of_class = sums.sum() / (np.count_nonzero(sums) * np.where(sums > 0, sums, 1))
+    return of_class[positions]
 
 
 def _in_order(y: Any) -> NDArray:

@@ -15,7 +15,7 @@ from sknn_scratch.estimators.arrays import check_labels
 from sknn_scratch.estimators.classifier import AccuracyMixin
 from sknn_scratch.estimators.constraints import ClassWeight
 from sknn_scratch.estimators.constructors import TabularClassifierConstructor
-from sknn_scratch.estimators.labels import LabelCoder, check_labels_of_weights, weigh_by_class
+from sknn_scratch.estimators.labels import LabelCoder, check_labels_of_weights, factors_of_classes
 from sknn_scratch.estimators.parameters import Parameter
 from sknn_scratch.estimators.tabular.base import PLAIN, BaseTabularMLP
 from sknn_scratch.estimators.tabular.weights import Criterion, LogLossCriterion
@@ -67,7 +67,7 @@ class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabu
         PyTorch (the extra ``gpu``). See :doc:`/guide/gpu`.
     class_weight : dict, 'balanced' or None, default=None
         Weights of the classes, by which those of their samples are multiplied. 'balanced' gives all classes the same
-        sum: ``n_samples / (n_classes * count)``.
+        sum: ``n_samples / (n_classes * count)``, where with ``sample_weight`` samples count as often as that says.
 
     Attributes
     ----------
@@ -225,7 +225,7 @@ class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabu
         given = self.class_weight
         check_labels_of_weights(given, self.classes_)
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
-        weights = weigh_by_class(given, weights, y, self.classes_)
+        weights = weights * factors_of_classes(given, weights, y, self.classes_)
         if not weights.any():
             raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
         return weights / weights.mean()

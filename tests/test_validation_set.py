@@ -7,12 +7,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn import config_context, metrics
 from sklearn.base import clone
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from tasks import TASKS, make_task, our_estimator
 
-from sknn_scratch import LogLoss
+from sknn_scratch import LogLoss, MLPFromScratchClassifier
 from sknn_scratch.estimators.fit_kind import FitKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -175,6 +176,26 @@ def test_routing_through_a_pipeline():
     expected = clone(model).fit(scaler.transform(X), y, X_val=scaler.transform(X_val), y_val=y_val)
     assert_array_equal(pipeline[-1].validation_scores_, expected.validation_scores_)
     assert len(search.best_estimator_[-1].validation_loss_curve_) == 4
+
+
+@pytest.mark.parametrize(
+    ("before", "other"),
+    [
+        (OneHotEncoder(sparse_output=False), {"job": ["a", "b"] * 10}),
+        (SimpleImputer(), {"age": [1.0, np.nan] * 10, "income": [2.0, 1.0] * 10}),
+        (PolynomialFeatures(2), {"age": [1.0, 3.0] * 10, "income": [2.0, 1.0] * 10}),
+    ],
+    ids=["words", "gaps", "other columns"],
+)
+@pytest.mark.filterwarnings("ignore:X has feature names")
+def test_what_goes_past_the_steps_of_a_pipeline_is_told_how_it_does_not(before, other):
+    X, y = pd.DataFrame(other), [0, 1] * 10
+    pipeline = make_pipeline(before, MLPFromScratchClassifier(4, max_iter=2))
+    with pytest.raises(ValueError, match=r"X_val .*steps of a pipeline do so with .*transform_input=\['X_val'\]"):
+        pipeline.fit(X, y, mlpfromscratchclassifier__X_val=X, mlpfromscratchclassifier__y_val=y)
+    with pytest.raises(ValueError, match=r"X_val cannot be used: .* contains NaN") as caught:
+        MLPFromScratchClassifier().fit(np.ones((20, 1)), y, X_val=np.full((2, 1), np.nan), y_val=[0, 1])
+    assert "transform_input" not in str(caught.value)
 
 
 BAD = {

@@ -27,6 +27,10 @@ from sknn_scratch.warn import warn
 
 # Rows from which the draws are made here: scikit-learn's own function takes ninety bytes for each row.
 MANY = 2**17
+AS_X = (
+    "What is done to X before, such as scaling, has to be done to X_val; steps of a pipeline do so with "
+    "make_pipeline(..., transform_input=['X_val'])."
+)
 
 
 def stops_by(estimator: Any) -> tuple[bool, Any]:
@@ -46,8 +50,7 @@ def check_validation_data(
         raise ValueError(f"{missing} is missing: a validation set is passed as X_val and y_val.")
     if estimator.solver == "lbfgs":
         raise ValueError("X_val cannot be used with solver='lbfgs', which has no epochs to validate.")
-    with naming("X_val"):
-        X_val = check_samples(estimator, X_val, reset=False, dtype=X.dtype)
+    X_val = _check_samples(estimator, X_val, X.dtype)
     if X_val.shape[0] < 2:
         raise ValueError("X_val has 1 sample; at least 2 are needed.")
     with naming("y_val"):
@@ -55,11 +58,21 @@ def check_validation_data(
     with naming("sample_weight_val"):
         weights = check_sample_weight(sample_weight_val, X_val)
     if described := describe_other_scale(X, X_val, getattr(estimator, "feature_names_in_", None)):
-        warn(
-            f"{described} What is done to X before, such as scaling, has to be done to X_val; steps of a pipeline "
-            "do so with make_pipeline(..., transform_input=['X_val'])."
-        )
+        warn(f"{described} {AS_X}")
     return TrainingData(X_val, encoded, estimator._weigh_classes(encoded, weights)).in_fixed_order()
+
+
+def _check_samples(estimator: Any, X_val: Any, dtype: Any) -> Any:
+    """Return ``X_val`` checked; an error says so if it seems to have gone past the steps of a pipeline."""
+    try:
+        with naming("X_val"):
+            return check_samples(estimator, X_val, reset=False, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        is_still_a_frame = hasattr(X_val, "columns") and not hasattr(estimator, "feature_names_in_")
+        if not is_still_a_frame and getattr(X_val, "shape", ())[1:] in ((), (estimator.n_features_in_,)):
+            raise
+        error_type = TypeError if isinstance(error, TypeError) else ValueError
+        raise error_type(f"{error} {AS_X}") from error
 
 
 def hold_out(estimator: Any, data: TrainingData, rng: np.random.RandomState) -> tuple[TrainingData, TrainingData]:

@@ -19,7 +19,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture
 def little_garbage():
     """Have gc.collect() go through what a test makes, not through all that there was before, which takes a second."""
-    gc.collect()
     gc.freeze()
     yield
     gc.unfreeze()

@@ -239,7 +239,7 @@ def test_scikit_learn_does_the_same(name, task):
     X, y = make_task(task)
     acts = {"solver": "lbfgs"} if name == "max_fun" else {"batch_size": 40} | where_it_acts(name)
     # With beta_2=0, steps are divided by gradients as small as rounding.
-    parameters = {"max_iter": 2 if name == "beta_2" else 12} | acts
+    parameters = {"max_iter": 2 if name == "beta_2" else 6} | acts
     whole = SHARED_PARAMETERS[name].constraint.kind is Integral
     for given in numbers(name, whole):
         ours, theirs = estimator_pair(task, **parameters | {name: given})

@@ -55,8 +55,8 @@ def test_rosenbrock(optimizer):
         x, y = w
         return np.array([-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)])
 
-    learning_rate = {SGD: 3e-4, Adagrad: 0.5, RMSprop: 2e-4}.get(type(optimizer), 0.01)
-    w = minimize(optimizer, gradient, [-1.0, 1.5], learning_rate, 40_000)
+    learning_rate = {SGD: 1e-3, Adagrad: 0.5, RMSprop: 1e-3}.get(type(optimizer), 0.01)
+    w = minimize(optimizer, gradient, [-1.0, 1.5], learning_rate, 8000)
     assert_allclose(w, [1, 1], atol=0.05)
 
 

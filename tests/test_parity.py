@@ -138,9 +138,11 @@ def test_clipped_batch_size():
     fit_both("binary", batch_size=1000, max_iter=3)
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("shuffle", [True, False])
+# Each pair of values is tried with each task.
+@pytest.mark.parametrize(
+    ("shuffle", "weighted", "solver"),
+    [(True, False, "sgd"), (True, True, "adam"), (False, False, "adam"), (False, True, "sgd")],
+)
 @pytest.mark.parametrize("task", TASKS)
 def test_early_stopping(task, shuffle, weighted, solver):
     X, y = make_task(task)

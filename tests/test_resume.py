@@ -275,6 +275,7 @@ def test_several_callbacks_have_each_its_own_state(tmp_path):
 
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 import numpy as np
 from sknn_scratch import EpochCallback, MLPFromScratchClassifier, ModelCheckpoint
 
@@ -287,9 +288,12 @@ class Kill(EpochCallback):
         if context.task_name == "epoch" and estimator.loss_curve_ and len(estimator.loss_curve_) == 7:
             os.kill(os.getpid(), signal.SIGKILL)
 
-path = sys.argv[1]
-if sys.argv[2] == "killed":
+path = Path(sys.argv[1])
+child = os.fork()
+if child == 0:
     model.set_callbacks(ModelCheckpoint(path), Kill()).fit(X, y)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+path.with_name(".checkpoint.half").write_bytes(path.read_bytes()[:1000])
 for place in path, None:
     model.fit(X, y, resume_from=place)
     print(model.n_iter_, *(w.tobytes().hex() for w in model.coefs_))
@@ -298,18 +302,11 @@ for place in path, None:
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 def test_a_process_that_is_killed(tmp_path):
-    script, path = tmp_path / "script.py", tmp_path / "checkpoint"
-    script.write_text(KILLED)
-
-    def run(how):
-        command = [sys.executable, "-W", "ignore", script, path, how]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert run("killed").returncode == -9
-    (tmp_path / ".checkpoint.half").write_bytes(path.read_bytes()[:1000])
-    result = run("resumed")
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path / "checkpoint"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    resumed, uninterrupted = result.stdout.splitlines()
+    status, resumed, uninterrupted = result.stdout.splitlines()
+    assert status == "-9"
     assert resumed.startswith("12 ")
     assert resumed == uninterrupted
 

@@ -142,27 +142,31 @@ def test_rows_as_they_come():
     assert_close(jobs[1].network.parameters, jobs[0].network.parameters)
 
 
-def test_steps_in_pieces_of_all_lengths(monkeypatch):
-    """Of which those of up to 64 steps each read their own rows, coefficients and keys."""
-    for most in (1, 4, 64):
-        monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", most)
-        assert_same_training(batch_size=3, n_rows=256, dropout=[0.1, 0.2, 0.0], alpha=0.1)
+@pytest.mark.parametrize("drawn_bytes", [1, 3500, 2**28])
+@pytest.mark.parametrize("most", [1, 4, 64])
+def test_steps_in_pieces_of_all_lengths(monkeypatch, most, drawn_bytes):
+    """Of which those of up to 64 steps each read their own rows, coefficients and keys; masks are drawn for some."""
+    monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", most)
+    monkeypatch.setattr(torch_run, "DRAWN_BYTES", drawn_bytes)
+    settings = {"batch_size": 3, "n_rows": 256, "dropout": [0.1, 0.2, 0.0], "input_noise": 0.1, "alpha": 0.1}
+    assert TorchRun(make_job(**settings))._steps_drawn == {1: 1, 3500: min(most, 3), 2**28: most}[drawn_bytes]
+    assert_same_training(**settings)
 
 
 @pytest.mark.parametrize(("seed", "step", "layer"), [(0, 1, 0), (2**63 - 1, 12345, 3), (77, 2**31, draws.INPUT_NOISE)])
 def test_draws_are_the_same(monkeypatch, seed, step, layer):
     index = np.arange(7000, dtype=np.uint32).reshape(70, 100)
-    key = torch.tensor(np.array(draws.keys(seed, step, layer)).tolist())
-    like = torch.empty((70, 100), dtype=torch.float64)
-    mask = torch_draws.mask(key, 0.3, (70, 100), torch.float64)
-    expected = (draws.bits(seed, step, layer, index) >= np.uint32(0.3 * 2.0**32)) / 0.7
-    assert_allclose(mask.numpy(), expected, rtol=1e-15)
-    noise = torch_draws.normal(key, like, torch.float64).numpy()
-    assert_allclose(noise, draws.normal(seed, step, layer, index), rtol=1e-9, atol=1e-12)
+    keys = torch.tensor([np.array(draws.keys(seed, step + more, layer)).tolist() for more in (0, 1)])
+    masks = torch_draws.mask(keys, 0.3, (70, 100), torch.float64)
+    noise = torch_draws.normal(keys, (70, 100), torch.float64)
+    for k in (0, 1):
+        kept = draws.bits(seed, step + k, layer, index) >= np.uint32(0.3 * 2.0**32)
+        assert_allclose(masks[k].numpy(), kept / 0.7, rtol=1e-15)
+        assert_allclose(noise[k].numpy(), draws.normal(seed, step + k, layer, index), rtol=1e-9, atol=1e-12)
     # Beyond 2**32 numbers the counter begins again, as one of 32 bits does.
-    monkeypatch.setattr(torch_draws, "_indices", lambda shape, device: torch.tensor([2**32 - 1, 2**31]))
-    ends = draws.normal(seed, step, layer, np.array([2**32 - 1, 2**31], dtype=np.uint32))
-    assert_allclose(torch_draws.normal(key, like, torch.float64).numpy(), ends, rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr(torch_draws, "_indices", lambda shape, device: torch.tensor([[2**32 - 1, 2**31]]))
+    ends = draws.normal(seed, step, layer, np.array([[2**32 - 1, 2**31]], dtype=np.uint32))
+    assert_allclose(torch_draws.normal(keys, (1, 2), torch.float64)[0].numpy(), ends, rtol=1e-9, atol=1e-12)
 
 
 class PlainReLU(ReLU):
@@ -616,10 +620,10 @@ def test_vectors_begin_where_kernels_read_several_numbers_at_once():
     assert not any(vector.data_ptr() % 16 for vector in (run._w, run._g, *run._vectors))
 
 
-@pytest.mark.parametrize(("alpha", "n_kernels"), [(0.0, 13), (0.1, 15)])
-def test_kernels_of_a_step(alpha, n_kernels):
+@pytest.mark.parametrize(("options", "n_kernels"), [({}, 13), ({"alpha": 0.1}, 15), ({"dropout": [0.0, 0.5]}, 15)])
+def test_kernels_of_a_step(options, n_kernels):
     """Their number is the time of a small step: it is not to grow by accident."""
-    job = make_job(ReLU(), LogLoss(), multiclass=True, n_targets=4, dtype=np.float32, hidden=(5,), alpha=alpha)
+    job = make_job(ReLU(), LogLoss(), multiclass=True, n_targets=4, dtype=np.float32, hidden=(5,), **options)
     run, counts = TorchRun(job), []
     train(run, job, 1)
     for n_steps in (2, 3):

@@ -27,18 +27,18 @@ def _indices(shape: Sequence[int], device: torch.device) -> torch.Tensor:
     return torch.arange(math.prod(shape), device=device).reshape(shape)
 
 
-def mask(key: torch.Tensor, rate: float, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+def mask(keys: torch.Tensor, rate: float, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
     """Return the factors of a layer of which a share of ``rate`` is dropped: 0, or what makes up for it.
 
-    ``key``, of int64 and shape (2,), is ``draws.keys`` of step and layer.
+    ``keys``, of int64 and shape (n_steps, 2), are ``draws.keys`` of steps and layer; there are factors for each step.
     """
-    kept = _bits(key, _indices(shape, key.device)) >= int(rate * 2.0**32)
+    kept = _bits(keys.T[:, :, None, None], _indices(shape, keys.device)) >= int(rate * 2.0**32)
     return kept.to(dtype) * (1 / (1 - rate))
 
 
-def normal(key: torch.Tensor, like: torch.Tensor, exact: torch.dtype) -> torch.Tensor:
-    """Return draws from the standard normal distribution, computed in ``exact``, of the shape and dtype of ``like``."""
-    index = 2 * _indices(like.shape, like.device)
+def normal(keys: torch.Tensor, shape: Sequence[int], exact: torch.dtype) -> torch.Tensor:
+    """Return draws from the standard normal distribution, computed in ``exact``, of a shape and for each step."""
+    key, index = keys.T[:, :, None, None], 2 * _indices(shape, keys.device)
     u, v = _bits(key, index).to(exact), _bits(key, index + 1).to(exact)
     radius = torch.sqrt(-2 * torch.log((u + 0.5) * 2.0**-32))
-    return (radius * torch.cos(v * (2 * math.pi * 2.0**-32))).to(like.dtype)
+    return radius * torch.cos(v * (2 * math.pi * 2.0**-32))

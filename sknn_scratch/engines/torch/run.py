@@ -19,7 +19,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 
 from sknn_scratch.engines.draws import INPUT_NOISE, keys
-from sknn_scratch.engines.policy import DEVICE_MEMORY_SHARE, GRADIENT_ROWS, PIECE_BYTES, STEPS_AT_ONCE
+from sknn_scratch.engines.policy import DEVICE_MEMORY_SHARE, DRAWN_BYTES, GRADIENT_ROWS, PIECE_BYTES, STEPS_AT_ONCE
 from sknn_scratch.engines.torch.arrays import compute, torch_dtype
 from sknn_scratch.engines.torch.devices import computing, free_bytes
 from sknn_scratch.engines.torch.draws import mask, normal
@@ -63,7 +63,7 @@ class TorchRun:
         self.gradient: NDArray = np.zeros_like(network.parameters)
         self._samples: Samples
         with computing, torch.cuda.stream(self._stream):  # without a stream, that does nothing
-            n_steps, whole = self._plan(beside)
+            n_steps, self._steps_drawn, whole = self._plan(beside)
             n_rows = n_steps * self._batch_size
             self._samples = Samples(job, n_rows, self._device, None if beside is None else beside._samples, whole)
             self._raw_output, self._shares = self._zeros(n_rows, network.layer_units[-1]), self._zeros(n_rows)
@@ -176,7 +176,10 @@ class TorchRun:
         size, l1_ratio, n_steps = self._batch_size, self._job.l1_ratio, -(-n_rows // self._batch_size)
         for k in range(n_steps):
             *coefficients, decay, penalty, _ = self._numbers[k]
-            self._fill_gradient(slice(k * size, min((k + 1) * size, n_rows)), k)
+            rows, place = slice(k * size, min((k + 1) * size, n_rows)), k % self._steps_drawn
+            if place == 0:
+                drawn = self._draw(slice(k, min(k + self._steps_drawn, n_steps)))
+            self._fill_gradient(rows, {l: one[place, : rows.stop - rows.start] for l, one in drawn.items()})
             if self._job.alpha > 0:
                 self._add_penalty(penalty, *self._norms[k])
             if train:
@@ -192,19 +195,27 @@ class TorchRun:
             norms = l1_ratio * absolute + (1 - l1_ratio) / 2 * euclidean**2
             self._loss.add_(torch.sum(norms * penalty * in_epoch, dtype=self._loss.dtype))
 
-    def _fill_gradient(self, rows: slice, k: int) -> None:
-        """Fill the gradient of step ``k``, without the penalty, and the raw output of its rows of the piece."""
+    def _draw(self, steps: slice) -> dict[int, torch.Tensor]:
+        """Return masks of layers of which a share is dropped, and the noise on the samples, for some steps at once."""
+        drawn, dtype = {}, self._w.dtype
+        for l, of_layer in zip(self._drawn, self._keys[steps].unbind(1), strict=True):
+            shape = self._batch_size, len(self._W[max(l, 0)])
+            if l == INPUT_NOISE:
+                drawn[l] = (self._job.input_noise * normal(of_layer, shape, self._loss.dtype)).to(dtype)
+            else:
+                drawn[l] = mask(of_layer, self._job.dropout[l], shape, dtype)
+        return drawn
+
+    def _fill_gradient(self, rows: slice, drawn: dict[int, torch.Tensor]) -> None:
+        """Fill the gradient of some rows of the piece, without the penalty, and their raw output."""
         job, f, W, b, last = self._job, self._job.network.activations, self._W, self._b, len(self._W) - 1
         X, y, share = self._samples.X[rows], self._samples.y[rows], self._shares[rows].unsqueeze(1)
-        key = dict(zip(self._drawn, self._keys[k], strict=True))
-        if INPUT_NOISE in key:
-            X = X + job.input_noise * normal(key.pop(INPUT_NOISE), X, self._loss.dtype)
-        masks = {l: mask(key[l], job.dropout[l], (len(X), len(W[l])), X.dtype) for l in key}
-        a, z, hidden = [X * masks[0] if 0 in masks else X], [], []
+        X = X + drawn[INPUT_NOISE] if INPUT_NOISE in drawn else X
+        a, z, hidden = [X * drawn[0] if 0 in drawn else X], [], []
         for l in range(last):
             z.append(torch.addmm(b[l], a[l], W[l]))
             hidden.append(compute(f[l].value, z[l]).to(X.dtype))
-            a.append(hidden[l] * masks[l + 1] if l + 1 in masks else hidden[l])
+            a.append(hidden[l] * drawn[l + 1] if l + 1 in drawn else hidden[l])
         z.append(torch.addmm(b[last], a[last], W[last], out=self._raw_output[rows]))
         # (1) delta[L - 1] = dC/dz[L - 1]
         delta = output_delta(job.loss, y, z[last]) * share
@@ -217,8 +228,8 @@ class TorchRun:
             if l > 0:
                 # (2) delta[l - 1] = (delta[l] @ W[l].T) * f[l - 1]'(z[l - 1])
                 delta = multiply_slope(f[l - 1], delta @ W[l].T, z[l - 1], hidden[l - 1])
-                if l in masks:
-                    delta.mul_(masks[l])
+                if l in drawn:
+                    delta.mul_(drawn[l])
 
     def _add_penalty(self, strength: torch.Tensor, absolute: torch.Tensor, euclidean: torch.Tensor) -> None:
         """Add the derivative of the penalty to the gradient, and fill in the norms of the weights."""
@@ -246,8 +257,8 @@ class TorchRun:
     def _zeros(self, *shape: int, dtype: DTypeLike | None = None) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch_dtype(dtype or self.gradient.dtype), device=self._device)
 
-    def _plan(self, beside: TorchRun | None) -> tuple[int, bool]:
-        """Return how many steps are made at once, at most, and whether all of ``X`` is to be on the device."""
+    def _plan(self, beside: TorchRun | None) -> tuple[int, int, bool]:
+        """Return how many steps, at most, are made and drawn for at once, and whether all of ``X`` is on the device."""
         job, units, size, itemsize = self._job, self._job.network.layer_units, self._batch_size, self.gradient.itemsize
         n_rows, n_targets = job.y.shape
         free = int(DEVICE_MEMORY_SHARE * free_bytes(self._device))
@@ -255,7 +266,9 @@ class TorchRun:
         step_bytes = size * (units[0] + n_targets + 6 * units[-1]) * itemsize
         n_steps = max(1, min(STEPS_AT_ONCE, -(-n_rows // size), min(PIECE_BYTES, free // 4) // step_bytes))
         needed = (5 + len(self._state)) * self.gradient.nbytes + n_steps * step_bytes
-        needed += size * (4 * sum(units) * itemsize + 32 * max(units) * job.is_noisy)
+        drawn_bytes = size * (32 * max(units) + sum(units) * itemsize)
+        steps_drawn = max(1, min(n_steps, min(DRAWN_BYTES, free // 4) // drawn_bytes))
+        needed += size * 4 * sum(units) * itemsize + steps_drawn * drawn_bytes * job.is_noisy
         needed += n_rows * ((n_targets + 2) * itemsize + 8)
         of_X = n_rows * units[0] * itemsize
         if needed > free:
@@ -264,4 +277,4 @@ class TorchRun:
                 f"in pieces, and {free:,} may be used. Lower batch_size or hidden_layer_sizes, or use device='cpu'."
             )
         shared = beside is not None and beside._samples.has(job.X)
-        return n_steps, shared or needed + of_X <= free
+        return n_steps, steps_drawn, shared or needed + of_X <= free

@@ -598,6 +598,8 @@ BAD_LABELS = {
     ),
     "mixed": (["a", *y[1:]], "y mixes labels of different types: .*int.*, str"),
     "mixed object": (np.array(["a", *y[1:]], dtype=object), "y mixes labels"),
+    "mixed rows": ([["a", 1], ["b", 2], ["c", 1]] * 50, "y mixes labels of different types: int, str"),
+    "missing in a row": ([["a", "d"], ["b", None], ["c", "d"]] * 50, "y contains None"),
     "lists of labels": ([["a", "b"], ["a"], []] * 50, "y has several labels for a sample.*MultiLabelBinarizer"),
     "sets of labels": ([{"a"}, {"b"}, {"c"}] * 50, "y has several labels for a sample.*MultiLabelBinarizer"),
     "column of lists": (pd.Series([["a", "b"], ["a", "c"]] * 75), "y has several labels for a sample"),

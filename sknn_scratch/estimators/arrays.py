@@ -315,6 +315,8 @@ def _check_label_types(y: Any) -> None:
             "y has several labels for a sample. For multilabel targets make a matrix of 0 and 1 of them, for example "
             "with scikit-learn's MultiLabelBinarizer."
         )
+    if several:
+        labels = [label for row in several for label in row]
     for label in filter(is_missing, labels):
         raise TypeError(f"y contains {label}; every sample needs a label.")
     n_strings = sum(isinstance(label, str) for label in labels)

@@ -162,6 +162,8 @@ sphinx_gallery_conf = {
     "doc_module": ("sknn_scratch",),
     "backreferences_dir": "generated/backreferences",
     "download_all_examples": False,
+    # Scripts with options for the command line, which a notebook does not have.
+    "notebook_extensions": set(),
     "show_signature": False,
     "write_computation_times": False,
 }

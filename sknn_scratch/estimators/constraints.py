@@ -64,7 +64,7 @@ class Number(Constraint):
     def allows(self, value: Any) -> bool:
         if isinstance(value, bool):
             return False
-        if isinstance(value, str | Real | None) and value in self.others:
+        if self.others and isinstance(value, str | Real | None) and value in self.others:
             return True
         if not isinstance(value, self.kind):
             return False

@@ -126,20 +126,21 @@ def schedule_acts(estimator: Any) -> bool:
     return not (estimator.solver == "adam" and by_name and estimator.learning_rate in OF_SKLEARN)
 
 
-def ignored_parameters(estimator: Any) -> set[str]:
+def ignored_parameters(estimator: Any) -> frozenset[str]:
     """Return the names of the parameters that the solver does not use, but for those that it refuses."""
     if estimator.solver == "lbfgs":
         return _used_by(*set(Use) - {Use.ALL, Use.LBFGS, Use.MINIBATCHES})
     of_optimizer = set(defaults(OPTIMIZERS[estimator.solver])) if isinstance(estimator.solver, str) else set()
-    of_schedule = set() if schedule_acts(estimator) else _used_by(Use.SCHEDULE)
+    of_schedule = frozenset() if schedule_acts(estimator) else _used_by(Use.SCHEDULE)
     return _used_by(Use.LBFGS) | (_used_by(Use.OPTIMIZER) - of_optimizer) | of_schedule
 
 
-def _used_by(*uses: Use) -> set[str]:
-    return {name for name, row in SHARED_PARAMETERS.items() if row.use in uses}
+@cache
+def _used_by(*uses: Use) -> frozenset[str]:
+    return frozenset(name for name, row in SHARED_PARAMETERS.items() if row.use in uses)
 
 
-def _changed(estimator: Any, names: set[str]) -> list[str]:
+def _changed(estimator: Any, names: frozenset[str]) -> list[str]:
     """Return ``name=value`` of those parameters that are not at their default, in the order of the table."""
     usual = defaults(type(estimator))
     values = {name: getattr(estimator, name) for name in SHARED_PARAMETERS if name in names and name in usual}

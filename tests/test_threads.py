@@ -117,7 +117,7 @@ class OfOpenMP:
 @pytest.mark.parametrize("engine", [None, "numpy", pytest.param("numba", marks=needs_numba)])
 def test_threads_of_ours_limit_a_blas_of_openmp(monkeypatch, engine):
     library = OfOpenMP()
-    monkeypatch.setattr(threads, "_controller", lambda: SimpleNamespace(lib_controllers=[library]))
+    monkeypatch.setattr(threads, "_blas_libraries", lambda: [library])
     monkeypatch.setattr(threads, "_pool", threads._pool.__wrapped__)
     if engine is None:
         seen, barrier = [], threading.Barrier(4)
@@ -218,8 +218,7 @@ def test_fit(engine, width, limited, solver):
 
 def test_no_blas_is_known(monkeypatch):
     """As on a Mac, where NumPy has Apple's Accelerate."""
-    others = ThreadpoolController().select(user_api="openmp")
-    monkeypatch.setattr("sknn_scratch.engines.threads._controller", lambda: others)
+    monkeypatch.setattr(threads, "_blas_libraries", list)
     X, y = make_task("multiclass")
     X, y = np.tile(X, (3, 1)), np.tile(y, 3)
     for solver in ("adam", "lbfgs"):

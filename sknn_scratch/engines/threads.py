@@ -98,14 +98,12 @@ _limit = _Limit()
 
 
 @cache
-def _controller() -> ThreadpoolController:
-    """Find the loaded libraries; it takes milliseconds, so once."""
-    return ThreadpoolController()
-
-
 def _blas_libraries() -> list[LibController]:
-    """Return those of BLAS: none where threadpoolctl knows none, as where NumPy has Apple's Accelerate."""
-    return [library for library in _controller().lib_controllers if library.user_api == "blas"]
+    """Return the loaded libraries of BLAS, looked for once, as that takes milliseconds.
+
+    There is none where threadpoolctl knows none, as where NumPy has Apple's Accelerate.
+    """
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 @contextmanager

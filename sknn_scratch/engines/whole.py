@@ -28,12 +28,9 @@ def whole_in_forks() -> Iterator[None]:
 @contextmanager
 def whole_on_interrupts() -> Iterator[None]:
     """Have Ctrl-C heard at the end of the block."""
-    heard: list[Any] = []
-    if threading.current_thread() is not threading.main_thread():  # Python interrupts no other
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    if before is None:  # not made in Python, and could not be put back
+    before, heard = signal.getsignal(signal.SIGINT), list[Any]()
+    # Python interrupts the main thread only; and what was not made in Python could not be put back.
+    if threading.current_thread() is not threading.main_thread() or before is None:
         yield
         return
     signal.signal(signal.SIGINT, lambda *signalled: heard.append(signalled))

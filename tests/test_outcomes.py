@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -624,3 +625,16 @@ def test_warnings_point_at_the_callers_line_through_scikit_learn(wrap):
         model.fit(X, y)
     assert caught
     assert {Path(warning.filename) for warning in caught} == {Path(__file__)}
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: make_pipeline(StandardScaler(), model)])
+def test_warnings_of_a_worker_point_at_the_package(wrap):
+    """There is no line of the caller's, and one of ``multiprocessing`` or ``threading`` says nothing."""
+    model = wrap(our_estimator("regression", max_iter=2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        worker = Thread(target=model.fit, args=make_task("regression"))
+        worker.start()
+        worker.join()
+    assert caught
+    assert {Path(warning.filename).parent.name for warning in caught} == {"estimators"}

@@ -237,6 +237,14 @@ def test_layers_of_few_units_between_large_ones(width, activation, dtype):
 
 
 @needs_numba
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_size", [95, 96, 97, 199, 200])
+def test_parts_of_large_minibatches_have_all_rows(batch_size, dtype):
+    """Those of 96 rows of float64, or 192 of float32, begin with a cache line; the last minibatch is smaller."""
+    assert_same_training(n_parts=2, dtype=dtype, n_rows=2 * batch_size + 97, batch_size=batch_size)
+
+
+@needs_numba
 @pytest.mark.parametrize("n_parts", [1, 3])
 @pytest.mark.parametrize("form", [None, csr_matrix, csr_array, coded])
 @pytest.mark.parametrize(

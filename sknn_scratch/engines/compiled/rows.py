@@ -6,7 +6,7 @@ import numpy as np
 
 from sknn_scratch.engines.compiled.calls import call, call_for_number, float64s, helper, int32s, reals, uint8s
 from sknn_scratch.engines.compiled.products import add_product, fill_deltas_below
-from sknn_scratch.engines.compiled.team import LINE, head_at, layer_at, share
+from sknn_scratch.engines.compiled.team import CACHE_LINE, LINE, head_at, layer_at, share
 
 __all__ = ["pass_rows"]
 
@@ -92,9 +92,19 @@ def _hidden_deltas(job, low, high):
 
 
 @helper
+def _rows_of(job, part):
+    """Return the first and last (excluded) row of a part; those of a large one begin with a cache line."""
+    n_rows, n_parts, line = job.step.n_rows, job.team.n_parts, CACHE_LINE // job.memory.itemsize
+    if n_rows < 6 * line * n_parts:
+        return share(n_rows, part, n_parts)
+    low, high = share(n_rows // line, part, n_parts)
+    return low * line, n_rows if part == n_parts - 1 else high * line
+
+
+@helper
 def pass_rows(job, part):
     """Pass this part's rows forward, and the deltas back; note their share in the mean loss."""
-    low, high = share(job.step.n_rows, part, job.team.n_parts)
+    low, high = _rows_of(job, part)
     loss = 0.0
     if high > low:
         _read_rows(job, low, high)

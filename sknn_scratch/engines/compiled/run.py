@@ -20,6 +20,7 @@ from sknn_scratch.engines.compiled.epoch import ALONE
 from sknn_scratch.engines.compiled.kernels import functions, kernel
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.compiled.team import (
+    CACHE_LINE,
     LINE,
     STOP,
     Codes,
@@ -41,9 +42,6 @@ from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
 __all__ = ["CompiledRun"]
-
-# Bytes. Vectors of numbers that lie across two lines take up to twice as long to read.
-CACHE_LINE = 64
 
 
 @cache

@@ -7,8 +7,7 @@ alone is, too, once before the loops, and then rounded to the dtype of the array
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -72,10 +71,6 @@ _TEXTS = {
     "tanh": "tanh({0})",
     "where": "choose({0}, {1}, {2})",
     "xlogy": "{0} * log(choose(({0} == ZERO) & ({1} == {1}), ONE, {1}))",
-}
-# Of these an operation that is needed in several loops is kept rather than computed again.
-_COSTLY = {
-    *("erf", "exp", "expit", "expm1", "log", "log1p", "log_expit", "logaddexp", "ndtr", "power", "tanh", "xlogy"),
 }
 _OVER_COLUMNS = ("sum", "max", "min")
 _WHOLE_POWERS = {
@@ -161,6 +156,7 @@ class _Text:
         self.results = in_terms_of({*_TEXTS, *_OVER_COLUMNS, *LEAVES}, results)
         self.nodes = list(walk(self.results))
         self.index = {id(node): number for number, node in enumerate(self.nodes)}
+        self.place: dict[int, str] = {}  # where a value is kept, or read
         self.lines: list[str] = []
 
     def numbers(self, parameters: str) -> None:
@@ -186,9 +182,24 @@ class _Text:
         kind = "t" if node.kind != NUMBER else "n" if node.is_truth else "c"
         return f"{kind}{self.index[id(node)]}"
 
-    def statement(self, node: Expression) -> str:
-        """Return ``t = ...`` for a node that is not a number."""
-        return f"{self.name(node)} = {self._template(node).format(*map(self.name, node.arguments))}"
+    def block(self, depth: int, nodes: Sequence[Expression], wanted: Sequence[Expression] = ()) -> str:
+        """Write statements for nodes, after reading what else they need, or is wanted; return their indent."""
+        indent, own = "    " * depth, {id(node) for node in nodes}
+        known = {id(node) for node in self.nodes if node.kind == NUMBER}
+        for node in (*nodes, *wanted):
+            for needed in node.arguments if id(node) in own else (node,):
+                if id(needed) not in known:
+                    known.add(id(needed))
+                    # Truths are kept as 0 and 1.
+                    truth = " != ZERO" if needed.is_truth else ""
+                    self.lines.append(f"{indent}{self.name(needed)} = {self.place[id(needed)]}{truth}")
+            if id(node) not in known:
+                known.add(id(node))
+                text = self._template(node).format(*map(self.name, node.arguments))
+                self.lines.append(f"{indent}{self.name(node)} = {text}")
+                if id(node) in self.place:
+                    self.lines.append(f"{indent}{self.place[id(node)]} = {self.name(node)}")
+        return indent
 
     @staticmethod
     def _template(node: Expression) -> str:
@@ -214,12 +225,9 @@ def _elementwise(
         raise NoGraphError("a number depends on those in other columns")
     text.numbers(arguments[-1])
     text.lines += ["    " * depth + loop for depth, loop in enumerate(loops, start=1)]
-    indent = "    " * (len(loops) + 1)
-    for node in text.nodes:
-        if node.operation == "argument":
-            text.lines.append(f"{indent}{text.name(node)} = {places[node.value]}")
-        elif node.kind != NUMBER:
-            text.lines.append(f"{indent}{text.statement(node)}")
+    text.place = {id(node): places[node.value] for node in text.nodes if node.operation == "argument"}
+    computed = [node for node in text.nodes if node.kind != NUMBER and node.operation != "argument"]
+    indent = text.block(len(loops) + 1, computed, text.results)
     text.lines += [indent + how.format(text.name(one)) for how, one in zip(targets, text.results, strict=True)]
     return _module(results[0].dtype, "void", arguments, text.lines)
 
@@ -252,75 +260,52 @@ class _LossText(_Text):
     """The statements of a loss's kernel.
 
     A sum over the columns is known after the loop over them that adds it up, so there is a loop for each level of sums.
-    What a column needs is computed in each loop that needs it, unless it is costly: then it is kept.
+    Each value is computed in the first loop that can, and kept if a later one needs it.
     """
 
     def __init__(self, results: Sequence[Expression]):
         super().__init__(results)
-        _, derivative = self.results
-        self.level: dict[int, int] = {}
+        self.loop_of: dict[int, int] = {}
+        level: dict[int, int] = {}
         for node in self.nodes:
-            below = max((self.level[id(argument)] for argument in node.arguments), default=0)
-            self.level[id(node)] = below + (node.operation in _OVER_COLUMNS)
-        reductions = [node for node in self.nodes if node.operation in _OVER_COLUMNS]
-        # What each loop adds up, and the items that it computes last.
-        self.added_up = [
-            [node for node in reductions if self.level[id(node)] == loop + 1]
-            for loop in range(max(self.level.values()) + 1)
-        ]
-        self.last_items = [[node.arguments[0] for node in nodes] for nodes in self.added_up]
-        self.last_items[self.level[id(derivative)]].append(derivative)
+            below = max((level[id(argument)] for argument in node.arguments), default=0)
+            level[id(node)] = below + (node.operation in _OVER_COLUMNS)
+            # Numbers for each sample follow after the loop before those for each column.
+            self.loop_of[id(node)] = level[id(node)] if node.kind == ITEM else max(level[id(node)] - 1, 0)
         self.rows = [node for node in self.nodes if node.kind not in (NUMBER, ITEM)]
         self.place = {id(node): f"scratch[{k} * n + i]" for k, node in enumerate(self.rows)}
-        uses = Counter(
-            id(node)
-            for items in self.last_items
-            for node in walk(items, lambda node: node.kind == ITEM)
-            if node.kind == ITEM and node.operation in _COSTLY
-        )
-        self.n_kept, self._is_kept = 0, set[int]()
-        for identity, n_loops in uses.items():
-            if n_loops > 1:
-                self.place[identity] = f"scratch[({len(self.rows)} + {self.n_kept} * n_outputs + k) * n + i]"
-                self.n_kept += 1
+        items = {id(node): node for node in self.nodes if node.kind == ITEM}
+        self.n_kept = 0
+        for node in self.nodes:
+            for item in (items[id(argument)] for argument in node.arguments if id(argument) in items):
+                if item.operation == "argument":
+                    self.place[id(item)] = f"{item.value}[k * stride + i]"
+                elif id(item) not in self.place and self.loop_of[id(node)] > self.loop_of[id(item)]:
+                    self.place[id(item)] = f"scratch[({len(self.rows)} + {self.n_kept} * n_outputs + k) * n + i]"
+                    self.n_kept += 1
 
     def loop(self, loop: int) -> None:
-        """Write a loop over the columns: what it adds up, and in one of them the derivative."""
-        items, added_up = self.last_items[loop], self.added_up[loop]
-        if items:
-            starts = {"sum": "ZERO", "max": "real(-np.inf)", "min": "real(np.inf)"}
-            for node in added_up:
-                self.lines += ["    for i in range(n):", f"        {self.place[id(node)]} = {starts[node.operation]}"]
-            self.lines += ["    for k in range(n_outputs):", "        for i in range(n):"]
-            indent, kept = "            ", frozenset(self._is_kept)
-            self._compute(items, lambda node: node.kind == ITEM and id(node) not in kept, indent)
-            combine = {"sum": "{0} + {1}", "max": _TEXTS["maximum"], "min": _TEXTS["minimum"]}
-            for node in added_up:
-                place, item = self.place[id(node)], self.name(node.arguments[0])
-                self.lines.append(f"{indent}{place} = {combine[node.operation].format(place, item)}")
-            if len(items) > len(added_up):
-                self.lines.append(f"{indent}delta[k * stride + i] = weight[i] * {self.name(items[-1])}")
+        """Write a loop over the columns: what it computes and adds up, and in one of them the derivative."""
+        nodes = [node for node in self.nodes if node.kind != NUMBER and self.loop_of[id(node)] == loop]
+        added_up = [node for node in nodes if node.operation in _OVER_COLUMNS]
+        starts = {"sum": "ZERO", "max": "real(-np.inf)", "min": "real(np.inf)"}
+        for node in added_up:
+            self.lines += ["    for i in range(n):", f"        {self.place[id(node)]} = {starts[node.operation]}"]
+        derivative = [node for node in self.results[1:] if self.loop_of[id(node)] == loop]
+        self.lines += ["    for k in range(n_outputs):", "        for i in range(n):"]
+        items = [node for node in nodes if node.kind == ITEM and node.operation != "argument"]
+        indent = self.block(3, items, [*(node.arguments[0] for node in added_up), *derivative])
+        combine = {"sum": "{0} + {1}", "max": _TEXTS["maximum"], "min": _TEXTS["minimum"]}
+        for node in added_up:
+            place, item = self.place[id(node)], self.name(node.arguments[0])
+            self.lines.append(f"{indent}{place} = {combine[node.operation].format(place, item)}")
+        for node in derivative:
+            self.lines.append(f"{indent}delta[k * stride + i] = weight[i] * {self.name(node)}")
         # What follows for each sample from what has been added up.
-        own = [n for n in self.rows if n.operation not in _OVER_COLUMNS and max(1, self.level[id(n)]) == loop + 1]
+        own = [node for node in nodes if node.kind != ITEM and node.operation not in _OVER_COLUMNS]
         if own:
-            identities = {id(node) for node in own}
             self.lines.append("    for i in range(n):")
-            self._compute(own, lambda node: id(node) in identities, "        ")
-
-    def _compute(self, results: Sequence[Expression], is_computed: Callable[[Expression], bool], indent: str) -> None:
-        """Write statements for results; what is not computed, but no number, is read from where it is kept."""
-        for node in walk(results, is_computed):
-            if node.operation == "argument":
-                self.lines.append(f"{indent}{self.name(node)} = {node.value}[k * stride + i]")
-            elif is_computed(node):
-                self.lines.append(f"{indent}{self.statement(node)}")
-                if id(node) in self.place:
-                    self.lines.append(f"{indent}{self.place[id(node)]} = {self.name(node)}")
-                    self._is_kept.add(id(node))
-            elif node.kind != NUMBER:
-                # Truths are kept as 0 and 1.
-                truth = " != ZERO" if node.is_truth else ""
-                self.lines.append(f"{indent}{self.name(node)} = {self.place[id(node)]}{truth}")
+            self.block(2, own)
 
 
 # Arguments of kernels of losses.
@@ -338,7 +323,7 @@ def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, in
         raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
     text = _LossText([value, derivative])
     text.numbers("p")
-    for loop in range(len(text.last_items)):
+    for loop in range(max(text.loop_of.values()) + 1):
         text.loop(loop)
     text.lines += [
         "    total = 0.0",

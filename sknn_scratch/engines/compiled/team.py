@@ -22,6 +22,8 @@ __all__ = ["Codes", "Data", "Head", "Layer", "Rule", "Step", "Team", "Work", "la
 # numba, which would then compile what takes a kind four times.
 SUMS, ROWS, GRADIENT, UPDATE = np.arange(4)
 
+# Bytes. Vectors of numbers that lie across two lines take up to twice as long to read.
+CACHE_LINE = 64
 # Indices into Team.counters, each on a cache line of its own: number of the phase, parts done in all phases, whether to
 # stop, and the last phase in which each part was begun.
 LINE = 8

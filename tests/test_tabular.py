@@ -34,7 +34,7 @@ def test_sklearn_compatible(estimator, check):
 def test_classifier_is_better_than_boosting():
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0, stratify=y)
-    ours = TabularMLPClassifier(random_state=0, engine="numpy").fit(X_train, y_train)
+    ours = TabularMLPClassifier(n_members=4, random_state=0, engine="numpy").fit(X_train, y_train)
     theirs = HistGradientBoostingClassifier(early_stopping=True, random_state=0).fit(X_train, y_train)
     ours, theirs = (log_loss(y_test, model.predict_proba(X_test)) for model in (ours, theirs))
     assert ours < 0.8 * theirs
@@ -43,7 +43,7 @@ def test_classifier_is_better_than_boosting():
 def test_regressor_is_better_than_boosting():
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
-    ours = TabularMLPRegressor(random_state=0, engine="numpy").fit(X_train, y_train)
+    ours = TabularMLPRegressor(n_members=4, random_state=0, engine="numpy").fit(X_train, y_train)
     theirs = HistGradientBoostingRegressor(early_stopping=True, random_state=0).fit(X_train, y_train)
     assert ours.score(X_test, y_test) > theirs.score(X_test, y_test)
 

@@ -49,7 +49,9 @@ def run(onnxruntime):
     def convert_and_run(model, X, **parameters):
         options = {id(model): {"zipmap": False}} if hasattr(model, "classes_") else None
         graph = to_onnx(model, X[:1], **{"options": options, **parameters})
-        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # to start further ones takes longer than the graph
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return session.run(None, {session.get_inputs()[0].name: X})
 
     return convert_and_run

@@ -389,6 +389,32 @@ def test_threads_share_the_rows_or_columns_of_large_layers(monkeypatch, n_rows, 
         model.predict(1e30 * samples)
 
 
+class GoesByRows(Activation):
+    """A formula that is given all columns of a row."""
+
+    def value(self, z):
+        return z / np.sqrt(np.mean(z * z, axis=1, keepdims=True) + 1)
+
+    def derivative(self, z):
+        return np.ones_like(z) / np.sqrt(np.mean(z * z, axis=1, keepdims=True) + 1)
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 50, 601])
+def test_a_formula_of_ones_own_is_given_whole_rows(monkeypatch, n_rows):
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), activation=GoesByRows(), max_iter=1)
+    samples = np.resize(X, (n_rows, X.shape[1]))
+    expected = model.fit(X, y).predict_proba(samples)
+    shared = []
+    monkeypatch.setattr("sknn_scratch.perceptron.TO_CALL", 2**6)
+    monkeypatch.setattr("sknn_scratch.perceptron.SINGLE_THREADED_ANYWAY", 0)
+    monkeypatch.setattr(
+        "sknn_scratch.perceptron.share_out", lambda *args: shared.append(args) or threads.share_out(*args)
+    )
+    assert_allclose(model.predict_proba(samples), expected, rtol=1e-12)
+    assert len(shared) == (3 if n_rows > 50 else 2)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("n_columns", [128, 301, 1000, 2048])
 def test_each_column_of_a_layer_is_computed_once(n_columns, order):

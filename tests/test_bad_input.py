@@ -9,6 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -446,6 +447,15 @@ def test_dates_among_features_are_refused_with_advice(times, beside):
         MLPFromScratchClassifier().fit(frame, [0, 1])
     with pytest.raises(TypeError, match=message):
         MLPFromScratchRegressor().partial_fit(frame, [0, 1])
+
+
+def test_a_table_of_pyarrow_is_taken_for_an_array():
+    samples = np.random.RandomState(0).randn(20, 2)
+    table, y = pa.table({"a": samples[:, 0], "b": samples[:, 1]}), samples[:, 0]
+    model = MLPFromScratchRegressor(max_iter=2, random_state=0)
+    assert_array_equal(model.fit(table, y).predict(table), model.fit(samples, y).predict(samples))
+    with pytest.raises(ValueError, match="Input X contains NaN, and MLPFromScratchRegressor"):
+        model.fit(pa.table({"a": np.full(20, np.nan)}), y)
 
 
 def test_dates_of_arrays_and_polars_are_refused():

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -56,17 +57,21 @@ def outputs(model, task, X, return_std):
     return model.predict(X).reshape(len(X), -1)
 
 
-@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name not in ("relu", "relu6", "hard_tanh")])
+SMOOTH = [name for name in ACTIVATIONS if name not in ("relu", "relu6", "hard_tanh")]
+OUTPUTS = [
+    *((task, {}) for task in TASKS),
+    ("multiclass", {"hidden_layer_sizes": ()}),
+    ("regression", {"output_activation": "tanh"}),
+    ("regression", {"loss": Quantile([0.1, 0.6])}),
+    ("multioutput", {"loss": Quantile([0.1, 0.6])}),
+    ("multioutput", {"loss": "gaussian_nll"}),
+]
+
+
+# Each kind of output with three activations, in turns.
 @pytest.mark.parametrize(
-    ("task", "parameters"),
-    [
-        *((task, {}) for task in TASKS),
-        ("multiclass", {"hidden_layer_sizes": ()}),
-        ("regression", {"output_activation": "tanh"}),
-        ("regression", {"loss": Quantile([0.1, 0.6])}),
-        ("multioutput", {"loss": Quantile([0.1, 0.6])}),
-        ("multioutput", {"loss": "gaussian_nll"}),
-    ],
+    ("task", "parameters", "activation"),
+    [(*output, activation) for output, activation in zip(3 * OUTPUTS, cycle(SMOOTH), strict=False)],
     ids=str,
 )
 def test_input_gradients_are_central_differences(task, parameters, activation):

@@ -226,7 +226,7 @@ def test_weights_of_another_dtype_than_the_samples(task, solver, early_stopping,
         pytest.importorskip("numba")
     X, y = make_task(task)
     batch = {} if solver == "lbfgs" else {"batch_size": 40, "early_stopping": early_stopping}
-    ours, theirs = estimator_pair(task, solver=solver, max_iter=10, engine=engine, **batch)
+    ours, theirs = estimator_pair(task, solver=solver, max_iter=5, engine=engine, **batch)
     for estimator in (ours, theirs):
         estimator.fit(X, y, sample_weight=weights_of(dtype))
     assert_same_model(ours, theirs, X, TOLERANCE[solver])

@@ -106,7 +106,7 @@ def test_scorers(task, scoring, own, weighted):
     if weighted and not isinstance(scoring, str):
         pytest.skip("max_error knows no weights")
     X, y, X_val, y_val = split(task)
-    model = our_estimator(task, scoring=scoring, early_stopping=True, max_iter=20, learning_rate_init=0.05)
+    model = our_estimator(task, scoring=scoring, early_stopping=True, max_iter=10, learning_rate_init=0.05)
     if not own:
         model.set_params(validation_fraction=0.3)
     weights = {"sample_weight": np.arange(1.0, 111)} if weighted else {}

@@ -13,6 +13,7 @@ import numpy as np
 from numba import cfunc, njit
 
 from sknn_scratch.engines.compiled import cache
+from sknn_scratch.engines.compiled.source import FOR_ALL_JOBS
 from sknn_scratch.engines.whole import whole_in_forks
 
 __all__ = ["functions", "kernel"]
@@ -30,7 +31,8 @@ def kernel(text: str) -> Any:
 
 def functions(sources: dict[str, str], dtype: np.dtype) -> dict[str, Any]:
     """Return the C functions that are given the record of a job, by their names in it."""
-    if not all(text in _done or cache.is_kept(cache.module_name(text)) for text in sources.values()):
+    texts = [sources[name] for name in FOR_ALL_JOBS]
+    if not all(text in _done or cache.is_kept(cache.module_name(text)) for text in texts):
         print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, once on this machine", file=sys.stderr)
     return {name: kernel(text) for name, text in sources.items()}
 

@@ -16,6 +16,7 @@ from sknn_scratch.catalogue.expressions import ITEM, LEAVES, NUMBER, Expression,
 from sknn_scratch.catalogue.rewriting import in_terms_of
 
 __all__ = [
+    "FOR_ALL_JOBS",
     "FUNCTIONS",
     "function_source",
     "loss_source",
@@ -110,6 +111,7 @@ FUNCTIONS = {
     "coded_gradient": ("inputs", "low, high"),
     "sum_up": ("inputs", "part"),
 }
+FOR_ALL_JOBS = "work", "pass_rows", "move_parameters"
 
 
 @cache

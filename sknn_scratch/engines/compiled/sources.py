@@ -15,6 +15,7 @@ from sknn_scratch.catalogue.expressions import ITEM, NUMBER, NoGraphError, Trace
 from sknn_scratch.catalogue.losses import GaussianNLL, Loss, Quantile
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.engines.compiled.source import (
+    FOR_ALL_JOBS,
     function_source,
     loss_source,
     optimizer_source,
@@ -89,7 +90,7 @@ def sources_of(job: Job) -> Sources:
 
 def _functions(job: Job) -> dict[str, str]:
     """Return the functions that a job needs, by their names in its record, where also what trains has a name."""
-    named = {name: name for name in ("work", "pass_rows", "move_parameters")}
+    named = {name: name for name in FOR_ALL_JOBS}
     if job.input_noise or any(job.dropout):
         named |= {"drop": "drop", "drop_deltas": "drop_deltas"}
     kind = "sparse" if issparse(job.X) else "coded" if isinstance(job.X, CodedMatrix) else None

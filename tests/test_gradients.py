@@ -164,6 +164,13 @@ def test_check_gradients_knows_kinks(task, seed):
     check_gradients(our_estimator(task, hidden_layer_sizes=20), X, y, step=3e-4, random_state=seed, verbose=False)
 
 
+def test_check_gradients_knows_a_sample_right_at_a_kink():
+    """Without biases, all units are at theirs where all features are zero."""
+    X, y = make_task("regression")
+    X = np.where(np.arange(len(X))[:, np.newaxis] < 50, 0, X)
+    check_gradients(our_estimator("regression", hidden_layer_sizes=5, bias_init="zeros"), X, y, verbose=False)
+
+
 LOSSES_OF_TASKS = [
     *((task, loss) for task in CLASSIFICATION_TASKS for loss in CLASSIFIER_LOSSES),
     *((task, loss) for task in ("regression", "multioutput") for loss in REGRESSOR_LOSSES),

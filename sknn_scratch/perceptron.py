@@ -218,43 +218,36 @@ class Perceptron:
 
     def _pass(self, a: Any, layers: list[NDArray], n_free: int) -> None:
         """Pass rows through all layers, given an array for each and how many threads may share a layer."""
-        for l, z in enumerate(layers):
-            work, length = _work(len(z), self.weights[l]), max(z.shape)
-            n_threads = min(n_free, math.isqrt(work // TO_CALL), length // SHORTEST_PART)
-            if n_threads < 2 or not isinstance(a, np.ndarray):
-                self._fill(l, a, z)
-            else:
-                parts = _slices(length, n_threads, (n_threads - 1) * TO_CALL / work)
-                share_out(partial(self._fill_part, l, a, z), parts, n_threads)
-                if len(z) <= z.shape[1] and not self._is_by_number(l):
-                    self._activate(l, z)
-            a = z
+        with np.errstate(over="ignore", invalid="ignore"):
+            for l, z in enumerate(layers):
+                work, length = _work(len(z), self.weights[l]), max(z.shape)
+                n_threads = min(n_free, math.isqrt(work // TO_CALL), length // SHORTEST_PART)
+                if n_threads < 2 or not isinstance(a, np.ndarray):
+                    self._fill(l, a, z)
+                else:
+                    parts = _slices(length, n_threads, (n_threads - 1) * TO_CALL / work)
+                    share_out(partial(self._fill_part, l, a, z), parts, n_threads)
+                    if len(z) <= z.shape[1] and not self._is_by_number(l):
+                        activate(self.activations[l], z, z)
+                a = z
 
     def _fill_part(self, l: int, inputs: NDArray, out: NDArray, part: slice) -> None:
         """Fill some rows of a layer, or columns where there are more of them, so that BLAS copies each weight once.
 
         A formula of one's own may go by all columns of a row; then columns are not activated.
         """
-        if len(out) > out.shape[1]:
-            self._fill(l, inputs[part], out[part])
-        else:
-            self._fill(l, inputs, out[:, part], part, self._is_by_number(l))
+        with np.errstate(over="ignore", invalid="ignore"):  # in each thread
+            if len(out) > out.shape[1]:
+                self._fill(l, inputs[part], out[part])
+            else:
+                self._fill(l, inputs, out[:, part], part, self._is_by_number(l))
 
-    def _fill(
-        self, l: int, inputs: Any, out: NDArray, columns: slice = slice(None), is_to_be_activated: bool = True
-    ) -> None:
+    def _fill(self, l: int, inputs: Any, out: NDArray, columns: slice = slice(None), to_activate: bool = True) -> None:
         """``out = f[l](inputs @ W[l] + b[l])``, or some of its columns."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            _multiply(inputs, self.weights[l][:, columns], out)
-            np.add(out, self.biases[l][columns], out=out)
-        if is_to_be_activated:
-            self._activate(l, out)
-
-    def _activate(self, l: int, out: NDArray) -> None:
-        """``out = f[l](out)``; the last layer has none."""
-        if l < len(self.activations):
-            with np.errstate(over="ignore", invalid="ignore"):
-                activate(self.activations[l], out, out)
+        _multiply(inputs, self.weights[l][:, columns], out)
+        np.add(out, self.biases[l][columns], out=out)
+        if to_activate and l < len(self.activations):
+            activate(self.activations[l], out, out)
 
     def _is_by_number(self, l: int) -> bool:
         """Return whether what a number becomes in a layer depends on it alone for certain."""

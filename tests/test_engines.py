@@ -579,6 +579,16 @@ class CubedError(Loss):
         return 3 * (raw_output - y) * np.abs(raw_output - y)
 
 
+class Pull(Loss):
+    """Of which the value tells other things than the derivative, which is an array as it was given."""
+
+    def value(self, y, raw_output):
+        return (raw_output * raw_output).sum(axis=1)
+
+    def derivative(self, y, raw_output):
+        return y
+
+
 class Distance(Loss):
     """Euclidean, so that the columns of a sample depend on each other."""
 
@@ -652,6 +662,7 @@ COMPILED = [
     {"activation": ["relu", Sine()]},
     {"loss": CubedError()},
     {"loss": Distance()},
+    {"loss": Pull()},
     {"loss": HalfHuber()},
     {"loss": DoubledSquaredError()},
     {"solver": SignDescent()},

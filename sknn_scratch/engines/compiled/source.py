@@ -279,10 +279,10 @@ class _LossText(_Text):
         items = {id(node): node for node in self.nodes if node.kind == ITEM}
         self.n_kept = 0
         for node in self.nodes:
+            if node.operation == "argument":
+                self.place[id(node)] = f"{node.value}[k * stride + i]"
             for item in (items[id(argument)] for argument in node.arguments if id(argument) in items):
-                if item.operation == "argument":
-                    self.place[id(item)] = f"{item.value}[k * stride + i]"
-                elif id(item) not in self.place and self.loop_of[id(node)] > self.loop_of[id(item)]:
+                if id(item) not in self.place and self.loop_of[id(node)] > self.loop_of[id(item)]:
                     self.place[id(item)] = f"scratch[({len(self.rows)} + {self.n_kept} * n_outputs + k) * n + i]"
                     self.n_kept += 1
 

@@ -206,7 +206,7 @@ def test_rare_classes_are_no_small_targets():
 # Models that are all right -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("max_iter", [1, 2, 10, 50])
+@pytest.mark.parametrize("max_iter", [1, 2, 10, 150])
 @pytest.mark.parametrize(
     "parameters",
     [

@@ -22,18 +22,18 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 @pytest.fixture(scope="module")
 def dask():
-    """Start a Dask cluster of one process."""
+    """Start a Dask cluster of two processes."""
     distributed = pytest.importorskip("distributed", reason="distributed, Dask's scheduler, is not installed")
     # Its page of status on any free port: several test processes may each have a cluster.
     address = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, **address)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **address)
     with cluster, distributed.Client(cluster) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def ray():
-    """Start a Ray cluster of one process, with a token of its own, which Ray would else keep at the user's home."""
+    """Start a Ray cluster of two processes, with a token of its own, which Ray would else keep at the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -41,7 +41,7 @@ def ray():
         from ray.util.joblib import register_ray
 
         register_ray()
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         yield ray
         ray.shutdown()
 

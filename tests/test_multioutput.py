@@ -153,9 +153,10 @@ def test_class_weight():
     balanced = our_estimator("binary", class_weight="balanced", max_iter=5).fit(X, Y)
     by_hand = our_estimator("binary", max_iter=5).fit(X, Y, compute_sample_weight("balanced", Y))
     assert_allclose(balanced.coefs_[0], by_hand.coefs_[0], rtol=1e-9)
-    weight = np.arange(1.0, 151)
+    weight = np.arange(1, 151)  # so often, which counts
     weighted = our_estimator("binary", class_weight="balanced", max_iter=5).fit(X, Y, weight)
-    by_hand = our_estimator("binary", max_iter=5).fit(X, Y, weight * compute_sample_weight("balanced", Y))
+    factors = compute_sample_weight("balanced", np.repeat(Y, weight, axis=0))[np.cumsum(weight) - 1]
+    by_hand = our_estimator("binary", max_iter=5).fit(X, Y, weight * factors)
     assert_allclose(weighted.coefs_[0], by_hand.coefs_[0], rtol=1e-9)
     with pytest.raises(ValueError, match=r"class_weight=\{10: 2\} does not say which of the 3 targets"):
         our_estimator("binary", class_weight={10: 2}).fit(X, Y)

@@ -328,6 +328,23 @@ def test_checking_formulas_leaves_the_state_alone():
     assert_array_equal(counting.coefs_[0], updating.coefs_[0])
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_one_array_for_a_number_or_a_tuple(engine):
+    """As NumPy's where and stack return it."""
+    if engine == "numba":
+        pytest.importorskip("numba")
+    X, y = make_task("regression")
+    models = []
+    for rate, coefficients in ((float, lambda t, r: (r,)), (np.asarray, lambda t, r: np.stack([r]))):
+        schedule = type("Own", (Schedule,), {"rate": lambda self, k, n, rate=rate: rate(0.01 / (1 + k))})()
+        optimizer = own_optimizer(right_move, coefficients)
+        models.append(our_estimator("regression", solver=optimizer, learning_rate=schedule, engine=engine, max_iter=3))
+    usual, arrays = (model.fit(X, y) for model in models)
+    assert_array_equal(arrays.coefs_[0], usual.coefs_[0])
+    assert isinstance(arrays._schedule.learning_rate, float)
+
+
 @pytest.mark.parametrize("rate", [None, "0.1", np.ones(2), np.nan, -1.0], ids=str)
 @pytest.mark.parametrize(("by_step", "at"), [(False, 0), (False, 1), (True, 0.5)])
 def test_rates_of_ones_own_schedule(by_step, at, rate):

@@ -95,7 +95,7 @@ class Optimizer(Component):
         twin, name, returned = copy.copy(self), type(self).__name__, ("w", *self.vector_names)
         twin.start(3, dtype)  # three parameters, and two steps
         coefficients: Any = twin.next_coefficients(np.full(2, 0.001))
-        if not isinstance(coefficients, tuple | list):
+        if not (isinstance(coefficients, tuple | list) or np.ndim(coefficients) == 2):
             got = type(coefficients).__name__
             raise ValueError(
                 f"{name}.coefficients must return a tuple of arrays with a number for each step; got {got}."

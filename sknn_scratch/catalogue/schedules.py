@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +46,14 @@ class Schedule(Component):
 
     def _rate(self, n_epochs: float, n_samples_seen: int) -> float:
         """Return ``rate``, of a schedule of one's own checked."""
-        rate = self.rate(n_epochs, n_samples_seen)
-        if not self.is_ours and not (isinstance(rate, _NUMBER) and 0 <= rate < math.inf):
+        rate: Any = self.rate(n_epochs, n_samples_seen)
+        if self.is_ours:
+            return rate
+        number = rate.item() if isinstance(rate, np.ndarray) and rate.ndim == 0 else rate  # as np.where returns it
+        if not (isinstance(number, _NUMBER) and 0 <= number < math.inf):
             name = type(self).__name__
             raise ValueError(f"{name}.rate must return a number of at least 0, got {rate!r} for epoch {n_epochs}.")
-        return rate
+        return float(number)
 
     def rate(self, n_epochs: float, n_samples_seen: int) -> float:
         """Return the rate of the epoch that follows ``n_epochs``, in which training saw this many samples."""

@@ -296,8 +296,8 @@ def test_dates_are_refused_with_advice(column):
 def test_text_of_which_hardly_a_value_recurs_is_warned_of(written, advice, make):
     text = [written(i) for i in range(150)] + [written(0)] * 5
     X = {"a": np.arange(155.0), "text": text, "kind": ["x", "y", "z", "x", "y"] * 31}
-    name = "(text|x1)"  # scikit-learn 1.7 does not read the names of polars 2
-    with pytest.warns(UserWarning, match=rf"Column '{name}' of X holds 150 categories in 155 samples.*{advice}") as seen:
+    named = "(text|x1)"  # scikit-learn 1.7 does not read the names of polars 2
+    with pytest.warns(UserWarning, match=rf"Column '{named}' of X holds 150 categories in 155 .*{advice}") as seen:
         encoder = TabularEncoder().fit(make(X))
     assert ["rare to be told apart" in str(warning.message) for warning in seen].count(True) == 1
     encoder.transform(make(X))

@@ -16,6 +16,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# After the limits, which hold for libraries that are loaded later.
+from sknn_scratch.engines import policy
+
+# Small steps are shared among threads here: those of the tests are.
+policy.PER_PART = 2**17
+
+
 @pytest.fixture
 def little_garbage():
     """Have gc.collect() go through what a test makes, not through all that there was before, which takes a second."""

@@ -57,8 +57,10 @@ COMPILE_SECONDS = 8.0
 
 # The compiled engine --------------------------------------------------------------------------------------------------
 
-# Multiplications of a step per part, about 20 microseconds; in each step threads meet twice, about 1 microsecond each.
-PER_PART = 2**17
+# Multiplications of a step per part, some 70 microseconds. In each step threads meet twice and read what others wrote:
+# where they share a cache, 30-100-1 (a fifth more than this) takes 57 microseconds by two threads and 71 by one, where
+# they do not 112.
+PER_PART = 2**19
 # Rows of a minibatch per part. On sixteen cores, 784-256-128-10 with 200 rows gains up to sixteen parts.
 ROWS_PER_PART = 12
 # Multiplications up to which plain loops beat a call of BLAS, and units of a layer up to which they do for more: with

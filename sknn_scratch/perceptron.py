@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, Self
 
@@ -190,7 +189,7 @@ class Perceptron:
 
     def _pass_at_once(self, samples: Any, out: NDArray) -> None:
         """Write the raw output of samples; threads compute some rows or columns each of a large layer."""
-        alone = len(out) * max(map(np.size, self.weights)) <= SINGLE_THREADED_ANYWAY
+        alone = self.largest_product(len(out)) <= SINGLE_THREADED_ANYWAY
         with nullcontext(1) if alone else one_blas_thread() as n_free:
             self._pass(samples, [*self._hidden(len(out), out.dtype), out], n_free)
 
@@ -226,21 +225,25 @@ class Perceptron:
                     self._fill(l, a, z)
                 else:
                     parts = _slices(length, n_threads, (n_threads - 1) * TO_CALL / work)
-                    share_out(partial(self._fill_part, l, a, z), parts, n_threads)
-                    if len(z) <= z.shape[1] and not self._is_by_number(l):
-                        activate(self.activations[l], z, z)
+                    self._fill_in_threads(l, a, z, parts)
                 a = z
 
-    def _fill_part(self, l: int, inputs: NDArray, out: NDArray, part: slice) -> None:
-        """Fill some rows of a layer, or columns where there are more of them, so that BLAS copies each weight once.
+    def _fill_in_threads(self, l: int, inputs: NDArray, out: NDArray, parts: list[slice]) -> None:
+        """Have threads fill a layer, each some of its rows, or of its columns where there are more of them."""
+        by_rows = len(out) > out.shape[1]
+        # A formula of one's own may go by all columns of a row, and is given whole rows.
+        at_once = by_rows or l == len(self.activations) or self.activations[l].is_ours
 
-        A formula of one's own may go by all columns of a row; then columns are not activated.
-        """
-        with np.errstate(over="ignore", invalid="ignore"):  # in each thread
-            if len(out) > out.shape[1]:
-                self._fill(l, inputs[part], out[part])
-            else:
-                self._fill(l, inputs, out[:, part], part, self._is_by_number(l))
+        def fill_part(part: slice) -> None:
+            with np.errstate(over="ignore", invalid="ignore"):  # in each thread
+                if by_rows:
+                    self._fill(l, inputs[part], out[part])
+                else:
+                    self._fill(l, inputs, out[:, part], part, to_activate=at_once)
+
+        share_out(fill_part, parts, len(parts))
+        if not at_once:
+            activate(self.activations[l], out, out)
 
     def _fill(self, l: int, inputs: Any, out: NDArray, columns: slice = slice(None), to_activate: bool = True) -> None:
         """``out = f[l](inputs @ W[l] + b[l])``, or some of its columns."""
@@ -248,10 +251,6 @@ class Perceptron:
         np.add(out, self.biases[l][columns], out=out)
         if to_activate and l < len(self.activations):
             activate(self.activations[l], out, out)
-
-    def _is_by_number(self, l: int) -> bool:
-        """Return whether what a number becomes in a layer depends on it alone for certain."""
-        return l == len(self.activations) or self.activations[l].is_ours
 
 
 def _work(n_rows: int, weights: NDArray) -> int:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
 
 from sknn_scratch.catalogue.activations import Activation
+from sknn_scratch.catalogue.component import Component
 from sknn_scratch.catalogue.expressions import ITEM, NUMBER, NoGraphError, Trace, trace_formula
 from sknn_scratch.catalogue.losses import GaussianNLL, Loss, Quantile
 from sknn_scratch.catalogue.optimizers import Optimizer
@@ -119,14 +119,12 @@ def _named(make: Any, component: Any, *arguments: Any) -> Any:
         raise NoGraphError(f"{type(component).__name__} cannot be compiled ({error})") from error
 
 
-def _identity(component: Any) -> Any:
+def _identity(component: Component) -> Any:
     """Return what the formulas of a component depend on: its class, its attributes, and its link if it has one."""
-    if not type(component).__module__.startswith("sknn_scratch."):
+    if not component.is_ours:
         return object()  # nothing else is like it
     attributes = component.get_params(deep=False) if isinstance(component, Optimizer) else vars(component)
-    parts = {
-        name: _identity(value) if isinstance(value, BaseEstimator) else value for name, value in attributes.items()
-    }
+    parts = {name: _identity(value) if isinstance(value, Component) else value for name, value in attributes.items()}
     if hasattr(component, "link"):
         parts["link"] = _identity(component.link)
     try:

@@ -117,33 +117,27 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
         raise NotImplementedError(
             f"skl2onnx cannot convert this with columns of such types: {error} {FLOAT32_COLUMNS}"
         ) from error
-    _refuse_dicts_that_cannot_be_run(model, onnx_model)
-    _refuse_imputers_that_cannot_be_run(onnx_model)
+    _refuse_what_cannot_be_run(model, onnx_model)
     return onnx_model
 
 
-def _refuse_dicts_that_cannot_be_run(model: Any, onnx_model: Any) -> None:
-    """Raise NotImplementedError for a graph with dicts of probabilities that onnxruntime could not load or not fill."""
+def _refuse_what_cannot_be_run(model: Any, onnx_model: Any) -> None:
+    """Raise NotImplementedError for a graph that onnxruntime could not load, or whose dicts it could not fill."""
     graph = getattr(onnx_model, "graph", None)
-    if graph is None or not any(node.op_type == "ZipMap" for node in graph.node):
+    if graph is None:
         return
+    operators = {node.op_type for node in graph.node}
+    types = {given.type.tensor_type.elem_type for given in graph.input}
     reason = ""
-    if any(given.type.tensor_type.elem_type == DOUBLE for given in graph.input):
+    if "ZipMap" in operators and DOUBLE in types:
         reason = "onnxruntime has dicts of float32 only, and X is of float64"
-    elif len(model.classes_) == 1:
+    elif "ZipMap" in operators and len(model.classes_) == 1:
         reason = f"there are two columns, and the only class is {model.classes_.tolist()[0]!r}"
     if reason:
         raise NotImplementedError(
             f"The probabilities cannot become dicts: {reason}. Pass options={{'zipmap': False}} for an array."
         )
-
-
-def _refuse_imputers_that_cannot_be_run(onnx_model: Any) -> None:
-    """Raise NotImplementedError for a graph that imputes in float64, which onnxruntime could not load."""
-    graph = getattr(onnx_model, "graph", None)
-    if graph is None or not any(node.op_type == "Imputer" for node in graph.node):
-        return
-    if {given.type.tensor_type.elem_type for given in graph.input} - {STRING} == {DOUBLE}:
+    if "Imputer" in operators and types - {STRING} == {DOUBLE}:
         raise NotImplementedError(f"onnxruntime imputes in float32 only, and X is of float64. {FLOAT32_COLUMNS}")
 
 

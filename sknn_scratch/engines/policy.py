@@ -58,8 +58,8 @@ COMPILE_SECONDS = 8.0
 # The compiled engine --------------------------------------------------------------------------------------------------
 
 # Multiplications of a step per part, some 70 microseconds. In each step threads meet twice and read what others wrote:
-# where they share a cache, 30-100-1 (a fifth more than this) takes 57 microseconds by two threads and 71 by one, where
-# they do not 112.
+# 30-100-1 (a fifth more than this) takes 71 microseconds by one thread, and by two 57 or, for seconds on end, 112, as
+# is to be expected where their cores have no common cache.
 PER_PART = 2**19
 # Rows of a minibatch per part. On sixteen cores, 784-256-128-10 with 200 rows gains up to sixteen parts.
 ROWS_PER_PART = 12

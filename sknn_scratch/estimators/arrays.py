@@ -22,6 +22,8 @@ from sklearn.utils.validation import validate_data
 
 FLOAT_DTYPES = (np.float64, np.float32)
 _FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
+# For messages: what a network can learn from, where it cannot from a date itself.
+WHAT_DATES_TELL = "days since a date, the year, the month or the weekday"
 
 
 @contextmanager
@@ -54,8 +56,8 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     if not reset and _is_sound(X, 2) and dtype in (X.dtype, FLOAT_DTYPES) and ready_samples(estimator, X) is not None:
         return X
     with naming("X"):
-        if any(map(_is_of_times, X.dtypes if _is_frame(X) else [getattr(X, "dtype", None)])):
-            _refuse_times_among(X, lambda column: _is_of_times(column.dtype))
+        if any(map(is_of_times, X.dtypes if _is_frame(X) else [getattr(X, "dtype", None)])):
+            _refuse_times_among(X, lambda column: is_of_times(column.dtype))
         try:
             return _checked_csr(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
         except (TypeError, ValueError) as error:
@@ -117,12 +119,12 @@ def _refuse_times_among(X: Any, are_times: Callable[[Any], bool]) -> None:
     """Raise TypeError for columns of dates and durations, of which NumPy would make counts of an unnamed unit."""
     if named := _named_columns(X, are_times):
         raise TypeError(
-            f"{named}: there are dates or durations. Make columns of numbers of them that can tell something: days "
-            "since a date, the year, the month or the weekday."
+            f"{named}: there are dates or durations. Make columns of numbers of them that can tell something: "
+            f"{WHAT_DATES_TELL}."
         )
 
 
-def _is_of_times(dtype: Any) -> bool:
+def is_of_times(dtype: Any) -> bool:
     """Return whether a type of NumPy, pandas or polars is one of dates or durations."""
     return dtype.is_temporal() if hasattr(dtype, "is_temporal") else getattr(dtype, "kind", "") in tuple("mM")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sknn_scratch.estimators.arrays import is_missing
+from sknn_scratch.estimators.arrays import WHAT_DATES_TELL, is_missing
 from sknn_scratch.warn import warn
 
 # A column is as good as lost where fewer of its values than this share belong to levels that are kept.
@@ -40,10 +40,7 @@ def _what_to_do(levels: list[Any]) -> str:
     if sum(map(_is_number, levels)) > 0.9 * len(levels):
         return "They are numbers: make it a column of those, of text for example by pandas.to_numeric."
     if sum(DATE.match(str(level)) is not None for level in levels) > 0.9 * len(levels):
-        return (
-            "They are dates: make columns of them that can tell something, such as days since a date, the year, the "
-            "month or the weekday."
-        )
+        return f"They are dates: make columns of them that can tell something, such as {WHAT_DATES_TELL}."
     return "Leave it out, or make something of it that recurs."
 
 

@@ -14,7 +14,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from sknn_scratch.estimators.arrays import is_missing, naming, time_among
+from sknn_scratch.estimators.arrays import WHAT_DATES_TELL, is_missing, is_of_times, naming, time_among
 from sknn_scratch.estimators.tabular.advice import warn_of_numbers_in_text
 
 NUMBER, CATEGORY, OBJECTS = "number", "category", "objects"
@@ -129,17 +129,15 @@ def _is_category(column: Any, name: str) -> bool:
 def _kind(column: Any, name: str) -> str:
     """Return what a column holds by its type."""
     dtype = column.dtype
-    if hasattr(dtype, "is_temporal"):  # of polars
-        if dtype.is_temporal():
-            raise _times(name, dtype)
+    if is_of_times(dtype):
+        raise _times(name, dtype)
+    if hasattr(dtype, "is_nested"):  # of polars
         if dtype.is_nested():
             raise TypeError(f"X has lists or structures in column {name!r} ({dtype}); a cell is one value.")
         return NUMBER if dtype.is_numeric() else OBJECTS if str(dtype) == "Object" else CATEGORY
     if str(dtype) == "category":
         return CATEGORY
     kind = getattr(dtype, "kind", "O")
-    if kind in "mM":
-        raise _times(name, dtype)
     if kind == "c":
         raise ValueError(f"Complex data not supported: column {name!r} of X is {dtype}.")
     return {"b": CATEGORY, "i": NUMBER, "u": NUMBER, "f": NUMBER}.get(kind, OBJECTS)
@@ -147,8 +145,8 @@ def _kind(column: Any, name: str) -> str:
 
 def _times(name: str, found: Any) -> TypeError:
     return TypeError(
-        f"X has dates or durations in column {name!r} ({found}). Make columns of them that can tell something: days "
-        "since a date, the year, the month or the weekday (numbers, or strings for categories)."
+        f"X has dates or durations in column {name!r} ({found}). Make columns of them that can tell something: "
+        f"{WHAT_DATES_TELL} (numbers, or strings for categories)."
     )
 
 

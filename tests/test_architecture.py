@@ -49,7 +49,7 @@ LAYERS = [
     {"engines"},
     {"training.lbfgs", "training.run"},
     {"training.checkpoints"},
-    {"training.callbacks_before_1_9"},
+    {"training.bars", "training.callbacks_before_1_9"},
     {"training.callbacks"},
     of("estimators", "arrays fit_kind scaling suggestions"),
     {"estimators.constraints", "estimators.labels", "estimators.validation_set", "inspection"},
@@ -73,7 +73,7 @@ LAYERS = [
 THIRD_PARTY = {"numpy", "scipy", "sklearn", "threadpoolctl"}
 # Optional dependencies of modules, or of all modules of a folder.
 OPTIONAL = {
-    "training.callbacks": {"rich", "tqdm"},
+    "training.bars": {"rich", "tqdm"},
     "engines": {"numba"},
     "engines.compiled": {"llvmlite", "numba"},
     "engines.torch": {"torch"},

@@ -240,7 +240,7 @@ def test_a_callback_that_fails_at_the_beginning_is_not_hidden_by_others():
 def test_bar(monkeypatch, capsys, installed, early_stopping):
     if installed:
         pytest.importorskip(installed)
-    monkeypatch.setattr("sknn_scratch.training.callbacks.find_spec", lambda name: name == installed or None)
+    monkeypatch.setattr("sknn_scratch.training.bars.find_spec", lambda name: name == installed or None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     X, y = make_task("binary")
     model = our_estimator("binary", max_iter=30, verbose="bar", early_stopping=early_stopping, n_iter_no_change=50)

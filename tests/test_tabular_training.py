@@ -144,7 +144,7 @@ def test_progress_is_printed(capsys):
 
 @pytest.mark.parametrize("n_bins", [8, None])
 def test_one_bar_for_all_views(monkeypatch, capsys, n_bins):
-    monkeypatch.setattr("sknn_scratch.training.callbacks.find_spec", lambda name: None)
+    monkeypatch.setattr("sknn_scratch.training.bars.find_spec", lambda name: None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     X, y = table(50)
     model = small(TabularMLPRegressor, n_bins=n_bins, max_iter=5, verbose="bar").fit(X, y)

@@ -9,12 +9,9 @@ A callback of your own is a function of the estimator, or a subclass of ``EpochC
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
-from importlib.util import find_spec
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -22,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.files.whole import check_writable
+from sknn_scratch.training.bars import start_bar
 from sknn_scratch.training.checkpoints import described_parameters, save_checkpoint
 
 if TYPE_CHECKING:  # with two classes to choose from, pyright would know nothing of those below them
@@ -305,67 +303,12 @@ class ProgressLine(EpochCallback):
 
     def on_epoch_end(self, estimator: Any) -> None:
         if self._line is None:
-            kind: Any = _PlainLines
-            # A notebook shows bars, but is no terminal.
-            if sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel."):
-                kind = _TqdmBar if find_spec("tqdm") else _RichBar if find_spec("rich") else _PlainLines
-            self._line = kind(estimator._most_epochs)
+            self._line = start_bar(estimator._most_epochs)
         self._line.advance(estimator.n_iter_, estimator._describe_epoch())
 
     def on_train_end(self, estimator: Any) -> None:
         if self._line is not None:
             self._line.close()
-
-
-class _TqdmBar:
-    def __init__(self, total: int):
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(total=total, unit="epoch")
-
-    def advance(self, n_epochs: int, text: str) -> None:
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(n_epochs - self._bar.n)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-class _RichBar:
-    def __init__(self, total: int):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
-        self._progress = Progress(*columns, console=Console(stderr=True))
-        self._progress.start()
-        self._task = self._progress.add_task("", total=total)
-
-    def advance(self, n_epochs: int, text: str) -> None:
-        self._progress.update(self._task, completed=n_epochs, description=text)
-
-    def close(self) -> None:
-        self._progress.stop()
-
-
-class _PlainLines:
-    def __init__(self, total: int):
-        self._total, self._start, self._shown = total, time.perf_counter(), 0
-        self._latest = ""
-
-    def advance(self, n_epochs: int, text: str) -> None:
-        seconds = (time.perf_counter() - self._start) / n_epochs * (self._total - n_epochs)
-        self._latest = f"epoch {n_epochs} of at most {self._total}, {text}, at most {seconds:.0f} s left"
-        if 10 * n_epochs // self._total > 10 * self._shown // self._total:
-            self._print(n_epochs)
-
-    def close(self) -> None:
-        if self._latest:
-            self._print(self._total)
-
-    def _print(self, n_epochs: int) -> None:
-        print(self._latest, file=sys.stderr, flush=True)
-        self._shown, self._latest = n_epochs, ""
 
 
 class Events:

@@ -201,7 +201,7 @@ def test_names_for_editors_are_those_of_the_registries():
         (names.ScheduleName, schedules.SCHEDULES),
         (names.SolverName, [*optimizers.OPTIMIZERS, "lbfgs"]),
         (names.TargetTransformName, table["target_transform"].constraint.options),
-        (names.VerboseName, SHARED_PARAMETERS["verbose"].constraint.others),
+        (names.VerboseName, SHARED_PARAMETERS["verbose"].constraint.options),
     ):
         assert list(get_args(of_type)) == sorted(registry)
     assert len([name for name in vars(names) if name.endswith("Name")]) == 12

@@ -17,10 +17,10 @@ from sknn_scratch.catalogue.schedules import SCHEDULES
 from sknn_scratch.estimators.constraints import (
     Boolean,
     Component,
-    DropoutRates,
     InvalidParameterError,
     Number,
     OneOf,
+    PerLayer,
 )
 from sknn_scratch.estimators.parameters import SHARED_PARAMETERS, Use, defaults, make_component
 
@@ -85,11 +85,12 @@ def test_the_docstring_names_the_range(cls, name):
         assert IN_WORDS.get(constraint.interval, f"in {constraint.interval}") in text
         for other in constraint.others:
             assert ("inf" if other == np.inf else repr(other)) in of_type
-    elif isinstance(constraint, DropoutRates):
-        assert "in [0, 1)" in text
+    elif isinstance(constraint, PerLayer):
+        interval = constraint.number.interval
+        assert ("at least 1" if interval.startswith("[1, ") else f"in {interval}") in text
     elif isinstance(constraint, Boolean):
         assert of_type.startswith("bool")
-        assert all(repr(other) in of_type for other in constraint.others)
+        assert all(repr(other) in of_type for other in constraint.options)
     elif isinstance(constraint, OneOf):
         assert of_type.startswith("{" + ", ".join(map(repr, sorted(constraint.options))) + "}")
         assert constraint.none == ("None" in of_type)

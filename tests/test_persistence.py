@@ -348,6 +348,14 @@ def test_older_pickles_of_subclasses():
     assert (twin.width, twin.hidden_layer_sizes, twin.dropout) == (4, 4, 0.0)
     twin.partial_fit(X, y)
 
+    class Few(TabularMLPRegressor):
+        def __init__(self, n_members, width=3):
+            super().__init__(n_members, hidden_layer_sizes=width, max_iter=3)
+            self.width = width
+
+    twin = as_pickled_by(None, Few(2), without=("n_members", "width", "weight_decay"))
+    assert (twin.n_members, twin.width, twin.weight_decay) == (8, 3, 0.2)
+
 
 def test_newer_pickles_are_refused():
     for model in fitted(), TabularMLPClassifier():

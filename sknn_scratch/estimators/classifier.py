@@ -21,10 +21,9 @@ from sknn_scratch.estimators.fit_kind import FitKind
 from sknn_scratch.estimators.labels import (
     LabelCoder,
     MultiOutputCoder,
-    check_labels_of_weights,
     coder_from_description,
     describe_coder,
-    factors_of_classes,
+    weigh_classes,
 )
 from sknn_scratch.estimators.parameters import Parameter, make_component
 from sknn_scratch.training.callbacks import with_callbacks
@@ -397,11 +396,8 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
 
     def _heads(self, raw_output: NDArray) -> Iterable[tuple[NDArray, Link]]:
         """Return the columns and the link of each target."""
-        if isinstance(self._coder, MultiOutputCoder):
-            assert isinstance(self._loss, Heads)
-            links = [loss.link for loss in self._loss.losses]
-            return zip(self._coder.split(raw_output), links, strict=True)
-        return [(raw_output, self._loss.link)]
+        losses = self._loss.losses if isinstance(self._loss, Heads) else [self._loss]
+        return zip(self._coder.split(raw_output), [loss.link for loss in losses], strict=True)
 
     def _one_or_all(self, results: list[NDArray]) -> NDArray | list[NDArray]:
         """Return a list for several targets only."""
@@ -435,31 +431,7 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
             raise ValueError("class_weight='balanced' is not for partial_fit; pass a dict of weights.")
 
     def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray | None:
-        given, coder = self.class_weight, self._coder
-        if given is None:
-            return sample_weight
-        weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
-        if isinstance(coder, MultiOutputCoder):
-            if not isinstance(given, str):
-                raise ValueError(
-                    f"class_weight={given!r} does not say which of the {len(coder.coders)} targets it is for; "
-                    "with several targets it must be None or 'balanced'."
-                )
-            parts = zip(coder.coders, coder.split(y), strict=True)
-            factors = [factors_of_classes(given, weights, one.decode_positions(c), one.classes) for one, c in parts]
-            weights = weights * np.prod(factors, axis=0)
-        elif coder.multilabel:  # each column counts as two classes
-            check_labels_of_weights(given, coder.classes)
-            shares = np.average(y > 0, axis=0, weights=weights)
-            for label, member, share in zip(coder.classes.tolist(), y.T > 0, shares, strict=True):
-                balanced = 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
-                weights *= np.where(member, *((given.get(label, 1.0), 1.0) if isinstance(given, Mapping) else balanced))
-        else:
-            check_labels_of_weights(given, coder.classes)
-            weights = weights * factors_of_classes(given, weights, coder.decode_positions(y), coder.classes)
-        if not weights.any():
-            raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
-        return weights
+        return weigh_classes(self.class_weight, self._coder, y, sample_weight)
 
     def _describe_targets(self) -> dict[str, Any]:
         return describe_coder(self._coder)

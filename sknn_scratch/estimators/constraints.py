@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import get_scorer_names
-from sklearn.utils import check_random_state
 
 from sknn_scratch.estimators.suggestions import SCORERS_ELSEWHERE, did_you_mean
 
@@ -26,6 +25,7 @@ class Constraint(ABC):
     """A set of allowed values, which ``str`` describes in words."""
 
     in_words = ""
+    options: Iterable[str] = ()  # strings that are allowed
 
     @abstractmethod
     def allows(self, value: Any) -> bool:
@@ -33,7 +33,7 @@ class Constraint(ABC):
 
     def hint(self, value: Any) -> str:
         """Return what to do about a ``value`` that is not allowed, as a sentence after a space, or nothing."""
-        return ""
+        return did_you_mean(value, self.options)
 
     def to_python(self, value: Any) -> Any:
         """Return an allowed ``value`` with NumPy's scalars as Python's own."""
@@ -96,9 +96,6 @@ class OneOf(Constraint):
 
     def allows(self, value: Any) -> bool:
         return (value is None and self.none) or (isinstance(value, str) and value in set(self.options))
-
-    def hint(self, value: Any) -> str:
-        return did_you_mean(value, self.options)
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(repr, sorted(self.options))) + (" or None" if self.none else "")
@@ -175,21 +172,18 @@ class Component(Constraint):
 
 @dataclass(frozen=True)
 class Boolean(Constraint):
-    """True or False; with ``levels`` also a non-negative integer, and any of the strings in ``others``."""
+    """True or False; with ``levels`` also a non-negative integer, and any of the strings in ``options``."""
 
     levels: bool = False
-    others: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def allows(self, value: Any) -> bool:
         if isinstance(value, str):
-            return value in self.others
+            return value in self.options
         return isinstance(value, bool | np.bool_) or (self.levels and isinstance(value, Integral) and int(value) >= 0)
 
-    def hint(self, value: Any) -> str:
-        return did_you_mean(value, self.others)
-
     def __str__(self) -> str:
-        allowed = ["True", "False", *map(repr, self.others)]
+        allowed = ["True", "False", *map(repr, self.options)]
         if self.levels:
             allowed.append("an integer of at least 0")
         return f"{', '.join(allowed[:-1])} or {allowed[-1]}"
@@ -199,38 +193,26 @@ class ClassWeight(Constraint):
     """None, 'balanced' or a mapping of labels to weights."""
 
     in_words = "None, 'balanced' or a dict from label to a weight in [0, inf)"
+    options = ("balanced",)
 
     def allows(self, value: Any) -> bool:
         if isinstance(value, Mapping):
             return all(map(Number(Real, "[0, inf)").allows, value.values()))
-        return value is None or (isinstance(value, str) and value == "balanced")
-
-    def hint(self, value: Any) -> str:
-        return did_you_mean(value, ["balanced"])
+        return value is None or (isinstance(value, str) and value in self.options)
 
 
-class HiddenLayerSizes(Constraint):
-    """A positive integer, or a sequence of them."""
+@dataclass(frozen=True)
+class PerLayer(Constraint):
+    """A number, or a sequence of such numbers."""
 
-    in_words = f"an integer from 1 to {2**31 - 1}, or a list, tuple or 1-d array of such integers"
-
-    def allows(self, value: Any) -> bool:
-        is_size = Number(Integral, f"[1, {2**31 - 1}]").allows
-        if isinstance(value, np.ndarray) and value.ndim == 0:
-            return is_size(value.item())
-        several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping | AbstractSet)
-        return all(map(is_size, value if several else [value]))
-
-
-class DropoutRates(Constraint):
-    """A rate, or a list of them."""
-
-    in_words = "a number in [0, 1), or a list of these with one for the input and one for each hidden layer"
+    number: Number
+    in_words: str
 
     def allows(self, value: Any) -> bool:
         if isinstance(value, np.ndarray):
             value = value.tolist()
-        return all(map(Number(Real, "[0, 1)").allows, value if isinstance(value, list | tuple) else [value]))
+        several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping | AbstractSet)
+        return all(map(self.number.allows, value if several else [value]))
 
 
 class RandomState(Constraint):
@@ -239,15 +221,9 @@ class RandomState(Constraint):
     in_words = "None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState"
 
     def allows(self, value: Any) -> bool:
-        if isinstance(value, bool):
-            return False
-        if isinstance(value, Integral):  # to make the generator takes longer than the rest of the checks
-            return 0 <= int(value) < 2**32
-        try:
-            check_random_state(value)
-        except (TypeError, ValueError):
-            return False
-        return True
+        if isinstance(value, Integral):
+            return 0 <= int(value) < 2**32 and not isinstance(value, bool)
+        return value is None or value is np.random or isinstance(value, np.random.RandomState)
 
 
 class Scoring(Constraint):

@@ -17,24 +17,15 @@ from sknn_scratch.estimators.arrays import are_plain_labels, naming
 ROWS_AT_ONCE = 2**17
 
 
-def check_labels_of_weights(class_weight: Any, classes: NDArray) -> None:
-    """Raise ValueError if a mapping of labels to weights has some that are not among the classes."""
-    known = set(classes.tolist())
-    if isinstance(class_weight, Mapping) and (unknown := [label for label in class_weight if label not in known]):
-        raise ValueError(f"class_weight has labels {unknown} that are not among the classes {classes}.")
-
-
-def factors_of_classes(given: Any, weights: NDArray, positions: NDArray, classes: NDArray) -> NDArray:
-    """Return by what 'balanced' or a mapping multiplies the weights of samples.
-
-    ``positions`` say where among the classes the label of each sample stands.
-    """
-    if isinstance(given, Mapping):
-        of_class = np.array([float(given.get(label, 1.0)) for label in classes.tolist()])
-    else:
-        sums = np.bincount(positions, weights, minlength=len(classes))
-        of_class = sums.sum() / (np.count_nonzero(sums) * np.where(sums > 0, sums, 1))
-    return of_class[positions]
+def weigh_classes(class_weight: Any, coder: Any, y: NDArray, sample_weight: NDArray | None) -> NDArray | None:
+    """Return the weights of samples, multiplied by those of their classes where there are such; ``y`` is encoded."""
+    if class_weight is None:
+        return sample_weight
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
+    weights = weights * coder.factors_of_classes(class_weight, y, weights)
+    if not weights.any():
+        raise ValueError(f"class_weight={class_weight!r} leaves no sample with a positive weight.")
+    return weights
 
 
 def _in_order(y: Any) -> NDArray:
@@ -117,11 +108,6 @@ class LabelCoder:
             found[start : start + ROWS_AT_ONCE] = places
         return found
 
-    @staticmethod
-    def decode_positions(columns: NDArray) -> NDArray:
-        """Return the places among the classes for columns of 0 and 1 of one target that is not multilabel."""
-        return columns[:, 0] if columns.shape[1] == 1 else columns.argmax(axis=1)
-
     def encode_positions(self, positions: NDArray) -> NDArray:
         """Return the columns of 0 and 1, as bytes, for places among the classes."""
         columns = np.arange(self.n_columns, dtype=positions.dtype) if self.multiclass else np.ones(1, positions.dtype)
@@ -134,6 +120,32 @@ class LabelCoder:
         if self.multiclass:
             return self.classes.take(columns.argmax(axis=1))
         return self.classes.take(columns.ravel() > threshold, mode="clip")  # which is the first if there is one only
+
+    def split(self, columns: NDArray) -> list[NDArray]:
+        """Return the columns of each target, of which there is one."""
+        return [columns]
+
+    def factors_of_classes(self, class_weight: Any, y: NDArray, weights: NDArray) -> NDArray:
+        """Return by what 'balanced' or a mapping of labels multiplies the weights of samples; ``y`` is encoded."""
+        labels = self.classes.tolist()
+        of_labels: Any = None
+        if isinstance(class_weight, Mapping):
+            known = set(labels)
+            if unknown := [label for label in class_weight if label not in known]:
+                raise ValueError(f"class_weight has labels {unknown} that are not among the classes {self.classes}.")
+            of_labels = np.array([float(class_weight.get(label, 1.0)) for label in labels])
+        if not self.multilabel:
+            positions = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
+            if of_labels is None:
+                sums = np.bincount(positions, weights, minlength=len(labels))
+                of_labels = sums.sum() / (np.count_nonzero(sums) * np.where(sums > 0, sums, 1))
+            return of_labels[positions]
+        factors = np.ones(len(y))
+        for k, has_label in enumerate(y.T > 0):  # each column counts as two classes
+            share = np.average(has_label, weights=weights)
+            balanced = 0.5 / max(share, 1e-300), 0.5 / max(1 - share, 1e-300)
+            factors *= np.where(has_label, *(balanced if of_labels is None else (of_labels[k], 1.0)))
+        return factors
 
 
 class MultiOutputCoder:
@@ -192,6 +204,16 @@ class MultiOutputCoder:
     def split(self, columns: NDArray) -> list[NDArray]:
         """Return the columns of each target."""
         return np.split(columns, np.cumsum(self.widths)[:-1], axis=1)
+
+    def factors_of_classes(self, class_weight: Any, y: NDArray, weights: NDArray) -> NDArray:
+        """Return by what 'balanced' multiplies the weights of samples: the product over the targets."""
+        if not isinstance(class_weight, str):
+            raise ValueError(
+                f"class_weight={class_weight!r} does not say which of the {len(self.coders)} targets it is for; "
+                "with several targets it must be None or 'balanced'."
+            )
+        parts = zip(self.coders, self.split(y), strict=True)
+        return np.prod([coder.factors_of_classes(class_weight, part, weights) for coder, part in parts], axis=0)
 
 
 def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:

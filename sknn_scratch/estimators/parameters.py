@@ -24,10 +24,9 @@ from sknn_scratch.estimators.constraints import (
     Component,
     Constraint,
     Device,
-    DropoutRates,
-    HiddenLayerSizes,
     Number,
     OneOf,
+    PerLayer,
     RandomState,
     Scoring,
     check_parameters,
@@ -58,7 +57,12 @@ class Parameter:
 
 
 SHARED_PARAMETERS: dict[str, Parameter] = {
-    "hidden_layer_sizes": Parameter(HiddenLayerSizes()),
+    "hidden_layer_sizes": Parameter(
+        PerLayer(
+            Number(Integral, f"[1, {2**31 - 1}]"),
+            f"an integer from 1 to {2**31 - 1}, or a list, tuple or 1-d array of such integers",
+        )
+    ),
     "activation": Parameter(
         Component(
             ACTIVATIONS,
@@ -85,7 +89,7 @@ SHARED_PARAMETERS: dict[str, Parameter] = {
     "shuffle": Parameter(Boolean(), Use.STOCHASTIC),
     "random_state": Parameter(RandomState()),
     "tol": Parameter(Number(Real, "[0, inf)")),
-    "verbose": Parameter(Boolean(levels=True, others=("bar",))),
+    "verbose": Parameter(Boolean(levels=True, options=("bar",))),
     "warm_start": Parameter(Boolean()),
     "momentum": Parameter(Number(Real, "[0, 1]"), Use.OPTIMIZER),
     "nesterovs_momentum": Parameter(Boolean(), Use.OPTIMIZER),
@@ -102,7 +106,14 @@ SHARED_PARAMETERS: dict[str, Parameter] = {
     "fit_intercept": Parameter(Boolean()),
     "weight_decay": Parameter(Number(Real, "[0, inf)"), Use.OPTIMIZER),
     "max_grad_norm": Parameter(Number(Real, "(0, inf)", (None,)), Use.MINIBATCHES, off=None),
-    "dropout": Parameter(DropoutRates(), Use.MINIBATCHES, off=0),
+    "dropout": Parameter(
+        PerLayer(
+            Number(Real, "[0, 1)"),
+            "a number in [0, 1), or a list of these with one for the input and one for each hidden layer",
+        ),
+        Use.MINIBATCHES,
+        off=0,
+    ),
     "input_noise": Parameter(Number(Real, "[0, inf)"), Use.MINIBATCHES, off=0),
     "average": Parameter(Number(Integral, "[1, inf)"), Use.MINIBATCHES, off=1),
     "scoring": Parameter(Scoring(), Use.VALIDATION_SET),
@@ -239,17 +250,17 @@ def make_activations(estimator: Any, n_hidden: int) -> list[Activation]:
 
 def dropout_rates(parameters: Any, n_hidden: int) -> list[float]:
     """Return one for the input and one for each hidden layer; a single number is that of the hidden layers."""
-    given = parameters.dropout.tolist() if isinstance(parameters.dropout, np.ndarray) else parameters.dropout
-    if not isinstance(given, list | tuple):
+    given = np.asarray(parameters.dropout, dtype=float).tolist()
+    if not isinstance(given, list):
         if given and not n_hidden:
             warn(f"dropout={given!r} has no effect without hidden layers; [{given!r}] drops features.")
-        return [0.0] + [float(given)] * n_hidden
+        return [0.0] + [given] * n_hidden
     if len(given) != n_hidden + 1:
         raise ValueError(
             f"dropout has {len(given)} entries, but hidden_layer_sizes={parameters.hidden_layer_sizes!r} needs "
             f"{n_hidden + 1}: one for the input and one for each hidden layer."
         )
-    return [float(rate) for rate in given]
+    return given
 
 
 def make_initializers(given: str | Initializer, activations: Sequence[Activation]) -> list[Initializer]:

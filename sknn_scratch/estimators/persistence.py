@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
+from inspect import Parameter
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from sknn_scratch.catalogue.losses import Loss
-from sknn_scratch.estimators.constructors import Constructor
 from sknn_scratch.estimators.fitted import become_fitted, fitted_model
-from sknn_scratch.estimators.parameters import check_estimator_parameters
+from sknn_scratch.estimators.parameters import check_estimator_parameters, defaults
 from sknn_scratch.files.arrays import naming_file
 from sknn_scratch.files.weights import read_weights, write_weights
 from sknn_scratch.perceptron import Perceptron
@@ -59,24 +59,36 @@ def _whole_numbers_alike(described: Any) -> str:
     return re.sub(r"(?<=\d)\.0\b", "", str(described))
 
 
-def take_version(estimator: BaseEstimator, state: dict[str, Any]) -> int:
-    """Take the version out of a stored state, 0 where it has none; raise ValueError for a newer one than ours."""
-    version: int = state.pop(STATE_KEY, 0)
-    if version > STATE_VERSION:
-        weights = (
-            "; or let the newer one write the weights with save_weights, and read them here with load_weights"
-            if isinstance(estimator, PersistenceMixin)
-            else ""
-        )
-        raise ValueError(
-            f"This {type(estimator).__name__} was stored by a newer sknn_scratch: its state has version {version}, and "
-            f"the installed one reads versions up to {STATE_VERSION}. Update sknn_scratch{weights}."
-        )
-    return version
+class VersionedState(BaseEstimator):
+    """Pickles that tell the version of the state in them, which may be older than this one."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), STATE_KEY: STATE_VERSION}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of this version or an older one: parameters that were unknown then get their defaults."""
+        state = dict(state)
+        version = state.pop(STATE_KEY, 0)
+        if version > STATE_VERSION:
+            weights = "; or let the newer one write the weights with save_weights, and read them here with load_weights"
+            raise ValueError(
+                f"This {type(self).__name__} was stored by a newer sknn_scratch: its state has version {version}, and "
+                f"the installed one reads versions up to {STATE_VERSION}. Update sknn_scratch"
+                f"{weights if hasattr(self, 'load_weights') else ''}."
+            )
+        for cls in type(self).__mro__:
+            if "__init__" in vars(cls) and (issubclass(cls, BaseEstimator) or is_dataclass(cls)):
+                known = {name: value for name, value in defaults(cls).items() if value is not Parameter.empty}
+                state = known | state
+        super().__setstate__(self._restored(state, version))
+
+    def _restored(self, state: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the attributes for a state of this version."""
+        return state
 
 
-class PersistenceMixin(BaseEstimator, ABC):
-    """Files of weights, and versions in pickles, for the two estimators."""
+class PersistenceMixin(VersionedState, ABC):
+    """Files of weights, and pickles in which a network is two lists of arrays, for the two estimators."""
 
     _kind: ClassVar[str]
     # What a fitted model cannot do without, beside its layers.
@@ -91,7 +103,7 @@ class PersistenceMixin(BaseEstimator, ABC):
     _network: Perceptron
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**super().__getstate__(), STATE_KEY: STATE_VERSION}
+        state = super().__getstate__()
         if (network := state.pop("_network", None)) is not None:
             state |= {"coefs_": network.weights, "intercepts_": network.biases}
             state["_hidden_activations"] = network.activations
@@ -99,29 +111,19 @@ class PersistenceMixin(BaseEstimator, ABC):
             state["loss_curve_"] = list(state["loss_curve_"])  # partial_fit appends to it; a copy has one of its own
         return state
 
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Take over a state of this version or an older one that suffices.
-
-        Parameters that were unknown then get their defaults.
-        """
-        state = dict(state)
-        version = take_version(self, state)
-        for cls in type(self).__mro__:
-            if issubclass(cls, PersistenceMixin | Constructor) and "__init__" in vars(cls):
-                for parameter in inspect.signature(cls).parameters.values():
-                    if parameter.default is not parameter.empty:
-                        state.setdefault(parameter.name, parameter.default)
+    def _restored(self, state: dict[str, Any], version: int) -> dict[str, Any]:
+        if "coefs_" not in state:
+            return state
         lacking = [name for name in self._learnt if name not in state]
-        if version < STATE_VERSION and "coefs_" in state and lacking:
+        if version < STATE_VERSION and lacking:
             raise ValueError(
                 f"This {type(self).__name__} was fitted by an older sknn_scratch and lacks {', '.join(lacking)}. Fit "
                 "it again, or use the version that fitted it."
             )
-        if "coefs_" in state:
-            state["_network"] = Perceptron.of_layers(
-                state.pop("coefs_"), state.pop("intercepts_"), state.pop("_hidden_activations"), state["_loss"].link
-            )
-        super().__setstate__(state)
+        state["_network"] = Perceptron.of_layers(
+            state.pop("coefs_"), state.pop("intercepts_"), state.pop("_hidden_activations"), state["_loss"].link
+        )
+        return state
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write weights and biases, with the names of classes and features, to a .npz file.

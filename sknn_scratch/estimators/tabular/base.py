@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,11 +23,10 @@ from sknn_scratch.estimators.parameters import (
     SHARED_PARAMETERS,
     Parameter,
     check_by_table,
-    defaults,
     hidden_sizes,
     python_parameters,
 )
-from sknn_scratch.estimators.persistence import STATE_KEY, STATE_VERSION, take_version, unchanged_on_error
+from sknn_scratch.estimators.persistence import VersionedState, unchanged_on_error
 from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.tabular.columns import read_columns
 from sknn_scratch.estimators.tabular.encoder import FEWEST_BINS, TabularEncoder
@@ -47,7 +45,7 @@ CODED, PLAIN = "coded", "plain"
 SHARED = ("hidden_layer_sizes", "learning_rate_init", "weight_decay", "engine", "random_state", "verbose", "device")
 
 
-class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
+class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
     """An ensemble of multi-layer perceptrons for tables; a subclass says what the targets are."""
 
     _parameters: ClassVar[dict[str, Parameter]] = {
@@ -258,15 +256,6 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, BaseEstimator):
         for name, weight in self.calibration_.items():
             total = total + weight * self._views[name].mean_output(self._of_view(name, Z), link.averaged_form)
         return link.from_averaged_form(total)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), STATE_KEY: STATE_VERSION}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Take over a state of this version or an older one: parameters that were unknown then get their defaults."""
-        state = dict(state)
-        take_version(self, state)
-        super().__setstate__({**defaults(type(self)), **state})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

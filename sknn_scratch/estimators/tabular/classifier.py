@@ -15,7 +15,7 @@ from sknn_scratch.estimators.arrays import check_labels
 from sknn_scratch.estimators.classifier import AccuracyMixin
 from sknn_scratch.estimators.constraints import ClassWeight
 from sknn_scratch.estimators.constructors import TabularClassifierConstructor
-from sknn_scratch.estimators.labels import LabelCoder, check_labels_of_weights, factors_of_classes
+from sknn_scratch.estimators.labels import LabelCoder, weigh_classes
 from sknn_scratch.estimators.parameters import Parameter
 from sknn_scratch.estimators.tabular.base import PLAIN, BaseTabularMLP
 from sknn_scratch.estimators.tabular.weights import Criterion, LogLossCriterion
@@ -214,21 +214,14 @@ class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabu
         return self._coder.positions(y)
 
     def _learn_targets(self, y: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray | None, NDArray]:
-        if self.class_weight is not None:
-            sample_weight = self._weigh_classes(y, sample_weight)
-        per_class = np.bincount(y, sample_weight, minlength=len(self.classes_))
+        encoded = self._coder.encode_positions(y)
+        weights = weigh_classes(self.class_weight, self._coder, encoded, sample_weight)
+        if weights is not sample_weight and weights is not None:
+            weights = weights / weights.mean()
+        per_class = np.bincount(y, weights, minlength=len(self.classes_))
         self._class_frequencies, self._n_training = per_class / per_class.sum(), len(y)
         self._loss = self._make_loss()
-        return self._coder.encode_positions(y), sample_weight, y
-
-    def _weigh_classes(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:
-        given = self.class_weight
-        check_labels_of_weights(given, self.classes_)
-        weights = np.ones(len(y)) if sample_weight is None else sample_weight
-        weights = weights * factors_of_classes(given, weights, y, self.classes_)
-        if not weights.any():
-            raise ValueError(f"class_weight={given!r} leaves no sample with a positive weight.")
-        return weights / weights.mean()
+        return encoded, weights, y
 
     def _make_loss(self, label_smoothing: float = 0.0) -> LogLoss:
         loss = LogLoss(label_smoothing)

@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.links import GaussianLink, LogisticLink
 from sknn_scratch.catalogue.losses import Loss
+from sknn_scratch.estimators.building import fitted_model
 from sknn_scratch.estimators.classifier import MLPFromScratchClassifier
-from sknn_scratch.estimators.fitted import fitted_model
 from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
 from sknn_scratch.estimators.tabular.classifier import TabularMLPClassifier
 from sknn_scratch.estimators.tabular.encoder import TabularEncoder

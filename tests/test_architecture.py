@@ -54,7 +54,7 @@ LAYERS = [
     of("estimators", "arrays fit_kind scaling suggestions"),
     {"estimators.constraints", "estimators.labels", "estimators.validation_set", "inspection"},
     {"estimators.outcomes", "estimators.parameters"},
-    {"estimators.building", "estimators.constructors", "estimators.fitted"},
+    {"estimators.building", "estimators.constructors"},
     {"estimators.persistence"},
     {"estimators.base"},
     {"estimators.classifier", "estimators.regressor", "gradient_check"},

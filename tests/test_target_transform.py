@@ -26,7 +26,7 @@ from sknn_scratch import (
 )
 from sknn_scratch.catalogue.links import LINKS, LogisticLink
 from sknn_scratch.catalogue.losses import REGRESSOR_LOSSES
-from sknn_scratch.estimators.fitted import fitted_model
+from sknn_scratch.estimators.building import fitted_model
 from sknn_scratch.estimators.scaling import standardisation
 from sknn_scratch.onnx import to_onnx
 

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from sknn_scratch.catalogue.losses import Loss
-from sknn_scratch.estimators.fitted import become_fitted, fitted_model
+from sknn_scratch.estimators.building import become_fitted, fitted_model
 from sknn_scratch.estimators.parameters import check_estimator_parameters, defaults
 from sknn_scratch.files.arrays import naming_file
 from sknn_scratch.files.weights import read_weights, write_weights

@@ -17,8 +17,8 @@ from sknn_scratch.catalogue.activations import ACTIVATIONS
 from sknn_scratch.catalogue.losses import Heads, LogLoss, PoissonDeviance, SquaredError
 from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.catalogue.schedules import Schedule
+from sknn_scratch.estimators.building import FittedModel, become_fitted, fitted_model
 from sknn_scratch.estimators.classifier import MLPFromScratchClassifier
-from sknn_scratch.estimators.fitted import FittedModel, become_fitted, fitted_model
 from sknn_scratch.estimators.parameters import OF_SKLEARN, make_optimizer, make_schedule, python_parameters
 from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
 from sknn_scratch.perceptron import Perceptron, layer_views

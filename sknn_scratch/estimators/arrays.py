@@ -56,7 +56,7 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     if not reset and _is_sound(X, 2) and dtype in (X.dtype, FLOAT_DTYPES) and ready_samples(estimator, X) is not None:
         return X
     with naming("X"):
-        if any(map(is_of_times, X.dtypes if _is_frame(X) else [getattr(X, "dtype", None)])):
+        if any(map(is_of_times, X.dtypes if is_frame(X) else [getattr(X, "dtype", None)])):
             _refuse_times_among(X, lambda column: is_of_times(column.dtype))
         try:
             return _checked_csr(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
@@ -87,14 +87,14 @@ def _missing_values(estimator: BaseEstimator, X: Any) -> str:
     )
 
 
-def _is_frame(X: Any) -> bool:
+def is_frame(X: Any) -> bool:
     """Return whether samples are a data frame, as of pandas or polars; a table of PyArrow is taken for an array."""
     return hasattr(X, "columns") and hasattr(X, "dtypes")
 
 
 def _named_columns(X: Any, is_meant: Callable[[Any], bool], at_most: int = 5) -> str:
     """Return such as 'columns 3, 5', of a data frame by name, for those that are meant; nothing if none is."""
-    if _is_frame(X):
+    if is_frame(X):
         columns = ((repr(name), X[name]) for name in X.columns)
     elif isinstance(X, np.ndarray) and X.ndim == 2:
         columns = ((str(position), column) for position, column in enumerate(X.T))

@@ -151,7 +151,7 @@ def build_progress(estimator: Any, kind: FitKind, validated: bool) -> Progress:
     return progress.next_run(early_stopping, validated)
 
 
-# What a fitted estimator has learnt: all that files, conversion and ONNX know of it ------------------------------------
+# What a fitted estimator has learnt: all that files, conversion and ONNX know of it -----------------------------------
 
 
 @dataclass(frozen=True)

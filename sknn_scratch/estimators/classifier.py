@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Never, Self
 
@@ -33,9 +34,9 @@ from sknn_scratch.training.callbacks import with_callbacks
 ArrayOrList = NDArray[Any] | Any
 
 
-def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
+def _gives_probabilities(classifier: Any) -> bool:
     """Raise AttributeError, so that ``hasattr`` says no to ``predict_proba``, if the loss gives no probabilities."""
-    given = classifier.loss
+    given = getattr(classifier, "loss", "log_loss")  # those for tables have no other
     loss: Any = CLASSIFIER_LOSSES.get(given) if isinstance(given, str) else given
     loss = getattr(classifier, "_loss", loss)  # that of the fit, if there was one
     if not getattr(loss, "gives_probabilities", False):
@@ -43,7 +44,7 @@ def _gives_probabilities(classifier: MLPFromScratchClassifier) -> bool:
     return True
 
 
-def _probabilities(raw_output: NDArray, link: Link, log: bool = False) -> NDArray:
+def _of_one_target(raw_output: NDArray, link: Link, log: bool) -> NDArray:
     """Return the probabilities of one target, or finite logarithms, out of the raw output, which is used up."""
     with np.errstate(over="ignore", divide="ignore"):
         if raw_output.shape[1] == 1 and type(link) is not LogisticLink:
@@ -58,10 +59,90 @@ def _probabilities(raw_output: NDArray, link: Link, log: bool = False) -> NDArra
     return np.maximum(result, np.log(smallest) if log else smallest, out=result)
 
 
-class AccuracyMixin(ClassifierMixin):
-    """The score of all classifiers, whose errors name the array at fault."""
+class LabelClassifierMixin(ClassifierMixin):
+    """What raw outputs say of labels, and how often that is right, of all classifiers."""
 
-    predict: Callable[..., Any]
+    _raw_output: Callable[[Any], NDArray]
+
+    @abstractmethod
+    def _labels(self, raw_output: NDArray) -> NDArray:
+        """Return what ``predict`` gives for raw outputs, which are used up, as by the following."""
+
+    @abstractmethod
+    def _decision(self, raw_output: NDArray) -> ArrayOrList:
+        """Return what ``decision_function`` gives."""
+
+    @abstractmethod
+    def _probabilities(self, raw_output: NDArray, log: bool = False) -> ArrayOrList:
+        """Return what ``predict_proba`` or, with ``log``, ``predict_log_proba`` gives."""
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            As for ``fit``.
+
+        Returns
+        -------
+        y : {ndarray, sparse matrix} of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_labels)
+            The most probable class of each target, or every label with a probability above 0.5; sparse if the training
+            labels were.
+        """
+        return self._labels(self._raw_output(X))
+
+    def decision_function(self, X: Any) -> ArrayOrList:
+        """Return by what classes are told apart.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            As for ``fit``.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
+            Of ``MLPFromScratchClassifier`` the raw output of the network: for two classes, positive for the second; for
+            several, largest for the class predicted; for multilabel targets, positive for the labels predicted. With
+            several targets, a list of such arrays. Of ``TabularMLPClassifier`` the logarithms of the probabilities; for
+            two classes that of the odds of the second, and 0 for a single class, of shape (n_samples,).
+        """
+        return self._decision(self._raw_output(X))
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X: Any) -> ArrayOrList:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            As for ``fit``.
+
+        Returns
+        -------
+        probability : ndarray of shape (n_samples, n_classes)
+            One column per entry of ``classes_`` (of ``MLPFromScratchClassifier`` two if there is but one); they sum to
+            1 unless the targets are multilabel. Where a probability would round to 0 it is the smallest normal number
+            instead, so that its logarithm is finite. With several targets, a list of such arrays.
+        """
+        return self._probabilities(self._raw_output(X))
+
+    @available_if(_gives_probabilities)
+    def predict_log_proba(self, X: Any) -> ArrayOrList:
+        """Predict logarithms of class probabilities, computed from the raw output and always finite.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            As for ``fit``.
+
+        Returns
+        -------
+        log_probability : ndarray of shape (n_samples, n_classes)
+            One column per entry of ``classes_``; with several targets, a list of such arrays.
+        """
+        return self._probabilities(self._raw_output(X), log=True)
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the share of samples whose prediction is right, in all labels or targets if there are several.
@@ -87,7 +168,7 @@ class AccuracyMixin(ClassifierMixin):
         return accuracy_score(truth, labels, sample_weight=sample_weight)
 
 
-class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
+class MLPFromScratchClassifier(LabelClassifierMixin, ClassifierConstructor, BaseMLP):
     """Multi-layer perceptron classifier: scikit-learn's ``MLPClassifier``, faster.
 
     Takes the same parameters, has the same attributes and finds the same coefficients. Two classes, several, or
@@ -331,68 +412,15 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
         self._refuse(unknown, self.partial_fit)
         return self._fit(X, y, sample_weight, FitKind.of_partial_fit(self), classes=classes)
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Predict class labels.
+    def _labels(self, raw_output: NDArray) -> NDArray:
+        return self._most_probable(self._link_inverse(raw_output))
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        y : {ndarray, sparse matrix} of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_labels)
-            The most probable class of each target, or every label with a probability above 0.5; sparse if the training
-            labels were.
-        """
-        return self._labels(self._link_inverse(self._raw_output(X)))
-
-    def decision_function(self, X: Any) -> ArrayOrList:
-        """Return the raw output of the network, by which classes are told apart.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        raw_output : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
-            For two classes, positive for the second; for several, largest for the class predicted; for multilabel
-            targets, positive for the labels predicted. With several targets, a list of such arrays.
-        """
-        heads = [raw_output for raw_output, _ in self._heads(self._raw_output(X))]
+    def _decision(self, raw_output: NDArray) -> ArrayOrList:
+        heads = [z for z, _ in self._heads(raw_output)]
         return self._one_or_all([z.ravel() if z.shape[1] == 1 else z for z in heads])
 
-    @available_if(_gives_probabilities)
-    def predict_proba(self, X: Any) -> ArrayOrList:
-        """Predict class probabilities.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        probability : ndarray of shape (n_samples, n_classes)
-            One column per entry of ``classes_`` (two if there is but one); they sum to 1 unless the targets are
-            multilabel. Where a probability would round to 0 it is the smallest normal number instead, so that its
-            logarithm is finite. With several targets, a list of such arrays.
-        """
-        return self._one_or_all([_probabilities(z, link) for z, link in self._heads(self._raw_output(X))])
-
-    @available_if(_gives_probabilities)
-    def predict_log_proba(self, X: Any) -> ArrayOrList:
-        """Predict logarithms of class probabilities, computed from the raw output and always finite.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        log_probability : ndarray of shape (n_samples, n_classes)
-            One column per entry of ``classes_``; with several targets, a list of such arrays.
-        """
-        return self._one_or_all([_probabilities(z, link, log=True) for z, link in self._heads(self._raw_output(X))])
+    def _probabilities(self, raw_output: NDArray, log: bool = False) -> ArrayOrList:
+        return self._one_or_all([_of_one_target(z, link, log) for z, link in self._heads(raw_output)])
 
     def _heads(self, raw_output: NDArray) -> Iterable[tuple[NDArray, Link]]:
         """Return the columns and the link of each target."""
@@ -403,7 +431,7 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
         """Return a list for several targets only."""
         return results if isinstance(self._coder, MultiOutputCoder) else results[0]
 
-    def _labels(self, probability: NDArray) -> NDArray:
+    def _most_probable(self, probability: NDArray) -> NDArray:
         """Return the most probable class of each row, or the labels more probable than not."""
         return self._coder.decode(probability, threshold=0.5 if self._loss.gives_probabilities else 0)
 
@@ -455,7 +483,7 @@ class MLPFromScratchClassifier(AccuracyMixin, ClassifierConstructor, BaseMLP):
         return self._coder.decode(y)
 
     def _score_prediction(self, truth: NDArray, prediction: NDArray, sample_weight: NDArray | None) -> float:
-        return self._accuracy(truth, self._labels(prediction), sample_weight)
+        return self._accuracy(truth, self._most_probable(prediction), sample_weight)
 
     def _accuracy(self, truth: Any, labels: Any, sample_weight: ArrayLike | None) -> float:
         if not isinstance(self._coder, MultiOutputCoder):

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score
 
 from sknn_scratch.catalogue.losses import LogLoss, Loss
 from sknn_scratch.estimators.arrays import check_labels
-from sknn_scratch.estimators.classifier import AccuracyMixin
+from sknn_scratch.estimators.classifier import LabelClassifierMixin
 from sknn_scratch.estimators.constraints import ClassWeight
 from sknn_scratch.estimators.constructors import TabularClassifierConstructor
 from sknn_scratch.estimators.labels import LabelCoder, weigh_classes
@@ -26,7 +26,7 @@ from sknn_scratch.estimators.tabular.weights import Criterion, LogLossCriterion
 SMOOTHING = 0.1
 
 
-class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabularMLP):
+class TabularMLPClassifier(LabelClassifierMixin, TabularClassifierConstructor, BaseTabularMLP):
     """Classifier for tables that needs no preparation and no tuning: numbers, categories and gaps.
 
     The table is encoded by ``TabularEncoder`` and seen in two views, with piecewise-linear codes and without. For each
@@ -128,76 +128,25 @@ class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabu
     }
     _max_codes = 1024
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each sample.
+    def _labels(self, raw_output: NDArray) -> NDArray:
+        return self.classes_[self._probabilities(raw_output, log=True).argmax(axis=1)]
 
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
+    def _decision(self, raw_output: NDArray) -> NDArray:
+        log_p = self._probabilities(raw_output, log=True)
+        return log_p if len(self.classes_) > 2 else log_p[:, -1] - log_p[:, 0]  # 0 for a single class
 
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-        """
-        best = self.predict_log_proba(X).argmax(axis=1)
-        return self.classes_[best]
-
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        probability : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        return np.exp(self.predict_log_proba(X))
-
-    def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Return the logarithms of the probabilities, which are finite.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        log_probability : ndarray of shape (n_samples, n_classes)
-        """
-        return self._log_probability(self._raw_output(X))
-
-    def decision_function(self, X: Any) -> NDArray[Any]:
-        """Return by what the classes are told apart.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        score : ndarray of shape (n_samples,) for one or two classes, else (n_samples, n_classes)
-            For two classes the logarithm of the odds of the second, and 0 for one; else the logarithms of the
-            probabilities.
-        """
-        return self._decision(self.predict_log_proba(X))
-
-    def _log_probability(self, output: NDArray) -> NDArray:
-        """Return what ``predict_log_proba`` gives for raw outputs."""
+    def _probabilities(self, raw_output: NDArray, log: bool = False) -> NDArray:
         if len(self.classes_) == 1:
-            return np.zeros((len(output), 1))
-        log_p = np.hstack([log_expit(-output), log_expit(output)]) if output.shape[1] == 1 else log_softmax(output, 1)
+            return np.full((len(raw_output), 1), 0.0 if log else 1.0)
+        if raw_output.shape[1] == 1:
+            log_p = np.hstack([log_expit(-raw_output), log_expit(raw_output)])
+        else:
+            log_p = log_softmax(raw_output, axis=1)
         n, smallest = self._n_training, np.log(np.finfo(np.float64).tiny)
         with np.errstate(divide="ignore"):  # a class without training samples
             log_p = np.logaddexp(log_p + np.log(n / (n + 1)), np.log(self._class_frequencies / (n + 1)))
-        return np.maximum(log_p, smallest)
-
-    def _decision(self, log_probability: NDArray) -> NDArray:
-        if len(self.classes_) > 2:
-            return log_probability
-        return log_probability[:, -1] - log_probability[:, 0]  # 0 for a single class
+        log_p = np.maximum(log_p, smallest)
+        return log_p if log else np.exp(log_p)
 
     def _check_targets(self, y: Any, n_samples: int) -> NDArray:
         if not isinstance(getattr(y, "dtype", None), np.dtype | None):  # of pandas, of which scikit-learn makes floats
@@ -237,6 +186,6 @@ class TabularMLPClassifier(AccuracyMixin, TabularClassifierConstructor, BaseTabu
     def _keep_out_of_fold(
         self, output: NDArray, y: NDArray, sample_weight: NDArray | None, for_samples: Callable[[NDArray], NDArray]
     ) -> None:
-        log_probability = self._log_probability(output)
-        self.oof_score_ = float(accuracy_score(y, log_probability.argmax(axis=1), sample_weight=sample_weight))
-        self.oof_decision_function_ = for_samples(self._decision(log_probability))
+        predicted = self._probabilities(output, log=True).argmax(axis=1)
+        self.oof_score_ = float(accuracy_score(y, predicted, sample_weight=sample_weight))
+        self.oof_decision_function_ = for_samples(self._decision(output))

@@ -14,7 +14,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from sknn_scratch.estimators.arrays import WHAT_DATES_TELL, is_missing, is_of_times, naming, time_among
+from sknn_scratch.estimators.arrays import WHAT_DATES_TELL, is_frame, is_missing, is_of_times, naming, time_among
 from sknn_scratch.estimators.tabular.advice import warn_of_numbers_in_text
 
 NUMBER, CATEGORY, OBJECTS = "number", "category", "objects"
@@ -45,7 +45,7 @@ def read_columns(
     if hasattr(X, "collect"):
         raise ValueError(f"X cannot be used: a {type(X).__name__} is not computed yet; pass X.collect().")
     with naming("X"), np.errstate(over="ignore", invalid="ignore"):  # scikit-learn adds up what may be huge
-        if _is_frame(X):
+        if is_frame(X):
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             if 0 in X.shape:
                 raise ValueError(
@@ -60,7 +60,7 @@ def read_columns(
             columns = list(array.T)
     if is_categorical is None:
         is_categorical = _find_categorical(categorical_features, columns, names)
-    if not _is_frame(X) and array.dtype == np.float64 and not is_categorical.any():
+    if not is_frame(X) and array.dtype == np.float64 and not is_categorical.any():
         return Columns(is_categorical, array, [])
     both = list(zip(names, columns, is_categorical, strict=True))
     numbers = np.empty((len(columns[0]), len(columns) - int(is_categorical.sum())))
@@ -68,10 +68,6 @@ def read_columns(
         numbers[:, position] = _to_numbers(column, name)
     categories = [_to_categories(column, name) for name, column, is_one in both if is_one]
     return Columns(is_categorical, numbers, categories)
-
-
-def _is_frame(X: Any) -> bool:
-    return hasattr(X, "shape") and hasattr(X, "columns") and hasattr(X, "dtypes")
 
 
 # Which columns are categorical ----------------------------------------------------------------------------------------

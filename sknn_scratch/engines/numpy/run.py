@@ -23,7 +23,7 @@ in this order: Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2.)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -43,19 +43,26 @@ from sknn_scratch.training.job import Job
 __all__ = ["NumpyRun"]
 
 
-@dataclass
 class _Buffers:
     """Arrays for one minibatch.
 
     The raw output and its delta are in Fortran order, in which a reduction over the few columns of a row is fast.
     """
 
-    z: list[NDArray]
-    hidden: list[NDArray]  # f[l](z[l]): the same array as z[l] unless the activation needs its input
-    masks: list[NDArray | None]  # what is left of each hidden layer by dropout; None where nothing is dropped
-    fed: list[NDArray]  # a[l + 1]: hidden[l] times its mask, or the same array as hidden[l]
-    delta: list[NDArray]
-    ones: NDArray
+    def __init__(self, job: Job, n_rows: int):
+        network, dtype = job.network, job.network.dtype
+        rates = job.dropout[1:] or [0.0] * len(network.activations)
+        # f[l](z[l]), and z[l]: the same array unless the activation needs its input.
+        self.hidden = hidden = [np.empty((n_rows, width), dtype=dtype) for width in network.layer_units[1:-1]]
+        self.z = [np.empty_like(a) if f.needs_input else a for f, a in zip(network.activations, hidden, strict=True)]
+        # What dropout leaves of each hidden layer; None where nothing is dropped.
+        self.masks: list[NDArray | None] = [None] * len(hidden)
+        # a[l + 1]: hidden[l] times its mask, or the same array as hidden[l].
+        self.fed = [np.empty_like(a) if rate else a for rate, a in zip(rates, hidden, strict=True)]
+        self.delta = [np.empty_like(a) for a in hidden]
+        for arrays in (self.z, self.delta):
+            arrays.append(np.empty((n_rows, network.layer_units[-1]), dtype=dtype, order="F"))
+        self.ones = np.ones(n_rows, dtype=dtype)
 
 
 class _Part:
@@ -65,7 +72,8 @@ class _Part:
         self._job, self._network = job, job.network
         self.gradient: NDArray = np.zeros_like(job.network.parameters)
         self._weight_gradients, self._bias_gradients = layer_views(self.gradient, job.network.layer_units)
-        self._buffers: dict[int, _Buffers] = {}
+        # Full minibatches have one number of rows, the last another.
+        self._buffers_for = cache(partial(_Buffers, job))
         self._disturbs_X = job.input_noise > 0 or any(job.dropout[:1])
 
     def loss_and_gradient(self, X: Any, y: NDArray, relative_weight: NDArray, step: int, first: int) -> float:
@@ -86,11 +94,10 @@ class _Part:
         for l, f in enumerate(network.activations):
             affine(a, W[l], b[l], out=buffers.z[l])
             activate(f, buffers.z[l], out=buffers.hidden[l])
-            mask = buffers.masks[l]
-            if mask is not None:
-                self._draw_mask(mask, step, l + 1, first)
-                np.multiply(buffers.hidden[l], mask, out=buffers.fed[l])
             a = buffers.fed[l]
+            if a is not buffers.hidden[l]:
+                mask = buffers.masks[l] = self._mask_of(_indices(a.shape, first), step, l + 1, a.dtype)
+                np.multiply(buffers.hidden[l], mask, out=a)
         affine(a, W[-1], b[-1], out=buffers.z[-1])
 
     def _backward(self, X: Any, y: NDArray, relative_weight: NDArray) -> float:
@@ -135,42 +142,17 @@ class _Part:
         if not any(job.dropout[:1]):
             return X
         if not issparse(X):
-            mask = np.empty_like(X)
-            self._draw_mask(mask, step, 0, first)
-            return X * mask
+            return X * self._mask_of(_indices(X.shape, first), step, 0, X.dtype)
         X = X.tocsr(copy=True)  # only what is stored can be dropped
         rows = np.repeat(np.arange(first, first + X.shape[0]), np.diff(X.indptr))
         X.data *= self._mask_of((rows * X.shape[1] + X.indices).astype(np.uint32), step, 0, X.dtype)
         return X
 
-    def _draw_mask(self, out: NDArray, step: int, layer: int, first: int) -> None:
-        """Fill ``out`` with the factors of layer ``layer``, of which 0 is the input."""
-        out[...] = self._mask_of(_indices(out.shape, first), step, layer, out.dtype)
-
     def _mask_of(self, index: NDArray, step: int, layer: int, dtype: np.dtype) -> NDArray:
+        """Return the factors of numbers of layer ``layer``, of which 0 is the input."""
         rate = self._job.dropout[layer]
         kept = bits(self._job.seed, step, layer, index) >= np.uint32(rate * 2.0**32)
         return kept.astype(dtype) * dtype.type(1 / (1 - rate))
-
-    # Buffers ---------------------------------------------------------------------------------------------------------
-
-    def _buffers_for(self, n_rows: int) -> _Buffers:
-        """Return buffers for ``n_rows`` samples: full minibatches have one number of rows, the last another."""
-        if n_rows not in self._buffers:
-            self._buffers[n_rows] = self._allocate(n_rows)
-        return self._buffers[n_rows]
-
-    def _allocate(self, n_rows: int) -> _Buffers:
-        network = self._network
-        dtype, units = network.dtype, network.layer_units
-        hidden = [np.empty((n_rows, width), dtype=dtype) for width in units[1:-1]]
-        z = [np.empty_like(a) if f.needs_input else a for f, a in zip(network.activations, hidden, strict=True)]
-        rates = self._job.dropout[1:] or [0.0] * len(hidden)
-        masks = [np.empty_like(a) if rate else None for rate, a in zip(rates, hidden, strict=True)]
-        fed = [a if mask is None else np.empty_like(a) for mask, a in zip(masks, hidden, strict=True)]
-        delta = [np.empty_like(a) for a in hidden]
-        output = [np.empty((n_rows, units[-1]), dtype=dtype, order="F") for _ in range(2)]
-        return _Buffers([*z, output[0]], hidden, masks, fed, [*delta, output[1]], np.ones(n_rows, dtype=dtype))
 
 
 def _indices(shape: tuple[int, ...], first: int) -> NDArray:
@@ -202,8 +184,8 @@ class NumpyRun:
         self.gradient = self._parts[0].gradient
         n_weights = job.network.n_weights
         self._penalised = job.network.parameters[:n_weights], self.gradient[:n_weights]
-        self._all_rows: tuple[Any, NDArray] | None = None
-        self._uniform_weights: dict[int, NDArray] = {}
+        # Relative weights of unweighted samples.
+        self._uniform = cache(lambda n_rows: np.full(n_rows, 1 / n_rows, dtype=job.network.dtype))
         # Of an array in another order ``take`` would copy all rows.
         self._takes_rows = isinstance(job.X, np.ndarray) and job.X.flags.c_contiguous
 
@@ -253,9 +235,11 @@ class NumpyRun:
 
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples as one minibatch, and fill ``gradient``."""
-        if self._all_rows is None:
-            self._all_rows = row_major(self.job.X), self.job.y.astype(self.job.network.dtype, copy=False)
         return self._minibatch(*self._all_rows, self.job.sample_weight, 0)
+
+    @cached_property
+    def _all_rows(self) -> tuple[Any, NDArray]:
+        return row_major(self.job.X), self.job.y.astype(self.job.network.dtype, copy=False)
 
     def _read(self, rows: NDArray | slice) -> tuple[Any, NDArray]:
         """Return X and y of a minibatch; y is in Fortran order, as the raw output is."""
@@ -287,12 +271,6 @@ class NumpyRun:
             weights, gradient = self._penalised
             value += add_penalty(weights, job.alpha / total, job.l1_ratio, gradient)
         return value
-
-    def _uniform(self, n_rows: int) -> NDArray:
-        """Return the relative weights of unweighted samples."""
-        if n_rows not in self._uniform_weights:
-            self._uniform_weights[n_rows] = np.full(n_rows, 1 / n_rows, dtype=self.job.network.dtype)
-        return self._uniform_weights[n_rows]
 
     def _share_out(self, X: Any, y: NDArray, relative_weight: NDArray, step: int, n_parts: int) -> float:
         """Pass a minibatch forward and backward, each thread a part of its rows, and add up what comes out."""

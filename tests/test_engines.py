@@ -40,7 +40,7 @@ from sknn_scratch.catalogue.losses import (
 )
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 from sknn_scratch.engines import choose, missing, policy
-from sknn_scratch.engines.compiled import cache
+from sknn_scratch.engines.compiled import kernels
 from sknn_scratch.engines.compiled.source import function_source
 from sknn_scratch.engines.numpy import in_place
 from sknn_scratch.engines.numpy.run import NumpyRun
@@ -870,8 +870,8 @@ def test_where_numba_was_never_installed(numba_is, monkeypatch):
     def version(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(cache, "version", version)
-    caches = cache.code_version, cache.folder
+    monkeypatch.setattr(kernels, "version", version)
+    caches = kernels.code_version, kernels.folder
     for cached in caches:
         cached.cache_clear()
     try:
@@ -984,7 +984,7 @@ def run_copy(folder, *dtypes):
 
 
 # What passes rows forward and back takes seconds to compile. It may come from the cache of these tests.
-LARGE = tuple(cache.module_name(function_source("pass_rows", np.dtype(name))) for name in ("float32", "float64"))
+LARGE = tuple(kernels.module_name(function_source("pass_rows", np.dtype(name))) for name in ("float32", "float64"))
 
 
 @pytest.fixture
@@ -992,7 +992,7 @@ def package_copy(tmp_path):
     """Copy the package without its compiled code, but for the largest functions."""
 
     def ignored(folder, names):
-        kept = (*LARGE, f"kernels-{cache.code_version()}", "__pycache__") if "__pycache__" in folder else ("",)
+        kept = (*LARGE, f"kernels-{kernels.code_version()}", "__pycache__") if "__pycache__" in folder else ("",)
         return [name for name in names if not name.startswith(kept)]
 
     shutil.copytree(Path(sknn_scratch.__file__).parent, tmp_path / "sknn_scratch", ignore=ignored)
@@ -1007,7 +1007,7 @@ def test_code_is_compiled_once_and_kept_on_disk(package_copy):
     assert "compiling for float64" in said
     assert len(list(package_copy.rglob("*.compiled"))) >= 7
     # What cannot be read is compiled anew.
-    keep = (*LARGE, cache.module_name(function_source("move_parameters", np.dtype("float64"))))
+    keep = (*LARGE, kernels.module_name(function_source("move_parameters", np.dtype("float64"))))
     damaged = [file for file in package_copy.rglob("*.nb[ic]") if not file.name.startswith(keep)]
     assert len(damaged) >= 2 * 5
     for n, file in enumerate(sorted(damaged)):

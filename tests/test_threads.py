@@ -11,7 +11,7 @@ import tracemalloc
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import pairwise
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -475,7 +475,7 @@ def test_helpers_that_are_dropped_end():
 def test_helpers_leave_the_core_of_the_thread_that_calls_them(monkeypatch):
     cores = os.sched_getaffinity(0)
     monkeypatch.setattr(threads.Helpers, "_core", lambda self=None: min(cores))
-    with threads.Helpers(1) as pool:
+    with closing(threads.Helpers(1)) as pool:
         for _ in range(2):  # before the first call there is none
             pool.leave_this_core()
             found = SimpleQueue[set[int]]()
@@ -960,7 +960,7 @@ def test_long_epochs_are_cut_between_minibatches(monkeypatch, calls, n_minibatch
 def test_two_threads_that_need_the_same_code_compile_it_once(monkeypatch):
     compiled = []
 
-    def compile_(name, text):
+    def compile_(text):
         time.sleep(0.05)
         compiled.append(text)
         return object()

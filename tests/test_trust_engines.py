@@ -28,12 +28,11 @@ from test_engines import make_job, needs_numba
 from sknn_scratch import MLPFromScratchRegressor
 from sknn_scratch.__main__ import _jobs
 from sknn_scratch.engines import threads
-from sknn_scratch.engines.compiled import cache
+from sknn_scratch.engines.compiled import kernels
 from sknn_scratch.engines.compiled.source import FUNCTIONS, function_source
 from sknn_scratch.engines.compiled.sources import sources_of
 
 try:
-    from sknn_scratch.engines.compiled import kernels
     from sknn_scratch.engines.compiled import run as compiled_run
 except ImportError:
     compiled_run = None
@@ -44,7 +43,7 @@ ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
 # The cache ------------------------------------------------------------------------------------------------------------
 
 SOURCE = "def kernel(x):\n    return x + 1\n\n\nfrom numba import types\nsignature = types.float64(types.float64)\n"
-NAME = cache.module_name(SOURCE)
+NAME = kernels.module_name(SOURCE)
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def own_cache(tmp_path, monkeypatch):
     """Make an empty folder for compiled code; return what compiles, or loads, a function anew and calls it."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
-    cache.folder.cache_clear()
+    kernels.folder.cache_clear()
 
     def load(value=1.0):
         kernels._done.clear()
@@ -62,7 +61,7 @@ def own_cache(tmp_path, monkeypatch):
     yield load
     kernels._done.clear()
     kernels._done.update(before)
-    cache.folder.cache_clear()
+    kernels.folder.cache_clear()
 
 
 def flipped(content):
@@ -90,7 +89,7 @@ def test_what_is_damaged_in_the_cache_is_made_anew(own_cache, tmp_path, suffix, 
     file.write_bytes(damage(files[file]))
     assert own_cache() == 2
     (place,) = {file.parent for file in tmp_path.rglob(f"*{NAME}*.nbi")}
-    assert cache.is_whole(NAME, place)
+    assert kernels.is_whole(kernels.folder() / f"{NAME}.compiled", place)
     assert file.stat().st_size >= len(files[file]) // 2
 
 
@@ -118,19 +117,19 @@ def test_a_full_disk_costs_the_cache_only(own_cache, monkeypatch):
         patch.setattr(Path, "write_bytes", full)
         patch.setattr(Path, "write_text", full)
         assert own_cache() == 2
-        assert not cache.is_kept(NAME)
+        assert not kernels.is_kept(SOURCE)
     assert own_cache() == 2
-    assert cache.is_kept(NAME)
+    assert kernels.is_kept(SOURCE)
 
 
 @needs_numba
 def test_without_a_folder_nothing_is_kept(own_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "a file"))
     (tmp_path / "a file").touch()
-    cache.folder.cache_clear()
-    assert cache.folder() is None
+    kernels.folder.cache_clear()
+    assert kernels.folder() is None
     assert own_cache() == 2
-    assert not cache.is_kept(NAME)
+    assert not kernels.is_kept(SOURCE)
 
 
 def test_a_cache_without_numba_or_a_home(monkeypatch, tmp_path):
@@ -139,21 +138,21 @@ def test_a_cache_without_numba_or_a_home(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
     def missing(name):
-        raise cache.PackageNotFoundError(name)
+        raise kernels.PackageNotFoundError(name)
 
     def nobody(*args):
         raise KeyError("getpwuid(): uid not found")
 
-    monkeypatch.setattr(cache, "version", missing)
+    monkeypatch.setattr(kernels, "version", missing)
     monkeypatch.setattr("pwd.getpwuid", nobody)
     monkeypatch.chdir(tmp_path)
     try:
-        cache.folder.cache_clear()
-        cache.code_version.cache_clear()
-        assert not cache.is_kept("nothing")
+        kernels.folder.cache_clear()
+        kernels.code_version.cache_clear()
+        assert not kernels.is_kept("nothing")
     finally:
-        cache.folder.cache_clear()
-        cache.code_version.cache_clear()
+        kernels.folder.cache_clear()
+        kernels.code_version.cache_clear()
 
 
 @needs_numba
@@ -162,8 +161,8 @@ def test_a_cache_without_numba_or_a_home(monkeypatch, tmp_path):
 def test_seconds_of_compiling_are_announced_unless_the_code_is_kept(monkeypatch, capsys, name):
     """Of what only some jobs need none takes a second."""
     sources = {function: f"the text of {function}" for function in FUNCTIONS}
-    monkeypatch.setattr(kernels, "_compile", lambda name, text: name)
-    monkeypatch.setattr(cache, "is_kept", lambda module: module != cache.module_name(f"the text of {name}"))
+    monkeypatch.setattr(kernels, "_compile", lambda text: text)
+    monkeypatch.setattr(kernels, "is_kept", lambda text: text != f"the text of {name}")
     kernels._done.clear()
     kernels.functions(sources, np.dtype(np.float64))
     said = "sknn_scratch: compiling for float64, some 5 seconds, once on this machine\n"
@@ -268,7 +267,7 @@ def test_an_interrupt_while_code_is_compiled_is_heard_and_does_no_harm(own_cache
         assert own_cache() == 2
         shutil.rmtree(tmp_path)
         tmp_path.mkdir()
-        cache.folder.cache_clear()
+        kernels.folder.cache_clear()
 
 
 @needs_numba
@@ -386,7 +385,7 @@ def test_a_run_that_is_dropped_ends_its_threads_and_frees_its_arrays(monkeypatch
     job = make_job(batch_size=90)
     run = compiled_run.CompiledRun(job, 3)
     run.epoch(None, np.full(1, 0.01))
-    followers, arrays = list(run._followers), [weakref.ref(job.X), weakref.ref(run.gradient)]
+    followers, arrays = list(run._followers._threads), [weakref.ref(job.X), weakref.ref(run.gradient)]
     assert all(thread.is_alive() for thread in followers)
     del job
     gc.collect()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from sknn_scratch.catalogue.expressions import NoGraphError
-from sknn_scratch.engines.compiled.cache import is_kept, module_name
+from sknn_scratch.engines.compiled.kernels import is_kept
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import (
@@ -36,8 +36,6 @@ from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 from sknn_scratch.warn import warn
-
-__all__ = ["ENGINES", "choose", "missing", "raw_output", "start"]
 
 ENGINES = ("numba", "numpy", "torch")
 
@@ -192,7 +190,7 @@ def _devices() -> Any:
 def _is_on_disk(job: Job) -> bool:
     """Return whether all compiled code that a job needs is on disk."""
     try:
-        return all(is_kept(module_name(text)) for text in sources_of(job).texts())
+        return all(is_kept(text) for text in sources_of(job).texts())
     except NoGraphError:
         return True  # nothing is to be compiled; the warning about it is for whoever asks
 

@@ -16,8 +16,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INPUT_NOISE", "bits", "keys", "normal"]
-
 # Takes the place of the layer in draws of the noise on the samples.
 INPUT_NOISE = -1
 

@@ -5,8 +5,6 @@ Multiplications are those of the matrix products in the forward pass. Measured o
 
 from __future__ import annotations
 
-__all__ = ["parts"]
-
 # Threads --------------------------------------------------------------------------------------------------------------
 
 # Multiplications of a product up to which OpenBLAS uses one thread anyway, and numbers of a vector, or of a matrix that

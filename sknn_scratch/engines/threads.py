@@ -12,28 +12,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import cache
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any
 
 from threadpoolctl import LibController, ThreadpoolController
 
 from sknn_scratch.engines.policy import LONG_VECTOR, MOST_HELPED, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
-
-__all__ = [
-    "Helpers",
-    "blas_threads",
-    "for_each_in_threads",
-    "for_each_with",
-    "one_blas_thread",
-    "one_blas_thread_for",
-    "one_blas_thread_here",
-    "share_out",
-    "threads_for",
-    "threads_worth",
-    "usual_blas_threads",
-]
 
 
 class _Limit:
@@ -181,7 +167,7 @@ def threads_for(largest_product: int, n_parameters: int) -> Iterator[tuple[Helpe
         if n_parts == 1:
             yield None, 1
             return
-        with Helpers(min(n_parts, n_free) - 1) as pool:
+        with closing(Helpers(min(n_parts, n_free) - 1)) as pool:
             yield pool, n_parts
 
 
@@ -255,10 +241,8 @@ class Helpers:
                     os.sched_setaffinity(thread.native_id, others)
         self._left = here
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """End the threads, and wait until they have."""
         ending = self._threads.copy()
         _end(self._threads, self._calls)
         for thread in ending:

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["whole_in_forks", "whole_on_interrupts"]
-
 # Python's locks of imports and numba's of its compiler are held in such blocks: a process that is forked meanwhile
 # would wait for ever for threads that it does not have.
 _lock = threading.RLock()

@@ -14,8 +14,6 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["OPTIONS", "at", "gemm", "helper"]
-
 # How a function is compiled that only compiled code calls: without what Python and C would call it by.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 helper = njit(**OPTIONS)

@@ -20,8 +20,6 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from sknn_scratch.engines.compiled.calls import helper
 
-__all__ = ["bits_of", "choose", "exp", "expm1", "log", "log1p", "tanh"]
-
 # For each dtype: NumPy's float and integer; bits of the mantissa, bias of the exponent, log(2) in two parts of which
 # products with small whole numbers of the first are exact, the range of exp, and how many terms its series and that of
 # the logarithm need.

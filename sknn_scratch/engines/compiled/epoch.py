@@ -17,8 +17,6 @@ import math
 from sknn_scratch.engines.compiled.calls import add, call, float64s, helper, int32s, pause, read, replace
 from sknn_scratch.engines.compiled.team import BEGUN, DONE, GRADIENT, LINE, PHASE, ROWS, STOP, SUMS, UPDATE
 
-__all__ = ["work"]
-
 # Phases that the leader does alone after a long wait: at first, and at most. They double with each long wait, and fall
 # by one with each phase without one.
 ALONE, LONGEST_ALONE = 64, 4096

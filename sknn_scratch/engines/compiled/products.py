@@ -11,8 +11,6 @@ from numba import njit
 
 from sknn_scratch.engines.compiled.calls import OPTIONS, PLAIN, TRANSPOSED, gemm, helper, reals
 
-__all__ = ["add_product", "fill_deltas_below", "fill_gradient"]
-
 # A product and a sum may be rounded once, and sums taken in any order, as in BLAS.
 _loops = njit(**OPTIONS, fastmath={"contract", "reassoc"})
 

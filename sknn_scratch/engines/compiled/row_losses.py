@@ -11,8 +11,6 @@ import math
 from sknn_scratch.engines.compiled.calls import helper
 from sknn_scratch.engines.compiled.elementary import exp, log, log1p
 
-__all__ = ["gaussian_nll", "increasing_quantiles"]
-
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 import weakref
-from collections.abc import Callable
-from functools import cache, cached_property
-from itertools import accumulate
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property, partial
+from itertools import accumulate, count
 from typing import Any
 
 import numpy as np
@@ -36,12 +35,10 @@ from sknn_scratch.engines.compiled.team import (
     layout,
 )
 from sknn_scratch.engines.policy import MOST_AT_ONCE, NARROW, NARROW_IF_SHARED, PATIENCE, PER_POLL, TINY, WORTH_STARTING
-from sknn_scratch.engines.threads import one_blas_thread_here
+from sknn_scratch.engines.threads import Helpers
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
-
-__all__ = ["CompiledRun"]
 
 
 @cache
@@ -100,12 +97,10 @@ class CompiledRun:
             one=network.dtype.type(1),
         )
         self._told, self._step = told[0], told[0]["step"]
-        # Daemons, as otherwise a program could not end while a daemon of its own trains. They refer to the arrays, but
-        # not to the run, so that a run that is dropped without being closed ends them too.
-        self._followers = [
-            threading.Thread(target=_follow, args=(self._work, part, told, self._alive), daemon=True)
-            for part in range(1, n_parts if n_threads is None else n_threads)
-        ]
+        self._n_to_start = (n_parts if n_threads is None else n_threads) - 1
+        self._followers = Helpers(self._n_to_start)
+        # It refers to the arrays, but not to the run, so that a run that is dropped without being closed ends them too.
+        self._follow = partial(_follow, self._work, count(1), told, self._alive)
         self._stop = weakref.finalize(self, self._counters.__setitem__, STOP, 1)
         self._n_multiplications = 0
 
@@ -130,10 +125,8 @@ class CompiledRun:
     def close(self) -> None:
         """End the other threads. What is trained afterwards, the calling thread does alone."""
         self._stop()
-        for thread in self._followers:
-            if thread.ident is not None:
-                thread.join()
-        self._followers = []
+        self._n_to_start = 0
+        self._followers.close()
 
     def _train(self, order: NDArray | None, first_step: int) -> float:
         order = self._as_they_come if order is None else np.ascontiguousarray(order, dtype=np.int32)
@@ -153,13 +146,8 @@ class CompiledRun:
         return np.arange(self._job.X.shape[0], dtype=np.int32)
 
     def _start_followers(self) -> None:
-        """Start the other threads as far as the system allows: the leader can do without them."""
-        for thread in self._followers:
-            if thread.ident is None:
-                try:
-                    thread.start()
-                except RuntimeError:
-                    return
+        self._followers.call(self._follow, self._n_to_start)
+        self._n_to_start = 0
 
     # What compiled code is told --------------------------------------------------------------------------------------
 
@@ -335,7 +323,6 @@ class CompiledRun:
         )
 
 
-def _follow(work: Callable[..., Any], part: int, told: NDArray, alive: list[Any]) -> None:
+def _follow(work: Callable[..., Any], parts: Iterator[int], told: NDArray, alive: list[Any]) -> None:
     """Do one part of each step in another thread, which keeps alive what compiled code knows by address."""
-    one_blas_thread_here()
-    work(told.ctypes.data, part, 0, 0)
+    work(told.ctypes.data, next(parts), 0, 0)

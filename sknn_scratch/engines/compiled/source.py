@@ -15,17 +15,6 @@ import numpy as np
 from sknn_scratch.catalogue.expressions import ITEM, LEAVES, NUMBER, Expression, NoGraphError, walk
 from sknn_scratch.catalogue.rewriting import in_terms_of
 
-__all__ = [
-    "FOR_ALL_JOBS",
-    "FUNCTIONS",
-    "function_source",
-    "loss_source",
-    "optimizer_source",
-    "row_loss_source",
-    "slope_source",
-    "value_source",
-]
-
 # How operations are written, others being expressed by these; what is named here stands in ``elementary``, in ``math``,
 # or is one of the constants.
 _TEXTS = {
@@ -100,10 +89,10 @@ def kernel(job, {arguments}):
 # Functions that are given the record of a job: where they stand, and their further arguments.
 FUNCTIONS = {
     "work": ("epoch", "part, first_row, last_row"),
-    "pass_rows": ("rows", "part"),
-    "move_parameters": ("weights", "part"),
-    "drop": ("noise", "l, low, high"),
-    "drop_deltas": ("noise", "l, low, high"),
+    "pass_rows": ("phases", "part"),
+    "move_parameters": ("phases", "part"),
+    "drop": ("inputs", "l, low, high"),
+    "drop_deltas": ("inputs", "l, low, high"),
     "keep_delta": ("inputs", "low, high"),
     "sparse_product": ("inputs", "low, high"),
     "sparse_gradient": ("inputs", "low, high"),

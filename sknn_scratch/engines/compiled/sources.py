@@ -26,8 +26,6 @@ from sknn_scratch.engines.compiled.source import (
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
-__all__ = ["Sources", "sources_of"]
-
 
 class OfActivation(NamedTuple):
     """``f`` and ``f'`` of a hidden layer, and their parameters; ``in_place``: ``a`` takes the place of ``z``."""

@@ -16,8 +16,6 @@ from numba.extending import models, register_model
 
 from sknn_scratch.engines.compiled.calls import at, helper
 
-__all__ = ["Codes", "Data", "Head", "Layer", "Rule", "Step", "Team", "Work", "layout", "work_type"]
-
 # Kinds of phases, of which the first is for samples with codes only. Python's constants would be types of their own for
 # numba, which would then compile what takes a kind four times.
 SUMS, ROWS, GRADIENT, UPDATE = np.arange(4)

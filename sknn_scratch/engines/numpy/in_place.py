@@ -21,8 +21,6 @@ from sknn_scratch.catalogue.links import IdentityLink, Link, SoftmaxLink
 from sknn_scratch.catalogue.losses import LogLoss, Loss, SquaredError
 from sknn_scratch.catalogue.optimizers import SGD, Adam, AdamW, Optimizer
 
-__all__ = ["activate", "add_penalty", "affine", "link_inverse", "loss_and_delta", "multiply_slope", "update"]
-
 
 def affine(inputs: Any, weights: NDArray, biases: NDArray, out: NDArray) -> None:
     """``out = inputs @ weights + biases``; ``inputs`` may be a CSR or coded matrix, ``out`` in C or Fortran order."""

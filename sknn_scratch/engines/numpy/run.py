@@ -40,8 +40,6 @@ from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
-__all__ = ["NumpyRun"]
-
 
 class _Buffers:
     """Arrays for one minibatch.

@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike
 
-__all__ = ["compute", "torch_dtype"]
-
 
 def torch_dtype(dtype: DTypeLike) -> torch.dtype:
     """Return the dtype of PyTorch for one of NumPy."""

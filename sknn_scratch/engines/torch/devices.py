@@ -7,8 +7,6 @@ import threading
 
 import torch
 
-__all__ = ["computing", "free_bytes", "problem"]
-
 # Held while a device computes for us: what another thread asks of a GPU could spoil the recording of a graph, and
 # nothing is gained side by side.
 computing = threading.RLock()

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["mask", "normal"]
-
 _LOW = 2**32 - 1
 
 

@@ -20,8 +20,6 @@ from sknn_scratch.catalogue.optimizers import Adam, AdamW, Optimizer
 from sknn_scratch.engines.torch.arrays import compute
 from sknn_scratch.training.job import Job
 
-__all__ = ["multiply_slope", "obstacle", "output_delta", "update"]
-
 # Parts of the parameters for the kernel of Adam: on a GPU a block of threads takes each, and a kernel at most so many.
 # https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/cuda/MultiTensorApply.cuh
 BLOCKS = {"cuda": 36}

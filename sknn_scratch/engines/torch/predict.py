@@ -12,8 +12,6 @@ from sknn_scratch.engines.torch.devices import computing
 from sknn_scratch.engines.torch.samples import upload
 from sknn_scratch.perceptron import Perceptron
 
-__all__ = ["raw_output"]
-
 
 def raw_output(
     network: Perceptron, X: NDArray, rows: NDArray | None, device: str, check_finite: bool

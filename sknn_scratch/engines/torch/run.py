@@ -28,8 +28,6 @@ from sknn_scratch.engines.torch.samples import Samples, upload
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.job import Job
 
-__all__ = ["TorchRun"]
-
 
 class TorchRun:
     """Trains a network on ``job.device``; parameters and state of the optimiser are the job's between the epochs.

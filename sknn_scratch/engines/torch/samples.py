@@ -14,8 +14,6 @@ from sknn_scratch.engines.torch.arrays import torch_dtype
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
-__all__ = ["Samples", "upload"]
-
 
 def upload(array: Any, device: torch.device, dtype: DTypeLike) -> torch.Tensor:
     """Return a dense copy of an array on a device, in C order; on the way it takes little memory."""

@@ -354,9 +354,9 @@ def measure_fit(report: Report, quick: bool) -> Iterator[list[str]]:
 
 def measure_prediction(report: Report, network: Perceptron, X) -> Iterator[list[str]]:
     """Yield the time of predictions there and here."""
-    predict, outputs = import_module("sknn_scratch.engines.torch.predict"), {}
+    torch_run, outputs = import_module("sknn_scratch.engines.torch.run"), {}
     for name, run in {
-        "on the device": lambda: predict.raw_output(network, X, None, DEVICE, True),
+        "on the device": lambda: torch_run.raw_output(network, X, None, DEVICE, True),
         "cores": lambda: network.raw_output(X, check_finite=True),
     }.items():
         run()

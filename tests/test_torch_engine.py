@@ -35,8 +35,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from sknn_scratch.engines.torch import draws as torch_draws  # noqa: E402
-from sknn_scratch.engines.torch import formulas, predict  # noqa: E402
+from sknn_scratch.engines.torch import formulas  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
 from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
 
@@ -157,16 +156,16 @@ def test_steps_in_pieces_of_all_lengths(monkeypatch, most, drawn_bytes):
 def test_draws_are_the_same(monkeypatch, seed, step, layer):
     index = np.arange(7000, dtype=np.uint32).reshape(70, 100)
     keys = torch.tensor([np.array(draws.keys(seed, step + more, layer)).tolist() for more in (0, 1)])
-    masks = torch_draws.mask(keys, 0.3, (70, 100), torch.float64)
-    noise = torch_draws.normal(keys, (70, 100), torch.float64)
+    masks = formulas.mask(keys, 0.3, (70, 100), torch.float64)
+    noise = formulas.normal(keys, (70, 100), torch.float64)
     for k in (0, 1):
         kept = draws.bits(seed, step + k, layer, index) >= np.uint32(0.3 * 2.0**32)
         assert_allclose(masks[k].numpy(), kept / 0.7, rtol=1e-15)
         assert_allclose(noise[k].numpy(), draws.normal(seed, step + k, layer, index), rtol=1e-9, atol=1e-12)
     # Beyond 2**32 numbers the counter begins again, as one of 32 bits does.
-    monkeypatch.setattr(torch_draws, "_indices", lambda shape, device: torch.tensor([[2**32 - 1, 2**31]]))
+    monkeypatch.setattr(formulas, "_indices", lambda shape, device: torch.tensor([[2**32 - 1, 2**31]]))
     ends = draws.normal(seed, step, layer, np.array([[2**32 - 1, 2**31]], dtype=np.uint32))
-    assert_allclose(torch_draws.normal(keys, (1, 2), torch.float64)[0].numpy(), ends, rtol=1e-9, atol=1e-12)
+    assert_allclose(formulas.normal(keys, (1, 2), torch.float64)[0].numpy(), ends, rtol=1e-9, atol=1e-12)
 
 
 class PlainReLU(ReLU):
@@ -516,16 +515,16 @@ def test_tables(cls):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_predictions_of_a_device(monkeypatch, dtype):
-    monkeypatch.setattr(predict, "DEVICE_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(torch_run, "DEVICE_CHUNK_BYTES", 1000)
     job = make_job(ACTIVATIONS["gelu"](), dtype=dtype)
     rows = np.random.RandomState(0).randint(90, size=50)
     for chosen in (None, rows):
-        ours = predict.raw_output(job.network, job.X, chosen, "cpu", True)
+        ours = torch_run.raw_output(job.network, job.X, chosen, "cpu", True)
         assert ours.dtype == dtype
         assert_close(ours, job.network.raw_output(job.X, chosen), dtype)
     for wrong in (np.nan, np.inf):
         job.X[70, 2] = wrong
-        assert predict.raw_output(job.network, job.X, None, "cpu", True) is None
+        assert torch_run.raw_output(job.network, job.X, None, "cpu", True) is None
 
 
 def test_a_model_of_a_gpu_predicts_without_one(monkeypatch):

@@ -8,7 +8,7 @@ above.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from importlib import import_module
@@ -41,19 +41,17 @@ ENGINES = ("numba", "numpy", "torch")
 
 
 def missing(name: str, job: Job) -> str | None:
-    """Return why an engine cannot do a job, or None.
-
-    Parameters
-    ----------
-    name : {'numba', 'numpy', 'torch'}
-    job : Job
-    """
+    """Return why an engine, 'numba', 'numpy' or 'torch', cannot do a job, or None."""
     if name == "numpy":
         return None
+    if (reason := _what_prevents(name)) is not None:
+        return f"{'PyTorch' if name == 'torch' else name} cannot be used: {reason}"
     if name == "torch":
-        return _torch_misses(job)
-    if (reason := _what_prevents(_load_numba)) is not None:
-        return f"numba cannot be used: {reason}"
+        if issparse(job.X):
+            return "X is sparse (X.toarray() is not)"
+        if job.device == "mps" and job.network.dtype == np.float64:
+            return "MPS has no float64 (X.astype('float32') is float32)"
+        return import_module("sknn_scratch.engines.torch.formulas").obstacle(job)
     if (max(job.X.nnz, *job.X.shape) if issparse(job.X) else job.X.shape[0]) >= 2**31:
         return "X has more than 2**31 rows or, as it is sparse, columns or values"
     if isinstance(job.X, CodedMatrix) and (job.input_noise or any(job.dropout[:1])):
@@ -66,30 +64,14 @@ def missing(name: str, job: Job) -> str | None:
 
 
 def choose(name: str, job: Job, n_steps: int) -> str:
-    """Return the engine for a job.
+    """Return the engine for a job that will take so many steps, as far as that is known: one of ``ENGINES``.
 
-    'auto' takes the compiled engine where its code is on disk and the job is more than a trifle, and where it is not,
-    if the job alone saves more time than compiling takes. What this process did before does not count: a fit should
-    not depend, by rounding, on that.
+    'auto' takes PyTorch where ``job.device`` is not the CPU. It takes the compiled engine where its code is on disk and
+    the job is more than a trifle, and where it is not, if the job alone saves more time than compiling takes. What this
+    process did before does not count: a fit should not depend, by rounding, on that.
 
-    Parameters
-    ----------
-    name : {'auto', 'numba', 'numpy', 'torch'}
-        'auto' takes PyTorch where ``job.device`` is not the CPU.
-    job : Job
-    n_steps : int
-        Steps that it will take, as far as that is known.
-
-    Returns
-    -------
-    name : {'numba', 'numpy', 'torch'}
-
-    Raises
-    ------
-    ImportError
-        If numba or PyTorch is asked for and cannot be imported.
-    ValueError
-        If PyTorch is asked for and cannot do the job, or not on this device.
+    Raises ImportError if numba or PyTorch is asked for and cannot be imported, ValueError if PyTorch cannot do the job,
+    or not on this device.
     """
     if name == "torch" or job.device != "cpu":
         return _choose_torch(name, job)
@@ -99,9 +81,9 @@ def choose(name: str, job: Job, n_steps: int) -> str:
         saved = n_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER * job.network.parameters.size)
         if saved < WORTH_LOADING or (saved < COMPILE_SECONDS and not _is_on_disk(job)):
             return "numpy"
-        if _what_prevents(_load_numba) is not None:
+        if _what_prevents("numba") is not None:
             return "numpy"
-    elif (reason := _what_prevents(_load_numba)) is not None:
+    elif (reason := _what_prevents("numba")) is not None:
         raise ImportError(
             f"engine='numba' needs numba, which cannot be used ({reason}). Install it with "
             "pip install 'sknn-scratch[fast]', or use engine='auto' or 'numpy'."
@@ -115,19 +97,9 @@ def choose(name: str, job: Job, n_steps: int) -> str:
 
 @contextmanager
 def start(name: str, job: Job, beside: Any = None) -> Iterator[Any]:
-    """Give, for a ``with`` block, a run of a job.
-
-    Parameters
-    ----------
-    name : {'numba', 'numpy', 'torch'}
-    job : Job
-    beside : run, default=None
-        One of the same engine, with which it shares what both have.
-    """
+    """Give, for a ``with`` block, a run of a job; one of the same engine ``beside`` it shares what both have."""
     if name == "torch":
-        from sknn_scratch.engines.torch.run import TorchRun
-
-        with closing(TorchRun(job, beside)) as on_device:
+        with closing(_on_torch().TorchRun(job, beside)) as on_device:
             yield on_device
         return
     size = job.network.largest_product(job.batch_size), job.network.parameters.size
@@ -151,10 +123,8 @@ def raw_output(
     # A model that was trained on a GPU predicts without one, too.
     if device != "cpu" and isinstance(X, np.ndarray) and n_rows * network.n_weights >= WORTH_A_DEVICE:
         fits = device != "mps" or X.dtype == network.dtype == np.float32
-        if fits and _what_prevents(_load_torch) is None and _devices().problem(device) is None:
-            from sknn_scratch.engines.torch.predict import raw_output
-
-            return raw_output(network, X, rows, device, check_finite)
+        if fits and _what_prevents("torch") is None and _on_torch().problem(device) is None:
+            return _on_torch().raw_output(network, X, rows, device, check_finite)
     return network.raw_output(X, rows, check_finite)
 
 
@@ -162,29 +132,19 @@ def _choose_torch(name: str, job: Job) -> str:
     what = "engine='torch'" if job.device == "cpu" else f"device={job.device!r}"
     if name not in ("auto", "torch"):
         raise ValueError(f"engine={name!r} runs on the CPU only; use engine='auto' with {what}.")
-    if (reason := _what_prevents(_load_torch)) is not None:
+    if (reason := _what_prevents("torch")) is not None:
         raise ImportError(
             f"{what} needs PyTorch, which cannot be used ({reason}). Install it with pip install 'sknn-scratch[gpu]', "
             "or use device='cpu' and engine='auto'."
         )
-    reason = _devices().problem(job.device) or missing("torch", job)
+    reason = _on_torch().problem(job.device) or missing("torch", job)
     if reason is not None:
         raise ValueError(f"{what} cannot be used: {reason}. Use device='cpu' and engine='auto' instead.")
     return "torch"
 
 
-def _torch_misses(job: Job) -> str | None:
-    if (reason := _what_prevents(_load_torch)) is not None:
-        return f"PyTorch cannot be used: {reason}"
-    if issparse(job.X):
-        return "X is sparse (X.toarray() is not)"
-    if job.device == "mps" and job.network.dtype == np.float64:
-        return "MPS has no float64 (X.astype('float32') is float32)"
-    return import_module("sknn_scratch.engines.torch.formulas").obstacle(job)
-
-
-def _devices() -> Any:
-    return import_module("sknn_scratch.engines.torch.devices")
+def _on_torch() -> Any:
+    return import_module("sknn_scratch.engines.torch.run")
 
 
 def _is_on_disk(job: Job) -> bool:
@@ -195,24 +155,15 @@ def _is_on_disk(job: Job) -> bool:
         return True  # nothing is to be compiled; the warning about it is for whoever asks
 
 
-def _load_numba() -> str | None:
-    if import_module("numba").config.DISABLE_JIT:
-        return "NUMBA_DISABLE_JIT is set"
-    import_module("sknn_scratch.engines.compiled.run")
-    return None
-
-
-def _load_torch() -> str | None:
-    _devices()
-    return None
-
-
 @cache
-def _what_prevents(load: Callable[[], str | None]) -> str | None:
-    """Return why a library cannot be used, or None."""
+def _what_prevents(name: str) -> str | None:
+    """Return why the library of an engine cannot be used, or None."""
     # Half of it, left behind by Ctrl-C, could neither be used nor be imported again.
     with whole_in_forks(), whole_on_interrupts():
         try:
-            return load()
+            if name == "numba" and import_module("numba").config.DISABLE_JIT:
+                return "NUMBA_DISABLE_JIT is set"
+            import_module(f"sknn_scratch.engines.{'compiled' if name == 'numba' else name}.run")
         except Exception as error:  # whatever a broken installation raises
             return f"{type(error).__name__}: {error}"
+    return None

@@ -21,7 +21,7 @@ INPUT_NOISE = -1
 
 
 def keys(seed: int, step: int, layer: int) -> tuple[np.uint32, np.uint32]:
-    """Return two keys for a layer in a step."""
+    """Return two keys for a layer, of which 0 is the input, in a step since training began; the seed has 63 bits."""
     mask = 2**64 - 1
     x = (seed + step * 0x9E3779B97F4A7C15 + (layer + 2) * 0xD1B54A32D192ED03) & mask
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
@@ -37,22 +37,7 @@ def _mix(x: NDArray) -> NDArray:
 
 
 def bits(seed: int, step: int, layer: int, index: NDArray) -> NDArray:
-    """Return 32 random bits for each index.
-
-    Parameters
-    ----------
-    seed : int
-        From 0 to ``2**63 - 1``.
-    step : int
-        Number of the step since training began.
-    layer : int
-        0 is the input.
-    index : ndarray of uint32
-
-    Returns
-    -------
-    bits : ndarray of uint32, of the shape of ``index``
-    """
+    """Return 32 random bits for each index, as uint32, which the indices are, too."""
     first, second = keys(seed, step, layer)
     return _mix(_mix(index ^ first) + second)
 

@@ -23,29 +23,24 @@ from sknn_scratch.engines.policy import LONG_VECTOR, MOST_HELPED, SINGLE_THREADE
 
 
 class _Limit:
-    """Holds BLAS to one thread as long as anything in this process wants it.
-
-    Attributes
-    ----------
-    n_before : int or None
-        How many threads BLAS may use otherwise, while it is held to one.
-    """
+    """Holds BLAS to one thread as long as anything in this process wants it."""
 
     def __init__(self) -> None:
         self._lock, self._n_holding = threading.Lock(), 0
+        # While it is held to one: how many threads each library, and BLAS as a whole, may use otherwise.
         self._before: list[tuple[LibController, int]] = []
-        self.n_before: int | None = None
+        self._n_before: int | None = None
 
     def n_usual(self) -> int:
         """Return how many threads BLAS may use without this limit."""
         with self._lock:
-            return self.n_before or blas_threads()
+            return self._n_before or blas_threads()
 
     def take(self) -> int:
         with self._lock:
             n_free = 1
             if self._n_holding == 0:
-                n_free = self.n_before = blas_threads()
+                n_free = self._n_before = blas_threads()
                 self._before = [(library, library.num_threads) for library in _blas_libraries()]
                 for library, _ in self._before:
                     _set_num_threads(library, 1)
@@ -66,7 +61,7 @@ class _Limit:
     def _lift(self) -> None:
         while self._before:
             _set_num_threads(*self._before.pop())
-        self.n_before = None
+        self._n_before = None
 
 
 def _set_num_threads(library: LibController, n_threads: int) -> None:
@@ -94,16 +89,11 @@ def _blas_libraries() -> list[LibController]:
 
 @contextmanager
 def one_blas_thread() -> Iterator[int]:
-    """Hold BLAS to one thread.
+    """Hold BLAS to one thread, and yield how many of ours may work instead: 1 where another block holds it already.
 
     The limit holds for the process: of blocks that overlap, nested or in several threads, the first sets it and the
     last lifts it, so that it holds in all of them. A process that is forked meanwhile is free of it. For a BLAS of
     OpenMP it holds in the thread that set it and, by ``one_blas_thread_here``, in threads of ours.
-
-    Yields
-    ------
-    n_free : int
-        How many threads of ours may work instead of BLAS's: 1 where another block holds it already.
     """
     limit = _limit
     n_free = limit.take()
@@ -140,24 +130,12 @@ def one_blas_thread_for(largest_product: int, n_parameters: int) -> AbstractCont
 
 @contextmanager
 def threads_for(largest_product: int, n_parameters: int) -> Iterator[tuple[Helpers | None, int]]:
-    """Hold BLAS to one thread, and yield threads of ours to share out the steps of a training run instead.
+    """Hold BLAS to one thread; yield threads of ours that share the steps of a training run, and the number of parts.
 
     BLAS's threads wait for each other in each product, so that a busy neighbour on one core costs many times its share;
-    threads that do a part of the whole step wait once or twice.
-
-    Parameters
-    ----------
-    largest_product : int
-        Number of multiplications, ``n_rows * fan_in * fan_out``.
-    n_parameters : int
-
-    Yields
-    ------
-    pool : Helpers or None
-        Without threads where fits in other threads use the cores.
-    n_parts : int
-        Parts into which a large step is cut: as many as BLAS would use threads. Where these are many, BLAS is left to
-        use them, and there is one part.
+    threads that do a part of the whole step wait once or twice. There are as many parts as BLAS would use threads;
+    where these are many, BLAS is left to use them, and there is one part. Where fits in other threads use the cores,
+    there are no threads.
     """
     n_parts = 1 if largest_product < SMALL else usual_blas_threads()
     if n_parts > MOST_HELPED:
@@ -182,24 +160,17 @@ def usual_blas_threads() -> int:
 
 
 def threads_worth(n_multiplications: int) -> int:
-    """Return how many threads are worth waking for so many multiplications of float64.
-
-    At most as many as BLAS may use when nothing of ours holds it to one; they need not be free.
-    """
+    """Return how many threads, of those that BLAS may use otherwise, are worth waking for these multiplications."""
     if n_multiplications < WORTH_THREADS:
         return 1
     return min(usual_blas_threads(), 2 * n_multiplications // WORTH_THREADS)
 
 
 class Helpers:
-    """Threads that help the one that calls them, and leave its core to it.
+    """Threads, started when they are first called, that help the one that calls them, and leave its core to it.
 
-    They are started when they are first called. An executor of the standard library does the same, but takes twice as
-    long to call one, and a large step or prediction has little more than that to gain.
-
-    Parameters
-    ----------
-    n_threads : int
+    An executor of the standard library does the same, but takes twice as long to call one, and a large step or
+    prediction has little more than that to gain.
     """
 
     # Of the C library, on Linux.
@@ -276,16 +247,8 @@ if hasattr(os, "register_at_fork"):
 def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n_multiplications: int) -> None:
     """Call a function for each item, in as many threads as BLAS may use and the work is worth.
 
-    BLAS is held to one thread meanwhile. Each thread takes the next item when it is done with one; a thread that has
-    not begun when no item is left is not waited for.
-
-    Parameters
-    ----------
-    function : callable
-        Releases Python's lock most of the time, as NumPy does.
-    items : sequence
-    n_multiplications : int
-        In the matrix products of all calls together, in float64; in float32, two count as one.
+    BLAS is held to one thread meanwhile. The function releases Python's lock most of the time, as NumPy does. The
+    multiplications are those of all calls together, in float64; in float32, two count as one.
     """
     with one_blas_thread() as n_free:
         share_out(function, items, min(len(items), threads_worth(n_multiplications), n_free))
@@ -300,17 +263,8 @@ def share_out(function: Callable[[Any], None], items: Sequence[Any], n_threads: 
 def for_each_with(pool: Helpers | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]) -> None:
     """Call a function for each item, in this thread and in at most ``n_helpers`` of a pool.
 
-    Parameters
-    ----------
-    pool : Helpers or None
-    n_helpers : int
-    function : callable
-    items : sequence
-
-    Raises
-    ------
-    BaseException
-        The first that a call has raised; no further item is begun then.
+    Each thread takes the next item when it is done with one; a thread that has not begun when no item is left is not
+    waited for. Raises the first exception that a call has raised; no further item is begun then.
     """
     remaining, changed, errors = deque(items), threading.Condition(), list[BaseException]()
     n_at_work = 0

@@ -150,17 +150,10 @@ def _lead(job, first_row, last_row):
 
 @helper
 def work(job, part, first_row, last_row):
-    """Train on some of the rows, or help to.
+    """Train on the rows of these places in ``Step.order``, the last excluded, or help to; an epoch begins with 0.
 
-    Parameters
-    ----------
-    job : record of Work
-        Losses are added up in its step.
-    part : int
-        0 leads. Others do one part of each phase, unless the leader has begun it, until told to stop; they ignore the
-        rows.
-    first_row, last_row : int
-        First and last (excluded) index into ``Step.order``; an epoch begins with 0.
+    The thread of part 0 leads, and adds up losses in the job's step. Others do one part of each phase, unless the
+    leader has begun it, until told to stop; they ignore the rows.
     """
     if part == 0:
         _lead(job, first_row, last_row)

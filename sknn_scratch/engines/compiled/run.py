@@ -53,15 +53,9 @@ def waiting() -> tuple[Any, Any, int]:
 
 
 class CompiledRun:
-    """Trains a network in compiled code, shared between threads.
+    """Trains a network in compiled code, each step cut into parts; by default there is a thread for each.
 
-    Parameters
-    ----------
-    job : Job
-    n_parts : int
-        Parts into which a step is cut. Results depend on it by rounding, not on the threads.
-    n_threads : int, default=None
-        Threads that may do them; by default as many as there are parts.
+    Results depend on the number of parts by rounding, not on the threads.
     """
 
     def __init__(self, job: Job, n_parts: int, n_threads: int | None = None):
@@ -228,10 +222,11 @@ class CompiledRun:
             )
             if l < n_layers - 1:
                 f = self._sources.activations[l]
+                value, slope = map(kernel, f.texts)
                 layer = layer._replace(
-                    output=layer.z if f.in_place else self._new(width),
-                    value=kernel(f.value).address,
-                    slope=kernel(f.slope).address,
+                    output=self._new(width) if network.activations[l].needs_input else layer.z,
+                    value=value.address,
+                    slope=slope.address,
                     settings=self._address(f.settings, np.float64),
                 )
             layers.append(layer)
@@ -259,7 +254,10 @@ class CompiledRun:
     def _memory(self) -> Memory:
         job = self._job
         # For the losses, or for what comes out of the first layer.
-        of_losses = [rows + items * head.width for head in self._sources.losses for rows, items in [head.scratch]]
+        of_losses = [
+            loss.scratch[0] + loss.scratch[1] * width
+            for loss, (_, width, _) in zip(self._sources.losses, job.heads, strict=True)
+        ]
         n_scratch = max(*of_losses, job.network.layer_units[1])
         return Memory(
             itemsize=self._dtype.itemsize,
@@ -277,18 +275,18 @@ class CompiledRun:
 
     def _heads(self, last: Layer, memory: Memory) -> list[Head]:
         heads, of_column, z_column, y_column = list[Head](), memory.stride * memory.itemsize, 0, 0
-        for head in self._sources.losses:
+        for loss, (_, width, target_width) in zip(self._sources.losses, self._job.heads, strict=True):
             heads.append(
                 Head(
-                    kernel=kernel(head.kernel).address,
-                    settings=self._address(head.settings, np.float64),
-                    width=head.width,
+                    kernel=kernel(*loss.texts).address,
+                    settings=self._address(loss.settings, np.float64),
+                    width=width,
                     targets=memory.targets + y_column * of_column,
                     z=last.z + z_column * of_column,
                     delta=last.delta + z_column * of_column,
                 )
             )
-            z_column, y_column = z_column + head.width, y_column + head.target_width
+            z_column, y_column = z_column + width, y_column + target_width
         return heads
 
     def _rule(self) -> Rule:
@@ -297,10 +295,10 @@ class CompiledRun:
         self._shrink = np.ones(n_steps)
         if optimizer is None or rule is None:
             return Rule()
-        settings = [0.0] * rule.n_coefficients + rule.settings
+        settings = [0.0] * optimizer.n_coefficients + rule.settings
         self._coefficients = np.tile(settings, (n_steps, 1))
         return Rule(
-            kernel=kernel(rule.kernel).address,
+            kernel=kernel(*rule.texts).address,
             state=self._address(optimizer.state),
             coefficients=self._address(self._coefficients),
             n_coefficients=len(settings),

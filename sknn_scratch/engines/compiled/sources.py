@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import pickle
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,47 +28,30 @@ from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
 
-class OfActivation(NamedTuple):
-    """``f`` and ``f'`` of a hidden layer, and their parameters; ``in_place``: ``a`` takes the place of ``z``."""
+class Kernels(NamedTuple):
+    """Those of a component: their texts (``f`` and ``f'`` of an activation), and the parameters they are called with.
 
-    value: str
-    slope: str
+    Losses take scratch space: so many numbers for each sample, and so many for each sample and output.
+    """
+
+    texts: list[str]
     settings: list[float]
-    in_place: bool
-
-
-class OfLoss(NamedTuple):
-    """The loss of a head, its columns, and its scratch space: numbers for a sample, and for each of its outputs."""
-
-    kernel: str
-    settings: list[float]
-    width: int
-    target_width: int
-    scratch: tuple[int, int]
-
-
-class OfOptimizer(NamedTuple):
-    """How a parameter moves: coefficients of the step come before the settings."""
-
-    kernel: str
-    settings: list[float]
-    n_coefficients: int
+    scratch: Sequence[int] = (0, 0)
 
 
 class Sources(NamedTuple):
     """What a job is compiled from: kernels of its components, and functions by their names in the job's record."""
 
-    activations: list[OfActivation]
-    losses: list[OfLoss]
-    optimizer: OfOptimizer | None
+    activations: list[Kernels]
+    losses: list[Kernels]
+    optimizer: Kernels | None
     functions: dict[str, str]
 
     def texts(self) -> Iterator[str]:
         """Go through all of them."""
         yield from self.functions.values()
-        for activation in self.activations:
-            yield from (activation.value, activation.slope)
-        yield from (one.kernel for one in (*self.losses, self.optimizer) if one is not None)
+        for kernels in (*self.activations, *self.losses, self.optimizer):
+            yield from kernels.texts if kernels is not None else ()
 
 
 def sources_of(job: Job) -> Sources:
@@ -119,47 +103,41 @@ def _named(make: Any, component: Any, *arguments: Any) -> Any:
 
 def _identity(component: Component) -> Any:
     """Return what the formulas of a component depend on: its class, its attributes, and its link if it has one."""
-    if not component.is_ours:
+    link = getattr(component, "link", None)
+    if not (component.is_ours and (link is None or link.is_ours)):
         return object()  # nothing else is like it
     attributes = component.get_params(deep=False) if isinstance(component, Optimizer) else vars(component)
-    parts = {name: _identity(value) if isinstance(value, Component) else value for name, value in attributes.items()}
-    if hasattr(component, "link"):
-        parts["link"] = _identity(component.link)
-    try:
-        return type(component), frozenset(parts.items())
-    except TypeError:  # something that cannot be hashed
-        return object()
+    return pickle.dumps((type(component), attributes, link))
 
 
-def _of_activation(activation: Activation, dtype: np.dtype) -> OfActivation:
+def _of_activation(activation: Activation, dtype: np.dtype) -> Kernels:
     in_place, argument = not activation.needs_input, {"z": ITEM}
     derivative = "derivative_from_output" if in_place else "derivative"
     (value,), settings = trace_formula(activation, ["value"], argument, dtype)
     (slope,), of_slope = trace_formula(activation, [derivative], argument, dtype)
     # A formula that looks at its parameters has them as constants, and then needs none.
-    return OfActivation(value_source(value, in_place), slope_source(slope), settings or of_slope, in_place)
+    return Kernels([value_source(value, in_place), slope_source(slope)], settings or of_slope)
 
 
-def _of_loss(loss: Loss, width: int, target_width: int, dtype: np.dtype) -> OfLoss:
+def _of_loss(loss: Loss, width: int, target_width: int, dtype: np.dtype) -> Kernels:
     if type(loss) is GaussianNLL:
-        return OfLoss(row_loss_source("gaussian_nll", dtype), [loss.min_std], width, target_width, (0, 0))
+        return Kernels([row_loss_source("gaussian_nll", dtype)], [loss.min_std])
     if type(loss) is Quantile and loss.several:
         settings = [float(len(loss.quantiles)), *map(float, loss.quantiles)]
-        return OfLoss(row_loss_source("increasing_quantiles", dtype), settings, width, target_width, (0, 0))
+        return Kernels([row_loss_source("increasing_quantiles", dtype)], settings)
     if width != target_width:
         raise NoGraphError("it has not as many raw outputs as targets")
     results, settings = trace_formula(loss, ["value", "derivative"], {"y": ITEM, "z": ITEM}, dtype)
-    kernel, rows, items = loss_source(*results)
-    return OfLoss(kernel, settings, width, target_width, (rows, items))
+    text, *scratch = loss_source(*results)
+    return Kernels([text], settings, scratch)
 
 
-def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> OfOptimizer:
+def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> Kernels:
     if type(optimizer).update is not Optimizer.update or type(optimizer).apply is not Optimizer.apply:
         raise NoGraphError("it writes into arrays")
-    n = optimizer.n_coefficients
     optimizer = copy.copy(optimizer)
     # It changes from step to step, and so is refused in the formula.
     optimizer.n_updates = Trace(dtype).node("n_updates", (), None, NUMBER)  # type: ignore[assignment]
     arguments = dict.fromkeys(("w", "g", *optimizer.vector_names), ITEM)
-    results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=n)
-    return OfOptimizer(optimizer_source(results, optimizer.vector_names), settings, n)
+    results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=optimizer.n_coefficients)
+    return Kernels([optimizer_source(results, optimizer.vector_names)], settings)

@@ -160,20 +160,9 @@ def _indices(shape: tuple[int, ...], first: int) -> NDArray:
 
 
 class NumpyRun:
-    """Trains a network with NumPy.
+    """Trains a network with NumPy; the rows of a large minibatch are cut into parts, which a pool's threads share.
 
-    Parameters
-    ----------
-    job : Job
-    pool : Helpers or None
-        Other threads among which the parts are shared.
-    n_parts : int
-        Parts into which the rows of a large minibatch are cut. Results depend on it by rounding, not on the threads.
-
-    Attributes
-    ----------
-    job : Job
-    gradient : ndarray of shape (n_parameters,)
+    Results depend on the number of parts by rounding, not on the threads.
     """
 
     def __init__(self, job: Job, pool: Helpers | None = None, n_parts: int = 1):

@@ -1,4 +1,4 @@
-"""A training run on a device of PyTorch: the equations of ``engines/numpy/run.py``, without automatic differentiation.
+"""Training and prediction on a device of PyTorch: the equations of ``engines/numpy/run.py``, not differentiated by it.
 
 On a GPU a step is some fifteen small kernels, and to ask for each takes longer than to compute it. So the steps of a
 piece of the samples, up to 64, are recorded as one CUDA graph and replayed for each further piece of as many rows: what
@@ -10,6 +10,7 @@ No step needs the value of the loss, so it is computed for all raw outputs of a 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -19,33 +20,71 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 
 from sknn_scratch.engines.draws import INPUT_NOISE, keys
-from sknn_scratch.engines.policy import DEVICE_MEMORY_SHARE, DRAWN_BYTES, GRADIENT_ROWS, PIECE_BYTES, STEPS_AT_ONCE
+from sknn_scratch.engines.policy import (
+    DEVICE_CHUNK_BYTES,
+    DEVICE_MEMORY_SHARE,
+    DRAWN_BYTES,
+    GRADIENT_ROWS,
+    PIECE_BYTES,
+    STEPS_AT_ONCE,
+)
 from sknn_scratch.engines.torch.arrays import compute, torch_dtype
-from sknn_scratch.engines.torch.devices import computing, free_bytes
-from sknn_scratch.engines.torch.draws import mask, normal
-from sknn_scratch.engines.torch.formulas import multiply_slope, output_delta, update
+from sknn_scratch.engines.torch.formulas import mask, multiply_slope, normal, output_delta, update
 from sknn_scratch.engines.torch.samples import Samples, upload
-from sknn_scratch.perceptron import layer_views
+from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.training.job import Job
+
+# Held while a device computes for us: what another thread asks of a GPU could spoil the recording of a graph, and
+# nothing is gained side by side.
+computing = threading.RLock()
+
+
+def problem(name: str) -> str | None:
+    """Return why a device cannot be used, or None."""
+    try:
+        torch.zeros(1, device=name).item()  # a GPU may be there and too old, or forbidden to a forked process
+    except Exception as error:
+        return f"PyTorch {torch.__version__} says: {str(error).splitlines()[0]}"
+    return None
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how much memory a device has left for us; of the host's, nothing is known."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return sys.maxsize
+
+
+def raw_output(
+    network: Perceptron, X: NDArray, rows: NDArray | None, device: str, check_finite: bool
+) -> NDArray | None:
+    """Pass samples forward on a device, a chunk of rows at a time; see ``Perceptron.raw_output``."""
+    place, dtype = torch.device(device), np.result_type(X.dtype, network.dtype)
+    n_samples = len(X) if rows is None else len(rows)
+    out = np.empty((n_samples, network.layer_units[-1]), dtype=dtype)
+    n_at_once = max(1, DEVICE_CHUNK_BYTES // (max(network.layer_units) * dtype.itemsize))
+    finite = torch.ones((), dtype=torch.bool, device=place)
+    with computing:
+        W, b = ([upload(layer, place, dtype) for layer in layers] for layers in (network.weights, network.biases))
+        for start in range(0, n_samples, n_at_once):
+            chunk = slice(start, start + n_at_once)
+            a = upload(X[chunk] if rows is None else X[rows[chunk]], place, dtype)
+            if check_finite:
+                finite &= torch.isfinite(a.sum())
+            for l, f in enumerate(network.activations):
+                a = compute(f.value, torch.addmm(b[l], a, W[l])).to(a.dtype)
+            torch.from_numpy(out[chunk]).copy_(torch.addmm(b[-1], a, W[-1]))
+    return out if bool(finite) else None
 
 
 class TorchRun:
     """Trains a network on ``job.device``; parameters and state of the optimiser are the job's between the epochs.
 
-    Parameters
-    ----------
-    job : Job
-    beside : TorchRun or None
-        The run of another job that may have the same samples, which then are on the device once.
-
-    Attributes
-    ----------
-    gradient : ndarray of shape (n_parameters,)
-
-    Raises
-    ------
-    MemoryError
-        If the device's memory does not suffice.
+    Samples that the job of the run ``beside`` has, too, are on the device once. Raises MemoryError if the device's
+    memory does not suffice.
     """
 
     def __init__(self, job: Job, beside: TorchRun | None = None):

@@ -31,26 +31,11 @@ def _on_host(array: Any, dtype: DTypeLike | None = None) -> torch.Tensor:
 
 
 class Samples:
-    """A piece of a job's samples, always at the same place on a device.
+    """A piece of a job's samples, at most ``n_rows``: ``X`` and ``y``, always at the same place on a device.
 
     ``X`` is on the device as a whole or, where it is too large, stays on the host. There each piece is gathered in
     pinned memory while the device makes the steps of the one before, after which it is copied; that takes a small part
-    of the time of gathering.
-
-    Parameters
-    ----------
-    job : Job
-    n_rows : int
-        Of a piece, at most.
-    device : torch.device
-    beside : Samples or None
-        Those of another job, with which ``X`` is shared if it has the same.
-    whole : bool
-        Whether all of ``X`` is to be on the device.
-
-    Attributes
-    ----------
-    X, y : tensor of shape (n_rows, n_features) and (n_rows, n_targets)
+    of the time of gathering. With those of another job ``beside``, all of ``X`` is shared if it has the same.
     """
 
     def __init__(self, job: Job, n_rows: int, device: torch.device, beside: Samples | None, whole: bool):

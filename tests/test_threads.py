@@ -12,6 +12,7 @@ import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import cache
 from itertools import pairwise
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -41,7 +42,6 @@ from sknn_scratch.engines.policy import (
 )
 from sknn_scratch.engines.threads import (
     for_each_in_threads,
-    for_each_with,
     one_blas_thread,
     one_blas_thread_for,
     threads_for,
@@ -91,8 +91,8 @@ def test_limit_goes_by_size_and_is_lifted(product, n_parameters, limited):
 def test_many_threads_are_left_to_blas():
     with BLAS.limit(limits=MOST_HELPED + 1):
         before = blas_threads()
-        with threads_for(SMALL, SMALL) as (pool, n_parts):
-            assert (pool, n_parts, blas_threads()) == (None, 1, before)
+        with threads_for(SMALL, SMALL) as (n_parts, n_threads):
+            assert (n_parts, n_threads, blas_threads()) == (1, 1, before)
 
 
 class OfOpenMP:
@@ -535,16 +535,16 @@ class Witness(Activation):
 def _each_part_in_its_thread(monkeypatch):
     """Have each part of a minibatch done by another thread, however busy the machine is."""
 
-    def together(pool, n_helpers, function, items):
+    def together(function, items, n_threads):
         barrier = threading.Barrier(len(items))
 
         def one(item):
             barrier.wait(20)
             function(item)
 
-        for_each_with(pool, n_helpers, one, items)
+        threads.share_out(one, items, n_threads)
 
-    monkeypatch.setattr("sknn_scratch.engines.numpy.run.for_each_with", together)
+    monkeypatch.setattr("sknn_scratch.engines.numpy.run.share_out", together)
 
 
 @pytest.mark.usefixtures("_each_part_in_its_thread")
@@ -752,8 +752,9 @@ def test_no_more_threads_are_to_be_had(monkeypatch, engine):
     for n_threads in (2, 3, 4):
         n_more, n_before = n_threads - 2, threading.active_count()
         done = []
-        with BLAS.limit(limits=n_threads), threads_for(SMALL, SMALL) as (pool, n_parts):
-            for_each_with(pool, n_parts - 1, done.append, range(n_parts))
+        with BLAS.limit(limits=n_threads), threads_for(SMALL, SMALL) as shares:
+            assert shares == (n_threads, n_threads)
+            threads.share_out(done.append, range(n_threads), n_threads)
         assert sorted(done) == list(range(n_threads))
         n_more, done = n_threads - 2, []
         with BLAS.limit(limits=n_threads):
@@ -767,7 +768,10 @@ def test_no_more_threads_are_to_be_had(monkeypatch, engine):
 
 
 @pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_numba)])
-def test_an_error_between_epochs_ends_the_threads(followers, engine):
+def test_an_error_between_epochs_ends_the_threads(monkeypatch, followers, engine):
+    """Those of the compiled engine; NumPy's are kept for whatever comes next."""
+    pool = cache(threads.Helpers)
+    monkeypatch.setattr(threads, "_pool", pool)
     model, X, y = large("multiclass", engine=engine, max_iter=5)
 
     def fail(estimator):
@@ -777,6 +781,9 @@ def test_an_error_between_epochs_ends_the_threads(followers, engine):
     with pytest.raises(KeyError, match="from a callback"):
         model.set_callbacks(fail).fit(X, y)
     assert len(followers) == 1
+    if engine == "numpy":
+        assert pool(1)._threads == followers
+        pool(1).close()
     assert not followers[0].is_alive()
     assert blas_threads() == before
 

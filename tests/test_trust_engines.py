@@ -352,7 +352,7 @@ def test_where_no_thread_can_be_started_predictions_go_on_alone(no_threads, four
         assert_array_equal(model.predict_proba(many), expected)
 
 
-def test_a_thread_that_comes_too_late_finds_nothing_to_do():
+def test_a_thread_that_comes_too_late_finds_nothing_to_do(monkeypatch):
     """A thread that comes free when the others have done all must not begin anything that nobody waits for."""
 
     class Late:
@@ -366,7 +366,8 @@ def test_a_thread_that_comes_too_late_finds_nothing_to_do():
             self.kept += [function] * n_times
 
     pool, done = Late(), []
-    threads.for_each_with(pool, 3, done.append, range(5))
+    monkeypatch.setattr(threads, "_pool", lambda n_threads: pool)
+    threads.share_out(done.append, range(5), 4)
     assert done == [*range(5)]
     assert len(pool.kept) == 3
     assert pool.told

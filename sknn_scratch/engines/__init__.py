@@ -104,8 +104,8 @@ def start(name: str, job: Job, beside: Any = None) -> Iterator[Any]:
         return
     size = job.network.largest_product(job.batch_size), job.network.parameters.size
     if name == "numpy":
-        with threads_for(*size) as (pool, n_parts):
-            yield NumpyRun(job, pool, n_parts)
+        with threads_for(*size) as (n_parts, n_threads):
+            yield NumpyRun(job, n_parts, n_threads)
         return
     from sknn_scratch.engines.compiled.run import CompiledRun
 

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from queue import SimpleQueue
 from typing import Any
@@ -129,24 +129,20 @@ def one_blas_thread_for(largest_product: int, n_parameters: int) -> AbstractCont
 
 
 @contextmanager
-def threads_for(largest_product: int, n_parameters: int) -> Iterator[tuple[Helpers | None, int]]:
-    """Hold BLAS to one thread; yield threads of ours that share the steps of a training run, and the number of parts.
+def threads_for(largest_product: int, n_parameters: int) -> Iterator[tuple[int, int]]:
+    """Hold BLAS to one thread; yield the number of parts of a step, and of threads of ours that share them instead.
 
     BLAS's threads wait for each other in each product, so that a busy neighbour on one core costs many times its share;
     threads that do a part of the whole step wait once or twice. There are as many parts as BLAS would use threads;
     where these are many, BLAS is left to use them, and there is one part. Where fits in other threads use the cores,
-    there are no threads.
+    one thread does all parts.
     """
     n_parts = 1 if largest_product < SMALL else usual_blas_threads()
     if n_parts > MOST_HELPED:
-        yield None, 1
+        yield 1, 1
         return
     with one_blas_thread_for(largest_product, n_parameters) as n_free:
-        if n_parts == 1:
-            yield None, 1
-            return
-        with closing(Helpers(min(n_parts, n_free) - 1)) as pool:
-            yield pool, n_parts
+        yield n_parts, min(n_parts, n_free)
 
 
 def blas_threads() -> int:
@@ -236,7 +232,7 @@ def _end(threads: list[threading.Thread], calls: SimpleQueue) -> None:
 
 @cache
 def _pool(n_threads: int) -> Helpers:
-    """Return threads that are kept for the next prediction: to start one takes as long as some hundred rows."""
+    """Return threads that are kept for the next step or prediction: to start one takes as long as some hundred rows."""
     return Helpers(n_threads)
 
 
@@ -255,13 +251,7 @@ def for_each_in_threads(function: Callable[[Any], None], items: Sequence[Any], n
 
 
 def share_out(function: Callable[[Any], None], items: Sequence[Any], n_threads: int) -> None:
-    """Call a function for each item, in so many threads, of which this is one."""
-    pool = _pool(usual_blas_threads() - 1) if n_threads > 1 else None
-    for_each_with(pool, n_threads - 1, function, items)
-
-
-def for_each_with(pool: Helpers | None, n_helpers: int, function: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """Call a function for each item, in this thread and in at most ``n_helpers`` of a pool.
+    """Call a function for each item, in at most so many threads, of which this is one.
 
     Each thread takes the next item when it is done with one; a thread that has not begun when no item is left is not
     waited for. Raises the first exception that a call has raised; no further item is begun then.
@@ -292,9 +282,10 @@ def for_each_with(pool: Helpers | None, n_helpers: int, function: Callable[[Any]
                 n_at_work -= 1
                 changed.notify_all()
 
-    if pool is not None and n_helpers > 0:
+    if n_threads > 1:
+        pool = _pool(usual_blas_threads() - 1)
         pool.leave_this_core()
-        pool.call(help_out, n_helpers)
+        pool.call(help_out, n_threads - 1)
     try:
         take_items()
     finally:

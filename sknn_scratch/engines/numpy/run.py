@@ -35,7 +35,7 @@ from sknn_scratch.catalogue.optimizers import Optimizer
 from sknn_scratch.engines.draws import INPUT_NOISE, bits, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
 from sknn_scratch.engines.policy import MIN_SHARE, SMALL
-from sknn_scratch.engines.threads import Helpers, for_each_with
+from sknn_scratch.engines.threads import share_out
 from sknn_scratch.perceptron import layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
@@ -160,13 +160,13 @@ def _indices(shape: tuple[int, ...], first: int) -> NDArray:
 
 
 class NumpyRun:
-    """Trains a network with NumPy; the rows of a large minibatch are cut into parts, which a pool's threads share.
+    """Trains a network with NumPy; the rows of a large minibatch are cut into parts, which threads share.
 
     Results depend on the number of parts by rounding, not on the threads.
     """
 
-    def __init__(self, job: Job, pool: Helpers | None = None, n_parts: int = 1):
-        self.job, self._pool, self._n_parts = job, pool, n_parts
+    def __init__(self, job: Job, n_parts: int = 1, n_threads: int = 1):
+        self.job, self._n_parts, self._n_threads = job, n_parts, n_threads
         self._parts = [_Part(job)]
         self.gradient = self._parts[0].gradient
         n_weights = job.network.n_weights
@@ -270,7 +270,7 @@ class NumpyRun:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # known to this thread only
                 values[k] = self._parts[k].loss_and_gradient(X[rows], y[rows], relative_weight[rows], step, stops[k])
 
-        for_each_with(self._pool, n_parts - 1, work, range(n_parts))
+        share_out(work, range(n_parts), min(n_parts, self._n_threads))
         for part in self._parts[1:n_parts]:
             np.add(self.gradient, part.gradient, out=self.gradient)
         return sum(values)

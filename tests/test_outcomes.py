@@ -488,14 +488,18 @@ def test_planned_schedules_run_to_their_end(solver, learning_rate, capsys):
 
 
 @pytest.mark.parametrize("learning_rate", [name for name, schedule in SCHEDULES.items() if schedule.has_planned_end])
-def test_a_planned_end_of_no_use_is_told_but_not_one_that_is_merely_early(learning_rate):
+def test_a_planned_end_no_better_than_a_constant_is_told(learning_rate):
     X, y = make_task("regression")
-    for max_iter in (1, 3, 10):
-        our_estimator("regression", learning_rate=learning_rate, max_iter=max_iter).fit(X, y)
-    model = our_estimator("regression", solver="sgd", learning_rate=learning_rate, max_iter=60)
-    with pytest.warns(ConvergenceWarning, match=r"no better than a constant|Training diverged"):
-        model.fit(*raw_targets())
-    assert model.n_iter_ == 60
+    our_estimator("regression", learning_rate=learning_rate, learning_rate_init=0.02, max_iter=10).fit(X, y)
+    for max_iter in (1, 60):  # also where all epochs have improved, as no other warning tells of a planned end
+        model = our_estimator("regression", solver="sgd", learning_rate=learning_rate, max_iter=max_iter)
+        with pytest.warns(ConvergenceWarning, match=r"no better than a constant|Training diverged"):
+            model.fit(*raw_targets())
+        assert model.n_iter_ == max_iter
+    model = our_estimator("regression", learning_rate=learning_rate, learning_rate_init=1e-6, max_iter=5)
+    with pytest.warns(ConvergenceWarning, match="no better than a constant"):
+        model.fit(X, y + 10)
+    assert np.all(np.diff(model.loss_curve_) < 0)
 
 
 @pytest.mark.parametrize("learning_rate", ["constant", "cosine"])

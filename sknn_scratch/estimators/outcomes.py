@@ -2,8 +2,8 @@
 
 A network is judged by its mean loss on the training data, without the penalty, with nothing dropped and no noise added.
 It is compared with two marks: its own loss before training, and the loss of the best constant prediction. A network
-above both has diverged. One that is above the second only may just have been trained for a short time, which is no
-fault; but if nothing improved any more when training ended, the model is of no use.
+above both has diverged. One that is above the second only may just have been trained for a short time, of which
+scikit-learn's warning tells; but if training ended by itself, the model is of no use.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ class Judge:
             self._few, self._many = self._some_rows(ROWS_BEFORE), self._rows_after()
             self._before = self._mean_loss(self._few)
 
-    def advice(self, nothing_improved: bool, learning_rate_init: float | None = None) -> list[Advice]:
+    def advice(self, ended_by_itself: bool, learning_rate_init: float | None = None) -> list[Advice]:
         """Return what there is to say about the trained network.
 
-        ``nothing_improved``: training ended as nothing improved any more, or at a planned end after such a plateau.
+        ``ended_by_itself``: nothing improved any more, or the end was planned, so that no other warning tells.
         """
         diverged = self._diverged()
-        if not (diverged or nothing_improved):
+        if not (diverged or ended_by_itself):
             return []
         data, rows = self._data, self._rows_after() if self._in_stream else self._many
         loss, of_constant = self._mean_loss(rows), self._loss_of_best_constant(rows)
@@ -78,8 +78,8 @@ class Judge:
         message = (
             f"The model is no better than a constant: its loss on the training data, without the penalty, is "
             f"{loss:.3g}, that of the best constant prediction {of_constant:.3g}. Scale the features of X (and y, if "
-            f"it is numbers), for example with StandardScaler,{rate} or let training go on for longer, for example "
-            "with a smaller tol."
+            f"it is numbers), for example with StandardScaler,{rate} or let training go on for longer, with a smaller "
+            "tol or a larger max_iter."
         )
         return [(message, ConvergenceWarning)]
 
@@ -154,7 +154,7 @@ def after_minibatches(
         )
         return [(message, ConvergenceWarning)]
     ran_to_its_end = outcome is Outcome.MAX_ITER_REACHED and training.has_planned_end
-    advice = judge.advice(outcome is Outcome.CONVERGED or (ran_to_its_end and training.passed_plateau), rate)
+    advice = judge.advice(outcome is Outcome.CONVERGED or ran_to_its_end, rate)
     if estimator.early_stopping and training.no_score_counted:
         message = (
             f"early_stopping had nothing to go by: every validation score was NaN (scoring={estimator.scoring!r}). The "

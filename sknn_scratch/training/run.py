@@ -54,8 +54,6 @@ class MinibatchTraining:
     ----------
     divergence : str
         When and how training has diverged, if it has.
-    passed_plateau : bool
-        Whether there was a plateau before a planned end.
     """
 
     def __init__(
@@ -82,7 +80,6 @@ class MinibatchTraining:
         self._recent = deque[NDArray](maxlen=min(settings.average, sys.maxsize))
         self._outcome = Outcome.MAX_ITER_REACHED
         self.divergence = ""
-        self.passed_plateau = False
 
     @property
     def has_planned_end(self) -> bool:
@@ -171,7 +168,6 @@ class MinibatchTraining:
         stop, action = self._schedule.plateau_reached()
         if self.has_planned_end and not self._early_stopping:
             stop, action = False, "Going on to the planned end."
-            self.passed_plateau = True
         if settings.verbose:
             what = "Validation score" if self._early_stopping else "Training loss"
             epochs = f"{settings.n_iter_no_change} consecutive epochs"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.special import expit, ndtr
 
-from sknn_scratch.catalogue.component import Component
+from sknn_scratch.catalogue.component import Component, nearest_class_with
 
 
 class Activation(Component):
@@ -43,17 +43,17 @@ class Activation(Component):
     def check_formulas(self, width: int, dtype: DTypeLike) -> None:
         """Raise ValueError where a formula does not return a number for each sample and unit."""
         z = np.full((3 if width == 2 else 2, width), 0.5, dtype)  # not as many samples as units
-        given, formula = f"an input of shape {z.shape}", "derivative" if self.needs_input else "derivative_from_output"
-        with np.errstate(all="ignore"):
-            a = self.value(z.copy())
-            self.check_result("value", a, z.shape, given)
-            argument = z if self.needs_input else np.array(a, dtype)
-            self.check_result(formula, getattr(self, formula)(argument), z.shape, given)
+        given = f"an input of shape {z.shape}"
+        a = self.check_formula("value", [z], z.shape, given)
+        if self.needs_input:
+            self.check_formula("derivative", [z], z.shape, given)
+        else:
+            self.check_formula("derivative_from_output", [np.asarray(a, dtype)], z.shape, given)
 
     @property
     def needs_input(self) -> bool:
         """Whether the derivative takes ``z``: the nearest class that defines one of the two defines ``derivative``."""
-        nearest = self._nearest_class_with("derivative", "derivative_from_output")
+        nearest = nearest_class_with(type(self), "derivative", "derivative_from_output")
         return nearest is Activation or "derivative_from_output" not in vars(nearest)
 
 

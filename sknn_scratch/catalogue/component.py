@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 
 @cache
-def _nearest_class_with(cls: Any, names: tuple[str, ...]) -> Any:
+def nearest_class_with(cls: Any, *names: str) -> Any:
+    """Return the class, or the first of those it comes from, that defines one of these itself."""
     return next(one for one in cls.__mro__ if not vars(one).keys().isdisjoint(names))
 
 
@@ -55,10 +57,12 @@ class Component(BaseEstimator):
         if array.dtype.kind not in "biuf":
             raise ValueError(f"{name} must return real numbers; got dtype {array.dtype}.")
 
-    def _nearest_class_with(self, *names: str) -> Any:
-        """Return the class of the component, or the first of those it comes from, that defines one of these itself."""
-        cls: Any = type(self)
-        return _nearest_class_with(cls, names)
+    def check_formula(self, formula: str, arguments: Sequence[NDArray], shape: tuple[int, ...], of_what: str) -> Any:
+        """Return what a formula makes of copies of its arguments; raise ValueError as ``check_result`` does."""
+        with np.errstate(all="ignore"):
+            result = getattr(self, formula)(*(argument.copy() for argument in arguments))
+        self.check_result(formula, result, shape, of_what)
+        return result
 
     def _take_over(self, previous: Self, but: set[str]) -> None:
         """Take over copies of the attributes of a component of the same class, but for parameters and some others."""

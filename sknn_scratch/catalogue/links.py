@@ -28,12 +28,6 @@ class Link(Component):
         """Return ``log(p)``; a formula of its own stays finite where ``p`` rounds to 0."""
         return np.log(self.inverse(raw_output))
 
-    def check_formulas(self, raw_output: NDArray) -> None:
-        """Raise ValueError where ``inverse`` does not return a number for each sample and column."""
-        with np.errstate(all="ignore"):
-            p, given = self.inverse(raw_output.copy()), f"a raw output of shape {raw_output.shape}"
-        self.check_result("inverse", p, raw_output.shape, given)
-
     def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
         """Return the derivative with respect to ``z``, given ``gradient``, the one with respect to ``p``."""
         raise TypeError(f"{type(self).__name__} must define pull_back(gradient, prediction).")

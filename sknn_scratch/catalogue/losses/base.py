@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.metrics import r2_score
 
-from sknn_scratch.catalogue.component import Component
+from sknn_scratch.catalogue.component import Component, nearest_class_with
 from sknn_scratch.catalogue.links import IdentityLink, Link
 
 # Samples by which the best constant is searched for.
@@ -89,12 +89,11 @@ class Loss(Component):
         raise TypeError(f"{type(self).__name__} must define derivative(y, raw_output).")
 
     def check_formulas(self, y: NDArray, raw_output: NDArray) -> None:
-        """Raise ValueError where ``value`` or ``derivative`` returns another shape than it should."""
+        """Raise ValueError where a formula of the link, by which the loss may go, or of the loss is wrong in shape."""
         given = f"a raw output of shape {raw_output.shape}"
-        for formula, shape in (("value", raw_output.shape[:1]), ("derivative", raw_output.shape)):
-            with np.errstate(all="ignore"):
-                result = getattr(self, formula)(y.copy(), raw_output.copy())
-            self.check_result(formula, result, shape, given)
+        self.link.check_formula("inverse", [raw_output], raw_output.shape, given)
+        self.check_formula("value", [y, raw_output], raw_output.shape[:1], given)
+        self.check_formula("derivative", [y, raw_output], raw_output.shape, given)
 
     def best_constant(self, y: NDArray, sample_weight: NDArray | None = None) -> NDArray:
         """Return the raw output that, if it is the same for every sample, has the least mean loss.
@@ -102,7 +101,7 @@ class Loss(Component):
         It is of shape (n_outputs,). By ``constant``, but not by one that belongs to another ``value`` than the class
         has. Weights are positive.
         """
-        nearest = self._nearest_class_with("constant", "value")
+        nearest = nearest_class_with(type(self), "constant", "value")
         return (nearest if "constant" in vars(nearest) else Loss).constant(self, y, sample_weight)
 
     def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:

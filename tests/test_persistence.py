@@ -253,8 +253,8 @@ def test_weights_of_another_kind(path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": np.array(3)}, "has version 3 of the format for weights, and the installed sknn_scratch reads ver"),
-        ({"format": None}, "is not a file of weights written by save_weights"),
+        ({"version": np.array(3)}, "has version 3 of the format for a file of weights, and the installed .* reads ver"),
+        ({"format": None}, "is not a file of weights, .*: it does not say that it is one"),
         ({"biases_1": None}, "is damaged: it lacks biases_1"),
         (
             {"weights_1": np.zeros((4, 5))},

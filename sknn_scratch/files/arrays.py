@@ -1,4 +1,4 @@
-"""Named arrays in a NumPy .npz file, read without trusting it.
+"""Files of named arrays, which are NumPy's .npz, written whole and read without trusting them.
 
 A header says how large an array is. Here it is believed only if the file is as large, and if the checksum of the zip
 archive that a .npz is agrees with every byte; nothing is ever unpickled or decompressed.
@@ -10,7 +10,7 @@ import io
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -18,6 +18,10 @@ import numpy as np
 import numpy.lib.format as npy
 from numpy.typing import NDArray
 
+from sknn_scratch.files.whole import open_to_read, whole_file
+
+# What each kind of file says of itself.
+FORMATS = {"file of weights": "sknn_scratch weights", "checkpoint": "sknn_scratch checkpoint"}
 # Booleans, integers, floats and strings of a fixed width.
 KINDS = "biufU"
 
@@ -35,19 +39,34 @@ def naming_file(path: str | os.PathLike[str], verdict: str) -> Iterator[None]:
         raise ValueError(f"{path} {verdict}: {reason.removesuffix('.')}.") from error
 
 
-def write_arrays(file: IO[bytes], arrays: Mapping[str, NDArray]) -> None:
-    """Write arrays to a .npz file, uncompressed; raises ValueError unless they are of numbers or strings."""
+def write_file(path: str | os.PathLike[str], what: str, version: int, arrays: Mapping[str, NDArray]) -> None:
+    """Write a file, one of ``FORMATS``: all of it or, if something fails, nothing."""
     for name, array in arrays.items():
         if array.dtype.kind not in KINDS:
             raise ValueError(
                 f"{name} cannot be stored without pickle: it must be numbers or strings, got dtype {array.dtype}."
             )
-    named: dict[str, Any] = dict(arrays)
-    np.savez(file, **named)
+    named: dict[str, Any] = dict(arrays, format=np.array(FORMATS[what]), version=np.array(version))
+    with whole_file(path) as file:
+        np.savez(file, **named)
 
 
-def read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
-    """Return the arrays of a file that ``write_arrays`` wrote; any error if it is damaged, see ``naming_file``."""
+def read_file(path: str | os.PathLike[str], what: str, versions: Sequence[int]) -> dict[str, NDArray]:
+    """Return the arrays of a file that ``write_file`` wrote, in one of these versions; or raise ValueError."""
+    with open_to_read(path) as file, naming_file(path, f"is not a {what}, or it is damaged"):
+        arrays = _read_arrays(file)
+        if str(arrays.pop("format", "")) != FORMATS[what]:
+            raise ValueError("it does not say that it is one")
+        version = int(arrays.pop("version", np.array(0)).item())
+    if version not in versions:
+        raise ValueError(
+            f"{path} has version {version} of the format for a {what}, and the installed sknn_scratch reads versions "
+            f"{versions[0]} to {versions[-1]}."
+        )
+    return arrays
+
+
+def _read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
@@ -67,15 +86,12 @@ def _array(name: str, content: bytes) -> NDArray:
     file = io.BytesIO(content)
     version = npy.read_magic(file)
     read_header: Any = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-    shape, is_fortran, dtype = read_header(file)
+    shape, _, dtype = read_header(file)
     if dtype.kind not in KINDS or dtype.itemsize == 0:
         raise ValueError(f"{name} has dtype {dtype}")
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"{name} has shape {shape}")
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise ValueError(f"{name} is said to have shape {shape} and dtype {dtype}, which is not what is there")
-    order: Any = "F" if is_fortran else "C"
-    if math.prod(shape) == 0:
-        return np.zeros(shape, dtype, order)
-    array = np.frombuffer(content, dtype=dtype, offset=file.tell()).reshape(shape, order=order)
-    return array.astype(dtype.newbyteorder("="))  # a copy, as what was read cannot be written to
+    file.seek(0)
+    return npy.read_array(file, allow_pickle=False).astype(dtype.newbyteorder("="), copy=False)

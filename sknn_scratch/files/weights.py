@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.files.arrays import naming_file, read_arrays, write_arrays
-from sknn_scratch.files.whole import open_to_read, whole_file
+from sknn_scratch.files.arrays import naming_file, read_file, write_file
 
-FILE_FORMAT = "sknn_scratch weights"
 # Version 2 has target_mean and target_scale, without which a regressor of scaled targets predicts wrong numbers. Files
 # without them are of version 1, which older readers take.
 FILE_VERSION = 2
@@ -34,10 +32,8 @@ def write_weights(
     arrays = {name: _without_objects(np.asarray(value)) for name, value in facts.items()}
     for name, layers in (("weights", weights), ("biases", biases)):
         arrays |= {f"{name}_{l}": layer for l, layer in enumerate(layers)}
-    version = FILE_VERSION if "target_mean" in facts else 1
-    arrays |= {"format": np.array(FILE_FORMAT), "version": np.array(version), "n_layers": np.array(len(weights))}
-    with whole_file(path) as file:
-        write_arrays(file, arrays)
+    arrays["n_layers"] = np.array(len(weights))
+    write_file(path, "file of weights", FILE_VERSION if "target_mean" in facts else 1, arrays)
 
 
 def _without_objects(array: NDArray) -> NDArray:
@@ -49,24 +45,16 @@ def _without_objects(array: NDArray) -> NDArray:
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what ``write_weights`` wrote: lists ``weights`` and ``biases``, facts as arrays; or raise ValueError."""
-    with open_to_read(path) as file, naming_file(path, "is not a file of weights, or it is damaged"):
-        content: dict[str, Any] = read_arrays(file)
-    with naming_file(path, "is not a file of weights written by save_weights"):
-        if str(content.pop("format", "")) != FILE_FORMAT:
-            raise ValueError("it does not say that it is one")
-        version = _integer(_pop(content, "version"))
-    if not 1 <= version <= FILE_VERSION:
-        raise ValueError(
-            f"{path} has version {version} of the format for weights, and the installed sknn_scratch reads versions up "
-            f"to {FILE_VERSION}."
-        )
+    content: dict[str, Any] = dict(read_file(path, "file of weights", range(1, FILE_VERSION + 1)))
     with naming_file(path, "is damaged"):
         for name, array in content.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ValueError(f"{name} has numbers that are infinite or NaN")
-        n_layers = _integer(_pop(content, "n_layers"))
+        n_layers = _pop(content, "n_layers")
+        if n_layers.shape or n_layers.dtype.kind not in "iu":
+            raise ValueError(f"n_layers is an array of shape {n_layers.shape} and dtype {n_layers.dtype}")
         for name in ("weights", "biases"):
-            content[name] = [_pop(content, f"{name}_{l}") for l in range(n_layers)]
+            content[name] = [_pop(content, f"{name}_{l}") for l in range(int(n_layers))]
         _check_layers(content["weights"], content["biases"])
         _check_facts(content)
     return content
@@ -76,12 +64,6 @@ def _pop(content: dict[str, Any], name: str) -> NDArray:
     if name not in content:
         raise ValueError(f"it lacks {name}")
     return content.pop(name)
-
-
-def _integer(array: NDArray) -> int:
-    if array.shape != () or array.dtype.kind not in "iu":
-        raise ValueError(f"an integer is an array of shape {array.shape} and dtype {array.dtype}")
-    return int(array)
 
 
 def _check_layers(weights: Sequence[NDArray], biases: Sequence[NDArray]) -> None:

@@ -1,37 +1,29 @@
 """Files from which training goes on as if it had never stopped.
 
-A file has two lines, which name its format and its checksum, and then arrays as in a .npz file; one of them is text in
-JSON. Reading one runs no code: what is stored becomes the state of the estimator's own optimiser and schedule.
+A file holds named arrays, one of which is text in JSON. Reading one runs no code: what is stored becomes the state of
+the estimator's own optimiser and schedule.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
-from collections.abc import Mapping
-from typing import IO, Any
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sknn_scratch.engines import ENGINES
-from sknn_scratch.files.arrays import naming_file, read_arrays, write_arrays
+from sknn_scratch.files.arrays import naming_file, read_file, write_file
 from sknn_scratch.files.values import checked_generator_state, decode, describe, encode
-from sknn_scratch.files.whole import open_to_read, whole_file
 from sknn_scratch.training.data import TrainingData
 from sknn_scratch.training.progress import Progress
 from sknn_scratch.training.run import MinibatchTraining, TrainingState
 from sknn_scratch.warn import warn
 
 # To be raised whenever the meaning of anything in the file changes.
-FORMAT = 2
-FIRST_LINE = f"sknn_scratch checkpoint, format {FORMAT}\n".encode()
-ANY_FIRST_LINE = re.compile(rb"sknn_scratch checkpoint, format (\d{1,9})\n")
-CHECKSUM_LINE = re.compile(rb"sha256 ([0-9a-f]{64})\n")
-# Files of format 1 were pickles, in which the name that this module had then stands near the beginning.
-BEGINS_PICKLE, IN_FORMAT_1 = b"\x80", b"sknn_scratch.checkpoints"
+FORMAT = 3
 TEXT = "text"
 # Parameters that may differ where training goes on.
 FREE = {"max_iter", "verbose", "warm_start", "random_state", "engine", "device"}
@@ -173,17 +165,17 @@ def _checked_state(state: TrainingState, fresh: TrainingState) -> TrainingState:
         vectors.append(("best_parameters", state.best_parameters))
     for name, vector in vectors:
         _check_vector(name, vector, fresh.parameters)
-    for name in fresh.optimizer.vector_names:
-        _check_vector(f"optimizer.{name}", getattr(state.optimizer, name, None), getattr(fresh.optimizer, name))
-    _check_count("n_updates", state.optimizer.n_updates)
-    _check_count("n_epochs", state.schedule.n_epochs)
+    _check_vector("moments", state.optimizer.state, fresh.optimizer.state)
     if not (_is_number(state.schedule.learning_rate) and np.isfinite(state.schedule.learning_rate)):
         raise ValueError(f"the learning rate is {state.schedule.learning_rate!r}")
-    _check_progress(state.progress, fresh.progress)
+    progress = vars(state.progress)
+    _check_progress(progress, vars(fresh.progress))
+    counts = {"n_updates": state.optimizer.n_updates, "n_epochs": state.schedule.n_epochs, "seed": state.seed}
+    for name, count in (counts | {name: progress[name] for name in ("n_iter", "t", "no_improvement_count")}).items():
+        if not (isinstance(count, Integral) and 0 <= int(count) < 2**63):
+            raise ValueError(f"{name} is {count!r}")
     state.order = _checked_order(state.order, fresh.order)
     checked_generator_state(state.rng_state)
-    if not (isinstance(state.seed, int) and 0 <= state.seed < 2**63):
-        raise ValueError(f"the seed of dropout and noise is {state.seed!r}")
     return state
 
 
@@ -198,22 +190,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
-def _check_count(name: str, value: Any) -> None:
-    if not (_is_number(value) and value >= 0 and value == int(value)):
-        raise ValueError(f"{name} is {value!r}")
-
-
-def _check_progress(progress: Progress, fresh: Progress) -> None:
-    if vars(progress).keys() != vars(fresh).keys():
+def _check_progress(progress: dict[str, Any], fresh: dict[str, Any]) -> None:
+    """Raise ValueError unless each part is a number, a list of such or None, as it is in the beginning."""
+    if progress.keys() != fresh.keys():
         raise ValueError("what training has reached is told in other terms")
-    for name in ("n_iter", "t", "no_improvement_count"):
-        _check_count(name, getattr(progress, name))
-    for name, value in vars(progress).items():
+    for name, value in progress.items():
         # The loss is None only as long as there was no epoch.
-        if name != "loss" and (value is None) != (getattr(fresh, name) is None):
+        if name != "loss" and (value is None) != (fresh[name] is None):
             raise ValueError(f"{name} is that of another kind of training")
         numbers = value if isinstance(value, list) else [] if value is None else [value]
-        if isinstance(value, list) != isinstance(getattr(fresh, name), list) or not all(map(_is_number, numbers)):
+        if isinstance(value, list) != isinstance(fresh[name], list) or not all(map(_is_number, numbers)):
             raise ValueError(f"{name} is {_shown(value)}")
 
 
@@ -258,51 +244,11 @@ def save_checkpoint(path: str | os.PathLike, estimator: Any) -> None:
         ],
     }
     arrays[TEXT] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-    with whole_file(path) as file:
-        room = _checksum_line(bytes(32))  # to be filled in
-        file.write(FIRST_LINE + room)
-        begin = file.tell()
-        write_arrays(file, arrays)
-        file.seek(begin)
-        line = _checksum_line(_checksum(file))
-        file.seek(begin - len(room))
-        file.write(line)
-
-
-def _checksum(file: IO[bytes]) -> bytes:
-    """Return the digest of what is left of a file."""
-    return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
-
-
-def _checksum_line(digest: bytes) -> bytes:
-    return b"sha256 " + digest.hex().encode() + b"\n"
+    write_file(path, "checkpoint", FORMAT, arrays)
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Read a checkpoint; raises ValueError if the file is something else, damaged, or of another version."""
-    with open_to_read(path) as file:
-        _check_format(path, file)
-        with naming_file(path, "is damaged"):
-            match = CHECKSUM_LINE.fullmatch(file.readline(100))
-            begin = file.tell()
-            if match is None or bytes.fromhex(match[1].decode()) != _checksum(file):
-                raise ValueError("its content is not what its checksum says")
-            file.seek(begin)
-            arrays = read_arrays(file)
-            facts: Mapping[str, Any] = json.loads(arrays.pop(TEXT).tobytes())
-            return Checkpoint(path, dict(facts), arrays)
-
-
-def _check_format(path: str | os.PathLike, file: IO[bytes]) -> None:
-    line = file.readline(100)
-    if line == FIRST_LINE:
-        return
-    match = ANY_FIRST_LINE.fullmatch(line)
-    if match is not None:
-        raise ValueError(f"{path} is a checkpoint of format {int(match[1])}; this version reads format {FORMAT}.")
-    if line.startswith(BEGINS_PICKLE) and IN_FORMAT_1 in line + file.read(1000):
-        raise ValueError(
-            f"{path} is a checkpoint of format 1, a pickle, as sknn_scratch 0.1.0 wrote them; this version reads "
-            f"format {FORMAT}. Finish the training with the version that began it, or begin anew."
-        )
-    raise ValueError(f"{path} is not a checkpoint that ModelCheckpoint has written.")
+    arrays = read_file(path, "checkpoint", [FORMAT])
+    with naming_file(path, "is damaged"):
+        return Checkpoint(path, dict(json.loads(arrays.pop(TEXT).tobytes())), arrays)

@@ -1,5 +1,6 @@
 """The displays, by the data of what they draw, and scikit-learn's own displays with our estimators."""
 
+import itertools
 import sys
 
 import matplotlib.pyplot as plt
@@ -11,6 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import DecisionBoundaryDisplay, PartialDependenceDisplay, permutation_importance
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -312,8 +315,10 @@ def test_tables_beside_a_single_network():
 
 def test_loss_curve_errors():
     X, y = make_task("binary")
+    with pytest.raises(TypeError, match=r"got LogisticRegression\."):
+        LossCurveDisplay.from_estimator(make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y))
     with pytest.raises(TypeError, match=r"got Pipeline\. Of a pipeline or a search, pass the fitted perceptron"):
-        LossCurveDisplay.from_estimator(make_pipeline(StandardScaler(), MLPFromScratchClassifier()).fit(X, y))
+        ActivationDisplay.from_estimator(make_pipeline(MLPFromScratchClassifier(3, max_iter=1)).fit(X, y), X)
     with pytest.raises(NotFittedError):
         LossCurveDisplay.from_estimator([MLPFromScratchClassifier()])
     with pytest.raises(ValueError, match="no loss_curve_"):
@@ -329,6 +334,21 @@ def test_loss_curve_errors():
     with pytest.raises(ValueError, match="needs positive losses, but the smallest is -1"):
         LossCurveDisplay(train_loss=[[1.0], [2.0]], validation_loss=[None, [-1.0]]).plot(yscale="log")
     assert not plt.get_fignums()
+
+
+def test_pipelines_and_searches_stand_for_the_network_in_them():
+    X, y = make_task("binary")
+    pipeline = make_pipeline(StandardScaler(), our_estimator("binary", max_iter=3))
+    search = GridSearchCV(pipeline, {"mlpfromscratchclassifier__alpha": [1e-4, 1e-3]}, cv=2).fit(X, y)
+    network = search.best_estimator_[-1]
+    for wrapped in (search, search.best_estimator_, make_pipeline(search.best_estimator_)):
+        for display in (LossCurveDisplay.from_estimator(wrapped), LossCurveDisplay.from_estimator({"a": wrapped})):
+            assert display.lines_[0].get_ydata().tolist() == network.loss_curve_
+        assert NetworkDisplay.from_estimator(wrapped).coefs[0] is network.coefs_[0]
+        assert WeightsDisplay.from_estimator(wrapped, image_shape=(2, 4)).weights is network.coefs_[0]
+        plt.close("all")
+    with pytest.raises(NotFittedError):
+        NetworkDisplay.from_estimator(pipeline)
 
 
 # Networks -------------------------------------------------------------------------------------------------------------
@@ -414,11 +434,41 @@ def test_labels_do_not_overlap(n_hidden, kind):
     assert_nothing_is_cut_off(display.figure_)
 
 
+def overlapping(texts):
+    boxes = {text: text.get_window_extent().padded(-0.5) for text in texts if text.get_text() and text.get_visible()}
+    return [(a, b) for a, b in itertools.combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
+
+
+@pytest.mark.parametrize("figsize", [(7, 4.8), (3.4, 3)])
+@pytest.mark.parametrize("kind", ["lines", "heatmap"])
+def test_names_shrink_or_are_left_out_where_there_is_little_room(kind, figsize):
+    """Of features, of classes and of layers."""
+    rng = np.random.RandomState(0)
+    model = MLPFromScratchClassifier(4, max_iter=2, random_state=0)
+    model.fit(rng.rand(30, 20), np.resize(["no", "yes", "a long name of a class with $ and $"], 30))
+    names = [f"prefix__column_{k}_with_a_very_long_name_{k}" for k in range(20)]
+    ax = plt.figure(figsize=figsize).add_subplot()
+    display = NetworkDisplay.from_estimator(model, feature_names=names, kind=kind, ax=ax)
+    draw(display.figure_)
+    if kind == "lines":
+        written = [*ax.texts, *ax.get_xticklabels()]
+        for text in written:
+            box = text.get_window_extent()
+            assert ax.bbox.x0 - 3 < box.x0
+            assert box.x1 < ax.bbox.x1 + 3
+        assert not overlapping(written)
+        assert bool(ax.texts) == (figsize == (7, 4.8))
+    else:
+        assert not overlapping(display.axes_[0].get_yticklabels())
+        assert not overlapping(display.bias_images_[-1].axes.get_xticklabels())
+
+
 @pytest.mark.parametrize("layout", [None, "constrained"])
 @pytest.mark.parametrize("kind", ["lines", "heatmap"])
-def test_names_of_features_and_classes_are_not_cut_off(layout, kind):
+@pytest.mark.parametrize("n_features", [20, 30])
+def test_names_of_features_and_classes_are_not_cut_off(layout, kind, n_features):
     """In axes of the user, too, and however long a name is."""
-    rng, n_features = np.random.RandomState(0), 30
+    rng = np.random.RandomState(0)
     model = MLPFromScratchClassifier(4, max_iter=2, random_state=0)
     model.fit(rng.rand(30, n_features), np.resize(["no", "yes", "a long name of a class with $ and $"], 30))
     names = [f"prefix__column_{k}_with_a_very_long_name_{k}" for k in range(n_features)]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.special import expit, ndtr
 
-from sknn_scratch.catalogue.component import Component, nearest_class_with
+from sknn_scratch.catalogue.component import Component
 
 
 class Activation(Component):
@@ -53,7 +53,7 @@ class Activation(Component):
     @property
     def needs_input(self) -> bool:
         """Whether the derivative takes ``z``: the nearest class that defines one of the two defines ``derivative``."""
-        nearest = nearest_class_with(type(self), "derivative", "derivative_from_output")
+        nearest = self._nearest_class_with("derivative", "derivative_from_output")
         return nearest is Activation or "derivative_from_output" not in vars(nearest)
 
 

@@ -13,17 +13,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 
-@cache
-def nearest_class_with(cls: Any, *names: str) -> Any:
-    """Return the class, or the first of those it comes from, that defines one of these itself."""
-    return next(one for one in cls.__mro__ if not vars(one).keys().isdisjoint(names))
-
-
-@cache
-def _parameter_names(cls: Any) -> frozenset[str]:
-    return frozenset(inspect.signature(cls).parameters)
-
-
 class Component(BaseEstimator):
     """A part of a network: formulas, whose parameters are those of the constructor.
 
@@ -64,8 +53,18 @@ class Component(BaseEstimator):
         self.check_result(formula, result, shape, of_what)
         return result
 
+    @classmethod
+    @cache
+    def _nearest_class_with(cls, *names: str) -> Any:
+        """Return the class, or the first of those it comes from, that defines one of these itself."""
+        return next(one for one in cls.__mro__ if not vars(one).keys().isdisjoint(names))
+
+    @classmethod
+    @cache
+    def _parameter_names(cls) -> frozenset[str]:
+        return frozenset(inspect.signature(cls).parameters)
+
     def _take_over(self, previous: Self, but: set[str]) -> None:
         """Take over copies of the attributes of a component of the same class, but for parameters and some others."""
-        cls: Any = type(self)
-        left_out = but | _parameter_names(cls)
+        left_out = but | self._parameter_names()
         self.__dict__ |= copy.deepcopy({name: own for name, own in vars(previous).items() if name not in left_out})

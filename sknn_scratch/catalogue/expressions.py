@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partialmethod
 from numbers import Number
 from typing import Any
 
@@ -85,27 +86,26 @@ class Expression(NDArrayOperatorsMixin):
         clipped = self if min is None else np.maximum(self, min)
         return clipped if max is None else np.minimum(clipped, max)
 
+    def _reduce(self, operation: str, axis: int | None = None, keepdims: bool = False) -> Expression:
+        """Return a sum, maximum or minimum over the columns."""
+        if axis not in (1, -1) or self.kind not in (COLUMN, ITEM):
+            raise NoGraphError(f"{operation} over axis {axis}")
+        operation = "positive" if self.kind == COLUMN else operation  # of one column, that itself
+        return self.trace.node(operation, (self.trace.as_number(self),), None, COLUMN if keepdims else ROW)
+
+    sum = partialmethod(_reduce, "sum")
+    max = partialmethod(_reduce, "max")
+    min = partialmethod(_reduce, "min")
+
     def mean(self, axis: int | None = None, keepdims: bool = False) -> Expression:
         """Return the mean of the columns."""
         return self.sum(axis, keepdims) / (1.0 if self.kind == COLUMN else self.shape[1])
-
-    def sum(self, axis: int | None = None, keepdims: bool = False) -> Expression:
-        """Add up the columns."""
-        return self.trace.reduce("sum", self, axis, keepdims)
-
-    def max(self, axis: int | None = None, keepdims: bool = False) -> Expression:
-        """Return the largest of the columns."""
-        return self.trace.reduce("max", self, axis, keepdims)
-
-    def min(self, axis: int | None = None, keepdims: bool = False) -> Expression:
-        """Return the smallest of the columns."""
-        return self.trace.reduce("min", self, axis, keepdims)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Expression:
         if options.pop("out", None) is not None or options.pop("where", True) is not True:
             raise NoGraphError(f"{ufunc.__name__} writes into an array")
         if method == "reduce" and ufunc.__name__ in _REDUCTIONS:
-            return self._reduced(_REDUCTIONS[ufunc.__name__], inputs, {"axis": 0, **options})
+            return self._reduce(_REDUCTIONS[ufunc.__name__], **options)
         if method != "__call__" or options:
             raise NoGraphError(f"{ufunc.__name__}.{method} with {sorted(options)}")
         return self.trace.apply(ufunc.__name__, inputs)
@@ -116,27 +116,16 @@ class Expression(NDArrayOperatorsMixin):
         name, trace = function.__name__, self.trace
         if name == "where" and len(args) == 3:
             return trace.apply("where", args)
-        if name == "clip":
-            limits = {key.removeprefix("a_"): value for key, value in kwargs.items()}
-            if not limits.keys() - {"min", "max"} and isinstance(args[0], Expression):
-                return args[0].clip(*args[1:], **limits)
-        if name.removeprefix("a") in ("sum", "max", "min", "mean"):
-            return self._reduced(name.removeprefix("a"), args, kwargs)
+        if name.removeprefix("a") in ("clip", "sum", "max", "min", "mean"):
+            # Also of other names for the same, np.amax(z) and np.clip(z, a_min=0).
+            options = {key.removeprefix("a_"): value for key, value in kwargs.items()}
+            return getattr(Expression, name.removeprefix("a"))(*args, **options)
         if name in ("zeros_like", "ones_like", "full_like") and isinstance(args[0], Expression):
             if kwargs:
                 raise NoGraphError(f"{name} with {', '.join(kwargs)}")
             value = args[1] if name == "full_like" else float(name == "ones_like")
             return trace.apply("where", [trace.apply("equal", [args[0], args[0]]), value, value])
         raise NoGraphError(f"{name} has no graph")
-
-    @staticmethod
-    def _reduced(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Expression:
-        """Return a reduction over the columns, with arguments as NumPy's functions take them."""
-        options = dict(zip(("axis",), args[1:], strict=False)) | dict(kwargs)
-        given = sorted(key for key, value in options.items() if value is not None and key not in ("axis", "keepdims"))
-        if given or len(args) > 2 or not isinstance(args[0], Expression):
-            raise NoGraphError(f"{name} with {', '.join(given) or 'arguments without names'}")
-        return getattr(args[0], name)(options.get("axis"), options.get("keepdims") or False)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -218,14 +207,6 @@ class Trace:
                 raise NoGraphError(f"{operation} of True and False")
             return _OF_TRUTHS[operation], arguments
         return operation, tuple(map(self.as_number, arguments))
-
-    def reduce(self, operation: str, array: Any, axis: Any, keepdims: Any) -> Expression:
-        """Return a sum, maximum or minimum over the columns."""
-        if axis not in (1, -1) or not isinstance(array, Expression) or array.kind not in (COLUMN, ITEM):
-            raise NoGraphError(f"{operation} over axis {axis}")
-        array = array.astype(self.dtype)
-        operation = "positive" if array.kind == COLUMN else operation  # of one column, that itself
-        return self.node(operation, (array,), None, COLUMN if keepdims else ROW)
 
 
 def trace_formula(

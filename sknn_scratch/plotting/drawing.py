@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation
@@ -107,6 +108,13 @@ def weight_norm(arrays: Sequence[NDArray], percentile: float = 100) -> Any:
 
     limit = float(np.percentile(np.concatenate([np.abs(array).ravel() for array in arrays]), percentile))
     return Normalize(-(limit or 1.0), limit or 1.0)
+
+
+def unwrapped(estimator: Any) -> Any:
+    """Return the best model of a search, the last step of a pipeline, and any other estimator as it is."""
+    if hasattr(estimator, "best_estimator_"):
+        return unwrapped(estimator.best_estimator_)
+    return unwrapped(estimator.steps[-1][1]) if isinstance(estimator, Pipeline) else estimator
 
 
 def check_network(estimator: Any) -> None:

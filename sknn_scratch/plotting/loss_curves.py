@@ -20,6 +20,7 @@ from sknn_scratch.plotting.drawing import (
     line_colors,
     new_axes_unless_given,
     plain_log_axis,
+    unwrapped,
 )
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : estimator, list of estimators or dict of str to estimator
-            Fitted. The keys of a dict are the names of the fits.
+            Fitted; a pipeline or a search stands for the network in it. The keys of a dict are the names of the fits.
         name : str or list of str, default=None
             Names of the fits, where ``estimator`` is no dict.
         ax : matplotlib Axes, default=None
@@ -165,9 +166,8 @@ class LossCurveDisplay:
         display : LossCurveDisplay
         """
         if isinstance(estimator, Mapping):
-            name, fits = list(estimator), list(estimator.values())
-        else:
-            fits = list(estimator) if isinstance(estimator, list | tuple) else [estimator]
+            name, estimator = list(estimator), list(estimator.values())
+        fits = [unwrapped(fit) for fit in (estimator if isinstance(estimator, list | tuple) else [estimator])]
         names = [name] if isinstance(name, str) else name
         if names is None:
             of_views = len(fits) > 1 and any(hasattr(fit, "n_members") for fit in fits)

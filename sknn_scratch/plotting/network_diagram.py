@@ -20,6 +20,7 @@ from sknn_scratch.plotting.drawing import (
     new_axes_unless_given,
     shorten,
     text_size,
+    unwrapped,
     weight_norm,
 )
 
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 MOST_UNITS_AS_LINES = 20
 # Layers with more units than this, or with less room for each, are drawn without the names of their units.
 MOST_NAMES = 30
-SMALLEST_FONT = 5  # points
+SMALLEST_FONT = 4.5  # points
 # Between a unit or a matrix and what is written beside it, in inches.
 GAP = 0.06
 # Between two heat maps, for the numbers of the rows, in inches.
 BETWEEN_MAPS = 0.45
+# Share of the width that names leave to lines or heat maps.
+LEAST_SHARE = 0.3
 POINTS = 72  # to an inch
 
 
@@ -108,7 +111,7 @@ class NetworkDisplay:
         Parameters
         ----------
         estimator : estimator
-            Fitted.
+            Fitted; a pipeline or a search stands for the network in it.
         kind : {'auto', 'lines', 'heatmap'}, default='auto'
             How weights are drawn; 'auto' is 'lines' if no layer has more than 20 units.
         feature_names, output_names : list of str, default=None
@@ -120,6 +123,7 @@ class NetworkDisplay:
         -------
         display : NetworkDisplay
         """
+        estimator = unwrapped(estimator)
         network = network_of(estimator)
         n_features, *widths, n_outputs = network.layer_units
         if feature_names is None:
@@ -209,13 +213,19 @@ class NetworkDisplay:
             units = ax.scatter(*place.T, s=diameter**2, edgecolors="0.3", linewidths=diameter / 24, zorder=2, **color)
             self.units_.append(units)
         sides = []
-        for l, names, align in ((0, self.input_names, "right"), (-1, self.output_names, "left")):
+        kwargs: Any = {"textcoords": "offset points", "va": "center", "parse_math": False}
+        for l, all_names, sign, align in ((0, self.input_names, -1, "right"), (-1, self.output_names, 1, "left")):
             half = diameters[l] / 2 / POINTS + GAP
-            written = self._draw_names(names, places[l], half, align, POINTS * unit * spacing[l])
+            room = (0.5 - LEAST_SHARE / 2) * width - half
+            names, fontsize, written = _names_that_fit(ax, all_names, POINTS * unit * spacing[l], room)
+            for text, xy in zip(names, places[l], strict=False):  # or no names at all
+                ax.annotate(text, xy, (sign * half * POINTS, 0), ha=align, fontsize=fontsize, **kwargs)
             sides.append(max(half + written, text_size(ax, [self.layer_names[l]])[0] / 2))
         # All that is written stands within the axes, unless they are very narrow.
-        inch = (len(sizes) - 1) / max(width - sum(sides), 0.3 * width)  # in units of the horizontal axis
-        ax.set_xticks(range(len(sizes)), self.layer_names)
+        apart = max(width - sum(sides), LEAST_SHARE * width) / (len(sizes) - 1)  # inches
+        inch = 1 / apart  # in units of the horizontal axis
+        share = min(1.0, apart / (text_size(ax, self.layer_names)[0] + GAP))
+        ax.set_xticks(range(len(sizes)), self.layer_names, fontsize=share * _default_font())
         ax.tick_params(length=0, pad=(GAP - foot) * POINTS)
         bottom = -tallest / 2 - 0.2 - foot / unit
         ax.set(yticks=[], xlim=(-sides[0] * inch, len(sizes) - 1 + sides[1] * inch), ylim=(bottom, tallest / 2 + 0.2))
@@ -237,34 +247,20 @@ class NetworkDisplay:
         )
         self.edges_.append(self.ax_.add_collection(edges))
 
-    def _draw_names(self, names: Sequence[str], places: NDArray, shift: float, align: Any, room: float) -> float:
-        """Write the names of units beside them, ``shift`` inches away; return their width, in inches.
-
-        ``room`` is the distance of two units, in points.
-        """
-        names, fontsize = _names_that_fit(names, room)
-        offset = shift * POINTS * (-1 if align == "right" else 1)
-        for text, xy in zip(names, places, strict=False):  # or no names at all
-            kwargs: Any = {"textcoords": "offset points", "va": "center", "ha": align, "parse_math": False}
-            self.ax_.annotate(text, xy, (offset, 0), fontsize=fontsize, **kwargs)
-        return text_size(self.ax_, names, fontsize)[0]
-
     def _plot_heatmaps(self, norm: Any) -> None:
         self.ax_.set_axis_off()
         width, height = inches(self.ax_)
         n, left, bottom = len(self.coefs), 0.55, 0.3 + text_size(self.ax_, self.layer_names)[1]
-        room = 0.85 * (height - bottom) * POINTS / len(self.input_names)
-        features, size = _names_that_fit(self.input_names, room)
         between = (n - 1) * BETWEEN_MAPS
-        widest = text_size(self.ax_, features, size)[0]
-        if left + widest + between > 0.75 * width:
-            features, widest = [], 0.0
-        left += widest
-        each = max(width - left - between, 0.25 * width) / n
-        outputs, _ = _names_that_fit(self.output_names, each * POINTS / len(self.output_names))
-        widest = text_size(self.ax_, outputs)[0]
+        room, n_rows = (1 - LEAST_SHARE) * width - left - between, len(self.input_names)
+        left += _names_that_fit(self.ax_, self.input_names, height * POINTS / n_rows, room)[2]
+        each = max(width - left - between, LEAST_SHARE * width) / n
+        apart = each * POINTS / len(self.output_names)
+        outputs, size_of_outputs, widest = _names_that_fit(self.ax_, self.output_names, apart, 0.25 * height)
         rotation = 0 if len(outputs) * (widest + GAP) <= each else 90
         bottom += widest if rotation else 0
+        apart = 0.85 * (height - bottom) * POINTS / n_rows
+        features, size, _ = _names_that_fit(self.ax_, self.input_names, apart, room)
         for l, (weights, biases) in enumerate(zip(self.coefs, self.intercepts, strict=True)):
             x, y, above = (left + l * (each + BETWEEN_MAPS)) / width, bottom / height, 1 - bottom / height
             upper = self.ax_.inset_axes((x, y + 0.1 * above, each / width, 0.9 * above))
@@ -284,16 +280,27 @@ class NetworkDisplay:
             self.axes_[0].set_yticks(range(len(features)), features, fontsize=size, parse_math=False)
         if outputs:
             last = self.bias_images_[-1].axes
-            last.set_xticks(range(len(outputs)), outputs, rotation=rotation, parse_math=False)
+            kwargs = {"fontsize": size_of_outputs, "rotation": rotation, "parse_math": False}
+            last.set_xticks(range(len(outputs)), outputs, **kwargs)
 
 
-def _names_that_fit(names: Sequence[str], room: float) -> tuple[list[str], float]:
-    """Return short forms of names, none if they cannot be read, and the font size, for lines ``room`` points apart."""
+def _default_font() -> float:
     from matplotlib import rcParams
 
-    size = min(float(rcParams["font.size"]), 0.9 * room)
-    readable = len(names) <= MOST_NAMES and size >= SMALLEST_FONT
-    return [shorten(name) for name in names] if readable else [], size
+    return float(rcParams["font.size"])
+
+
+def _names_that_fit(ax: Axes, names: Sequence[str], apart: float, room: float) -> tuple[list[str], float, float]:
+    """Return short forms of names, font size in points and width in inches; no names if they could not be read.
+
+    They are ``apart`` points from each other, with ``room`` inches for their width.
+    """
+    short = [shorten(name) for name in names]
+    width, default = text_size(ax, short)[0], _default_font()
+    size = min(default, 0.9 * apart, default * room / width)
+    if len(names) > MOST_NAMES or size < SMALLEST_FONT:
+        return [], default, 0.0
+    return short, size, width * size / default
 
 
 def _output_names(estimator: Any, n_outputs: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sknn_scratch.plotting.drawing import WEIGHT_COLORS, network_of, new_axes_unless_given, weight_norm
+from sknn_scratch.plotting.drawing import WEIGHT_COLORS, network_of, new_axes_unless_given, unwrapped, weight_norm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ class WeightsDisplay:
         Parameters
         ----------
         estimator : estimator
-            Fitted on images, a pixel per feature.
+            Fitted on images, a pixel per feature; a pipeline or a search stands for the network in it.
         image_shape : tuple of int, default=None
             Height and width of the images; by default they are square.
         scale_each : bool, default=False
@@ -84,7 +84,7 @@ class WeightsDisplay:
         -------
         display : WeightsDisplay
         """
-        weights = network_of(estimator).weights[0]
+        weights = network_of(unwrapped(estimator)).weights[0]
         if image_shape is None:
             side = math.isqrt(weights.shape[0])
             if side * side != weights.shape[0]:

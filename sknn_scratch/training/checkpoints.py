@@ -18,7 +18,6 @@ from sknn_scratch.engines import ENGINES
 from sknn_scratch.files.arrays import naming_file, read_file, write_file
 from sknn_scratch.files.values import checked_generator_state, decode, describe, encode
 from sknn_scratch.training.data import TrainingData
-from sknn_scratch.training.progress import Progress
 from sknn_scratch.training.run import MinibatchTraining, TrainingState
 from sknn_scratch.warn import warn
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.metrics import r2_score
 
-from sknn_scratch.catalogue.component import Component, nearest_class_with
+from sknn_scratch.catalogue.component import Component
 from sknn_scratch.catalogue.links import IdentityLink, Link
 
 # Samples by which the best constant is searched for.
@@ -101,7 +101,7 @@ class Loss(Component):
         It is of shape (n_outputs,). By ``constant``, but not by one that belongs to another ``value`` than the class
         has. Weights are positive.
         """
-        nearest = nearest_class_with(type(self), "constant", "value")
+        nearest = self._nearest_class_with("constant", "value")
         return (nearest if "constant" in vars(nearest) else Loss).constant(self, y, sample_weight)
 
     def constant(self, y: NDArray, sample_weight: NDArray | None) -> NDArray:

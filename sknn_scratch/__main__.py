@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from sknn_scratch.catalogue.activations import ACTIVATIONS
 from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss, SquaredError
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.training.bars import start_bar
 from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.training.job import Job
 
@@ -50,15 +50,13 @@ def _jobs() -> Iterator[Job]:
 def compile_all() -> int:
     """Compile all components in both dtypes, with a bar or lines on stderr; return how many jobs that took."""
     jobs = list(_jobs())
+    bar = start_bar(len(jobs), "component")
     for done, job in enumerate(jobs, 1):
         if engines.choose("numba", job, 1) == "numba":
             with engines.start("numba", job):
                 pass
-        if sys.stderr.isatty():
-            bar, end = "#" * (40 * done // len(jobs)), "\n" if done == len(jobs) else ""
-            print(f"\r[{bar:40}] {done}/{len(jobs)}", end=end, file=sys.stderr, flush=True)
-        elif 10 * done // len(jobs) > 10 * (done - 1) // len(jobs):
-            print(f"compiled {done} of {len(jobs)}", file=sys.stderr, flush=True)
+        bar.advance(done, "compiled")
+    bar.close()
     return len(jobs)
 
 

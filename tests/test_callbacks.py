@@ -272,13 +272,18 @@ def test_plain_lines_where_nobody_looks_on(monkeypatch, capsys):
 
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_compiling_beforehand_writes_a_bar_in_a_terminal_only(monkeypatch, capsys, is_terminal):
+    pytest.importorskip("tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     monkeypatch.setattr("sknn_scratch.engines.choose", lambda *_: "numpy")  # compiles nothing
     main(["compile"])
     shown = capsys.readouterr().err
     assert ("\r" in shown) == is_terminal
-    if not is_terminal:
+    if is_terminal:
+        assert "100%" in shown
+        assert "component" in shown
+    else:
         assert len(shown.splitlines()) == 10
+        assert all(line.startswith("component ") for line in shown.splitlines())
 
 
 @quiet

@@ -291,26 +291,6 @@ class ModelCheckpoint(EpochCallback):
             save_checkpoint(self.path, estimator)
 
 
-class ProgressLine(EpochCallback):
-    """One line that shows how far training is: ``verbose="bar"``.
-
-    In a terminal or a notebook, a bar of tqdm or rich, whichever is installed, with the latest loss, validation score
-    and learning rate and the time that is left; without either of them, or where the output goes to a file, a plain
-    line after every tenth of the epochs.
-    """
-
-    _line: Any = None
-
-    def on_epoch_end(self, estimator: Any) -> None:
-        if self._line is None:
-            self._line = start_bar(estimator._most_epochs)
-        self._line.advance(estimator.n_iter_, estimator._describe_epoch())
-
-    def on_train_end(self, estimator: Any) -> None:
-        if self._line is not None:
-            self._line.close()
-
-
 class Events:
     """Tells the callbacks of an estimator, and the bar of ``verbose="bar"``, of each 'epoch' or 'iteration'."""
 
@@ -318,7 +298,7 @@ class Events:
         self._estimator, self._task_name = estimator, task_name
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         self._given = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
-        self._line = ProgressLine() if estimator.verbose == "bar" else EpochCallback()
+        self._bar: Any = None
         self._root = None
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
             self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator._most_epochs)
@@ -335,7 +315,6 @@ class Events:
 
     def train_begins(self) -> None:
         """Announce the training."""
-        self._line.on_train_begin(self._estimator)
         if self._root is not None:
             self._root.call_on_fit_task_begin(**self._given)
 
@@ -348,7 +327,9 @@ class Events:
     def epoch_ended(self) -> bool:
         """Return whether training should stop."""
         self._keep()
-        self._line.on_epoch_end(self._estimator)
+        if self._estimator.verbose == "bar":
+            self._bar = self._bar or start_bar(self._estimator._most_epochs)
+            self._bar.advance(self._estimator.n_iter_, self._estimator._describe_epoch())
         return self._root is not None and self._tell_of_the_end(self._task)
 
     def train_ended(self) -> None:
@@ -362,7 +343,8 @@ class Events:
 
     def close(self) -> None:
         """Take the bar away, also if training failed."""
-        self._line.on_train_end(self._estimator)
+        if self._bar is not None:
+            self._bar.close()
 
 
 class CallbackMixin(CallbackSupportMixin):

@@ -6,24 +6,22 @@ import functools
 from collections.abc import Callable
 from typing import Any, Self
 
-HOOKS = ("setup", "on_fit_task_begin", "on_fit_task_end", "teardown")
-
 
 class _Context:
     """A task and the callbacks that are told of it."""
 
     def __init__(self, callbacks: list[Any], task_name: str):
-        self._callbacks, self.task_name = callbacks, task_name
+        self.callbacks, self.task_name = callbacks, task_name
 
-    def subcontext(self, task_name: str = "", **_: Any) -> _Context:
-        return _Context(self._callbacks, task_name)
+    def subcontext(self, task_name: str) -> _Context:
+        return _Context(self.callbacks, task_name)
 
     def call_on_fit_task_begin(self, *, estimator: Any, **_: Any) -> None:
-        for callback in self._callbacks:
+        for callback in self.callbacks:
             callback.on_fit_task_begin(estimator, self)
 
     def call_on_fit_task_end(self, *, estimator: Any, **_: Any) -> bool:
-        stops = [callback.on_fit_task_end(estimator, self) for callback in self._callbacks]
+        stops = [callback.on_fit_task_end(estimator, self) for callback in self.callbacks]
         return any(stops)
 
 
@@ -35,9 +33,6 @@ class CallbackSupportMixin:
 
     def set_callbacks(self, *callbacks: Any) -> Self:
         """Set the callbacks, in the place of those set before."""
-        for callback in callbacks:
-            if isinstance(callback, type) or not all(hasattr(callback, hook) for hook in HOOKS):
-                raise TypeError(f"callbacks must be instances with the methods {', '.join(HOOKS)}; got {callback!r}.")
         vars(self).pop("_skl_callbacks", None)
         if callbacks:
             self._skl_callbacks = list(callbacks)
@@ -47,10 +42,10 @@ class CallbackSupportMixin:
         twin = super().__sklearn_clone__()  # type: ignore[misc]
         return twin.set_callbacks(*vars(self).get("_skl_callbacks", []))
 
-    def _init_callback_context(self, task_name: str = "fit", **_: Any) -> _Context:
+    def _init_callback_context(self, task_name: str, **_: Any) -> _Context:
         """Tell the callbacks that training begins, and return the task of the whole of it."""
         self._callback_fit_ctx = _Context(getattr(self, "_skl_callbacks", []), task_name)
-        for callback in self._callback_fit_ctx._callbacks:
+        for callback in self._callback_fit_ctx.callbacks:
             callback.setup(self, self._callback_fit_ctx)
         return self._callback_fit_ctx
 
@@ -63,8 +58,8 @@ def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(estimator, *args, **kwargs)
         finally:
-            context = vars(estimator).pop("_callback_fit_ctx", None)
-            for callback in context._callbacks if context is not None else []:
-                callback.teardown(estimator, context)
+            if (context := vars(estimator).pop("_callback_fit_ctx", None)) is not None:
+                for callback in context.callbacks:
+                    callback.teardown(estimator, context)
 
     return managed

@@ -23,7 +23,8 @@ def of(folder, names):
 # Each module may import those of ours that stand in the lines above it.
 LAYERS = [
     {"blas", "warn", "catalogue", "files", "training", "estimators", "exchange"},
-    of("files", "arrays values whole"),
+    of("files", "values whole"),
+    {"files.arrays"},
     {"files.weights"},
     {"catalogue.component", "catalogue.expressions"},
     of("catalogue", "activations initializers links optimizers schedules"),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation
@@ -114,7 +113,7 @@ def unwrapped(estimator: Any) -> Any:
     """Return the best model of a search, the last step of a pipeline, and any other estimator as it is."""
     if hasattr(estimator, "best_estimator_"):
         return unwrapped(estimator.best_estimator_)
-    return unwrapped(estimator.steps[-1][1]) if isinstance(estimator, Pipeline) else estimator
+    return unwrapped(estimator.steps[-1][1]) if hasattr(estimator, "steps") else estimator
 
 
 def check_network(estimator: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
-from itertools import islice, zip_longest
+from itertools import islice, pairwise, zip_longest
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,35 @@ def _chunks(n_samples: int, width: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, n_samples, size))
 
 
+def _layers_like(old: list[NDArray], given: Any, name: str) -> list[NDArray]:
+    """Return arrays that are to replace weights or biases, if they can; hidden layers may be of another width.
+
+    Arrays of the same dtype, and a list of such, are not copied.
+    """
+    n_layers, ndim, dtype = len(old), old[0].ndim, old[0].dtype
+    try:
+        layers = [np.asarray(layer).astype(dtype, casting="same_kind", copy=False) for layer in given]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a list of {n_layers} arrays of real numbers: {error}") from error
+    if len(layers) != n_layers:
+        raise ValueError(f"{name} must be a list of {n_layers} arrays, got {len(layers)}.")
+    for l, layer in enumerate(layers):
+        if layer.ndim != ndim:
+            raise ValueError(f"{name}[{l}] must have {ndim} dimensions, got shape {layer.shape}.")
+    if layers[-1].shape[-1] != old[-1].shape[-1]:
+        raise ValueError(f"{name}[-1] must be for {old[-1].shape[-1]} outputs, got shape {layers[-1].shape}.")
+    return given if isinstance(given, list) and all(map(operator.is_, given, layers)) else layers
+
+
+def check_biases(network: Perceptron) -> None:
+    """Raise ValueError where biases, replaced or not, are not for the units of the weights."""
+    for l, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
+        if biases.shape != weights.shape[1:]:
+            raise ValueError(
+                f"intercepts_[{l}] has shape {biases.shape}, and coefs_[{l}] {weights.shape}: a bias for each column."
+            )
+
+
 class InspectionMixin:
     """The fitted network of an estimator, and the methods that look inside."""
 
@@ -57,33 +87,41 @@ class InspectionMixin:
     def perceptron(self) -> Perceptron:
         """The fitted network, of which ``coefs_`` and ``intercepts_`` are the weights and biases.
 
-        Raises AttributeError before the model is fitted.
+        Raises AttributeError before the model is fitted, ValueError where these do not fit together.
         """
-        if (network := getattr(self, "_network", None)) is None:
-            raise AttributeError(f"This {type(self).__name__} is not fitted yet; call fit first.")
+        network = self._own_network()
+        check_biases(network)
         return network
 
     @property
     def coefs_(self) -> list[NDArray[Any]]:
         """Weights of each layer; may be changed, and replaced."""
-        return self.perceptron.weights
+        return self._own_network().weights
 
     @coefs_.setter
     def coefs_(self, weights: list[NDArray[Any]]) -> None:
-        self._network = Perceptron.of_layers(
-            weights, self.perceptron.biases, self.perceptron.activations, self.perceptron.link
-        )
+        old = self._own_network()
+        weights = _layers_like(old.weights, weights, "coefs_")
+        for l, (before, layer) in enumerate(pairwise([old.weights[0].T, *weights])):
+            if len(layer) != before.shape[1]:
+                raise ValueError(f"coefs_[{l}] must have {before.shape[1]} rows, got shape {layer.shape}.")
+        self._network = Perceptron.of_layers(weights, old.biases, old.activations, old.link)
 
     @property
     def intercepts_(self) -> list[NDArray[Any]]:
         """Biases of each layer; may be changed, and replaced."""
-        return self.perceptron.biases
+        return self._own_network().biases
 
     @intercepts_.setter
     def intercepts_(self, biases: list[NDArray[Any]]) -> None:
-        self._network = Perceptron.of_layers(
-            self.perceptron.weights, biases, self.perceptron.activations, self.perceptron.link
-        )
+        old = self._own_network()
+        biases = _layers_like(old.biases, biases, "intercepts_")
+        self._network = Perceptron.of_layers(old.weights, biases, old.activations, old.link)
+
+    def _own_network(self) -> Perceptron:
+        if (network := getattr(self, "_network", None)) is None:
+            raise AttributeError(f"This {type(self).__name__} is not fitted yet; call fit first.")
+        return network
 
     def hidden_activations(self, X: Any, layer: int = -1) -> NDArray:
         """Return what a hidden layer makes of the samples.

@@ -454,8 +454,35 @@ def test_a_table_of_pyarrow_is_taken_for_an_array():
     table, y = pa.table({"a": samples[:, 0], "b": samples[:, 1]}), samples[:, 0]
     model = MLPFromScratchRegressor(max_iter=2, random_state=0)
     assert_array_equal(model.fit(table, y).predict(table), model.fit(samples, y).predict(samples))
-    with pytest.raises(ValueError, match="Input X contains NaN, and MLPFromScratchRegressor"):
+    with pytest.raises(ValueError, match="Input X contains NaN in column 'a', and MLPFromScratchRegressor"):
         model.fit(pa.table({"a": np.full(20, np.nan)}), y)
+
+
+WHENS = {
+    "pyarrow dates": pa.table({"when": pa.array([datetime.date(2020, 1, 1), None])}),
+    "pyarrow instants": pa.table({"a": [1.0, 2.0], "when": pa.array([datetime.datetime(2020, 1, 1)] * 2)}),
+    "pyarrow durations": pa.record_batch({"when": pa.array([datetime.timedelta(1)] * 2)}),
+    "pyarrow times": pa.table({"when": pa.array([datetime.time(1)] * 2)}),
+    "pyarrow dictionary": pa.table({"when": pa.array([datetime.date(2020, 1, 1)] * 2).dictionary_encode()}),
+    "pandas categories": pd.DataFrame({"when": pd.Categorical(pd.date_range("2020", periods=2))}),
+    "pandas date32": pd.DataFrame(
+        {"when": pd.Series([datetime.date(2020, 1, 1)] * 2, dtype=pd.ArrowDtype(pa.date32()))}
+    ),
+    "objects": np.array([[1, np.datetime64("2020")], [2, None]], dtype=object),
+    "list": [[1.0, np.datetime64("2020")], [2.0, np.datetime64("2021")]],
+    "list of durations": [[np.timedelta64(1, "D")], [np.timedelta64(2, "D")]],
+}
+
+
+@pytest.mark.parametrize("case", WHENS)
+def test_dates_are_refused_however_they_are_stored(case):
+    """Of all these scikit-learn makes numbers."""
+    message = "X cannot be used: column ('when'|[01]): there are dates or durations"
+    with pytest.raises(TypeError, match=message):
+        MLPFromScratchRegressor().fit(WHENS[case], [0.0, 1.0])
+    fitted = MLPFromScratchClassifier(max_iter=1).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(TypeError, match=message):
+        fitted.predict(WHENS[case])
 
 
 def test_dates_of_arrays_and_polars_are_refused():
@@ -475,7 +502,7 @@ def test_columns_without_numbers_of_arrays_and_of_validation_sets():
     with pytest.raises(ValueError, match="X cannot be used: column 1: there are other things"):
         MLPFromScratchClassifier().fit(np.array([[1, "a"], [None, 2]], dtype=object), [0, 1])
     repeated = pd.concat([MIXED[["number"]], MIXED[["text"]].set_axis(["number"], axis=1)], axis=1)
-    with pytest.raises(ValueError, match="X cannot be used: columns 'number', 'number': there are other things"):
+    with pytest.raises(ValueError, match="X cannot be used: column 'number': there are other things"):
         MLPFromScratchClassifier().fit(repeated, [0, 1])
     held_out = MIXED[["text"]].set_axis(["number"], axis=1)
     with pytest.raises(ValueError, match="X_val cannot be used: column 'number': there are other things"):
@@ -675,6 +702,8 @@ TIMES = {
     "pandas frame of durations and numbers": pd.DataFrame({"a": DURATIONS, "b": np.arange(150.0)}),
     "arrow dates": DATES.astype("timestamp[ns][pyarrow]"),
     "arrow durations": DURATIONS.astype("duration[ns][pyarrow]"),
+    "pyarrow dates": pa.array(DATES),
+    "pyarrow table": pa.table({"a": pa.array(DURATIONS), "b": np.arange(150.0)}),
     "polars dates": pl.Series(DATES.to_numpy()).cast(pl.Date),
     "polars durations": pl.Series(DURATIONS.to_numpy()),
     "polars times": pl.Series([datetime.time(i % 24) for i in range(150)]),

@@ -360,6 +360,27 @@ def test_parts_are_the_same_to_the_last_bit_whoever_computes_them(monkeypatch, m
         assert_array_equal(alone, together)
 
 
+def assert_limits_huge_gradients(start, dtype):
+    """Gradients whose squares are too large for the dtype: a limit of them is no step of length 0."""
+    job = make_job(dtype=dtype, optimizer=SGD(0), batch_size=90, max_grad_norm=0.5, activation=LeakyReLU())
+    job.X[...] *= np.sqrt(np.sqrt(np.finfo(dtype).max)) * 100
+    run, before = start(job), job.network.parameters.copy()
+    run.loss_and_gradient()
+    assert np.isfinite(run.gradient).all()
+    assert np.abs(run.gradient).max() > np.sqrt(np.finfo(dtype).max)
+    with np.errstate(over="ignore"):  # as fit has it
+        run.epoch(None, np.ones(1))
+    run.close()
+    assert np.linalg.norm(job.network.parameters - before) == pytest.approx(0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_parts", [0, pytest.param(1, marks=needs_numba), pytest.param(3, marks=needs_numba)])
+def test_huge_gradients_are_limited(n_parts, dtype):
+    """By NumPy, and by compiled code in one part or several."""
+    assert_limits_huge_gradients(partial(compiled_run.CompiledRun, n_parts=n_parts) if n_parts else NumpyRun, dtype)
+
+
 @needs_numba
 @pytest.mark.parametrize("options", [{"alpha": 50.0, "l1_ratio": 1.0}, {"max_grad_norm": 0.01}], ids=str)
 def test_the_gradient_at_zero_has_no_side_and_no_limit(options):

@@ -187,6 +187,42 @@ def test_coefs_and_intercepts_can_be_replaced(task):
     assert_array_equal(model.fit(X, y).coefs_[0], further[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("coefs_", lambda old: old[:1], r"coefs_ must be a list of 3 arrays, got 1"),
+        ("coefs_", lambda old: [layer[1:] for layer in old], r"coefs_\[0\] must have \d+ rows, got shape"),
+        ("coefs_", lambda old: [layer.T for layer in old], r"coefs_\[-1\] must be for \d outputs, got shape"),
+        ("coefs_", lambda old: [old[0], old[2], old[1]], r"coefs_\[-1\] must be for \d outputs, got shape"),
+        ("coefs_", lambda old: [old[0], old[1][:-1], old[2]], r"coefs_\[1\] must have \d+ rows, got shape"),
+        ("coefs_", lambda old: [layer[0] for layer in old], r"coefs_\[0\] must have 2 dimensions, got shape"),
+        ("coefs_", lambda old: [layer + 0j for layer in old], r"coefs_ must be a list of 3 arrays of real numbers"),
+        ("coefs_", lambda old: None, r"coefs_ must be a list of 3 arrays of real numbers"),
+        ("intercepts_", lambda old: [*old, old[-1]], r"intercepts_ must be a list of 3 arrays, got 4"),
+        ("intercepts_", lambda old: [0.0, 0.0, 0.0], r"intercepts_\[0\] must have 1 dimensions, got shape \(\)"),
+        ("intercepts_", lambda old: [*old[:2], old[0]], r"intercepts_\[-1\] must be for \d outputs, got shape"),
+        ("intercepts_", lambda old: [["a"]] * 3, r"intercepts_ must be a list of 3 arrays of real numbers"),
+    ],
+)
+def test_layers_that_cannot_replace_others(name, change, message):
+    model, X, _ = fitted("multiclass", hidden_layer_sizes=(7, 4))
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match=message):
+        setattr(model, name, change(getattr(model, name)))
+    assert_array_equal(model.predict_proba(X), before)
+
+
+def test_replaced_layers_may_be_lists_and_have_other_widths():
+    model, X, _ = fitted("regression", hidden_layer_sizes=5)
+    model.coefs_ = [weights.astype(np.int64).tolist() for weights in (np.eye(X.shape[1])[:, :2], np.ones((2, 1)))]
+    for use in (model.predict, model.hidden_activations, lambda X: model.perceptron):
+        with pytest.raises(ValueError, match=r"intercepts_\[0\] has shape \(5,\), and coefs_\[0\] \(\d+, 2\)"):
+            use(X)
+    model.intercepts_ = [[1e3, 1e3], [3]]
+    assert_allclose(model.predict(X), X[:, 0] + X[:, 1] + 2003)
+    assert {layer.dtype for layer in model.coefs_ + model.intercepts_} == {X.dtype}
+
+
 def test_a_copy_of_a_network_is_its_own():
     model, X, _ = fitted("binary")
     network = Perceptron.of_layers(model.coefs_, model.intercepts_, model.perceptron.activations, LogisticLink())

@@ -202,6 +202,12 @@ def test_schedules():
     assert rates(Adaptive(), 2) == [0.5, 0.5]
 
 
+def test_rates_beyond_all_floats():
+    """Python raises OverflowError for such powers. With an infinite rate training diverges, and says so."""
+    assert rates(Exponential(10.0), 400)[-1] == rates(Step(1, 10.0), 400)[-1] == np.inf
+    assert rates(Exponential(0.1), 400)[-1] == rates(InverseScaling(1000.0), 3)[-1] == 0
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.values())
 def test_schedules_stay_positive_and_can_be_resumed(schedule):
     whole = rates(schedule(), 12)  # also beyond max_iter, as partial_fit may go

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.ensemble import BaggingRegressor
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -606,6 +606,16 @@ def test_warnings_point_at_the_callers_line(parameters):
         warnings.simplefilter("always")
         our_estimator("regression", **parameters).fit(X, y)
     assert caught
+    assert {Path(warning.filename) for warning in caught} == {Path(__file__)}
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_the_warning_of_a_column_of_targets_points_at_the_callers_line(task):
+    X, y = make_task(task)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_pipeline(StandardScaler(), our_estimator(task, max_iter=1)).fit(X, y.reshape(-1, 1))
+    assert {warning.category for warning in caught} == {DataConversionWarning, ConvergenceWarning}
     assert {Path(warning.filename) for warning in caught} == {Path(__file__)}
 
 

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
-from test_engines import LOSSES, Sorted, coded, make_job, train
+from test_engines import LOSSES, Sorted, assert_limits_huge_gradients, coded, make_job, train
 
 from sknn_scratch import (
     MLPFromScratchClassifier,
@@ -125,6 +125,11 @@ OPTIONS = [
 def test_options(options, batch_size, weighted, dtype):
     """With single rows, many minibatches have no weight at all."""
     assert_same_training(weighted=weighted, batch_size=batch_size, dtype=dtype, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_huge_gradients_are_limited(dtype):
+    assert_limits_huge_gradients(TorchRun, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

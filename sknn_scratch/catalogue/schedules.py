@@ -20,6 +20,14 @@ from sknn_scratch.catalogue.component import Component
 _NUMBER = int | float | np.integer | np.floating
 
 
+def power(base: float, exponent: float) -> float:
+    """Return ``base**exponent``, infinity where that is too large."""
+    try:
+        return float(base) ** exponent
+    except OverflowError:
+        return math.inf
+
+
 class Schedule(Component):
     """The learning rate of the current epoch, in ``learning_rate``.
 
@@ -112,7 +120,7 @@ class InverseScaling(Schedule):
         self.power_t = power_t
 
     def rate(self, n_epochs: float, n_samples_seen: int) -> float:
-        return self.learning_rate_init / (n_samples_seen + 1) ** self.power_t if n_epochs else self.learning_rate_init
+        return self.learning_rate_init / power(n_samples_seen + 1, self.power_t)
 
 
 class Adaptive(Schedule):
@@ -149,7 +157,7 @@ class Step(Schedule):
         self.gamma = gamma
 
     def rate(self, n_epochs: float, n_samples_seen: int) -> float:
-        return self.learning_rate_init * self.gamma ** (n_epochs // self.step_size)
+        return self.learning_rate_init * power(self.gamma, n_epochs // self.step_size)
 
 
 class Exponential(Schedule):
@@ -167,7 +175,7 @@ class Exponential(Schedule):
         self.gamma = gamma
 
     def rate(self, n_epochs: float, n_samples_seen: int) -> float:
-        return self.learning_rate_init * self.gamma**n_epochs
+        return self.learning_rate_init * power(self.gamma, n_epochs)
 
 
 class Cosine(Schedule):
@@ -203,7 +211,7 @@ class Cosine(Schedule):
             return self.learning_rate_init * (n_epochs + 1) / (self.warm_up + 1)
         cycle = max(1.0, (self.max_iter - self.warm_up) / self.n_cycles)
         x = (n_epochs - self.warm_up) % cycle / cycle
-        return self.min_rate + (self.learning_rate_init - self.min_rate) * (1 + math.cos(math.pi * x)) / 2
+        return self.min_rate + (self.learning_rate_init - self.min_rate) * ((1 + math.cos(math.pi * x)) / 2)
 
 
 class OneCycle(Schedule):
@@ -241,7 +249,7 @@ class OneCycle(Schedule):
             other, x = top / self.start_factor, 1 - position / self.rise
         else:
             other, x = top / self.end_factor, (position - self.rise) / (1 - self.rise)
-        return other + (top - other) * (1 + math.cos(math.pi * x)) / 2
+        return other + (top - other) * ((1 + math.cos(math.pi * x)) / 2)
 
 
 class Function(Schedule):

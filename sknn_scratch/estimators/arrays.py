@@ -6,7 +6,7 @@ import copy
 import datetime
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from numbers import Number
@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
+
+from sknn_scratch.warn import warn
 
 FLOAT_DTYPES = (np.float64, np.float32)
 _FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
@@ -56,8 +59,7 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     if not reset and _is_sound(X, 2) and dtype in (X.dtype, FLOAT_DTYPES) and ready_samples(estimator, X) is not None:
         return X
     with naming("X"):
-        if any(map(is_of_times, X.dtypes if is_frame(X) else [getattr(X, "dtype", None)])):
-            _refuse_times_among(X, lambda column: is_of_times(column.dtype))
+        _refuse_times_among(X)
         try:
             return _checked_csr(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
         except (TypeError, ValueError) as error:
@@ -66,7 +68,6 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
             named = _named_columns(X, lambda column: not _has_only_numbers(column))
             if not named or "feature names" in str(error):
                 raise
-            _refuse_times_among(X, _holds_times)
             error_type = TypeError if isinstance(error, TypeError) else ValueError
             raise error_type(
                 f"{named}: there are other things than numbers. Make numbers of them first, with TabularEncoder or, "
@@ -92,14 +93,19 @@ def is_frame(X: Any) -> bool:
     return hasattr(X, "columns") and hasattr(X, "dtypes")
 
 
-def _named_columns(X: Any, is_meant: Callable[[Any], bool], at_most: int = 5) -> str:
+def _columns(X: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield name and values of each column of a data frame, as of pandas or polars, or of a table of PyArrow."""
+    if hasattr(X, "column_names"):  # of PyArrow
+        yield from zip(X.column_names, X.columns, strict=True)
+    elif is_frame(X):
+        yield from X.items() if hasattr(X, "items") else zip(X.columns, X, strict=True)
+
+
+def _named_columns(X: Any, is_meant: Callable[[Any], Any], at_most: int = 5) -> str:
     """Return such as 'columns 3, 5', of a data frame by name, for those that are meant; nothing if none is."""
-    if is_frame(X):
-        columns = ((repr(name), X[name]) for name in X.columns)
-    elif isinstance(X, np.ndarray) and X.ndim == 2:
+    columns: Iterable[tuple[str, Any]] = ((repr(name), column) for name, column in _columns(X))
+    if isinstance(X, np.ndarray) and X.ndim == 2:
         columns = ((str(position), column) for position, column in enumerate(X.T))
-    else:
-        return ""
     found = [name for name, column in columns if is_meant(column)]
     if not found:
         return ""
@@ -115,9 +121,13 @@ def is_missing(value: Any) -> bool:
     return differs is True or (type(differs) is np.bool_ and bool(differs))
 
 
-def _refuse_times_among(X: Any, are_times: Callable[[Any], bool]) -> None:
+def _refuse_times_among(X: Any) -> None:
     """Raise TypeError for columns of dates and durations, of which NumPy would make counts of an unnamed unit."""
-    if named := _named_columns(X, are_times):
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "mMO":
+        return
+    if isinstance(X, list | tuple):
+        X = np.array(X[:1], dtype=object)  # a row tells
+    if named := _named_columns(X, times_in):
         raise TypeError(
             f"{named}: there are dates or durations. Make columns of numbers of them that can tell something: "
             f"{WHAT_DATES_TELL}."
@@ -129,10 +139,17 @@ def is_of_times(dtype: Any) -> bool:
     return dtype.is_temporal() if hasattr(dtype, "is_temporal") else getattr(dtype, "kind", "") in tuple("mM")
 
 
-def _holds_times(column: Any) -> bool:
-    """Return whether there are dates or durations among objects."""
-    values = np.asarray(column)
-    return values.dtype.kind == "O" and bool(time_among(set(map(type, values.ravel()))))
+def times_in(column: Any) -> str:
+    """Return the name of a type of dates, times or durations that are among the values of a column, if any is."""
+    dtype = getattr(column, "dtype", None)
+    if getattr(dtype, "kind", "O") in "biufc":
+        return ""
+    if is_of_times(dtype):
+        return str(dtype)
+    values = np.asarray(column)  # of objects, of categories, or of PyArrow
+    if values.dtype.kind in "mM":
+        return str(values.dtype)
+    return time_among(set(map(type, values.ravel()))) if values.dtype == object else ""
 
 
 def _has_gaps(column: Any) -> bool:
@@ -210,10 +227,16 @@ def _require_targets(estimator: BaseEstimator, y: Any) -> None:
 
 
 def _flatten_column(y: NDArray) -> NDArray:
-    """Turn a single column into a vector, with scikit-learn's DataConversionWarning."""
-    if y.ndim == 2 and y.shape[1] == 1:
-        return column_or_1d(y, warn=True)
-    return y
+    """Turn a single column into a vector, with scikit-learn's DataConversionWarning, at the user's line."""
+    if y.ndim != 2 or y.shape[1] != 1:
+        return y
+    flat = column_or_1d(y)
+    warn(
+        "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples, ), for "
+        "example using ravel().",
+        DataConversionWarning,
+    )
+    return flat
 
 
 def cast_targets(y: NDArray, dtype: DTypeLike) -> NDArray:
@@ -241,12 +264,8 @@ def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtyp
 
 def refuse_times(y: Any) -> None:
     """Raise TypeError for dates and durations: cast to float, they are counts of an unnamed unit, and NaT is -9e18."""
-    for column in [y[name] for name in y.columns] if hasattr(y, "columns") else [y]:
-        values = np.asarray(column)
-        found = str(values.dtype) if values.dtype.kind in "mM" else ""
-        if values.dtype == object:
-            found = time_among(set(map(type, values.ravel())))
-        if found:
+    for column in [column for _, column in _columns(y)] or [y]:
+        if found := times_in(column):
             raise TypeError(
                 f"y must be numbers, got dates or durations ({found}). Make numbers of them in a unit of your choice, "
                 "for example durations in days: y / np.timedelta64(1, 'D'), where a date is first made the duration "

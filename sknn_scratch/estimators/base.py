@@ -42,7 +42,7 @@ from sknn_scratch.estimators.persistence import PersistenceMixin, unchanged_on_e
 from sknn_scratch.estimators.scaling import describe_scale
 from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.validation_set import check_validation_data, hold_out, make_validation
-from sknn_scratch.inspection import InspectionMixin
+from sknn_scratch.inspection import InspectionMixin, check_biases
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.callbacks import CallbackMixin, Events, with_callbacks
 from sknn_scratch.training.checkpoints import Checkpoint, load_checkpoint
@@ -370,14 +370,18 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         """Return the output of the last layer, before the link, of shape (n_samples, n_outputs)."""
         if not hasattr(self, "_network"):
             check_is_fitted(self)  # raises; it takes longer than the prediction of one row
-        samples = ready_samples(self, X)
-        if samples is not None:
-            output = raw_output(
-                self._network, samples, device=self.device, check_finite=not get_config()["assume_finite"]
-            )
-            if output is not None:
-                return output
-        return raw_output(self._network, check_samples(self, X, reset=False), device=self.device)
+        try:
+            samples = ready_samples(self, X)
+            if samples is not None:
+                output = raw_output(
+                    self._network, samples, device=self.device, check_finite=not get_config()["assume_finite"]
+                )
+                if output is not None:
+                    return output
+            return raw_output(self._network, check_samples(self, X, reset=False), device=self.device)
+        except ValueError:
+            check_biases(self._network)  # which may be the cause
+            raise
 
     def _link_inverse(self, raw_output: NDArray) -> NDArray:
         """Turn raw output into predictions, in place."""

@@ -116,11 +116,10 @@ def _total_weight(data, step):
 @helper
 def _sum_up(job):
     """Return the loss of a minibatch, penalty included; note the factor that limits the norm of its gradient."""
-    value, squares, sums, max_norm = 0.0, 0.0, float64s(job.team.sums), job.max_norm
+    value, norm, sums, max_norm = 0.0, 0.0, float64s(job.team.sums), job.max_norm
     for part in range(job.team.n_parts):
         value += sums[part * LINE] + sums[part * LINE + 1]
-        squares += sums[part * LINE + 2]
-    norm = math.sqrt(squares)
+        norm = math.hypot(norm, sums[part * LINE + 2])
     job.step.scale = max_norm / norm if 0 < max_norm < norm else 1.0
     return value
 

@@ -6,6 +6,8 @@ rows of the weights, and of some biases.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -153,11 +155,19 @@ def _fill_bias_gradient(job, layer, low, high):
 
 
 @_sum
-def _sum_of_squares(x, begin, end, zero):
-    total = zero
+def _norm(x, begin, end, zero):
+    """Return the Euclidean length of some numbers."""
+    total = largest = zero
     for i in range(begin, end):
         total += x[i] * x[i]
-    return total
+    if total < math.inf:
+        return math.sqrt(total)
+    for i in range(begin, end):  # squares may be too large where the length is not
+        largest = max(largest, abs(x[i]))
+    total = zero
+    for i in range(begin, end):
+        total += (x[i] / largest) * (x[i] / largest)
+    return float(largest) * math.sqrt(total)
 
 
 @_sum
@@ -204,7 +214,7 @@ def _finish(job, part, begin, end):
         if moves:
             _move(job, start, stop)
     if compute and max_norm > 0:
-        sums[part * LINE + 2] += _sum_of_squares(g, begin, end, type(job.one)(0))
+        sums[part * LINE + 2] = math.hypot(sums[part * LINE + 2], _norm(g, begin, end, type(job.one)(0)))
 
 
 @helper

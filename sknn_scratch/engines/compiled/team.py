@@ -129,7 +129,7 @@ class Team(NamedTuple):
     n_parts: int
     patience: int  # polls from which a wait counts as long
     counters: int  # at, int64, indexed by PHASE, DONE, ...
-    sums: int  # at, float64: a line for each part with its loss, its penalty and the sum of squares of its gradient
+    sums: int  # at, float64: a line for each part with its loss, its penalty and the norm of its gradient
     gemm: int
     give_way: int
     nap: int

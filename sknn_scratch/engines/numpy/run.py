@@ -279,5 +279,8 @@ class NumpyRun:
 def _limit_norm(gradient: NDArray, max_norm: float) -> None:
     """Shorten the gradient to Euclidean length ``max_norm`` if it is longer."""
     norm = math.sqrt(np.dot(gradient, gradient))
+    if norm == math.inf:  # squares may be too large where the length is not
+        largest = float(np.abs(gradient).max())
+        norm = largest * math.sqrt(np.dot(gradient / largest, gradient / largest))
     if norm > max_norm:
         np.multiply(gradient, max_norm / norm, out=gradient)

@@ -284,7 +284,10 @@ class TorchRun:
         job, optimizer = self._job, self._job.optimizer
         assert optimizer is not None
         if job.max_grad_norm is not None:
-            self._g.mul_((job.max_grad_norm / torch.linalg.vector_norm(self._g)).clamp_(max=1.0))
+            # Squares may be too large where the norm is not.
+            largest = torch.linalg.vector_norm(self._g, torch.inf).clamp_(min=torch.finfo(self._g.dtype).tiny)
+            norm = torch.linalg.vector_norm(self._g / largest)
+            self._g.mul_((job.max_grad_norm / largest / norm).clamp_(max=1.0))
         if optimizer.decay_rate:
             self._w[: optimizer.n_weights].mul_(decay)
         update(optimizer, self._w, self._g, self._vectors, coefficients)

@@ -8,66 +8,58 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, ClassVar, Self
 
+
+def _each(names: dict[str, str]) -> dict[str, str]:
+    """Return ours for each name elsewhere, given the latter for ours."""
+    return {elsewhere: ours for ours, others in names.items() for elsewhere in others.split()}
+
+
 # What other libraries call a parameter, and what they call an activation, a loss and so on.
-NAMES_ELSEWHERE = {
-    "callbacks": "set_callbacks",
-    "cat_features": "categorical_features",
-    "categorical_feature": "categorical_features",
-    "clipnorm": "max_grad_norm",
-    "criterion": "loss",
-    "epochs": "max_iter",
-    "global_clipnorm": "max_grad_norm",
-    "kernel_initializer": "weight_init",
-    "l2_regularization": "weight_decay",
-    "learning_rate": "learning_rate_init",
-    "lr": "learning_rate_init",
-    "max_bins": "n_bins",
-    "max_epochs": "max_iter",
-    "n_epochs": "max_iter",
-    "n_estimators": "n_members",
-    "optimizer": "solver",
-    "patience": "n_iter_no_change",
-    "seed": "random_state",
-    "use_bias": "fit_intercept",
-    "binary_crossentropy": "log_loss",
-    "categorical_crossentropy": "log_loss",
-    "cross_entropy": "log_loss",
-    "crossentropy": "log_loss",
-    "kaiming_normal": "he_normal",
-    "kaiming_uniform": "he_uniform",
-    "l-bfgs": "lbfgs",
-    "linear": "identity",
-    "mae": "absolute_error",
-    "mean_absolute_error": "absolute_error",
-    "mean_squared_error": "squared_error",
-    "mse": "squared_error",
-    "pinball": "quantile",
-    "sigmoid": "logistic",
-    "swish": "silu",
-    "xavier_normal": "glorot_normal",
-    "xavier_uniform": "glorot_uniform",
-}
-SCORERS_ELSEWHERE = {
-    "auc": "roc_auc",
-    "auroc": "roc_auc",
-    "log_loss": "neg_log_loss",
-    "logloss": "neg_log_loss",
-    "mae": "neg_mean_absolute_error",
-    "mape": "neg_mean_absolute_percentage_error",
-    "mean_absolute_error": "neg_mean_absolute_error",
-    "mean_squared_error": "neg_mean_squared_error",
-    "mse": "neg_mean_squared_error",
-    "rmse": "neg_root_mean_squared_error",
-    "val_loss": "loss",
-}
+NAMES_ELSEWHERE = _each(
+    {
+        "set_callbacks": "callbacks",
+        "categorical_features": "cat_features categorical_feature",
+        "max_grad_norm": "clipnorm global_clipnorm",
+        "loss": "criterion",
+        "max_iter": "epochs max_epochs n_epochs",
+        "weight_init": "kernel_initializer",
+        "weight_decay": "l2_regularization",
+        "learning_rate_init": "learning_rate lr",
+        "n_bins": "max_bins",
+        "n_members": "n_estimators",
+        "solver": "optimizer",
+        "n_iter_no_change": "patience",
+        "random_state": "seed",
+        "fit_intercept": "use_bias",
+        "log_loss": "binary_crossentropy categorical_crossentropy cross_entropy crossentropy",
+        "he_normal": "kaiming_normal",
+        "he_uniform": "kaiming_uniform",
+        "lbfgs": "l-bfgs",
+        "identity": "linear",
+        "absolute_error": "mae mean_absolute_error",
+        "squared_error": "mean_squared_error mse",
+        "quantile": "pinball",
+        "logistic": "sigmoid",
+        "silu": "swish",
+        "glorot_normal": "xavier_normal",
+        "glorot_uniform": "xavier_uniform",
+    }
+)
+SCORERS_ELSEWHERE = _each(
+    {
+        "roc_auc": "auc auroc",
+        "neg_log_loss": "log_loss logloss",
+        "neg_mean_absolute_error": "mae mean_absolute_error",
+        "neg_mean_absolute_percentage_error": "mape",
+        "neg_mean_squared_error": "mean_squared_error mse",
+        "neg_root_mean_squared_error": "rmse",
+        "loss": "val_loss",
+    }
+)
 VALIDATION_SET = "Did you mean a validation set? It is passed as X_val and y_val: fit(X, y, X_val=..., y_val=...)."
 # What other libraries take in fit, and what there is here.
 ARGUMENTS_ELSEWHERE = {
-    "eval_set": VALIDATION_SET,
-    "validation_data": VALIDATION_SET,
-    "validation_set": VALIDATION_SET,
-    "valid_set": VALIDATION_SET,
-    "valid_sets": VALIDATION_SET,
+    **dict.fromkeys(("eval_set", "valid_set", "valid_sets", "validation_data", "validation_set"), VALIDATION_SET),
     "validation_split": (
         "Did you mean early_stopping=True and validation_fraction=...? They are parameters of the estimator."
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -15,9 +17,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from sknn_scratch.estimators.arrays import WHAT_DATES_TELL, is_frame, is_missing, is_of_times, naming, time_among
-from sknn_scratch.estimators.tabular.advice import warn_of_numbers_in_text
+from sknn_scratch.warn import warn
 
-NUMBER, CATEGORY, OBJECTS = "number", "category", "objects"
+# A column is as good as lost where fewer of its values than this share belong to levels that are kept.
+LOST = 0.1
+# With fewer values for each one that a level needs, that levels are rare says little.
+FEWEST_VALUES = 10
+# So many numbers beside one text are numbers with a sign for gaps.
+FEWEST_NUMBERS = 10
+DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 
 
 @dataclass
@@ -112,31 +120,31 @@ def _name_position_or_truth(one: Any) -> type:
 
 def _is_category(column: Any, name: str) -> bool:
     """Return whether a column is to be categorical by its type, or, of a column of objects, by theirs."""
-    kind = _kind(column, name)
-    if kind == OBJECTS or str(column.dtype) == "String":  # the latter of polars
+    by_type = _is_category_by_type(column, name)
+    if by_type is None or str(column.dtype) == "String":  # the latter of polars
         warn_of_numbers_in_text(name, column)
-    if kind != OBJECTS:
-        return kind == CATEGORY
+    if by_type is not None:
+        return by_type
     present = {type(value) for value in column if not is_missing(value)}
     booleans: tuple[type, ...] = (bool, np.bool_)
     return not present or not all(issubclass(cls, (Real, Decimal)) and cls not in booleans for cls in present)
 
 
-def _kind(column: Any, name: str) -> str:
-    """Return what a column holds by its type."""
+def _is_category_by_type(column: Any, name: str) -> bool | None:
+    """Return whether a column is one of categories by its type, and not one of numbers; None for objects."""
     dtype = column.dtype
     if is_of_times(dtype):
         raise _times(name, dtype)
     if hasattr(dtype, "is_nested"):  # of polars
         if dtype.is_nested():
             raise TypeError(f"X has lists or structures in column {name!r} ({dtype}); a cell is one value.")
-        return NUMBER if dtype.is_numeric() else OBJECTS if str(dtype) == "Object" else CATEGORY
+        return None if str(dtype) == "Object" else not dtype.is_numeric()
     if str(dtype) == "category":
-        return CATEGORY
+        return True
     kind = getattr(dtype, "kind", "O")
     if kind == "c":
         raise ValueError(f"Complex data not supported: column {name!r} of X is {dtype}.")
-    return {"b": CATEGORY, "i": NUMBER, "u": NUMBER, "f": NUMBER}.get(kind, OBJECTS)
+    return {"b": True, "i": False, "u": False, "f": False}.get(kind)
 
 
 def _times(name: str, found: Any) -> TypeError:
@@ -151,7 +159,7 @@ def _times(name: str, found: Any) -> TypeError:
 
 def _to_numbers(column: Any, name: str) -> NDArray:
     """Return a column as float64, NaN where missing."""
-    _kind(column, name)  # refuses dates
+    _is_category_by_type(column, name)  # refuses dates
     values = column.to_numpy() if hasattr(column, "to_numpy") else column
     if values.dtype.kind == "O":
         values = [np.nan if is_missing(value) else value for value in values]
@@ -183,3 +191,60 @@ def _to_categories(column: Any, name: str) -> NDArray:
     result = np.empty(len(values), dtype=object)
     result[:] = [levels[value] for value in values]
     return result
+
+
+# Columns that were probably meant as something else: numbers, dates, identifiers --------------------------------------
+
+
+def warn_of_rare_levels(name: str, values: NDArray, kept: NDArray, min_frequency: int) -> None:
+    """Warn of a column of categories of which nearly all occur too seldom to be kept."""
+    counts = Counter(values.tolist())
+    counts.pop(None, None)
+    n_values, n_kept = counts.total(), sum(counts[level] for level in kept.tolist() if level is not None)
+    if n_values < FEWEST_VALUES * min_frequency or n_kept >= LOST * n_values:
+        return
+    warn(
+        f"Column {name!r} of X holds {len(counts)} categories in {n_values} samples, nearly all of them too rare to be "
+        f"told apart: next to nothing is learnt from it. {_what_to_do(list(counts))}"
+    )
+
+
+def _what_to_do(levels: list[Any]) -> str:
+    """Return advice for a column with these values."""
+    if sum(map(_is_number, levels)) > 0.9 * len(levels):
+        return "They are numbers: make it a column of those, of text for example by pandas.to_numeric."
+    if sum(DATE.match(str(level)) is not None for level in levels) > 0.9 * len(levels):
+        return f"They are dates: make columns of them that can tell something, such as {WHAT_DATES_TELL}."
+    return "Leave it out, or make something of it that recurs."
+
+
+def warn_of_numbers_in_text(name: str, values: Iterable[Any]) -> None:
+    """Warn of a column that nobody called one of categories and that holds numbers but for one text, such as '?'."""
+    numbers: set[Any] = set()
+    others: set[Any] = set()
+    try:
+        for value in set(values):
+            if not is_missing(value):
+                (numbers if _is_number(value) else others).add(value)
+            if len(others) > 1:
+                return
+    except TypeError:  # a value that is in no set is refused later
+        return
+    if others and len(numbers) >= FEWEST_NUMBERS:
+        text = others.pop()
+        warn(
+            f"Column {name!r} of X holds numbers but for {text!r}, so that each is taken for a category. If {text!r} "
+            "stands for a gap, make the column one of numbers with NaN there, for example by pandas.to_numeric with "
+            "errors='coerce'; if they are codes, give it the dtype 'category', or name it in categorical_features."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether this is a number, or a text that says one."""
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return False
+        return True
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -17,8 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.estimators.constraints import Boolean, Constraint, Number, check_parameters
 from sknn_scratch.estimators.persistence import unchanged_on_error
-from sknn_scratch.estimators.tabular.advice import warn_of_rare_levels
-from sknn_scratch.estimators.tabular.columns import Columns, read_columns
+from sknn_scratch.estimators.tabular.columns import Columns, read_columns, warn_of_rare_levels
 from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
 from sknn_scratch.warn import warn
 

@@ -161,16 +161,15 @@ def split_rows(
     stratify=strata)``.
     """
     kind = row_type(n_rows)
-    if n_rows < MANY or not 0 < n_held_out < n_rows:
-        return _by_sklearn(n_rows, n_held_out, rng, strata)
-    if strata is None:
+    values, counts = (None, None) if strata is None else np.unique(strata, return_counts=True)
+    too_few = counts is not None and (counts.min() < 2 or len(counts) > min(n_held_out, n_rows - n_held_out))
+    if n_rows < MANY or too_few or not 0 < n_held_out < n_rows:  # where it cannot be, the error says why
+        parts = train_test_split(np.arange(n_rows), test_size=n_held_out, random_state=rng, stratify=strata)
+        return parts[0].astype(kind), parts[1].astype(kind)
+    if values is None or counts is None:
         order: NDArray = np.arange(n_rows, dtype=kind)
         rng.shuffle(order)
         return order[n_held_out:], order[:n_held_out]
-    values = np.unique(strata)
-    counts = np.array([np.count_nonzero(strata == value) for value in values])
-    if counts.min() < 2 or len(values) > min(n_held_out, n_rows - n_held_out):  # an error, and it says which
-        return _by_sklearn(n_rows, n_held_out, rng, strata)
     n_train = _shares(counts, n_rows - n_held_out, rng)
     n_test = _shares(counts - n_train, n_held_out, rng)
     train: NDArray = np.empty(n_rows - n_held_out, kind)
@@ -184,13 +183,6 @@ def split_rows(
     rng.shuffle(train)
     rng.shuffle(held_out)
     return train, held_out
-
-
-def _by_sklearn(
-    n_rows: int, n_held_out: int, rng: np.random.RandomState, strata: NDArray | None
-) -> tuple[NDArray, NDArray]:
-    parts = train_test_split(np.arange(n_rows), test_size=n_held_out, random_state=rng, stratify=strata)
-    return parts[0].astype(row_type(n_rows)), parts[1].astype(row_type(n_rows))
 
 
 def _shares(counts: NDArray, n_drawn: int, rng: np.random.RandomState) -> NDArray:

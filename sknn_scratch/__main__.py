@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from sknn_scratch import engines
 from sknn_scratch.catalogue.activations import ACTIVATIONS
-from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss, SquaredError
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, LogLoss, Loss, Quantile, SquaredError
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Adam
+from sknn_scratch.estimators.tabular.classifier import SMOOTHING
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.bars import start_bar
 from sknn_scratch.training.coded_matrix import CodedMatrix, Coding
@@ -20,12 +23,13 @@ from sknn_scratch.training.job import Job
 
 
 def _losses() -> Iterator[Loss]:
-    """Go through the losses of both estimators, those of classifiers for two classes and for several."""
-    for name, cls in [*CLASSIFIER_LOSSES.items(), *REGRESSOR_LOSSES.items()]:
-        for multiclass in (False, True) if CLASSIFIER_LOSSES.get(name) is cls else (False,):
-            loss = cls()
-            loss.start(multiclass)
-            yield loss
+    """Go through the losses of all estimators, those of classifiers for two classes and for several."""
+    of_classes = [*(cls() for cls in CLASSIFIER_LOSSES.values()), LogLoss(SMOOTHING)]  # each smoothing has own kernels
+    of_numbers = [*(cls() for cls in REGRESSOR_LOSSES.values()), Quantile([0.1, 0.9])]
+    for loss, multiclass in [*product(of_classes, (False, True)), *product(of_numbers, (False,))]:
+        loss = copy(loss)
+        loss.start(multiclass)
+        yield loss
 
 
 def _jobs() -> Iterator[Job]:

@@ -42,6 +42,7 @@ from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 from sknn_scratch.engines import choose, missing, policy
 from sknn_scratch.engines.compiled import kernels
 from sknn_scratch.engines.compiled.source import function_source
+from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy import in_place
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.perceptron import Perceptron
@@ -814,6 +815,7 @@ FEW, SOME, MANY = (
     int(seconds / policy.SAVED_PER_STEP)
     for seconds in (policy.WORTH_LOADING / 2, policy.COMPILE_SECONDS / 2, policy.COMPILE_SECONDS * 2)
 )
+ENOUGH_FOR_A_KERNEL = int(2 * policy.COMPILE_SECONDS_OF_KERNEL / policy.SAVED_PER_STEP)
 
 
 @needs_numba
@@ -821,14 +823,19 @@ def test_auto_goes_by_what_is_on_disk_and_by_the_time_it_saves(monkeypatch):
     job = make_job()
     assert choose("numpy", job, MANY) == "numpy"
     assert choose("numba", job, 1) == "numba"
-    for on_disk, n_steps, expected in [
-        (False, FEW, "numpy"),
-        (False, SOME, "numpy"),
-        (False, MANY, "numba"),
-        (True, FEW, "numpy"),
-        (True, SOME, "numba"),
+    sources = sources_of(job)
+    everything, kernel = set(sources.texts()), sources.losses[0].texts[0]
+    for absent, n_steps, expected in [
+        (everything, FEW, "numpy"),
+        (everything, SOME, "numpy"),
+        (everything, MANY, "numba"),
+        ({kernel}, FEW, "numpy"),
+        ({kernel}, ENOUGH_FOR_A_KERNEL // 3, "numpy"),
+        ({kernel}, ENOUGH_FOR_A_KERNEL, "numba"),
+        (set(), FEW, "numpy"),
+        (set(), ENOUGH_FOR_A_KERNEL // 3, "numba"),
     ]:
-        monkeypatch.setattr(engines, "_is_on_disk", lambda job, on_disk=on_disk: on_disk)
+        monkeypatch.setattr(engines, "is_kept", lambda text, absent=absent: text not in absent)
         assert choose("auto", job, n_steps) == expected
 
 

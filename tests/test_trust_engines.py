@@ -25,12 +25,13 @@ from sklearn.base import clone
 from tasks import make_task, our_estimator
 from test_engines import make_job, needs_numba
 
-from sknn_scratch import MLPFromScratchRegressor
+from sknn_scratch import MLPFromScratchRegressor, Quantile, TabularMLPClassifier, TabularMLPRegressor
 from sknn_scratch.__main__ import _jobs
 from sknn_scratch.engines import threads
 from sknn_scratch.engines.compiled import kernels
 from sknn_scratch.engines.compiled.source import FUNCTIONS, function_source
 from sknn_scratch.engines.compiled.sources import sources_of
+from sknn_scratch.estimators.tabular import members
 
 try:
     from sknn_scratch.engines.compiled import run as compiled_run
@@ -173,6 +174,20 @@ def test_all_functions_are_compiled_beforehand():
     texts = {text for job in _jobs() for text in sources_of(job).texts()}
     for dtype in map(np.dtype, (np.float32, np.float64)):
         assert {function_source(name, dtype) for name in FUNCTIONS} <= texts
+
+
+@pytest.mark.parametrize(
+    "model", [TabularMLPClassifier(), TabularMLPRegressor(), TabularMLPRegressor(loss=Quantile([0.1, 0.9]))], ids=repr
+)
+def test_what_the_tabular_estimators_train_is_compiled_beforehand(monkeypatch, model):
+    jobs = []
+    monkeypatch.setattr(members, "choose", lambda name, job, n_steps: jobs.append(job) or "numpy")
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    for n_classes in (2, 3):
+        clone(model).set_params(n_members=2, max_iter=1).fit(X, np.arange(40) % n_classes)
+    beforehand = {text for job in _jobs() for text in sources_of(job).texts()}
+    assert len(jobs) == 4
+    assert {text for job in jobs for text in sources_of(job).texts()} <= beforehand
 
 
 # Imports and compiling that are disturbed -----------------------------------------------------------------------------

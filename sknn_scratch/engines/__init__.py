@@ -24,6 +24,7 @@ from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import (
     COMPILE_SECONDS,
+    COMPILE_SECONDS_OF_KERNEL,
     SAVED_PER_PARAMETER,
     SAVED_PER_STEP,
     WORTH_A_DEVICE,
@@ -67,8 +68,8 @@ def choose(name: str, job: Job, n_steps: int) -> str:
     """Return the engine for a job that will take so many steps, as far as that is known: one of ``ENGINES``.
 
     'auto' takes PyTorch where ``job.device`` is not the CPU. It takes the compiled engine where its code is on disk and
-    the job is more than a trifle, and where it is not, if the job alone saves more time than compiling takes. What this
-    process did before does not count: a fit should not depend, by rounding, on that.
+    the job is more than a trifle, and where some is not, if the job alone saves more time than compiling that takes.
+    What this process did before does not count: a fit should not depend, by rounding, on that.
 
     Raises ImportError if numba or PyTorch is asked for and cannot be imported, ValueError if PyTorch cannot do the job,
     or not on this device.
@@ -79,7 +80,7 @@ def choose(name: str, job: Job, n_steps: int) -> str:
         return "numpy"
     if name == "auto":
         saved = n_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER * job.network.parameters.size)
-        if saved < WORTH_LOADING or (saved < COMPILE_SECONDS and not _is_on_disk(job)):
+        if saved < WORTH_LOADING or (saved < COMPILE_SECONDS and saved < _seconds_to_compile(job)):
             return "numpy"
         if _what_prevents("numba") is not None:
             return "numpy"
@@ -147,12 +148,16 @@ def _on_torch() -> Any:
     return import_module("sknn_scratch.engines.torch.run")
 
 
-def _is_on_disk(job: Job) -> bool:
-    """Return whether all compiled code that a job needs is on disk."""
+def _seconds_to_compile(job: Job) -> float:
+    """Return how long it takes to compile what a job needs and is not on disk."""
     try:
-        return all(is_kept(text) for text in sources_of(job).texts())
+        sources = sources_of(job)
     except NoGraphError:
-        return True  # nothing is to be compiled; the warning about it is for whoever asks
+        return 0.0  # nothing is to be compiled; the warning about it is for whoever asks
+    missing = {text for text in sources.texts() if not is_kept(text)}
+    if not missing.isdisjoint(sources.functions.values()):
+        return COMPILE_SECONDS
+    return len(missing) * COMPILE_SECONDS_OF_KERNEL
 
 
 @cache

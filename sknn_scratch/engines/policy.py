@@ -50,8 +50,9 @@ SAVED_PER_STEP, SAVED_PER_PARAMETER = 20e-6, 4e-9
 # Seconds that a fit must save to take compiled code that is on disk. Loading it takes half a second once per process,
 # but a search makes some fifty fits.
 WORTH_LOADING = 0.01
-# Seconds to compile what a fit needs: 4.7 with the import of numba, and some reserve for slower machines.
-COMPILE_SECONDS = 8.0
+# Seconds to compile what a fit needs: 4.7 with the import of numba, and some reserve for slower machines; and those for
+# a kernel of a component if nothing else is missing, 0.15 to 0.43.
+COMPILE_SECONDS, COMPILE_SECONDS_OF_KERNEL = 8.0, 0.5
 
 # The compiled engine --------------------------------------------------------------------------------------------------
 

@@ -313,7 +313,7 @@ def test_score_names_its_arrays(task):
         (y, np.full(n, np.nan), "Input sample_weight contains NaN"),
         (y, np.full(n, "a"), "sample_weight cannot be used: could not convert"),
         (y, np.ones((n, 2)), r"sample_weight must have shape \(n_samples,\), got \(150, 2\)"),
-        (y, 0 * ones, "sample_weight must not be zero for every sample"),
+        (y, 0 * ones, "sample_weight must be positive for at least one sample"),
         (y, 2.0, "sample_weight must be an array"),
     ):
         with pytest.raises((ValueError, TypeError), match=f"^{message}"):

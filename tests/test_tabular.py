@@ -68,7 +68,7 @@ def test_score_names_its_arrays(cls):
         ((None,), "y must be an array with one entry per sample, got None"),
         ((np.full(80, np.nan),), "y cannot be used: Input .*contains NaN"),
         ((y, np.ones(3)), "X has 80 samples, but sample_weight has 3"),
-        ((y, np.zeros(80)), "sample_weight must not be zero for every sample"),
+        ((y, np.zeros(80)), "sample_weight must be positive for at least one sample"),
     ):
         with pytest.raises(ValueError, match=message):
             model.score(X, *given)

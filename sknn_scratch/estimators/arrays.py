@@ -363,19 +363,21 @@ def naming_scored(y: Any, sample_weight: ArrayLike | None, n_samples: int) -> It
                 raise ValueError(f"{name} must be an array with one entry per sample, got {array}.")
             _check_length(name, array, n_samples)
     if sample_weight is not None:
-        with naming("sample_weight"):
-            weights = check_array(sample_weight, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="sample_weight")
-            _check_weights(weights, n_samples)
-            if not weights.any():
-                raise ValueError("sample_weight must not be zero for every sample.")
+        _weights(sample_weight, n_samples, FLOAT_DTYPES)
     with naming("y"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
         yield
 
 
-def _check_weights(weights: NDArray, n_samples: int) -> None:
+def _weights(sample_weight: ArrayLike, n_samples: int, dtype: DTypeLike | tuple) -> NDArray:
+    """Return weights as floats, of which there is one for each sample, and not all are zero."""
+    with naming("sample_weight"):
+        weights = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
     _check_length("sample_weight", weights, n_samples)
+    if not weights.any():
+        raise ValueError("sample_weight must be positive for at least one sample, got only zeros.")
+    return weights
 
 
 def check_sample_weight(sample_weight: ArrayLike | float | None, X: Any) -> NDArray | None:
@@ -386,17 +388,13 @@ def check_sample_weight(sample_weight: ArrayLike | float | None, X: Any) -> NDAr
     if sample_weight is None:
         return None
     n_samples = X.shape[0]
-    dtype = FLOAT_DTYPES if X.dtype == np.float32 else np.float64
-    with naming("sample_weight"):
-        if isinstance(sample_weight, Number):
+    if isinstance(sample_weight, Number):
+        with naming("sample_weight"):
             sample_weight = np.full(n_samples, sample_weight)
-        weights = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
-    _check_weights(weights, n_samples)
+    weights = _weights(sample_weight, n_samples, FLOAT_DTYPES if X.dtype == np.float32 else np.float64)
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got a minimum of {weights.min():g}.")
     with np.errstate(over="ignore"):
         if not np.isfinite(weights.sum()):
             raise ValueError(f"sample_weight must have a finite sum, got a maximum of {weights.max():g}.")
-    if not weights.any():
-        raise ValueError("sample_weight must be positive for at least one sample, got only zeros.")
     return weights

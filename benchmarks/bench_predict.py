@@ -1,6 +1,6 @@
 """Time of predictions, of one row and of many: ours, scikit-learn's and the bare matrix products.
 
-python benchmarks/bench_predict.py                        ten minutes
+python benchmarks/bench_predict.py                        twenty minutes
 python benchmarks/bench_predict.py --quick                seconds
 python benchmarks/bench_predict.py --output benchmarks    writes RESULTS.md and a picture
 """
@@ -41,8 +41,10 @@ NETWORKS: dict[str, tuple[int, tuple, int]] = {
     "64-512-512-10": (64, (512, 512), 10),
     "1000-2048-10": (1000, (2048,), 10),
     "100-1024-1024-1024-10": (100, (1024, 1024, 1024), 10),
+    "784-2048-2048-10": (784, (2048, 2048), 10),
+    "4000-1000-1": (4000, (1000,), 1),
 }
-ROWS = (1, 4, 16, 32, 50, 64, 100, 128, 200, 500, 1000, 3000)
+ROWS = (1, 2, 3, 4, 8, 16, 32, 50, 100, 200, 500, 1000, 3000)
 # What a row may come as, from a float array.
 FORMS: dict[str, Callable] = {
     "list": lambda row: row.tolist(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, Literal, Self
 
@@ -25,10 +25,16 @@ from sknn_scratch.engines.policy import (
     ROWS_TO_PREPARE,
     SHORTEST_PART,
     SINGLE_THREADED_ANYWAY,
+    SLOWEST_READING,
     TO_CALL,
-    WAIT,
 )
-from sknn_scratch.engines.threads import for_each_in_threads, one_blas_thread, share_out, threads_worth
+from sknn_scratch.engines.threads import (
+    blas_threads_if_free,
+    for_each_in_threads,
+    one_blas_thread,
+    share_out,
+    threads_worth,
+)
 
 __all__ = ["Perceptron", "layer_views"]
 
@@ -189,9 +195,15 @@ class Perceptron:
 
     def _pass_at_once(self, samples: Any, out: NDArray) -> None:
         """Write the raw output of samples; threads compute some rows or columns each of a large layer."""
-        alone = self.largest_product(len(out)) <= SINGLE_THREADED_ANYWAY
-        with nullcontext(1) if alone else one_blas_thread() as n_free:
-            self._pass(samples, [*self._hidden(len(out), out.dtype), out], n_free)
+        n_rows = len(out)
+        if self.largest_product(n_rows) <= SINGLE_THREADED_ANYWAY:
+            threads: AbstractContextManager[int] = nullcontext(1)
+        elif n_rows <= FEWEST_ROWS:
+            threads = blas_threads_if_free(n_rows * self.n_weights * out.itemsize / SLOWEST_READING)
+        else:
+            threads = one_blas_thread()
+        with threads as n_free:
+            self._pass(samples, [*self._hidden(n_rows, out.dtype), out], n_free)
 
     def _pass_in_chunks(self, samples: Callable[[slice], Any], out: NDArray, most: int) -> None:
         """Write the raw output of samples that pass in chunks of so many rows at most, which threads take."""
@@ -255,8 +267,7 @@ class Perceptron:
 
 def _work(n_rows: int, weights: NDArray) -> int:
     """Return the work of filling a layer, in multiplications of float64."""
-    n_passes = n_rows + ROWS_TO_PREPARE if n_rows > FEWEST_ROWS else WAIT * n_rows
-    return int((n_passes * weights.shape[0] + n_rows * PER_NUMBER) * weights[0].nbytes) // 8
+    return ((n_rows + ROWS_TO_PREPARE) * weights.shape[0] + n_rows * PER_NUMBER) * weights[0].nbytes // 8
 
 
 def _multiply(inputs: Any, weights: NDArray, out: NDArray) -> None:

@@ -33,10 +33,15 @@ from sknn_scratch.catalogue.losses import Quantile
 from sknn_scratch.engines import missing, policy, start, threads
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import (
+    FEWEST_ROWS,
+    FIRST_PAUSE,
     LONG_VECTOR,
+    LONGEST_PAUSE,
     MOST_HELPED,
+    PATIENCE_SECONDS,
     SHORTEST_PART,
     SINGLE_THREADED_ANYWAY,
+    SLOWEST_READING,
     SMALL,
     WORTH_THREADS,
 )
@@ -282,6 +287,89 @@ def test_a_process_forked_inside_a_block_can_leave_it():
 # Prediction -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Nothing is known of neighbours, and time passes when ``clock.now`` is changed."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(threads, "_neighbours", threads._Neighbours())
+    return clock
+
+
+def threads_found(clock, seconds=0.0):
+    """Return how many threads BLAS has in a block that may take 10 ms and takes so many seconds."""
+    with threads.blas_threads_if_free(0.01):
+        clock.now += seconds
+        return set(blas_threads())
+
+
+def test_blas_keeps_its_threads_until_they_wait(clock):
+    """Then it is held to one, twice as long each time they wait again, but not for ever, and half as long if not."""
+    limit, free, held = 0.01 + PATIENCE_SECONDS, {2}, {1}
+    assert threads_found(clock, 0.99 * limit) == threads_found(clock, 1.01 * limit) == free
+    pause, pauses = FIRST_PAUSE, []
+    while pause not in pauses:
+        pauses.append(pause)
+        clock.now += 0.98 * pause
+        assert threads_found(clock, 0.01 * pause) == held
+        clock.now += 0.02 * pause
+        assert threads_found(clock, 1.01 * limit) == free
+        pause = min(2 * pause, LONGEST_PAUSE)
+    assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    clock.now += 1.01 * LONGEST_PAUSE
+    assert threads_found(clock) == threads_found(clock, 1.01 * limit) == free
+    clock.now += 0.49 * LONGEST_PAUSE
+    assert threads_found(clock) == held
+    clock.now += 0.02 * LONGEST_PAUSE
+    assert threads_found(clock) == free
+
+
+def test_one_thread_at_a_time_predicts_with_the_threads_of_blas(clock):
+    with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1):
+        assert pool.submit(threads_found, clock).result() == {1}
+        assert set(blas_threads()) == {2}
+    assert threads_found(clock) == {2}
+
+
+def test_a_block_with_an_error_tells_nothing(clock):
+    def fail():
+        clock.now += 1
+        raise KeyError
+
+    with pytest.raises(KeyError), threads.blas_threads_if_free(0.01):
+        fail()
+    assert threads_found(clock) == {2}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_process_knows_nothing_of_neighbours(clock):
+    threads_found(clock, 1)
+    with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1):
+        assert pool.submit(in_fork, lambda: threads_found(clock)).result() == "{2}"
+    assert threads_found(clock) == {1}
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 4, 50])
+def test_few_rows_are_predicted_with_the_threads_of_blas(monkeypatch, clock, n_rows):
+    """More are shared out among ours."""
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), max_iter=1).fit(X, y)
+    found, seconds = set(), []
+
+    def note(allowed):
+        seconds.append(allowed)
+        return threads.blas_threads_if_free(allowed)
+
+    monkeypatch.setattr("sknn_scratch.perceptron.SINGLE_THREADED_ANYWAY", 0)
+    monkeypatch.setattr("sknn_scratch.perceptron.activate", lambda *args: found.update(blas_threads()))
+    monkeypatch.setattr("sknn_scratch.perceptron.blas_threads_if_free", note)
+    model.predict(X[:n_rows])
+    few = n_rows <= FEWEST_ROWS
+    assert found == ({2} if few else {1})
+    n_bytes = sum(weights.nbytes for weights in model.coefs_)
+    assert seconds == ([pytest.approx(n_rows * n_bytes / SLOWEST_READING)] if few else [])
+
+
 @pytest.mark.parametrize("work", [10, WORTH_THREADS])
 def test_for_each_in_threads(work):
     before, threads, limits = blas_threads(), set(), set()
@@ -358,7 +446,7 @@ def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("n_rows", [1, 3, 4, 50, 601])
+@pytest.mark.parametrize("n_rows", [4, 50, 601])
 def test_threads_share_the_rows_or_columns_of_large_layers(monkeypatch, n_rows, dtype):
     """Also of a layer that has no multiple of what BLAS computes at once."""
     X, y = make_task("multiclass")
@@ -400,7 +488,7 @@ class GoesByRows(Activation):
         return np.ones_like(z) / np.sqrt(np.mean(z * z, axis=1, keepdims=True) + 1)
 
 
-@pytest.mark.parametrize("n_rows", [1, 3, 50, 601])
+@pytest.mark.parametrize("n_rows", [50, 601])
 def test_a_formula_of_ones_own_is_given_whole_rows(monkeypatch, n_rows):
     X, y = make_task("multiclass")
     model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), activation=GoesByRows(), max_iter=1)

@@ -40,8 +40,16 @@ PER_NUMBER = 24
 # Fixed cost of multiplying rows by a weight matrix, for which BLAS copies it, as a number of rows that take as long.
 ROWS_TO_PREPARE = 8
 # Up to so many rows, each for itself is faster, as BLAS then copies nothing: two rows take half the time. A thread gets
-# as many at least. A row by itself waits for the weights, each as long as WAIT multiplications take.
-FEWEST_ROWS, WAIT = 3, 2.5
+# as many at least.
+FEWEST_ROWS = 3
+# A row by itself waits for the weights, and BLAS's threads, which need not be woken within a tenth of a second, read
+# them faster: 100-1024-1024-1024-10 takes 0.55 to 0.75 times as long as with one thread; threads of ours gain nothing.
+# But beside a busy neighbour BLAS's wait for a core, 4 to 20 milliseconds where one thread takes half of one. They have
+# waited where they took PATIENCE_SECONDS more than to read the weights at SLOWEST_READING bytes a second (a core reads
+# 10e9 to 80e9). Then one thread predicts, for FIRST_PAUSE seconds, twice as long each time they wait again, at most
+# LONGEST_PAUSE.
+PATIENCE_SECONDS, SLOWEST_READING = 2e-3, 5e9
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 # Which engine ---------------------------------------------------------------------------------------------------------
 

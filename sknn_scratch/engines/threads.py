@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,16 @@ from typing import Any
 
 from threadpoolctl import LibController, ThreadpoolController
 
-from sknn_scratch.engines.policy import LONG_VECTOR, MOST_HELPED, SINGLE_THREADED_ANYWAY, SMALL, WORTH_THREADS
+from sknn_scratch.engines.policy import (
+    FIRST_PAUSE,
+    LONG_VECTOR,
+    LONGEST_PAUSE,
+    MOST_HELPED,
+    PATIENCE_SECONDS,
+    SINGLE_THREADED_ANYWAY,
+    SMALL,
+    WORTH_THREADS,
+)
 
 
 class _Limit:
@@ -113,11 +123,52 @@ def one_blas_thread_here() -> None:
             _set_num_threads(library, 1)
 
 
+class _Neighbours:
+    """Whether BLAS's own threads find free cores, as far as is known."""
+
+    def __init__(self) -> None:
+        self._in_use = threading.Lock()
+        self._busy_until, self._pause = 0.0, FIRST_PAUSE
+
+    @contextmanager
+    def blas_threads_if_free(self, seconds: float) -> Iterator[int]:
+        start = time.monotonic()
+        if start < self._busy_until or not self._in_use.acquire(blocking=False):
+            with one_blas_thread():
+                yield 1
+            return
+        try:
+            yield 1
+        finally:
+            self._in_use.release()
+        end = time.monotonic()
+        if end - start <= seconds + PATIENCE_SECONDS:
+            self._pause = max(self._pause / 2, FIRST_PAUSE)
+        else:
+            self._busy_until, self._pause = end + self._pause, min(self._pause * 2, LONGEST_PAUSE)
+
+
+_neighbours = _Neighbours()
+
+
+def blas_threads_if_free(seconds: float) -> AbstractContextManager[int]:
+    """Return a block in which BLAS uses its own threads, or one where they had to wait for a core lately.
+
+    Where another thread is in such a block, it is one, too, as BLAS's threads would wait for each other.
+
+    Parameters
+    ----------
+    seconds : float
+        How long the block may take, for each thread of BLAS that has a core for itself.
+    """
+    return _neighbours.blas_threads_if_free(seconds)
+
+
 def _after_fork() -> None:
     """Begin anew in a forked process, which has no thread that lifts the limit, and none of the pool."""
-    global _limit
+    global _limit, _neighbours
     _limit.give_up()
-    _limit = _Limit()
+    _limit, _neighbours = _Limit(), _Neighbours()
     _pool.cache_clear()
 
 

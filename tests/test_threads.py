@@ -881,11 +881,13 @@ def test_divergence_and_errors_in_a_helper(monkeypatch):
     before = blas_threads()
     with pytest.raises(ValueError, match="Training diverged in epoch"):
         model.fit(X, y)
-    main = threading.get_ident()
+    main, helped = threading.get_ident(), threading.Event()
 
     def fail(activation, z):
         if threading.get_ident() != main:
+            helped.set()
             raise KeyError("in a helper")
+        helped.wait(0.2)  # or this thread might do it all
         return np.tanh(z)
 
     monkeypatch.setattr(Witness, "value", fail)

@@ -227,7 +227,22 @@ def test_numbers_that_are_equal_are_the_same_category():
     X = pd.DataFrame({"size": [1, 2, 3] * 5, "yes": [True, False, True] * 5})
     encoder = TabularEncoder(categorical_features=[True, True]).fit(X)
     assert_array_equal(encoder.transform(X.astype(float)), encoder.transform(X))
-    encoder.transform(X * 7)  # unknown, but numbers, too
+    encoder.transform(X.head(5) * 7)  # unknown, but numbers, too
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_categories_that_are_written_otherwise_than_in_fit_are_warned_of(make):
+    city, age = ["Rome", "Oslo", "Bern", "Bern"] * 10, np.arange(40.0)
+    rare = [f"customer {i}" if i % 3 else "again" for i in range(40)]
+    encoder = TabularEncoder().fit(make({"age": age, "city": city, "who": rare}))
+    upper = [name.upper() for name in city]
+    for other in (upper, [f"{name} " for name in city]):
+        with pytest.warns(UserWarning, match="(city|x1)' of X holds no value .*'B(ERN|ern )', .*'Bern'"):
+            encoder.transform(make({"age": age, "city": other, "who": rare}))
+    for other, who in [(["Paris"] * 40, rare), ([*city[:1], *upper[1:]], rare), ([None] * 40, ["new"] * 40)]:
+        encoder.transform(make({"age": age, "city": other, "who": who}))
+    encoder.transform(make({"age": age[:9], "city": upper[:9], "who": ["new", "newer", "newest"] * 3}))
+    encoder.transform(make({"age": age[:20], "city": city[:20], "who": ["new", "newer"] * 10}))
 
 
 @pytest.mark.parametrize("column", [[5.0] * 8, [np.nan] * 8, ["a"] * 8, [None] * 8])
@@ -290,7 +305,12 @@ def test_dates_are_refused_with_advice(column):
         (lambda i: f"customer {i}", "Leave it out"),
         (lambda i: str(datetime.date(2020, 1, 1) + datetime.timedelta(i)), "They are dates"),
         (lambda i: f"{1 + i % 28}/{1 + i % 12}/{1900 + i}", "They are dates"),
-        (lambda i: f"{i / 7:.2f}", "They are numbers"),
+        (lambda i: f"{i / 7:.2f}", "They are numbers:"),
+        (lambda i: f"{i / 7:.2f} %", "They are numbers with other signs"),
+        (lambda i: f"-${1000 * i:,}.50", "They are numbers with other signs"),
+        (lambda i: f"{i} months", "They are numbers with other signs"),
+        (lambda i: f"N{i}", "Leave it out"),
+        (lambda i: f"{i} Main Street", "Leave it out"),
     ],
 )
 def test_text_of_which_hardly_a_value_recurs_is_warned_of(written, advice, make):

@@ -26,6 +26,8 @@ FEWEST_VALUES = 10
 # So many numbers beside one text are numbers with a sign for gaps.
 FEWEST_NUMBERS = 10
 DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
+# Such as "$1,234.50", "7 %" or "12 months".
+NUMBER_WITH_SIGNS = re.compile(r"[^\w.]*(\d{1,3}([,.' ]\d{3})+|\d+)([.,]\d+)?\s*[^\d\s]*")
 
 
 @dataclass
@@ -60,7 +62,8 @@ def read_columns(
                     f"Found a table with shape {X.shape}; at least 1 sample(s) and 1 feature(s) are needed."
                 )
             names = [str(name) for name in X.columns]
-            columns = [X.iloc[:, i] if hasattr(X, "iloc") else X[name] for i, name in enumerate(X.columns)]
+            # ``items`` of pandas is faster than ``iloc``, which shows where one row is predicted.
+            columns = [column for _, column in X.items()] if hasattr(X, "items") else [X[name] for name in X.columns]
         else:
             dtype = np.float64 if issparse(X) or np.asarray(X).dtype.kind in "biufc" else object
             array = validate_data(estimator, X, reset=reset, dtype=dtype, ensure_all_finite="allow-nan")
@@ -215,6 +218,8 @@ def _what_to_do(levels: list[Any]) -> str:
         return "They are numbers: make it a column of those, of text for example by pandas.to_numeric."
     if sum(DATE.match(str(level)) is not None for level in levels) > 0.9 * len(levels):
         return f"They are dates: make columns of them that can tell something, such as {WHAT_DATES_TELL}."
+    if sum(NUMBER_WITH_SIGNS.fullmatch(str(level)) is not None for level in levels) > 0.9 * len(levels):
+        return "They are numbers with other signs: take those away, and make it a column of numbers."
     return "Leave it out, or make something of it that recurs."
 
 

@@ -23,6 +23,8 @@ from sknn_scratch.warn import warn
 
 # Numbers of a chunk of rows, small enough for the cache.
 CHUNK_SIZE = 2**17
+# Where so many values should be known, and none is, that is not by chance.
+FEWEST_KNOWN = 10
 # With fewer bins the codes say little that the scaled number does not.
 FEWEST_BINS = 4
 # Where the smooth clip ends, in interquartile ranges, and from where on it is as good as there.
@@ -161,6 +163,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         -------
         Z : ndarray or CSR array of shape (n_samples, `n_features_out_`)
             The numbers, their indicators, the levels and then the codes.
+
+        Warns
+        -----
+        UserWarning
+            If no value of a categorical column is known from ``fit``, where that cannot be chance.
         """
         check_is_fitted(self)
         Z = self.encode(read_columns(self, X, is_categorical=self.is_categorical_), self.dtype)
@@ -222,7 +229,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
     def encode(self, columns: Columns, dtype: DTypeLike) -> CodedMatrix:
         """Encode columns that were read."""
-        self._warn_of_other_types(columns.categories)
+        self._warn_of_unknown_values(columns.categories)
         n_samples, n_plain = len(columns.numbers), int(self._starts[-1])
         plain = np.empty((n_samples, n_plain), dtype)
         edges = np.empty((n_samples, len(self._coded)), np.int32)
@@ -243,18 +250,32 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             if has_rare:
                 warn_of_rare_levels(name, values, kept, self.min_frequency)
 
-    def _warn_of_other_types(self, categories: list[NDArray]) -> None:
-        """Warn of columns that hold other types than in ``fit``, so that none of their values is known."""
+    def _warn_of_unknown_values(self, categories: list[NDArray]) -> None:
+        """Warn of columns that hold no value known from ``fit``: of other types, or written otherwise."""
         for position, (levels, values) in enumerate(zip(self.categories_, categories, strict=True)):
-            types = [set(map(type, some.tolist())) - {type(None)} for some in (levels, values)]
+            then, now = (set(some.tolist()) - {None} for some in (levels, values))
+            if not then or not now or not then.isdisjoint(now):
+                continue
+            name = OneToOneFeatureMixin.get_feature_names_out(self)[self.is_categorical_][position]
+            types = [{type(value) for value in some} for some in (then, now)]
             known, found = ({_comparable(cls) for cls in of_one} for of_one in types)
-            if known and found and not known & found:
-                name = OneToOneFeatureMixin.get_feature_names_out(self)[self.is_categorical_][position]
-                then, now = (", ".join(sorted(cls.__name__ for cls in of_one)) for of_one in types)
+            expected = sum(value is not None for value in values) * self._share_kept(position)
+            if known.isdisjoint(found):
+                once, here = (", ".join(sorted(cls.__name__ for cls in of_one)) for of_one in types)
                 warn(
-                    f"Column {name!r} of X holds values of type {now}, and in fit it held {then}, so all of them count "
-                    "as unknown. Give it the type that it had."
+                    f"Column {name!r} of X holds values of type {here}, and in fit it held {once}, so all of them "
+                    "count as unknown. Give it the type that it had."
                 )
+            elif len(now) > 1 and expected >= FEWEST_KNOWN:
+                once, here = (min(some, key=_rank) for some in (then, now))
+                warn(
+                    f"Column {name!r} of X holds no value that is known from fit, but {here!r}, for example, where it "
+                    f"held {once!r}, so all of them count as unknown. If they mean the same, write them alike."
+                )
+
+    def _share_kept(self, position: int) -> float:
+        """Return which share of the values of a category were of levels that are kept."""
+        return 1 - self._means[self._starts[position + 1] - 1] if self._has_rare[position] else 1.0
 
     def _learn_numbers(self, numbers: NDArray) -> None:
         """Learn from numbers of shape (n_samples, n_numeric), NaN where missing."""

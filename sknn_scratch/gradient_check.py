@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.estimators.base import BaseMLP
 from sknn_scratch.estimators.building import build_untrained_job
-from sknn_scratch.perceptron import Perceptron
+from sknn_scratch.perceptron import Perceptron, layer_views
 
 
 def central_differences(run: NumpyRun, *, indices: NDArray | None = None, step: float = 1e-5) -> NDArray:
@@ -152,11 +152,9 @@ def _closer_look(run: NumpyRun, index: int, slope: float, step: float, tolerance
 
 def _describe(network: Perceptron, index: int) -> str:
     """Return the layer and position of a parameter of the flat vector."""
-    start = 0
-    for name, arrays in (("coefs_", network.weights), ("intercepts_", network.biases)):
-        for layer, array in enumerate(arrays):
-            if index < start + array.size:
-                position = [int(i) for i in np.unravel_index(index - start, array.shape)]
-                return f"layer {layer}, {name}[{layer}]{position}"
-            start += array.size
+    numbers = layer_views(np.arange(network.parameters.size), network.layer_units)
+    for name, layers in zip(("coefs_", "intercepts_"), numbers, strict=True):
+        for layer, array in enumerate(layers):
+            for position in np.argwhere(array == index):
+                return f"layer {layer}, {name}[{layer}]{position.tolist()}"
     raise IndexError(index)

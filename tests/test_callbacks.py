@@ -184,13 +184,14 @@ def test_early_stopping_needs_its_curve():
 
 
 @pytest.mark.parametrize(
-    ("kept", "message"), [([], "had restore_best=False"), ([np.zeros(2)] * 6, "the parameters of another network")]
+    ("kept", "message"), [(None, "had restore_best=False"), (np.zeros(6), "the parameters of another network")]
 )
 @quiet
 def test_early_stopping_does_not_go_on_without_its_best_parameters(kept, message):
     model, stop = our_estimator("binary", max_iter=2).fit(*make_task("binary")), EarlyStopping(restore_best=True)
     with pytest.raises(ValueError, match=message):
-        stop.load_state_dict(model, {"monitor": stop.monitor, "n_iter": 3, "value": 1.0, "epoch": 2, "arrays": kept})
+        state = {"monitor": stop.monitor, "n_iter": 3, "value": 1.0, "epoch": 2, "parameters": kept}
+        stop.load_state_dict(model, state)
 
 
 @quiet

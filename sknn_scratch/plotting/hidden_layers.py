@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from sknn_scratch.catalogue.activations import Activation
 from sknn_scratch.inspection import layer_values
-from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.plotting.drawing import LINE_COLORS, activation_name, count, network_of, new_axes_unless_given
 
 if TYPE_CHECKING:
@@ -99,14 +97,13 @@ class ActivationDisplay:
         if not network.activations:
             raise ValueError(f"{type(estimator).__name__} has no hidden layer, so there are no activations to draw.")
         X = validate_data(estimator, X, reset=False, accept_sparse="csr", dtype=network.dtype, ensure_min_samples=2)
-        layers = list(_hidden_layers(network, X))
-        names = [
-            f"hidden {l}\n{activation_name(f)}\n{count(a.shape[1], 'unit')}"
-            for l, (f, a, _) in enumerate(layers, start=1)
-        ]
-        display = cls(
-            activations=[a for _, a, _ in layers], slopes=[slope for _, _, slope in layers], layer_names=names
-        )
+        activations, slopes, names = [], [], []
+        for l, (f, (z, a)) in enumerate(zip(network.activations, layer_values(network, X), strict=False), start=1):
+            steepest = np.abs(f.derivative(np.linspace(-10, 10, 2001).reshape(-1, 1))).max()
+            activations.append(a)
+            slopes.append(f.derivative(z) / (steepest or 1))
+            names.append(f"hidden {l}\n{activation_name(f)}\n{count(a.shape[1], 'unit')}")
+        display = cls(activations=activations, slopes=slopes, layer_names=names)
         return display.plot(ax, bins=bins)
 
     def plot(self, ax: Axes | None = None, *, bins: int = 60) -> Self:
@@ -136,10 +133,3 @@ class ActivationDisplay:
         ax.spines[["top", "left", "right"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
         return self
-
-
-def _hidden_layers(network: Perceptron, X: Any) -> Iterator[tuple[Activation, NDArray, NDArray]]:
-    """Yield the activation of each hidden layer, its output for all samples, and its slope relative to the steepest."""
-    for f, (z, a) in zip(network.activations, layer_values(network, X), strict=False):
-        steepest = np.abs(f.derivative(np.linspace(-10, 10, 2001).reshape(-1, 1))).max()
-        yield f, a, f.derivative(z) / (steepest or 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import wraps
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -132,11 +132,12 @@ class OnEpochEnd(EpochCallback):
 
 @dataclass
 class _BestEpoch:
-    """The best value that one estimator has reached, and its parameters then, each with the array it belongs to."""
+    """The best value that one estimator has reached, and its parameters then, with the vector they belong to."""
 
     value: float
     epoch: int = 0
-    arrays: list[tuple[NDArray, NDArray]] = field(default_factory=list)
+    parameters: NDArray | None = None
+    trained: NDArray | None = None
 
 
 @dataclass(repr=False, eq=False)
@@ -201,7 +202,8 @@ class EarlyStopping(EpochCallback):
         if sign * curve[-1] < sign * best.value - self.min_delta:
             best.value, best.epoch = curve[-1], estimator.n_iter_
             if self.restore_best:
-                best.arrays = [(array, array.copy()) for array in [*estimator.coefs_, *estimator.intercepts_]]
+                best.trained = estimator.perceptron.parameters
+                best.parameters = best.trained.copy()
         return self._show(best, estimator.n_iter_)
 
     def _show(self, best: _BestEpoch, n_iter: int) -> bool:
@@ -217,7 +219,7 @@ class EarlyStopping(EpochCallback):
             "n_iter": estimator.n_iter_,
             "value": best.value,
             "epoch": best.epoch,
-            "arrays": [copy for _, copy in best.arrays],
+            "parameters": best.parameters,
         }
 
     def load_state_dict(self, estimator: Any, state: dict[str, Any]) -> bool:
@@ -225,20 +227,20 @@ class EarlyStopping(EpochCallback):
             raise ValueError(f"EarlyStopping had monitor={state['monitor']!r}, which now is {self.monitor!r}")
         best = self._runs[id(estimator)] = _BestEpoch(float(state["value"]), int(state["epoch"]))
         if self.restore_best and best.epoch:
-            if not state["arrays"]:
+            kept, best.trained = state["parameters"], estimator.perceptron.parameters
+            if kept is None:
                 raise ValueError("EarlyStopping had restore_best=False, and has not kept the best parameters")
-            arrays = list(zip([*estimator.coefs_, *estimator.intercepts_], state["arrays"], strict=True))
-            if any(kept.shape != own.shape or kept.dtype != own.dtype for own, kept in arrays):
+            if kept.shape != best.trained.shape or kept.dtype != best.trained.dtype:
                 raise ValueError("EarlyStopping has kept the parameters of another network")
-            best.arrays = arrays
+            best.parameters = kept
         return self._show(best, int(state["n_iter"]))
 
     def on_train_end(self, estimator: Any) -> None:
-        # The arrays are those that were trained; if training failed, they are no longer the estimator's. There is no
-        # run if another callback raised before on_train_begin of this one was called.
-        if (run := self._runs.pop(id(estimator), None)) is not None:
-            for array, best in run.arrays:
-                array[...] = best
+        # The vector is the one that was trained; if training failed, it is no longer the estimator's. There is no run
+        # if another callback raised before on_train_begin of this one was called.
+        best = self._runs.pop(id(estimator), None)
+        if best is not None and best.trained is not None:
+            best.trained[...] = best.parameters
 
 
 def _is_number(value: Any, kind: Any, least: int) -> bool:

@@ -189,8 +189,8 @@ def test_early_stopping_needs_its_curve():
 @quiet
 def test_early_stopping_does_not_go_on_without_its_best_parameters(kept, message):
     model, stop = our_estimator("binary", max_iter=2).fit(*make_task("binary")), EarlyStopping(restore_best=True)
+    state = {"monitor": stop.monitor, "n_iter": 3, "value": 1.0, "epoch": 2, "parameters": kept}
     with pytest.raises(ValueError, match=message):
-        state = {"monitor": stop.monitor, "n_iter": 3, "value": 1.0, "epoch": 2, "parameters": kept}
         stop.load_state_dict(model, state)
 
 

@@ -1,17 +1,17 @@
 """Python values as JSON and arrays, in two ways, neither of which runs code when it is read.
 
 ``encode`` and ``decode`` keep a value to the last bit. ``describe`` says what a value is, so that two of them can be
-compared although one was in a process that is gone: numbers by value, components by class and parameters, functions and
-classes by name.
+compared although one was in a process that is gone: numbers by value, components by class and parameters.
 """
 
 from __future__ import annotations
 
 import copy
-import sys
+import hashlib
+import io
+import pickle
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,6 @@ GENERATORS = {
 }
 # Positions of a generator in its block of numbers, and the block's length, which NumPy does not check.
 POSITIONS = {"pos": 624, "buffer_pos": 4}
-# A value that contains itself would be described for ever.
-MAX_DEPTH = 50
 
 
 # To the last bit ------------------------------------------------------------------------------------------------------
@@ -125,61 +123,27 @@ def checked_generator_state(state: Any) -> Any:
 # By value -------------------------------------------------------------------------------------------------------------
 
 
-def describe(value: Any, depth: int = 0) -> Any:
+def describe(value: Any) -> Any:
     """Return a description as values of JSON; those of two values are equal if the values agree.
 
-    Raises ValueError for what a later process cannot recognise, such as a lambda.
+    What is neither plain nor a component is described by a digest of its pickle, which has functions and classes by
+    name. Raises an exception of any kind for what cannot be pickled, such as a lambda.
     """
-    deeper = depth + 1
-    if deeper > MAX_DEPTH:
-        raise ValueError(f"{value!r} is nested too deeply to be compared")
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    if value is None or isinstance(value, str):
-        return value if value is None else str(value)
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, Integral):
-        return int(value)
+    if value is None or isinstance(value, str | bool | int):
+        return value
     if isinstance(value, Real):
         number = float(value)
         return int(number) if number.is_integer() else number
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
     if isinstance(value, list | tuple):
-        return [describe(item, deeper) for item in value]
+        return [describe(item) for item in value]
     if isinstance(value, Mapping):
-        pairs = ([describe(key, deeper), describe(item, deeper)] for key, item in value.items())
-        return {"mapping": sorted(pairs, key=repr)}
-    if isinstance(value, AbstractSet):
-        return {"set": sorted((describe(item, deeper) for item in value), key=repr)}
-    if hasattr(value, "__qualname__") and not hasattr(value, "__self__"):
-        return {"name": _importable_name(value, value.__qualname__)}
-    if hasattr(value, "get_params"):
-        parameters = describe(value.get_params(deep=False), deeper)
-        return {"component": [describe(type(value), deeper), parameters]}
-    return {"object": _describe_parts(value, deeper)}
-
-
-def _importable_name(value: Any, qualified: str) -> str:
-    """Return the name of a function or class, by which it can be found again."""
-    module = getattr(value, "__module__", None)
-    found = sys.modules.get(module) if isinstance(module, str) else None
-    for part in qualified.split("."):
-        found = getattr(found, part, None)
-    if found is not value:
-        raise ValueError(f"{value!r} cannot be compared by name: define it by def or class at the top of a module")
-    return f"{module}.{qualified}"
-
-
-def _describe_parts(value: Any, depth: int) -> Any:
-    """Describe any other object by what pickle would keep of it."""
-    try:
-        parts = value.__reduce_ex__(2)
-    except Exception as error:
-        raise ValueError(f"{value!r} cannot be compared: {error}") from error
-    if isinstance(parts, str):
-        return _importable_name(value, parts)
-    make, arguments, state, items, pairs = (*parts, None, None, None)[:5]
-    iterated = [None if part is None else list(part) for part in (items, pairs)]
-    return [describe(part, depth) for part in (make, arguments, state, *iterated)]
+        return {"mapping": sorted(([describe(key), describe(item)] for key, item in value.items()), key=repr)}
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        return {"component": [describe(type(value)), describe(value.get_params(deep=False))]}
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, protocol=4)
+    pickler.fast = True  # without references to what came before: equal values may share parts or not
+    pickler.dump(value)
+    return {"pickled": hashlib.sha256(file.getvalue()).hexdigest()}

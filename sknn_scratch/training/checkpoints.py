@@ -115,15 +115,16 @@ def _shown(value: Any) -> str:
 
 
 def described_parameters(estimator: Any) -> dict[str, list[Any]]:
-    """Return those that must not change, each with a text; raises ValueError for one that cannot be known again."""
+    """Return those that must not change, each with a text; raises ValueError for one that cannot be compared."""
     described = {}
     for name, value in estimator.get_params(deep=False).items():
         if name in FREE:
             continue
         try:
             described[name] = [describe(value), _shown(value)]
-        except ValueError as error:
-            raise ValueError(f"Training with {name}={value!r} has no checkpoints: {error}.") from error
+        except Exception as error:  # whatever pickle finds
+            what = "it cannot be compared unless it is defined by def or class at the top of a module"
+            raise ValueError(f"Training with {name}={value!r} has no checkpoints: {what} ({error}).") from error
     return described
 
 

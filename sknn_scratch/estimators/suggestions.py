@@ -84,24 +84,6 @@ def did_you_mean(name: Any, options: Iterable[str]) -> str:
     return f" Did you mean {likely[0]!r}?" if likely else ""
 
 
-def where_it_belongs(name: str, arguments: Iterable[str], parameters: Iterable[str]) -> str:
-    """Return what to say of an argument that a method of training, which has these, does not have.
-
-    ``parameters`` are the estimator's.
-    """
-    arguments, parameters = list(arguments), list(parameters)
-    if name in parameters:
-        return f"{name} is a parameter of the estimator, for its constructor or set_params."
-    elsewhere = ARGUMENTS_ELSEWHERE.get(name.lower())
-    if elsewhere is not None and (elsewhere != VALIDATION_SET or "X_val" in arguments):
-        return elsewhere
-    if meant := did_you_mean(name, arguments):
-        return meant.strip()
-    if meant := did_you_mean(name, parameters):
-        return f"{meant.strip()} It is a parameter of the estimator, for its constructor or set_params."
-    return f"Its arguments are {', '.join(arguments)}."
-
-
 # Kept, as a search asks for each candidate.
 _parameters_of: Callable[[Any], Mapping[str, inspect.Parameter]] = cache(lambda cls: inspect.signature(cls).parameters)
 
@@ -132,10 +114,18 @@ class HelpfulSignaturesMixin:
     def _refuse(self, unknown: Mapping[str, Any], method: Callable[..., Any]) -> None:
         """Raise TypeError for an argument that ``fit`` or ``partial_fit`` does not have, and say where it belongs."""
         for name in unknown:
-            arguments = [
-                known.name for known in inspect.signature(method).parameters.values() if known.kind != known.VAR_KEYWORD
-            ]
-            raise TypeError(
-                f"{type(self).__name__}.{method.__name__} has no argument {name!r}. "
-                + where_it_belongs(name, arguments, _parameters_of(type(self)))
-            )
+            arguments = [p.name for p in inspect.signature(method).parameters.values() if p.kind != p.VAR_KEYWORD]
+            parameters = list(_parameters_of(type(self)))
+            elsewhere = ARGUMENTS_ELSEWHERE.get(name.lower())
+            of_estimator = "a parameter of the estimator, for its constructor or set_params."
+            if name in parameters:
+                says = f" {name} is {of_estimator}"
+            elif elsewhere is not None and (elsewhere != VALIDATION_SET or "X_val" in arguments):
+                says = f" {elsewhere}"
+            elif meant := did_you_mean(name, arguments):
+                says = meant
+            elif meant := did_you_mean(name, parameters):
+                says = f"{meant} It is {of_estimator}"
+            else:
+                says = f" Its arguments are {', '.join(arguments)}."
+            raise TypeError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}.{says}")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.losses import Loss
-from sknn_scratch.catalogue.optimizers import Optimizer
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.catalogue.schedules import Schedule
 from sknn_scratch.estimators.fit_kind import FitKind
 from sknn_scratch.estimators.parameters import (
@@ -20,8 +20,8 @@ from sknn_scratch.estimators.parameters import (
     dropout_rates,
     hidden_sizes,
     make_activations,
+    make_component,
     make_initializers,
-    make_optimizer,
     make_schedule,
     python_parameters,
 )
@@ -104,7 +104,7 @@ def build_untrained_job(
 
 def build_optimizer(estimator: Any, parameters: Any, network: Perceptron, kind: FitKind) -> Optimizer:
     """Return a new optimiser; for ``partial_fit``, one in the state of the last call's."""
-    optimizer = make_optimizer(parameters)
+    optimizer = make_component(parameters.solver, OPTIMIZERS, parameters)
     optimizer.start(network.parameters.size, network.dtype, network.n_weights)
     if not optimizer.is_ours:
         optimizer.check_formulas(network.dtype)

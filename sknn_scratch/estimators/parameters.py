@@ -270,11 +270,6 @@ def make_initializers(given: str | Initializer, activations: Sequence[Activation
     return [make_component(given, INITIALIZERS)] * len(activations)
 
 
-def make_optimizer(parameters: Any) -> Optimizer:
-    """Return the optimiser of a stochastic solver, not yet started; ``parameters`` are Python's."""
-    return make_component(parameters.solver, OPTIMIZERS, parameters)
-
-
 def make_schedule(parameters: Any) -> Schedule:
     """Return the schedule of the learning rate, started; ``parameters`` are Python's."""
     given: Any = parameters.learning_rate if schedule_acts(parameters) else "constant"

@@ -15,11 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.activations import ACTIVATIONS
 from sknn_scratch.catalogue.losses import Heads, LogLoss, PoissonDeviance, SquaredError
-from sknn_scratch.catalogue.optimizers import Optimizer
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.catalogue.schedules import Schedule
 from sknn_scratch.estimators.building import FittedModel, become_fitted, fitted_model
 from sknn_scratch.estimators.classifier import MLPFromScratchClassifier
-from sknn_scratch.estimators.parameters import OF_SKLEARN, make_optimizer, make_schedule, python_parameters
+from sknn_scratch.estimators.parameters import OF_SKLEARN, make_component, make_schedule, python_parameters
 from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
 from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.training.progress import ATTRIBUTES, progress_of
@@ -178,7 +178,7 @@ def _their_optimizer_and_schedule(mlp: Any, model: Any) -> tuple[Optimizer | Non
     if model.solver == "lbfgs" or theirs is None:
         return None, None
     parameters = python_parameters(model)
-    optimizer, schedule = make_optimizer(parameters), make_schedule(parameters)
+    optimizer, schedule = make_component(model.solver, OPTIMIZERS, parameters), make_schedule(parameters)
     n_weights = sum(layer.size for layer in mlp.coefs_)
     optimizer.start(n_weights + sum(layer.size for layer in mlp.intercepts_), mlp.coefs_[0].dtype, n_weights)
     for name, vectors in _their_vectors(model.solver).items():

@@ -18,7 +18,7 @@ from sknn_scratch.catalogue.losses import Loss
 from sknn_scratch.engines.numpy.in_place import activate, affine, multiply_slope
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import CHUNK_SIZE
-from sknn_scratch.estimators.arrays import check_sample_weight, check_samples
+from sknn_scratch.estimators.arrays import check_samples
 from sknn_scratch.estimators.fit_kind import FitKind
 from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.training.data import TrainingData
@@ -77,8 +77,7 @@ class InspectionMixin:
     _network: Perceptron
     _loss: Loss
     _target_scaling: Callable[[], tuple[NDArray, NDArray] | None]
-    _encode_targets: Callable[..., NDArray]
-    _weigh_classes: Callable[..., NDArray | None]
+    _check_data: Callable[..., TrainingData]
     alpha: float
     l1_ratio: float
     fit_intercept: bool
@@ -235,17 +234,14 @@ class InspectionMixin:
             Derivatives with respect to ``intercepts_``.
         """
         check_is_fitted(self)
-        X = check_samples(self, X, reset=False, dtype=self.perceptron.dtype)
-        encoded = self._encode_targets(X, y, FitKind.INCREMENT)
-        weights = self._weigh_classes(encoded, check_sample_weight(sample_weight, X))
-        data = TrainingData(row_major(X), encoded, weights).in_fixed_order()
+        data = self._check_data(X, y, sample_weight, FitKind.INCREMENT)
         data.check_targets(self._loss)
         network = self.perceptron.copy()
         run = NumpyRun(
             Job(
                 network,
                 self._loss,
-                *(data.X, data.y, data.sample_weight, data.n_rows),
+                *(row_major(data.X), data.y, data.sample_weight, data.n_rows),
                 alpha=float(self.alpha),
                 l1_ratio=float(self.l1_ratio),
                 fit_intercept=bool(self.fit_intercept) or any(biases.any() for biases in network.biases),

@@ -26,9 +26,6 @@ GENERATORS = {
 POSITIONS = {"pos": 624, "buffer_pos": 4}
 
 
-# To the last bit ------------------------------------------------------------------------------------------------------
-
-
 def encode(value: Any, arrays: dict[str, NDArray]) -> Any:
     """Return what ``decode`` makes the same value of, as values of JSON; arrays are added to ``arrays``.
 
@@ -118,9 +115,6 @@ def checked_generator_state(state: Any) -> Any:
             if name in part and not (isinstance(part[name], int) and 0 <= part[name] <= length):
                 raise ValueError(f"a generator of random numbers has {name} {part[name]!r}")
     return state
-
-
-# By value -------------------------------------------------------------------------------------------------------------
 
 
 def describe(value: Any) -> Any:

@@ -32,14 +32,18 @@ class Loss(Component):
         *sum*. That is how scikit-learn reports and descends the squared error, and so only SquaredError does it.
     gives_probabilities : bool
         For classifiers: whether the link makes probabilities. If not, a prediction is positive above 0.
+    multiclass : bool
+        For classifiers: whether columns are classes of which each sample has one, once ``start`` has said so.
     """
 
     link: Link = IdentityLink()
     averages_outputs = False
     gives_probabilities = False
+    multiclass = False
 
     def start(self, multiclass: bool = False) -> None:
         """Prepare for targets of this kind."""
+        self.multiclass = multiclass
 
     def check_targets(self, y: NDArray) -> None:
         """Raise ValueError where a target, an array of shape (n_samples, n_targets), is outside the loss's domain."""

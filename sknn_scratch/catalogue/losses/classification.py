@@ -18,10 +18,9 @@ class _ProbabilityLoss(Loss):
 
     link: Link = LogisticLink()
     gives_probabilities = True
-    multiclass = False
 
     def start(self, multiclass: bool = False) -> None:
-        self.multiclass = multiclass
+        super().start(multiclass)
         self.link = SoftmaxLink() if multiclass else LogisticLink()
 
     def _raw_output_of(self, probability: NDArray) -> NDArray:
@@ -36,11 +35,6 @@ class _MarginLoss(Loss):
     The margin of a column is ``m_k = s_k z_k`` with ``s_k = 2 y_k - 1`` of +-1; for multiclass targets there is one
     margin a sample, that of the true class over the best of the others.
     """
-
-    multiclass = False
-
-    def start(self, multiclass: bool = False) -> None:
-        self.multiclass = multiclass
 
     def of_margin(self, margin: NDArray) -> NDArray:
         """Return the loss as a function of the margin."""

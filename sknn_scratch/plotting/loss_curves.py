@@ -277,11 +277,9 @@ class LossCurveDisplay:
         """Say which colour is which fit, and which style is which curve: at the right of the axes if there is room."""
         ax, dpi = self.ax_, self.figure_.dpi
         right = self._remove_legends()
-        left = GAP + (0 if self.score_ax_ is None else _width_of_labels(self.score_ax_))
-        fits = self._handles_of_fits()
-        curves = self._handles_of_curves(len(fits))
-        if len(fits) == 1 and self.name is None:
-            fits = []
+        fits, curves = self._handles()
+        box = None if self.score_ax_ is None else self.score_ax_.yaxis.get_tightbbox()
+        left = GAP + (0 if box is None else (box.x1 - ax.bbox.x1) / dpi)
         self._legends_outside(left, fits, curves)
         width = left + max(inches(legend)[0] for legend in self.legends_)
         room = (right - ax.get_window_extent().x0) / dpi
@@ -323,28 +321,25 @@ class LossCurveDisplay:
                 0, _legend(ax, fits, loc="upper left", bbox_to_anchor=(1, 1), ncols=n_columns, **kwargs)
             )
 
-    def _handles_of_fits(self) -> list[Any]:
-        """Return a handle for each fit in the axes, and then those of what the user has drawn there."""
+    def _handles(self) -> tuple[list[Any], list[Line2D]]:
+        """Return handles of the fits in the axes and of what the user has drawn there; and of the kinds of curves."""
         from matplotlib.lines import Line2D
 
-        handles = []
-        for line, curve in _curves_in(self.ax_).items():
+        fits: list[Any] = []
+        styles: dict[str, tuple[Any, Any]] = {}
+        drawn = _curves_in(self.ax_, self.score_ax_)
+        for line, curve in drawn.items():
+            styles[curve.what] = line.get_linestyle(), line.get_marker()
             if curve.stands_for_fit:
                 best = "" if curve.best_epoch is None else f" (best: epoch {curve.best_epoch})"
                 style: Any = {"color": line.get_color(), "linewidth": line.get_linewidth()}
-                handles.append(Line2D([], [], label=curve.fit + best, **style))
-        return handles + [handle for handle in self.ax_.get_legend_handles_labels()[0] if handle not in _DRAWN]
-
-    def _handles_of_curves(self, n_fits: int) -> list[Line2D]:
-        """Return a grey handle for each kind of curve in the axes, and for the dot that marks the best epoch."""
-        from matplotlib.lines import Line2D
-
-        curves = _curves_in(self.ax_, self.score_ax_)
-        styles = {curve.what: (line.get_linestyle(), line.get_marker()) for line, curve in curves.items()}
-        if any(curve.best_epoch is not None for curve in curves.values()):
-            best = "best epoch" if n_fits > 1 or self.name is not None else f"best epoch: {self.best_epoch[0]}"
-            styles[best] = "", "o"
-        return [Line2D([], [], color="0.5", label=what, ls=ls, marker=mark) for what, (ls, mark) in styles.items()]
+                fits.append(Line2D([], [], label=curve.fit + best, **style))
+        fits += [handle for handle in self.ax_.get_legend_handles_labels()[0] if handle not in _DRAWN]
+        is_alone = len(fits) == 1 and self.name is None
+        if any(curve.best_epoch is not None for curve in drawn.values()):
+            styles[f"best epoch: {self.best_epoch[0]}" if is_alone else "best epoch"] = "", "o"
+        curves = [Line2D([], [], color="0.5", label=what, ls=ls, marker=mark) for what, (ls, mark) in styles.items()]
+        return [] if is_alone else fits, curves
 
 
 def _named_curves(name: str, fit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -375,12 +370,6 @@ def _legend(ax: Axes, handles: Sequence[Any], **kwargs: Any) -> Legend:
         text.set_text(label)
     legend.set_label(LEGEND)
     return legend
-
-
-def _width_of_labels(ax: Axes) -> float:
-    """Return how far the labels of an axis reach out of the axes at the right, in inches."""
-    box = ax.yaxis.get_tightbbox()
-    return 0.0 if box is None else (box.x1 - ax.get_window_extent().x1) / ax.figure.dpi
 
 
 def _move_right_edge(ax: Axes, x: float) -> None:

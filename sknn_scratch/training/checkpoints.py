@@ -56,14 +56,12 @@ class Checkpoint:
 
     def _check_parameters(self, estimator: Any) -> None:
         before, now = self._facts["parameters"], described_parameters(estimator)
+        unknown = ["unknown", "unknown"]  # in another version
         for name in sorted(now.keys() | before.keys()):
-            if name not in before or name not in now:
-                missing, there = ("then", "now") if name in now else ("now", "then")
-                raise ValueError(f"{name} is a parameter {there}, and was none {missing}")
-        for name, (described, shown) in now.items():
-            if described != before[name][0]:
+            (old, shown_then), (new, shown_now) = before.get(name, unknown), now.get(name, unknown)
+            if old != new:
                 raise ValueError(
-                    f"it was written with {name}={before[name][1]}, which now is {shown}. Only "
+                    f"it was written with {name}={shown_then}, which now is {shown_now}. Only "
                     f"{', '.join(sorted(FREE))} may differ"
                 )
 
@@ -88,14 +86,14 @@ class Checkpoint:
 
     def _restore_callbacks(self, training: MinibatchTraining, estimator: Any) -> list[str]:
         """Give the callbacks their state; return the names of those that are no longer there."""
-        waiting = [(entry["class"], entry["state"]) for entry in self._facts["callbacks"]]
+        waiting = list(self._facts["callbacks"])
         for callback in _callbacks(estimator):
-            position = next((i for i, (name, _) in enumerate(waiting) if name == _class_name(callback)), None)
-            if position is not None:  # otherwise it is new, and begins here
-                _, stored = waiting.pop(position)
-                if callback.load_state_dict(estimator, decode(stored, self._arrays)):
+            entry = next((entry for entry in waiting if entry["class"] == _class_name(callback)), None)
+            if entry is not None:  # otherwise it is new, and begins here
+                waiting.remove(entry)
+                if callback.load_state_dict(estimator, decode(entry["state"], self._arrays)):
                     training.stop()
-        return [name.rpartition(".")[2] for name, _ in waiting]
+        return [entry["class"].rpartition(".")[2] for entry in waiting]
 
 
 def _difference(before: Any, now: Any) -> str:

@@ -18,6 +18,9 @@ from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 
+# The last step, member or final estimator of these is asked for what they are asked for themselves.
+_THAT_HAND_ON = (BaggingClassifier, GridSearchCV, OneVsRestClassifier, Pipeline, StackingClassifier)
+
 
 def wants_raw_scores(scope: Any, container: Any, model: Any) -> bool:
     """Return whether the scores of a classifier are to be its raw output instead of probabilities.
@@ -28,11 +31,17 @@ def wants_raw_scores(scope: Any, container: Any, model: Any) -> bool:
     for where in (scope, container):  # skl2onnx writes some options here, some there
         if where.get_options(model, fail=False).get("raw_scores"):
             return True
-    return any(
-        _takes_raw_scores(parent, model)
-        or (_hands_on_requests(parent, model) and wants_raw_scores(scope, container, parent))
-        for parent in _parents(scope, model)
-    )
+    for parent in _parents(scope, model):
+        if isinstance(parent, StackingClassifier) and model is not parent.final_estimator_:
+            methods = zip(parent.estimators_, parent.stack_method_, strict=True)
+            wants = any(member is model and method == "decision_function" for member, method in methods)
+        elif isinstance(parent, _THAT_HAND_ON):
+            wants = wants_raw_scores(scope, container, parent)
+        else:
+            wants = isinstance(parent, CalibratedClassifierCV | OneVsOneClassifier)
+        if wants:
+            return True
+    return False
 
 
 def refuse_wrong_conversions(scope: Any, container: Any, model: Any, is_double: bool, n_columns: int = 1) -> None:
@@ -62,24 +71,6 @@ def _members(estimator: Any) -> Iterator[Any]:
     yield from attributes.get("estimators_", ())
     yield from (step for _, step in attributes.get("steps", ()))
     yield from (calibrated.estimator for calibrated in attributes.get("calibrated_classifiers_", ()))
-
-
-def _takes_raw_scores(parent: Any, model: Any) -> bool:
-    if isinstance(parent, StackingClassifier):
-        return _stack_method(parent, model) == "decision_function"
-    return isinstance(parent, CalibratedClassifierCV | OneVsOneClassifier)
-
-
-def _hands_on_requests(parent: Any, model: Any) -> bool:
-    if isinstance(parent, StackingClassifier):
-        return model is parent.final_estimator_
-    return isinstance(parent, BaggingClassifier | GridSearchCV | OneVsRestClassifier | Pipeline)
-
-
-def _stack_method(stack: StackingClassifier, model: Any) -> str | None:
-    """Return the method by which the final estimator sees a model, or None for the final estimator itself."""
-    methods = zip(stack.estimators_, stack.stack_method_, strict=True)
-    return next((method for member, method in methods if member is model), None)
 
 
 def _why_wrong(parent: Any, model: Any, raw: bool, is_double: bool, n_columns: int) -> str | None:

@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch.catalogue.losses import SquaredError
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, RMSprop
 from sknn_scratch.catalogue.schedules import SCHEDULES, Cosine, Step
 from sknn_scratch.engines.numpy.run import NumpyRun, _Part
@@ -140,6 +141,34 @@ def test_a_failed_fit_does_not_advance_the_random_state():
     with pytest.raises(ValueError, match="Training diverged"):
         MLPFromScratchRegressor(solver="sgd", learning_rate_init=1e100, random_state=rng).fit(X, y)
     assert rng.randint(10**6) == np.random.RandomState(3).randint(10**6)
+
+
+class InterruptingError(SquaredError):
+    """Raises KeyboardInterrupt at one of its calls."""
+
+    def __init__(self, at=0):
+        self.at, self.n_calls = at, 0
+
+    def value(self, y, raw_output):
+        self.n_calls += 1
+        if self.n_calls == self.at:
+            raise KeyboardInterrupt
+        return super().value(y, raw_output)
+
+
+@quiet
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_keyboard_interrupt_after_training_keeps_what_was_learnt(solver):
+    """The network is looked at before training and after it, as long as the loss is computed."""
+    X, y = make_task("regression")
+    model = our_estimator("regression", solver=solver, max_iter=2, engine="numpy")
+    n_calls = model.set_params(loss=InterruptingError()).fit(X, y)._loss.n_calls
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_params(loss=InterruptingError(1)).fit(X, y)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        interrupted = clone(model).set_params(loss=InterruptingError(n_calls)).fit(X, y)
+    assert interrupted.loss_curve_ == model.loss_curve_
+    assert_array_equal(interrupted.predict(X), model.predict(X))
 
 
 def test_keyboard_interrupt_before_training_rolls_back(monkeypatch):

@@ -245,6 +245,22 @@ def test_an_interrupt_while_numba_is_imported_is_heard_and_does_no_harm():
     assert run_script(INTERRUPTED_IMPORT, *modules) == ["interrupted", "True", "numba"] * len(modules)
 
 
+@needs_numba
+def test_an_interrupt_while_threads_are_ended_keeps_the_model(monkeypatch):
+    from sknn_scratch.engines.compiled.run import CompiledRun
+
+    close = CompiledRun.close
+
+    def interrupted(run):
+        close(run)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(CompiledRun, "close", interrupted)
+    X, y = make_task("binary")
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        assert our_estimator("binary", engine="numba", max_iter=3).fit(X, y).n_iter_ == 3
+
+
 def test_an_interrupt_is_heard_at_the_end_of_a_block():
     from sknn_scratch.engines.whole import whole_on_interrupts
 

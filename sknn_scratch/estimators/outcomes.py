@@ -62,8 +62,15 @@ class Judge:
     def advice(self, ended_by_itself: bool, learning_rate_init: float | None = None) -> list[Advice]:
         """Return what there is to say about the trained network.
 
-        ``ended_by_itself``: nothing improved any more, or the end was planned, so that no other warning tells.
+        ``ended_by_itself``: nothing improved any more, or the end was planned, so that no other warning tells. Ctrl-C
+        ends the look at the network, which is kept.
         """
+        try:
+            return self._find(ended_by_itself, learning_rate_init)
+        except KeyboardInterrupt:
+            return [INTERRUPTED]
+
+    def _find(self, ended_by_itself: bool, learning_rate_init: float | None) -> list[Advice]:
         diverged = self._diverged()
         if not (diverged or ended_by_itself):
             return []

@@ -101,9 +101,10 @@ class MinibatchTraining:
         the optimiser's state is useless. Otherwise TrainingDivergedError is raised at the end of the epoch in which the
         loss or a parameter becomes infinite or NaN.
         """
-        outcome = self._outcome
-        with start(self._engine, self._job) as run:
-            try:
+        outcome, has_begun = self._outcome, False
+        try:
+            with start(self._engine, self._job) as run:
+                has_begun = True
                 while outcome is Outcome.MAX_ITER_REACHED and self.progress.n_iter < self._settings.max_iter:
                     if listener is not None:
                         listener.epoch_begins()
@@ -115,8 +116,10 @@ class MinibatchTraining:
                         outcome = Outcome.STOPPED
                     elif converged:
                         outcome = Outcome.CONVERGED
-            except KeyboardInterrupt:
-                outcome = Outcome.INTERRUPTED
+        except KeyboardInterrupt:
+            if not has_begun:
+                raise
+            outcome = Outcome.INTERRUPTED
         if self._best_parameters is not None and not self.no_score_counted:
             self._network.parameters[...] = self._best_parameters
         elif self._recent:

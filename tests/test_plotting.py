@@ -463,6 +463,15 @@ def test_names_shrink_or_are_left_out_where_there_is_little_room(kind, figsize):
         assert not overlapping(display.bias_images_[-1].axes.get_xticklabels())
 
 
+@pytest.mark.parametrize("kind", ["lines", "heatmap"])
+def test_a_network_in_tiny_axes_is_upright(kind):
+    display = NetworkDisplay.from_estimator(fitted(), kind=kind, ax=plt.figure(figsize=(1.2, 0.9)).add_subplot())
+    draw(display.figure_)
+    (bottom, top), box = display.ax_.get_ylim(), display.ax_.bbox
+    assert bottom < top
+    assert all(0 < ax.bbox.height < box.height and 0 < ax.bbox.width < box.width for ax in display.axes_)
+
+
 @pytest.mark.parametrize("layout", [None, "constrained"])
 @pytest.mark.parametrize("kind", ["lines", "heatmap"])
 @pytest.mark.parametrize("n_features", [20, 30])

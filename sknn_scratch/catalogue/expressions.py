@@ -243,11 +243,8 @@ def trace_formula(
     raise NoGraphError(f"{type(reason).__name__}: {reason}") from reason
 
 
-def walk(results: Sequence[Expression], goes_on: Callable[[Expression], bool] | None = None) -> Iterator[Expression]:
-    """Go through all expressions that the results are made of, each once, and after its arguments.
-
-    Of expressions for which ``goes_on`` is false, the arguments are left out.
-    """
+def walk(results: Sequence[Expression]) -> Iterator[Expression]:
+    """Go through all expressions that the results are made of, each once, and after its arguments."""
     seen: set[int] = set()
     stack = [(result, False) for result in reversed(results)]
     while stack:
@@ -257,5 +254,4 @@ def walk(results: Sequence[Expression], goes_on: Callable[[Expression], bool] | 
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            if goes_on is None or goes_on(node):
-                stack.extend((argument, False) for argument in reversed(node.arguments))
+            stack.extend((argument, False) for argument in reversed(node.arguments))

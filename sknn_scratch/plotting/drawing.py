@@ -64,17 +64,16 @@ def inches(drawn: Any) -> tuple[float, float]:
     return box.width / dpi, box.height / dpi
 
 
-def text_size(ax: Axes, texts: Sequence[str], fontsize: Any = None) -> tuple[float, float]:
+def text_size(ax: Axes, texts: Sequence[str]) -> tuple[float, float]:
     """Return the largest width and the largest height of texts, in inches."""
-    text = ax.text(0, 0, "", fontsize=fontsize, parse_math=False)
+    text = ax.text(0, 0, "", parse_math=False)
     sizes = [(0.0, 0.0)]
     for string in texts:
         text.set_text(string)
-        box = text.get_window_extent()
-        sizes.append((box.width, box.height))
+        sizes.append(inches(text))
     text.remove()
-    width, height = np.max(sizes, axis=0) / ax.figure.dpi
-    return float(width), float(height)
+    width, height = np.max(sizes, axis=0).tolist()
+    return width, height
 
 
 def shorten(name: Any) -> str:

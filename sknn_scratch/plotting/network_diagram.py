@@ -39,7 +39,7 @@ SMALLEST_FONT = 4.5  # points
 GAP = 0.06
 # Between two heat maps, for the numbers of the rows, in inches.
 BETWEEN_MAPS = 0.45
-# Share of the width that names leave to lines or heat maps.
+# Share of width and height that names leave to lines or heat maps.
 LEAST_SHARE = 0.3
 POINTS = 72  # to an inch
 
@@ -203,7 +203,7 @@ class NetworkDisplay:
             np.column_stack([np.full(n, l), spacing[l] * ((n - 1) / 2 - np.arange(n))]) for l, n in enumerate(sizes)
         ]
         width, height = inches(ax)
-        foot = text_size(ax, self.layer_names)[1] + 2 * GAP
+        foot = min(text_size(ax, self.layer_names)[1] + 2 * GAP, (1 - LEAST_SHARE) * height)
         unit = (height - foot) / (tallest + 0.4)  # inches
         diameters = [float(np.clip(0.6 * POINTS * unit * step, 1.5, 24)) for step in spacing]
         for weights, ends in zip(self.coefs, pairwise(places), strict=True):
@@ -258,7 +258,7 @@ class NetworkDisplay:
         apart = each * POINTS / len(self.output_names)
         outputs, size_of_outputs, widest = _names_that_fit(self.ax_, self.output_names, apart, 0.25 * height)
         rotation = 0 if len(outputs) * (widest + GAP) <= each else 90
-        bottom += widest if rotation else 0
+        bottom = min(bottom + (widest if rotation else 0), (1 - LEAST_SHARE) * height)
         apart = 0.85 * (height - bottom) * POINTS / n_rows
         features, size, _ = _names_that_fit(self.ax_, self.input_names, apart, room)
         for l, (weights, biases) in enumerate(zip(self.coefs, self.intercepts, strict=True)):
@@ -297,7 +297,7 @@ def _names_that_fit(ax: Axes, names: Sequence[str], apart: float, room: float) -
     """
     short = [shorten(name) for name in names]
     width, default = text_size(ax, short)[0], _default_font()
-    size = min(default, 0.9 * apart, default * room / width)
+    size = min(default, 0.9 * apart, default * room / max(width, GAP))
     if len(names) > MOST_NAMES or size < SMALLEST_FONT:
         return [], default, 0.0
     return short, size, width * size / default

@@ -231,17 +231,13 @@ class Helpers:
 
     def call(self, function: Callable[[], None], n_times: int) -> None:
         """Have at most so many threads call a function, which must not raise: fewer if they cannot be started."""
-        if len(self._threads) < min(n_times, self._n_threads):
-            self._start(n_times)
-        for _ in range(min(n_times, len(self._threads))):
-            self._calls.put(function)
-
-    def _start(self, n_threads: int) -> None:
         with self._lock, suppress(RuntimeError):
-            while len(self._threads) < min(n_threads, self._n_threads):
+            while len(self._threads) < min(n_times, self._n_threads):
                 thread = threading.Thread(target=_do, args=(self._calls,), name="sknn_scratch", daemon=True)
                 thread.start()
                 self._threads.append(thread)
+        for _ in range(min(n_times, len(self._threads))):
+            self._calls.put(function)
 
     def leave_this_core(self) -> None:
         """Have those that sleep wake up on other cores than that of this thread, as far as there are others.

@@ -55,28 +55,20 @@ def reals(typingctx, job, address):
 # C functions ----------------------------------------------------------------------------------------------------------
 
 
-def _call(builder, address, result, arguments):
-    function = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(builder.inttoptr(address, function.as_pointer()), arguments)
+def _call(builder, address, arguments):
+    function = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
+    builder.call(builder.inttoptr(address, function.as_pointer()), arguments)
 
 
-def _caller(result, llvm_result):
-    """Return a function that calls a C function with this result; its arguments are a tuple of whole numbers."""
+@intrinsic
+def call(typingctx, address, arguments):
+    """Call a C function; its arguments are a tuple of whole numbers."""
 
-    @intrinsic
-    def call(typingctx, address, arguments):
-        def codegen(context, builder, signature, args):
-            values = [builder.extract_value(args[1], i) for i in range(signature.args[1].count)]
-            value = _call(builder, args[0], llvm_result, values)
-            return context.get_dummy_value() if result == types.void else value
+    def codegen(context, builder, signature, args):
+        _call(builder, args[0], [builder.extract_value(args[1], i) for i in range(arguments.count)])
+        return context.get_dummy_value()
 
-        return result(types.int64, types.UniTuple(types.int64, arguments.count)), codegen
-
-    return call
-
-
-call = _caller(types.void, ir.VoidType())
-call_for_number = _caller(types.float64, ir.DoubleType())
+    return types.void(types.int64, types.UniTuple(types.int64, arguments.count)), codegen
 
 
 @intrinsic
@@ -93,7 +85,7 @@ def _call_by_reference(typingctx, address, arguments):
                 builder.store(value, place)
                 value = builder.ptrtoint(place, _NUMBER)
             places.append(value)
-        _call(builder, args[0], ir.VoidType(), places)
+        _call(builder, args[0], places)
         return context.get_dummy_value()
 
     return types.void(types.int64, arguments), codegen

@@ -174,13 +174,13 @@ def sparse_gradient(job, low, high):
 @helper
 def sum_up(job, part):
     """Fill the sums ``C`` of this part's features."""
-    codes, layer, real = job.codes, layer_at(job.layers, 0), type(job.one)
-    width, starts, means, sums = layer.width, int64s(codes.starts), reals(job, codes.means), reals(job, codes.sums)
-    w, (low, high) = _of_codes(job, layer, layer.w), share(codes.n_features, part, job.team.n_parts)
+    data, layer, width = job.data, layer_at(job.layers, 0), layer_at(job.layers, 0).width
+    starts, means, sums = int64s(data.starts_of_codes), reals(job, data.means), reals(job, data.sums)
+    w, (low, high) = _of_codes(job, layer, layer.w), share(data.n_coded, part, job.team.n_parts)
     for feature in range(low, high):
         first = (starts[feature] + feature) * width
         for j in range(width):
-            sums[first + j] = real(0)
+            sums[first + j] = type(job.one)(0)
         for k in range(starts[feature], starts[feature + 1]):
             for j in range(width):
                 sums[first + j] -= means[k] * w[k * width + j]
@@ -199,20 +199,20 @@ def _of_codes(job, layer, weights):
 @helper
 def _edge(job, i, feature, width):
     """Return where the sums of the edge below a sample of the minibatch begin, and the shares of this and the next."""
-    k = np.int64(int32s(job.step.order)[job.step.start + i]) * job.codes.n_features + feature
-    fraction = reals(job, job.codes.fractions)[k]
-    return np.int64(int32s(job.codes.edges)[k]) * width, type(job.one)(1) - fraction, fraction
+    k = np.int64(int32s(job.step.order)[job.step.start + i]) * job.data.n_coded + feature
+    fraction = reals(job, job.data.fractions)[k]
+    return np.int64(int32s(job.data.edges)[k]) * width, type(job.one)(1) - fraction, fraction
 
 
 @helper
 def coded_product(job, low, high):
     """Add the codes' part of ``X @ W[0]`` to ``z`` for some rows."""
-    layer, sums = layer_at(job.layers, 0), reals(job, job.codes.sums)
+    layer, sums = layer_at(job.layers, 0), reals(job, job.data.sums)
     width = layer.width
     for first in range(low, high, BLOCK):
         last = min(first + BLOCK, high)
         own = _cleared(job, first, last, width)
-        for feature in range(job.codes.n_features):
+        for feature in range(job.data.n_coded):
             for i in range(first, last):
                 edge, below, above = _edge(job, i, feature, width)
                 for j in range(width):
@@ -223,11 +223,11 @@ def coded_product(job, low, high):
 @helper
 def coded_gradient(job, low, high):
     """Fill the gradient of the rows of ``W[0]`` from ``low`` to ``high`` that are for codes, whole features."""
-    codes, layer = job.codes, layer_at(job.layers, 0)
-    width, starts, means = layer.width, int64s(codes.starts), reals(job, codes.means)
-    delta, of_sums = reals(job, job.memory.delta_by_rows), reals(job, codes.sums_gradient)
+    data, layer = job.data, layer_at(job.layers, 0)
+    width, starts, means = layer.width, int64s(data.starts_of_codes), reals(job, data.means)
+    delta, of_sums = reals(job, job.memory.delta_by_rows), reals(job, data.sums_gradient)
     g = _of_codes(job, layer, layer.g_w)
-    for feature in range(codes.n_features):
+    for feature in range(data.n_coded):
         if not low <= layer.fan_in + starts[feature] < high:
             continue
         first, last = (starts[feature] + feature) * width, (starts[feature + 1] + feature) * width

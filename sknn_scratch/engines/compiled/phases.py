@@ -11,17 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sknn_scratch.engines.compiled.calls import (
-    OPTIONS,
-    call,
-    call_for_number,
-    float64s,
-    helper,
-    int32s,
-    int64s,
-    reals,
-    uint8s,
-)
+from sknn_scratch.engines.compiled.calls import OPTIONS, call, float64s, helper, int32s, int64s, reals, uint8s
 from sknn_scratch.engines.compiled.elementary import choose
 from sknn_scratch.engines.compiled.products import add_product, fill_deltas_below, fill_gradient
 from sknn_scratch.engines.compiled.team import CACHE_LINE, GRADIENT, LINE, UPDATE, head_at, layer_at, share
@@ -83,16 +73,15 @@ def _forward(job, low, high):
 
 
 @helper
-def _output_delta(job, low, high):
-    """Fill the delta of the output for the rows of this part; return their share in the mean loss."""
-    memory, total = job.memory, 0.0
+def _output_delta(job, low, high, loss):
+    """Fill the delta of the output for the rows of this part; add their share in the mean loss at an address."""
+    memory = job.memory
     at, weight = low * memory.itemsize, memory.relative_weight + low * memory.itemsize
     scratch = memory.scratch + low * memory.n_scratch * memory.itemsize
     for h in range(job.n_heads):
         head = head_at(job.heads, h)
         arrays = (head.targets + at, head.z + at, head.delta + at, weight, scratch)
-        total += call_for_number(head.kernel, (*arrays, high - low, head.width, memory.stride, head.settings))
-    return total
+        call(head.kernel, (*arrays, high - low, head.width, memory.stride, loss, head.settings))
 
 
 @helper
@@ -123,15 +112,14 @@ def _rows_of(job, part):
 def pass_rows(job, part):
     """Pass this part's rows forward, and the deltas back; note their share in the mean loss."""
     low, high = _rows_of(job, part)
-    loss = 0.0
+    float64s(job.team.sums)[part * LINE] = 0.0
     if high > low:
         _read_rows(job, low, high)
         _forward(job, low, high)
-        loss = _output_delta(job, low, high)
+        _output_delta(job, low, high, job.team.sums + part * LINE * 8)
         _hidden_deltas(job, low, high)
         if job.functions.keep_delta != 0:
             call(job.functions.keep_delta, (job.address, low, high))
-    float64s(job.team.sums)[part * LINE] = loss
 
 
 # Rows of the weights, and biases --------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Losses whose raw outputs are not one for each target, as loops.
 
-Their formulas cut and join columns, which no graph says. Arguments are those of all loss kernels: arrays have a row for
-each output or target, from ``k * stride`` on, and ``p`` are the parameters.
+Their formulas cut and join columns, which no graph says. They return the sum of the losses, and arguments are those of
+all loss kernels: arrays have a row for each output or target, from ``k * stride`` on, and ``p`` are the parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 @helper
-def gaussian_nll(y, z, delta, weight, scratch, n, n_outputs, stride, p):
+def gaussian_nll(y, z, delta, weight, n, n_outputs, stride, p):
     """``GaussianNLL``; the parameter is its ``min_std``."""
     total, n_targets, min_std = 0.0, n_outputs // 2, p[0]
     for k in range(n_targets):
@@ -32,7 +32,7 @@ def gaussian_nll(y, z, delta, weight, scratch, n, n_outputs, stride, p):
 
 
 @helper
-def increasing_quantiles(y, z, delta, weight, scratch, n, n_outputs, stride, p):
+def increasing_quantiles(y, z, delta, weight, n, n_outputs, stride, p):
     """Several quantiles of each target; the parameters are their number and the quantiles.
 
     The first is a raw output, each further one lies above the one before by ``log(1 + exp(z))``.

@@ -22,7 +22,6 @@ from sknn_scratch.engines.compiled.team import (
     CACHE_LINE,
     LINE,
     STOP,
-    Codes,
     Data,
     Functions,
     Head,
@@ -77,7 +76,6 @@ class CompiledRun:
             n_heads=len(heads),
             heads=self._address(heads, layout(Head)),
             data=self._data(),
-            codes=self._codes(),
             alpha=job.alpha,
             l1_ratio=job.l1_ratio,
             max_norm=job.max_grad_norm or 0.0,
@@ -171,20 +169,18 @@ class CompiledRun:
                 indices=self._address(X.indices, np.int32),
                 starts=self._address(X.indptr, np.int32),
             )
-        X = X.plain if isinstance(X, CodedMatrix) else X
+        if isinstance(X, CodedMatrix):
+            data, X = self._with_codes(data, X), X.plain
         row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
         return data._replace(X=self._address(X), row_stride=row_stride, column_stride=column_stride)
 
-    def _codes(self) -> Codes:
-        X, width = self._job.X, self._job.network.layer_units[1]
-        if not isinstance(X, CodedMatrix) or not X.edges.shape[1]:
-            return Codes()
-        n_sums = X.coding.n_edges * width
-        return Codes(
-            n_features=X.edges.shape[1],
+    def _with_codes(self, data: Data, X: CodedMatrix) -> Data:
+        n_sums = X.coding.n_edges * self._job.network.layer_units[1]
+        return data._replace(
+            n_coded=X.edges.shape[1],
             edges=self._address(X.edges, np.int32),
             fractions=self._address(X.fractions, self._dtype),
-            starts=self._address(X.coding.starts, np.int64),
+            starts_of_codes=self._address(X.coding.starts, np.int64),
             means=self._address(X.coding.means, self._dtype),
             sums=self._address(np.empty(n_sums, self._dtype)),
             sums_gradient=self._address(np.empty(n_sums, self._dtype)),

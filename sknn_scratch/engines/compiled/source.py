@@ -125,19 +125,19 @@ from sknn_scratch.engines.compiled.elementary import choose, exp, expm1, log, lo
 real = np.{dtype}
 ZERO, ONE, HALF, ROOT_HALF = real(0), real(1), real(0.5), real(math.sqrt(0.5))
 pointer, numbers, integer = types.CPointer(types.{dtype}), types.CPointer(types.float64), types.int64
-signature = types.{result}({types})
+signature = types.void({types})
 
 
 def kernel({names}):
 """
 
 
-def _module(dtype: np.dtype, result: str, arguments: tuple[str, str, str], lines: Sequence[str]) -> str:
-    """Return the text of a module with a kernel, whose arguments are pointers, integers and at last the parameters."""
+def _module(dtype: np.dtype, arguments: tuple[str, str, str], lines: Sequence[str]) -> str:
+    """Return the text of a module with a kernel, whose arguments are pointers, integers and pointers to float64."""
     of_kinds = list(zip(("pointer", "integer", "numbers"), map(str.split, arguments), strict=True))
     types = ", ".join(kind for kind, names in of_kinds for _ in names)
     names = ", ".join(name for _, names in of_kinds for name in names)
-    return _HEAD.format(dtype=dtype.name, result=result, types=types, names=names) + "\n".join(lines) + "\n"
+    return _HEAD.format(dtype=dtype.name, types=types, names=names) + "\n".join(lines) + "\n"
 
 
 class _Text:
@@ -150,7 +150,7 @@ class _Text:
         self.place: dict[int, str] = {}  # where a value is kept, or read
         self.lines: list[str] = []
 
-    def numbers(self, parameters: str) -> None:
+    def numbers(self) -> None:
         """Write what is computed from numbers alone: ``n`` in float64, and ``c`` in the dtype of the arrays."""
         for node in self.nodes:
             if node.kind != NUMBER:
@@ -159,7 +159,7 @@ class _Text:
             if node.operation == "constant":
                 text = re.sub("inf|nan", r"np.\g<0>", repr(node.value))
             elif node.operation == "parameter":
-                text = f"{parameters}[{node.value}]"
+                text = f"p[{node.value}]"
             elif node.operation == "n_columns":
                 text = "float(n_outputs)"
             else:
@@ -214,13 +214,13 @@ def _elementwise(
     text = _Text(results)
     if any(node.operation in (*_OVER_COLUMNS, "n_columns") for node in text.nodes):
         raise NoGraphError("a number depends on those in other columns")
-    text.numbers(arguments[-1])
+    text.numbers()
     text.lines += ["    " * depth + loop for depth, loop in enumerate(loops, start=1)]
     text.place = {id(node): places[node.value] for node in text.nodes if node.operation == "argument"}
     computed = [node for node in text.nodes if node.kind != NUMBER and node.operation != "argument"]
     indent = text.block(len(loops) + 1, computed, text.results)
     text.lines += [indent + how.format(text.name(one)) for how, one in zip(targets, text.results, strict=True)]
-    return _module(results[0].dtype, "void", arguments, text.lines)
+    return _module(results[0].dtype, arguments, text.lines)
 
 
 _ROWS = "for r in range(n_rows):", "for i in range(r * stride, r * stride + n_columns):"
@@ -238,13 +238,13 @@ def slope_source(result: Expression) -> str:
 
 
 def optimizer_source(results: Sequence[Expression], names: Sequence[str]) -> str:
-    """Return ``kernel(w, g, state, n, stride, c)``, which moves ``n`` parameters and their state.
+    """Return ``kernel(w, g, state, n, stride, p)``, which moves ``n`` parameters and their state.
 
-    Vector ``k`` of the state begins at ``k * stride``; ``c`` has the coefficients of the step, then the parameters.
+    Vector ``k`` of the state begins at ``k * stride``; ``p`` has the coefficients of the step, then the parameters.
     """
     places = {"w": "w[i]", "g": "g[i]"} | {name: f"state[{k} * stride + i]" for k, name in enumerate(names)}
     targets = [f"{places[name]} = {{}}" for name in ("w", *names)]
-    return _elementwise(results, places, targets, ["for i in range(n):"], ("w g state", "n stride", "c"))
+    return _elementwise(results, places, targets, ["for i in range(n):"], ("w g state", "n stride", "p"))
 
 
 class _LossText(_Text):
@@ -300,32 +300,32 @@ class _LossText(_Text):
 
 
 # Arguments of kernels of losses.
-_OF_LOSS = "y z delta weight scratch", "n n_outputs stride", "p"
+_OF_LOSS = "y z delta weight scratch", "n n_outputs stride", "loss p"
 
 
 def loss_source(value: Expression, derivative: Expression) -> tuple[str, int, int]:
     """Return a kernel that computes a loss and its derivative, and how much scratch space it takes.
 
-    ``kernel(y, z, delta, weight, scratch, n, n_outputs, stride, p)`` fills ``delta`` for ``n`` samples and returns the
-    sum of their losses, both multiplied by ``weight``. Arrays have a row for each output. The scratch space is so many
-    numbers for each sample, and so many for each sample and output.
+    ``kernel(y, z, delta, weight, scratch, n, n_outputs, stride, loss, p)`` fills ``delta`` for ``n`` samples and adds
+    the sum of their losses to ``loss[0]``, both multiplied by ``weight``. Arrays have a row for each output. The
+    scratch space is so many numbers for each sample, and so many for each sample and output.
     """
     if value.kind in (NUMBER, ITEM) or derivative.kind != ITEM:
         raise NoGraphError("value must be a number for each sample, derivative one for each sample and output")
     text = _LossText([value, derivative])
-    text.numbers("p")
+    text.numbers()
     for loop in range(max(text.loop_of.values()) + 1):
         text.loop(loop)
     text.lines += [
         "    total = 0.0",
         "    for i in range(n):",
         f"        total += float(weight[i]) * {text.place[id(text.results[0])]}",
-        "    return total",
+        "    loss[0] += total",
     ]
-    return _module(value.dtype, "float64", _OF_LOSS, text.lines), len(text.rows), text.n_kept
+    return _module(value.dtype, _OF_LOSS, text.lines), len(text.rows), text.n_kept
 
 
 def row_loss_source(name: str, dtype: np.dtype) -> str:
     """Return such a kernel that is a function of ``row_losses``."""
-    arguments = ", ".join(" ".join(_OF_LOSS).split())
-    return _module(dtype, "float64", _OF_LOSS, [f"    return row_losses.{name}({arguments})"])
+    call = f"row_losses.{name}(y, z, delta, weight, n, n_outputs, stride, p)"
+    return _module(dtype, _OF_LOSS, [f"    loss[0] += {call}"])

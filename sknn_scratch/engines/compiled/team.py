@@ -43,15 +43,10 @@ class Data(NamedTuple):
     values: int = 0  # at; with the next two a CSR matrix
     indices: int = 0  # at, int32
     starts: int = 0  # at, int32
-
-
-class Codes(NamedTuple):
-    """Piecewise-linear codes of the samples, as in ``CodedMatrix``."""
-
-    n_features: int = 0  # 0 without codes
+    n_coded: int = 0  # features with codes, as in CodedMatrix
     edges: int = 0  # at, int32
     fractions: int = 0  # at
-    starts: int = 0  # at, int64
+    starts_of_codes: int = 0  # at, int64
     means: int = 0  # at
     sums: int = 0  # at: C, of which a product takes two rows for each feature
     sums_gradient: int = 0  # at
@@ -176,7 +171,6 @@ class Work(NamedTuple):
     n_heads: int
     heads: int  # at, records of Head
     data: Data
-    codes: Codes
     alpha: float
     l1_ratio: float
     max_norm: float  # of a minibatch's gradient; 0 is no limit

@@ -22,7 +22,6 @@ from sknn_scratch import (
     ModelCheckpoint,
     TabularMLPClassifier,
     TabularMLPRegressor,
-    engines,
 )
 from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation, LeakyReLU, ReLU
 from sknn_scratch.catalogue.links import LINKS
@@ -150,8 +149,8 @@ def test_rows_as_they_come():
 @pytest.mark.parametrize("most", [1, 4, 64])
 def test_steps_in_pieces_of_all_lengths(monkeypatch, most, drawn_bytes):
     """Of which those of up to 64 steps each read their own rows, coefficients and keys; masks are drawn for some."""
-    monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", most)
-    monkeypatch.setattr(torch_run, "DRAWN_BYTES", drawn_bytes)
+    monkeypatch.setattr(policy, "STEPS_AT_ONCE", most)
+    monkeypatch.setattr(policy, "DRAWN_BYTES", drawn_bytes)
     settings = {"batch_size": 3, "n_rows": 256, "dropout": [0.1, 0.2, 0.0], "input_noise": 0.1, "alpha": 0.1}
     assert TorchRun(make_job(**settings))._steps_drawn == {1: 1, 3500: min(most, 3), 2**28: most}[drawn_bytes]
     assert_same_training(**settings)
@@ -317,7 +316,7 @@ def test_it_misses_nothing_of_ours():
 def start_with_least_memory(monkeypatch, job, start=TorchRun):
     """Return a run with so little memory that X stays on the host, and pieces have four steps."""
     row_bytes = (job.X.shape[1] + job.y.shape[1]) * job.X.dtype.itemsize
-    monkeypatch.setattr(torch_run, "PIECE_BYTES", 4 * job.batch_size * row_bytes)
+    monkeypatch.setattr(policy, "PIECE_BYTES", 4 * job.batch_size * row_bytes)
     for free in range(30_000, 10**6, 10_000):
         monkeypatch.setattr(torch_run, "free_bytes", lambda device, free=free: free)
         try:
@@ -342,8 +341,8 @@ def test_samples_that_do_not_fit_are_streamed(monkeypatch, options, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gradient_of_all_samples_is_the_sum_of_its_pieces(monkeypatch, weighted):
-    monkeypatch.setattr(torch_run, "GRADIENT_ROWS", 20)
-    monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(policy, "GRADIENT_ROWS", 20)
+    monkeypatch.setattr(policy, "STEPS_AT_ONCE", 1)
     jobs = [make_job(batch_size=90, alpha=0.1, weighted=weighted) for _ in range(2)]
     for job in jobs:
         job.optimizer = None
@@ -520,7 +519,7 @@ def test_tables(cls):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_predictions_of_a_device(monkeypatch, dtype):
-    monkeypatch.setattr(torch_run, "DEVICE_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(policy, "DEVICE_CHUNK_BYTES", 1000)
     job = make_job(ACTIVATIONS["gelu"](), dtype=dtype)
     rows = np.random.RandomState(0).randint(90, size=50)
     for chosen in (None, rows):
@@ -533,7 +532,7 @@ def test_predictions_of_a_device(monkeypatch, dtype):
 
 
 def test_a_model_of_a_gpu_predicts_without_one(monkeypatch):
-    monkeypatch.setattr(engines, "WORTH_A_DEVICE", 0)
+    monkeypatch.setattr(policy, "WORTH_A_DEVICE", 0)
     X, y = make_task("binary")
     model = our_estimator("binary", engine="torch", max_iter=3).fit(X, y)
     expected = model.predict_proba(X)
@@ -553,8 +552,8 @@ def test_a_pickle_is_read_without_pytorch(tmp_path):
                     raise ModuleNotFoundError("No module named 'torch'")
         sys.meta_path.insert(0, Missing)
         import numpy as np
-        from sknn_scratch import engines
-        engines.WORTH_A_DEVICE = 0
+        from sknn_scratch.engines import policy
+        policy.WORTH_A_DEVICE = 0
         model, X, expected = pickle.load(open({str(tmp_path / "model.pickle")!r}, "rb"))
         np.testing.assert_array_equal(model.predict_proba(X), expected)
         try:
@@ -695,7 +694,7 @@ def start_with_graphs(request, monkeypatch):
         return lambda *args, **kwargs: (start.log.append(name), function(*args, **kwargs))[1]
 
     start.log = []
-    monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", 8)
+    monkeypatch.setattr(policy, "STEPS_AT_ONCE", 8)
     if request.param == "emulated":
         monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
         monkeypatch.setattr(torch.cuda, "CUDAGraph", EmulatedGraph)
@@ -749,7 +748,7 @@ def test_a_graph_of_the_gradient_of_all_samples(start_with_graphs):
 
 def test_graphs_are_recorded_the_second_time_in_a_thread(start_with_graphs, monkeypatch):
     """The libraries prepare themselves for each thread, which a recording does not allow."""
-    monkeypatch.setattr(torch_run, "STEPS_AT_ONCE", 2)
+    monkeypatch.setattr(policy, "STEPS_AT_ONCE", 2)
     job = make_job(n_rows=90, batch_size=10)  # four pieces of two steps, and a shorter one
     run = start_with_graphs(job)
     run.epoch(None, np.full(9, 0.01))

@@ -19,18 +19,10 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from sknn_scratch.catalogue.expressions import NoGraphError
+from sknn_scratch.engines import policy
 from sknn_scratch.engines.compiled.kernels import is_kept
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun
-from sknn_scratch.engines.policy import (
-    COMPILE_SECONDS,
-    COMPILE_SECONDS_OF_KERNEL,
-    SAVED_PER_PARAMETER,
-    SAVED_PER_STEP,
-    WORTH_A_DEVICE,
-    WORTH_LOADING,
-    parts,
-)
 from sknn_scratch.engines.threads import one_blas_thread_for, threads_for, usual_blas_threads
 from sknn_scratch.engines.whole import whole_in_forks, whole_on_interrupts
 from sknn_scratch.perceptron import Perceptron
@@ -79,8 +71,8 @@ def choose(name: str, job: Job, n_steps: int) -> str:
     if name == "numpy":
         return "numpy"
     if name == "auto":
-        saved = n_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER * job.network.parameters.size)
-        if saved < WORTH_LOADING or (saved < COMPILE_SECONDS and saved < _seconds_to_compile(job)):
+        saved = n_steps * (policy.SAVED_PER_STEP + policy.SAVED_PER_PARAMETER * job.network.parameters.size)
+        if saved < policy.WORTH_LOADING or (saved < policy.COMPILE_SECONDS and saved < _seconds_to_compile(job)):
             return "numpy"
         if _what_prevents("numba") is not None:
             return "numpy"
@@ -110,7 +102,7 @@ def start(name: str, job: Job, beside: Any = None) -> Iterator[Any]:
         return
     from sknn_scratch.engines.compiled.run import CompiledRun
 
-    n_parts = parts(job.batch_size, job.network.n_weights, usual_blas_threads())
+    n_parts = policy.parts(job.batch_size, job.network.n_weights, usual_blas_threads())
     # Where fits in other threads have the cores, this one does all parts itself.
     with one_blas_thread_for(*size) as n_free, closing(CompiledRun(job, n_parts, min(n_parts, n_free))) as run:
         yield run
@@ -122,7 +114,7 @@ def raw_output(
     """Pass samples forward, on a device where that is worth it and can be done; see ``Perceptron.raw_output``."""
     n_rows = X.shape[0] if rows is None else len(rows)
     # A model that was trained on a GPU predicts without one, too.
-    if device != "cpu" and isinstance(X, np.ndarray) and n_rows * network.n_weights >= WORTH_A_DEVICE:
+    if device != "cpu" and isinstance(X, np.ndarray) and n_rows * network.n_weights >= policy.WORTH_A_DEVICE:
         fits = device != "mps" or X.dtype == network.dtype == np.float32
         if fits and _what_prevents("torch") is None and _on_torch().problem(device) is None:
             return _on_torch().raw_output(network, X, rows, device, check_finite)
@@ -156,8 +148,8 @@ def _seconds_to_compile(job: Job) -> float:
         return 0.0  # nothing is to be compiled; the warning about it is for whoever asks
     missing = {text for text in sources.texts() if not is_kept(text)}
     if not missing.isdisjoint(sources.functions.values()):
-        return COMPILE_SECONDS
-    return len(missing) * COMPILE_SECONDS_OF_KERNEL
+        return policy.COMPILE_SECONDS
+    return len(missing) * policy.COMPILE_SECONDS_OF_KERNEL
 
 
 @cache

@@ -15,24 +15,10 @@ from numba.extending import get_cython_function_address
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+from sknn_scratch.engines.compiled import team
 from sknn_scratch.engines.compiled.epoch import ALONE
 from sknn_scratch.engines.compiled.kernels import functions, kernel
 from sknn_scratch.engines.compiled.sources import sources_of
-from sknn_scratch.engines.compiled.team import (
-    CACHE_LINE,
-    LINE,
-    STOP,
-    Data,
-    Functions,
-    Head,
-    Layer,
-    Memory,
-    Rule,
-    Step,
-    Team,
-    Work,
-    layout,
-)
 from sknn_scratch.engines.policy import MOST_AT_ONCE, NARROW, NARROW_IF_SHARED, PATIENCE, PER_POLL, TINY, WORTH_STARTING
 from sknn_scratch.engines.threads import Helpers
 from sknn_scratch.perceptron import layer_views
@@ -64,17 +50,17 @@ class CompiledRun:
         self.gradient: NDArray = np.zeros_like(network.parameters)
         addresses = functions(self._sources.functions, network.dtype)
         self._work = addresses.pop("work").ctypes
-        told = np.zeros(1, layout(Work, network.dtype))
+        told = np.zeros(1, team.layout(team.Work, network.dtype))
         self._at = told.ctypes.data
         layers, memory = self._layers(n_parts), self._memory()
         heads = self._heads(layers[-1], memory)
-        told[0] = Work(
+        told[0] = team.Work(
             address=self._at,
-            functions=Functions(**{name: function.address for name, function in addresses.items()}),
+            functions=team.Functions(**{name: function.address for name, function in addresses.items()}),
             n_layers=len(layers),
-            layers=self._address(layers, layout(Layer)),
+            layers=self._address(layers, team.layout(team.Layer)),
             n_heads=len(heads),
-            heads=self._address(heads, layout(Head)),
+            heads=self._address(heads, team.layout(team.Head)),
             data=self._data(),
             alpha=job.alpha,
             l1_ratio=job.l1_ratio,
@@ -85,7 +71,7 @@ class CompiledRun:
             rule=self._rule(),
             memory=memory,
             team=self._team(n_parts),
-            step=Step(next_alone=ALONE),
+            step=team.Step(next_alone=ALONE),
             one=network.dtype.type(1),
         )
         self._told, self._step = told[0], told[0]["step"]
@@ -93,7 +79,7 @@ class CompiledRun:
         self._followers = Helpers(self._n_to_start)
         # It refers to the arrays, but not to the run, so that a run that is dropped without being closed ends them too.
         self._follow = partial(_follow, self._work, count(1), told, self._alive)
-        self._stop = weakref.finalize(self, self._counters.__setitem__, STOP, 1)
+        self._stop = weakref.finalize(self, self._counters.__setitem__, team.STOP, 1)
         self._n_multiplications = 0
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
@@ -151,12 +137,12 @@ class CompiledRun:
 
     def _new(self, n_rows: int) -> int:
         """Return the address of so many numbers for each sample of a minibatch; they begin with a cache line."""
-        size = n_rows * self._job.batch_size * self._dtype.itemsize
-        return self._address(np.empty(size + CACHE_LINE, np.uint8)) // CACHE_LINE * CACHE_LINE + CACHE_LINE
+        size, line = n_rows * self._job.batch_size * self._dtype.itemsize, team.CACHE_LINE
+        return self._address(np.empty(size + line, np.uint8)) // line * line + line
 
-    def _data(self) -> Data:
+    def _data(self) -> team.Data:
         X, y, weights = self._job.X, self._job.y, self._job.sample_weight
-        data = Data(
+        data = team.Data(
             y_row_stride=y.strides[0] // y.itemsize,
             y_column_stride=y.strides[1] // y.itemsize,
             n_targets=y.shape[1],
@@ -174,7 +160,7 @@ class CompiledRun:
         row_stride, column_stride = (stride // X.itemsize for stride in X.strides)
         return data._replace(X=self._address(X), row_stride=row_stride, column_stride=column_stride)
 
-    def _with_codes(self, data: Data, X: CodedMatrix) -> Data:
+    def _with_codes(self, data: team.Data, X: CodedMatrix) -> team.Data:
         n_sums = X.coding.n_edges * self._job.network.layer_units[1]
         return data._replace(
             n_coded=X.edges.shape[1],
@@ -186,11 +172,11 @@ class CompiledRun:
             sums_gradient=self._address(np.empty(n_sums, self._dtype)),
         )
 
-    def _layers(self, n_parts: int) -> list[Layer]:
+    def _layers(self, n_parts: int) -> list[team.Layer]:
         job, network = self._job, self._job.network
         units, n_layers = network.layer_units, len(network.weights)
         begins = [0, *accumulate(array.size for array in network.weights + network.biases)]
-        dropout, layers = [*job.dropout] or [0.0] * n_layers, list[Layer]()
+        dropout, layers = [*job.dropout] or [0.0] * n_layers, list[team.Layer]()
         dense, (of_weights, of_biases) = not issparse(job.X), layer_views(self.gradient, units)
         fan_in = job.X.plain.shape[1] if isinstance(job.X, CodedMatrix) else units[0]
         narrow = NARROW if n_parts == 1 else NARROW_IF_SHARED
@@ -198,7 +184,7 @@ class CompiledRun:
             looped = job.batch_size * fan_in * width <= TINY or (l > 0 and width <= narrow)
             looped &= l > 0 or dense
             by_rows = l == 0 and not looped
-            layer = Layer(
+            layer = team.Layer(
                 fan_in=fan_in,
                 begins=self._address(self._begins(l, n_parts), np.int64),
                 width=width,
@@ -247,7 +233,7 @@ class CompiledRun:
         starts = np.concatenate([np.arange(n_plain), n_plain + X.coding.starts])
         return starts[np.searchsorted(starts, rows, side="right") - 1].tolist()
 
-    def _memory(self) -> Memory:
+    def _memory(self) -> team.Memory:
         job = self._job
         # For the losses, or for what comes out of the first layer.
         of_losses = [
@@ -255,7 +241,7 @@ class CompiledRun:
             for loss, (_, width, _) in zip(self._sources.losses, job.heads, strict=True)
         ]
         n_scratch = max(*of_losses, job.network.layer_units[1])
-        return Memory(
+        return team.Memory(
             itemsize=self._dtype.itemsize,
             stride=job.batch_size,
             n_parameters=self.gradient.size,
@@ -269,11 +255,11 @@ class CompiledRun:
             delta_by_rows=self._new(job.network.layer_units[1]) if "keep_delta" in self._sources.functions else 0,
         )
 
-    def _heads(self, last: Layer, memory: Memory) -> list[Head]:
-        heads, of_column, z_column, y_column = list[Head](), memory.stride * memory.itemsize, 0, 0
+    def _heads(self, last: team.Layer, memory: team.Memory) -> list[team.Head]:
+        heads, of_column, z_column, y_column = list[team.Head](), memory.stride * memory.itemsize, 0, 0
         for loss, (_, width, target_width) in zip(self._sources.losses, self._job.heads, strict=True):
             heads.append(
-                Head(
+                team.Head(
                     kernel=kernel(*loss.texts).address,
                     settings=self._address(loss.settings, np.float64),
                     width=width,
@@ -285,15 +271,15 @@ class CompiledRun:
             z_column, y_column = z_column + width, y_column + target_width
         return heads
 
-    def _rule(self) -> Rule:
+    def _rule(self) -> team.Rule:
         optimizer, rule = self._job.optimizer, self._sources.optimizer
         n_steps = -(-self._job.X.shape[0] // self._job.batch_size)
         self._shrink = np.ones(n_steps)
         if optimizer is None or rule is None:
-            return Rule()
+            return team.Rule()
         settings = [0.0] * optimizer.n_coefficients + rule.settings
         self._coefficients = np.tile(settings, (n_steps, 1))
-        return Rule(
+        return team.Rule(
             kernel=kernel(*rule.texts).address,
             state=self._address(optimizer.state),
             coefficients=self._address(self._coefficients),
@@ -301,15 +287,15 @@ class CompiledRun:
             shrink=self._address(self._shrink),
         )
 
-    def _team(self, n_parts: int) -> Team:
-        self._counters = np.zeros((3 + n_parts) * LINE, dtype=np.int64)
+    def _team(self, n_parts: int) -> team.Team:
+        self._counters = np.zeros((3 + n_parts) * team.LINE, dtype=np.int64)
         give_way, nap, millisecond = waiting()
         name = "sgemm" if self._dtype == np.float32 else "dgemm"
-        return Team(
+        return team.Team(
             n_parts=n_parts,
             patience=PATIENCE + self._job.batch_size * self._job.network.n_weights // PER_POLL,
             counters=self._address(self._counters),
-            sums=self._address(np.zeros(n_parts * LINE)),
+            sums=self._address(np.zeros(n_parts * team.LINE)),
             gemm=get_cython_function_address("scipy.linalg.cython_blas", name),
             give_way=ctypes.cast(give_way, ctypes.c_void_p).value or 0,
             nap=ctypes.cast(nap, ctypes.c_void_p).value or 0,

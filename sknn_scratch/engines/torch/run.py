@@ -19,15 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
+from sknn_scratch.engines import policy
 from sknn_scratch.engines.draws import INPUT_NOISE, keys
-from sknn_scratch.engines.policy import (
-    DEVICE_CHUNK_BYTES,
-    DEVICE_MEMORY_SHARE,
-    DRAWN_BYTES,
-    GRADIENT_ROWS,
-    PIECE_BYTES,
-    STEPS_AT_ONCE,
-)
 from sknn_scratch.engines.torch.arrays import compute, torch_dtype
 from sknn_scratch.engines.torch.formulas import mask, multiply_slope, normal, output_delta, update
 from sknn_scratch.engines.torch.samples import Samples, upload
@@ -65,7 +58,7 @@ def raw_output(
     place, dtype = torch.device(device), np.result_type(X.dtype, network.dtype)
     n_samples = len(X) if rows is None else len(rows)
     out = np.empty((n_samples, network.layer_units[-1]), dtype=dtype)
-    n_at_once = max(1, DEVICE_CHUNK_BYTES // (max(network.layer_units) * dtype.itemsize))
+    n_at_once = max(1, policy.DEVICE_CHUNK_BYTES // (max(network.layer_units) * dtype.itemsize))
     finite = torch.ones((), dtype=torch.bool, device=place)
     with computing:
         W, b = ([upload(layer, place, dtype) for layer in layers] for layers in (network.weights, network.biases))
@@ -94,7 +87,7 @@ class TorchRun:
         self._pool = None if self._stream is None else torch.cuda.graph_pool_handle()
         self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
         self._prepared: dict[tuple[int, bool], int] = {}
-        self._batch_size = min(len(job.y), GRADIENT_ROWS) if optimizer is None else job.batch_size
+        self._batch_size = min(len(job.y), policy.GRADIENT_ROWS) if optimizer is None else job.batch_size
         self._drawn = [INPUT_NOISE] * bool(job.input_noise) + [l for l, rate in enumerate(job.dropout) if rate]
         self._state: NDArray = np.empty((0, 1)) if optimizer is None else optimizer.state
         self.gradient: NDArray = np.zeros_like(network.parameters)
@@ -301,13 +294,14 @@ class TorchRun:
         """Return how many steps, at most, are made and drawn for at once, and whether all of ``X`` is on the device."""
         job, units, size, itemsize = self._job, self._job.network.layer_units, self._batch_size, self.gradient.itemsize
         n_rows, n_targets = job.y.shape
-        free = int(DEVICE_MEMORY_SHARE * free_bytes(self._device))
+        free = int(policy.DEVICE_MEMORY_SHARE * free_bytes(self._device))
         # Of outputs there are temporaries while the loss is computed.
         step_bytes = size * (units[0] + n_targets + 6 * units[-1]) * itemsize
-        n_steps = max(1, min(STEPS_AT_ONCE, -(-n_rows // size), min(PIECE_BYTES, free // 4) // step_bytes))
+        n_at_most = min(policy.PIECE_BYTES, free // 4) // step_bytes
+        n_steps = max(1, min(policy.STEPS_AT_ONCE, -(-n_rows // size), n_at_most))
         needed = (5 + len(self._state)) * self.gradient.nbytes + n_steps * step_bytes
         drawn_bytes = size * (32 * max(units) + sum(units) * itemsize)
-        steps_drawn = max(1, min(n_steps, min(DRAWN_BYTES, free // 4) // drawn_bytes))
+        steps_drawn = max(1, min(n_steps, min(policy.DRAWN_BYTES, free // 4) // drawn_bytes))
         needed += size * 4 * sum(units) * itemsize + steps_drawn * drawn_bytes * job.is_noisy
         needed += n_rows * ((n_targets + 2) * itemsize + 8)
         of_X = n_rows * units[0] * itemsize

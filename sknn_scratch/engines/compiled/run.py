@@ -277,13 +277,12 @@ class CompiledRun:
         self._shrink = np.ones(n_steps)
         if optimizer is None or rule is None:
             return team.Rule()
-        settings = [0.0] * optimizer.n_coefficients + rule.settings
-        self._coefficients = np.tile(settings, (n_steps, 1))
+        self._coefficients = np.tile(rule.settings, (n_steps, 1))
         return team.Rule(
             kernel=kernel(*rule.texts).address,
             state=self._address(optimizer.state),
             coefficients=self._address(self._coefficients),
-            n_coefficients=len(settings),
+            n_coefficients=len(rule.settings),
             shrink=self._address(self._shrink),
         )
 

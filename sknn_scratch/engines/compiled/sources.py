@@ -31,6 +31,7 @@ from sknn_scratch.training.job import Job
 class Kernels(NamedTuple):
     """Those of a component: their texts (``f`` and ``f'`` of an activation), and the parameters they are called with.
 
+    Of an optimiser these are its coefficients, which change from step to step, and then the parameters.
     Losses take scratch space: so many numbers for each sample, and so many for each sample and output.
     """
 
@@ -135,9 +136,9 @@ def _of_loss(loss: Loss, width: int, target_width: int, dtype: np.dtype) -> Kern
 def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> Kernels:
     if type(optimizer).update is not Optimizer.update or type(optimizer).apply is not Optimizer.apply:
         raise NoGraphError("it writes into arrays")
-    optimizer = copy.copy(optimizer)
+    n, optimizer = optimizer.n_coefficients, copy.copy(optimizer)
     # It changes from step to step, and so is refused in the formula.
     optimizer.n_updates = Trace(dtype).node("n_updates", (), None, NUMBER)  # type: ignore[assignment]
     arguments = dict.fromkeys(("w", "g", *optimizer.vector_names), ITEM)
-    results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=optimizer.n_coefficients)
-    return Kernels([optimizer_source(results, optimizer.vector_names)], settings)
+    results, settings = trace_formula(optimizer, ["move"], arguments, dtype, more=n)
+    return Kernels([optimizer_source(results, optimizer.vector_names)], [0.0] * n + settings)

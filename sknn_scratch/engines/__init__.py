@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+import sknn_scratch.engines.policy as policy
 from sknn_scratch.catalogue.expressions import NoGraphError
-from sknn_scratch.engines import policy
 from sknn_scratch.engines.compiled.kernels import is_kept
 from sknn_scratch.engines.compiled.sources import sources_of
 from sknn_scratch.engines.numpy.run import NumpyRun

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
-from sknn_scratch.engines import policy
+import sknn_scratch.engines.policy as policy
 from sknn_scratch.engines.draws import INPUT_NOISE, keys
 from sknn_scratch.engines.torch.arrays import compute, torch_dtype
 from sknn_scratch.engines.torch.formulas import mask, multiply_slope, normal, output_delta, update

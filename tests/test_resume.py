@@ -611,7 +611,10 @@ def test_a_state_that_is_not_whole(written, monkeypatch):
     [
         (lambda state: state.parameters.fill(np.inf), "parameters are not finite"),
         (lambda state: state.recent.append(np.zeros(3)), "recent are not"),
+        (lambda state: vars(state.optimizer).update(state=np.zeros(3)), "moments are not"),
+        (lambda state: state.optimizer.state.fill(np.nan), "moments are not finite"),
         (lambda state: vars(state.optimizer).update(n_updates=-1), "n_updates is -1"),
+        (lambda state: vars(state.schedule).update(n_epochs=0.5), "n_epochs is 0.5"),
         (lambda state: vars(state.schedule).update(learning_rate=np.nan), "the learning rate is nan"),
         (lambda state: vars(state.progress).update(t=0.5), "t is 0.5"),
         (lambda state: vars(state).update(seed=-1), "seed is -1"),

@@ -61,7 +61,7 @@ def read_file(path: str | os.PathLike[str], what: str, versions: Sequence[int]) 
     if version not in versions:
         raise ValueError(
             f"{path} has version {version} of the format for a {what}, and the installed sknn_scratch reads versions "
-            f"{versions[0]} to {versions[-1]}."
+            f"{', '.join(map(str, versions))}."
         )
     return arrays
 

@@ -372,6 +372,7 @@ def test_a_row_is_not_validated_slowly(models, monkeypatch):
     monkeypatch.setattr("sknn_scratch.estimators.base.check_samples", None)
     for form in ("list", "list of whole numbers", "list of truth values", "whole numbers", "truth values", "float32"):
         models[1].predict(ROWS[form])
+    models[1].predict(tuple(map(tuple, ROW)))
     for form in ("as it was", "whole numbers", "mixed", "float32"):
         models[2].predict(FRAMES[form](pd.DataFrame(ROW).add_prefix("x")))
 

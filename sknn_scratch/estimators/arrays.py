@@ -191,15 +191,15 @@ def _has_only_numbers(column: Any) -> bool:
 def ready_samples(estimator: Any, X: Any) -> NDArray | None:
     """Return what ``check_samples`` returns if all numbers are finite, or None where only that can tell.
 
-    Quick, as the whole validation takes several times as long as the prediction of one row. For plain arrays, lists of
-    rows, and data frames of NumPy's types with the columns of the training samples.
+    Quick, as the whole validation takes several times as long as the prediction of one row. For plain arrays, lists or
+    tuples of rows, and data frames of NumPy's types with the columns of the training samples.
     """
     names = getattr(estimator, "feature_names_in_", None)
-    kept = {np.dtype(np.float64)} if type(X) is list else _FLOAT_DTYPES
+    kept = {np.dtype(np.float64)} if type(X) in (list, tuple) else _FLOAT_DTYPES
     samples: NDArray | None
     try:
         if names is None:
-            samples = np.asarray(X) if type(X) in (np.ndarray, list) else None
+            samples = np.asarray(X) if type(X) in (np.ndarray, list, tuple) else None
         else:
             is_plain = np.array_equal(X.columns, names) and all(isinstance(dtype, np.dtype) for dtype in X.dtypes)
             samples = X.to_numpy() if is_plain else None

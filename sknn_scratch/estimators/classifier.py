@@ -393,11 +393,13 @@ class MLPFromScratchClassifier(LabelClassifierMixin, ClassifierConstructor, Base
 
         Parameters
         ----------
-        X, y, sample_weight, **unknown
+        X, y, sample_weight
             As for ``fit``.
         classes : array-like of shape (n_classes,), or list of such arrays, default=None
             All labels that can ever occur (for multilabel targets, the column numbers; with several targets, an array
             for each). Required in the first call of an estimator that was not fitted.
+        **unknown
+            As for ``fit``.
 
         Returns
         -------

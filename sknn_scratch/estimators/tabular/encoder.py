@@ -130,17 +130,17 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         -------
         self : TabularEncoder
 
-        Warns
-        -----
-        UserWarning
-            If nearly all values of a categorical column are too rare to be kept, as those of dates, numbers or
-            identifiers written as text are, or if a column of text holds numbers but for one text, such as "?".
-
         Raises
         ------
         ValueError, TypeError
             If a parameter or ``X`` cannot be used: it is sparse, or has dates, infinity, or, where numbers should be,
             other things. The encoder stays as it was.
+
+        Warns
+        -----
+        UserWarning
+            If nearly all values of a categorical column are too rare to be kept, as those of dates, numbers or
+            identifiers written as text are, or if a column of text holds numbers but for one text, such as "?".
         """
         check_parameters(self, self._constraints)
         try:

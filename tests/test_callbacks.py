@@ -343,3 +343,23 @@ def test_scoring_monitor(task, weighted):
     scores = [row["accuracy" if task == "binary" else "r2"] for row in rows]
     assert scores[-1] == pytest.approx(model.score(X, y, weight))
     assert len(set(scores)) > 1
+
+
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_"])
+@pytest.mark.parametrize("replace", ["all", "one"])
+def test_layers_cannot_be_replaced_while_they_are_trained(replace, name, solver):
+    """Training would go on with the others, and the model would end with these. They may be changed in place."""
+
+    def callback(model):
+        layers = getattr(model, name)
+        if replace == "all":
+            setattr(model, name, [layer.copy() for layer in layers])
+        else:
+            layers[1] = layers[1].copy()
+
+    X, y = make_task("binary")
+    model = our_estimator("binary", solver=solver, max_iter=3)
+    with pytest.raises(RuntimeError, match=r"A callback has replaced layers.* in place: coefs_\[0\]\[\.\.\.\] = new"):
+        model.set_callbacks(callback).fit(X, y)
+    assert not hasattr(model, "coefs_")

@@ -242,7 +242,7 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         job = build_job(self, network, given.data, given.kind, rng)
         self._keep_network(network)
         progress = build_progress(self, given.kind, validated=given.validation_data is not None)
-        listener = events.listener(lambda: self._keep_progress(progress))
+        listener = events.listener(lambda: self._keep_progress(progress), lambda: self._check_is_trained(network))
         if listener is not None:
             self._keep_progress(progress)
         # Overflow shows in the loss or the parameters, which the trainers check.
@@ -352,6 +352,15 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
         self.out_activation_ = network.link.name
+
+    def _check_is_trained(self, network: Perceptron) -> None:
+        """Raise RuntimeError where a callback has replaced layers of the network that is trained."""
+        layers = [*self.coefs_, *self.intercepts_]
+        if self._network is not network or any(layer.base is not network.parameters for layer in layers):
+            raise RuntimeError(
+                "A callback has replaced layers, which training would not go on with. Change the arrays in place: "
+                "coefs_[0][...] = new."
+            )
 
     def _keep_progress(self, progress: Progress) -> None:
         self.n_iter_ = progress.n_iter

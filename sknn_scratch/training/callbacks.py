@@ -77,7 +77,8 @@ class EpochCallback:
     While training goes on, the estimator shows what it has reached: ``coefs_``, ``intercepts_``, ``loss_curve_``,
     ``validation_scores_``, ``n_iter_`` and so on, and it can predict. Those for tables show ``oof_loss_curve_``, whose
     last view is the one in training, and all that they would have if training ended there: their best epoch counts. A
-    subclass overrides what it needs.
+    subclass overrides what it needs. It may change the arrays of ``coefs_`` and ``intercepts_`` in place, except with
+    'lbfgs'; parameters that it sets count from the next fit on.
     """
 
     def on_train_begin(self, estimator: Any) -> None:
@@ -310,9 +311,9 @@ class Events:
         """Whether there is somebody to tell but the bar."""
         return self._root is not None
 
-    def listener(self, keep: Callable[[], None]) -> Self | None:
-        """Return this, which calls ``keep`` after each epoch and then tells of it, unless there is nobody to tell."""
-        self._keep = keep
+    def listener(self, keep: Callable[[], None], check: Callable[[], None] = lambda: None) -> Self | None:
+        """Return this, which after each epoch calls ``keep``, tells of it and calls ``check``; None if none is told."""
+        self._keep, self._check = keep, check
         return self if self.has_callbacks or self._estimator.verbose == "bar" else None
 
     def train_begins(self) -> None:
@@ -332,7 +333,9 @@ class Events:
         if self._estimator.verbose == "bar":
             self._bar = self._bar or start_bar(self._estimator._most_epochs)
             self._bar.advance(self._estimator.n_iter_, self._estimator._describe_epoch())
-        return self._root is not None and self._tell_of_the_end(self._task)
+        stop = self._root is not None and self._tell_of_the_end(self._task)
+        self._check()
+        return stop
 
     def train_ended(self) -> None:
         """Announce that training has succeeded."""

@@ -236,11 +236,7 @@ class CompiledRun:
     def _memory(self) -> team.Memory:
         job = self._job
         # For the losses, or for what comes out of the first layer.
-        of_losses = [
-            loss.scratch[0] + loss.scratch[1] * width
-            for loss, (_, width, _) in zip(self._sources.losses, job.heads, strict=True)
-        ]
-        n_scratch = max(*of_losses, job.network.layer_units[1])
+        n_scratch = max(*(loss.scratch for loss in self._sources.losses), job.network.layer_units[1])
         return team.Memory(
             itemsize=self._dtype.itemsize,
             stride=job.batch_size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,12 +32,12 @@ class Kernels(NamedTuple):
     """Those of a component: their texts (``f`` and ``f'`` of an activation), and the parameters they are called with.
 
     Of an optimiser these are its coefficients, which change from step to step, and then the parameters.
-    Losses take scratch space: so many numbers for each sample, and so many for each sample and output.
+    Losses take scratch space, so many numbers for each sample.
     """
 
     texts: list[str]
     settings: list[float]
-    scratch: Sequence[int] = (0, 0)
+    scratch: int = 0
 
 
 class Sources(NamedTuple):
@@ -56,13 +56,7 @@ class Sources(NamedTuple):
 
 
 def sources_of(job: Job) -> Sources:
-    """Return the kernels of a job.
-
-    Raises
-    ------
-    NoGraphError
-        If a component cannot be compiled; the message names it.
-    """
+    """Return the kernels of a job; raise NoGraphError, which names it, if a component cannot be compiled."""
     dtype = job.network.dtype
     activations = [_named(_of_activation, activation, dtype) for activation in job.network.activations]
     losses = [_named(_of_loss, *head, dtype) for head in job.heads]
@@ -129,8 +123,8 @@ def _of_loss(loss: Loss, width: int, target_width: int, dtype: np.dtype) -> Kern
     if width != target_width:
         raise NoGraphError("it has not as many raw outputs as targets")
     results, settings = trace_formula(loss, ["value", "derivative"], {"y": ITEM, "z": ITEM}, dtype)
-    text, *scratch = loss_source(*results)
-    return Kernels([text], settings, scratch)
+    text, n_rows, n_items = loss_source(*results)
+    return Kernels([text], settings, n_rows + n_items * width)
 
 
 def _of_optimizer(optimizer: Optimizer, dtype: np.dtype) -> Kernels:

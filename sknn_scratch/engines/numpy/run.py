@@ -177,19 +177,9 @@ class NumpyRun:
         self._takes_rows = isinstance(job.X, np.ndarray) and job.X.flags.c_contiguous
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
-        """Train for an epoch.
+        """Train for an epoch on rows in order, or all as they come; return the mean of the minibatch losses.
 
-        Parameters
-        ----------
-        order : ndarray of int of shape (n_rows,) or None
-            The rows in order; None for all of them as they come.
-        learning_rates : ndarray of shape (n_steps,)
-            Of the minibatches that count.
-
-        Returns
-        -------
-        loss : float
-            Mean of the minibatch losses, each before its update.
+        Each loss is that before the update. There is a rate for each of the minibatches that count.
         """
         job, optimizer = self.job, self.job.optimizer
         assert optimizer is not None

@@ -52,11 +52,8 @@ class Judge:
         self._network, self._loss, self._data, self._progress = network, loss, data, progress
         self._loss_at_first = progress.loss_curve[0] if progress.loss_curve else -np.inf
         self._in_stream = kind.is_incremental and bool(progress.loss_curve)
-        n_outputs = network.layer_units[-1]
-        # Those that the trained network is looked at with are chosen before they are shuffled.
-        self._many = self._some_rows(max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // n_outputs)))
         if not self._in_stream:
-            self._few = self._some_rows(ROWS_BEFORE)
+            self._few, self._many = self._some_rows(ROWS_BEFORE), self._rows_after()
             self._before = self._mean_loss(self._few)
 
     def advice(self, ended_by_itself: bool, learning_rate_init: float | None = None) -> list[Advice]:
@@ -74,7 +71,7 @@ class Judge:
         diverged = self._diverged()
         if not (diverged or ended_by_itself):
             return []
-        data, rows = self._data, self._many
+        data, rows = self._data, self._rows_after() if self._in_stream else self._many
         loss, of_constant = self._mean_loss(rows), self._loss_of_best_constant(rows)
         if np.isnan(of_constant) or loss < of_constant * (1 - math.copysign(ROUNDING, of_constant)):
             return []
@@ -92,6 +89,11 @@ class Judge:
             "tol or a larger max_iter."
         )
         return [(message, ConvergenceWarning)]
+
+    def _rows_after(self) -> NDArray:
+        """Return those that the trained network is looked at with; chosen before they are shuffled."""
+        n_outputs = self._network.layer_units[-1]
+        return self._some_rows(max(ROWS_BEFORE, min(ROWS_AFTER, NUMBERS_AFTER // n_outputs)))
 
     def _some_rows(self, n_rows: int) -> NDArray:
         """Return at most so many of the rows with a positive weight, at even distances."""

@@ -22,11 +22,13 @@ from sknn_scratch.engines.policy import (
     FEW_ROWS,
     FEWEST_ROWS,
     PER_NUMBER,
+    ROWS_LEFT_TO_BLAS,
     ROWS_TO_PREPARE,
     SHORTEST_PART,
     SINGLE_THREADED_ANYWAY,
-    SLOWEST_READING,
+    SLOWEST,
     TO_CALL,
+    WORK_LEFT_TO_BLAS,
 )
 from sknn_scratch.engines.threads import (
     blas_threads_if_free,
@@ -195,15 +197,16 @@ class Perceptron:
 
     def _pass_at_once(self, samples: Any, out: NDArray) -> None:
         """Write the raw output of samples; threads compute some rows or columns each of a large layer."""
-        n_rows = len(out)
+        n_rows, n_weights = len(out), self.n_weights
         if self.largest_product(n_rows) <= SINGLE_THREADED_ANYWAY:
             threads: AbstractContextManager[int] = nullcontext(1)
-        elif n_rows <= FEWEST_ROWS:
-            threads = blas_threads_if_free(n_rows * self.n_weights * out.itemsize / SLOWEST_READING)
+        elif n_rows <= ROWS_LEFT_TO_BLAS or n_rows * n_weights <= WORK_LEFT_TO_BLAS:
+            threads = blas_threads_if_free((n_rows + ROWS_TO_PREPARE) * n_weights / SLOWEST)
         else:
             threads = one_blas_thread()
         with threads as n_free:
-            self._pass(samples, [*self._hidden(n_rows, out.dtype), out], n_free)
+            layers = [*self._hidden(n_rows, out.dtype), out]
+            self._pass(samples, layers, n_free if n_rows > FEWEST_ROWS else 1)
 
     def _pass_in_chunks(self, samples: Callable[[slice], Any], out: NDArray, most: int) -> None:
         """Write the raw output of samples that pass in chunks of so many rows at most, which threads take."""

@@ -39,9 +39,11 @@ from sknn_scratch.engines.policy import (
     LONGEST_PAUSE,
     MOST_HELPED,
     PATIENCE_SECONDS,
+    ROWS_LEFT_TO_BLAS,
+    ROWS_TO_PREPARE,
     SHORTEST_PART,
     SINGLE_THREADED_ANYWAY,
-    SLOWEST_READING,
+    SLOWEST,
     SMALL,
     WORTH_THREADS,
 )
@@ -324,6 +326,19 @@ def test_blas_keeps_its_threads_until_they_wait(clock):
     assert threads_found(clock) == free
 
 
+def test_small_predictions_are_left_to_blas_whatever_their_rows(monkeypatch, clock):
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), max_iter=1).fit(X, y)
+    n_rows, found = ROWS_LEFT_TO_BLAS + 1, set()
+    monkeypatch.setattr("sknn_scratch.perceptron.activate", lambda *args: found.update(blas_threads()))
+    for work, expected in ((0, {1}), (-1, {2})):
+        limit = n_rows * sum(weights.size for weights in model.coefs_) - 1 - work
+        monkeypatch.setattr("sknn_scratch.perceptron.WORK_LEFT_TO_BLAS", limit)
+        model.predict(X[:n_rows])
+        assert found == expected
+        found.clear()
+
+
 def test_one_thread_at_a_time_predicts_with_the_threads_of_blas(clock):
     with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1):
         assert pool.submit(threads_found, clock).result() == {1}
@@ -349,25 +364,32 @@ def test_a_forked_process_knows_nothing_of_neighbours(clock):
     assert threads_found(clock) == {1}
 
 
-@pytest.mark.parametrize("n_rows", [1, 3, 4, 50])
-def test_few_rows_are_predicted_with_the_threads_of_blas(monkeypatch, clock, n_rows):
-    """More are shared out among ours."""
+@pytest.mark.parametrize("n_rows", [1, FEWEST_ROWS, FEWEST_ROWS + 1, ROWS_LEFT_TO_BLAS, ROWS_LEFT_TO_BLAS + 1])
+@pytest.mark.parametrize("busy", [False, True])
+def test_few_rows_are_predicted_with_the_threads_of_blas(monkeypatch, clock, n_rows, busy):
+    """Unless these would wait; then and where there are more rows, ours share the work, but for the fewest."""
     X, y = make_task("multiclass")
     model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), max_iter=1).fit(X, y)
-    found, seconds = set(), []
+    found, seconds, shared = set(), [], []
 
     def note(allowed):
         seconds.append(allowed)
         return threads.blas_threads_if_free(allowed)
 
     monkeypatch.setattr("sknn_scratch.perceptron.SINGLE_THREADED_ANYWAY", 0)
+    monkeypatch.setattr("sknn_scratch.perceptron.WORK_LEFT_TO_BLAS", 0)
+    monkeypatch.setattr("sknn_scratch.perceptron.TO_CALL", 2**6)
     monkeypatch.setattr("sknn_scratch.perceptron.activate", lambda *args: found.update(blas_threads()))
+    monkeypatch.setattr("sknn_scratch.perceptron.share_out", lambda *args: shared.append(threads.share_out(*args)))
     monkeypatch.setattr("sknn_scratch.perceptron.blas_threads_if_free", note)
+    if busy:
+        threads_found(clock, 1)
     model.predict(X[:n_rows])
-    few = n_rows <= FEWEST_ROWS
-    assert found == ({2} if few else {1})
-    n_bytes = sum(weights.nbytes for weights in model.coefs_)
-    assert seconds == ([pytest.approx(n_rows * n_bytes / SLOWEST_READING)] if few else [])
+    few = n_rows <= ROWS_LEFT_TO_BLAS
+    assert found == ({2} if few and not busy else {1})
+    assert bool(shared) == (n_rows > FEWEST_ROWS and (busy or not few))
+    n_weights = sum(weights.size for weights in model.coefs_)
+    assert seconds == ([pytest.approx((n_rows + ROWS_TO_PREPARE) * n_weights / SLOWEST)] if few else [])
 
 
 @pytest.mark.parametrize("work", [10, WORTH_THREADS])
@@ -446,7 +468,7 @@ def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("n_rows", [4, 50, 601])
+@pytest.mark.parametrize("n_rows", [33, 50, 601])
 def test_threads_share_the_rows_or_columns_of_large_layers(monkeypatch, n_rows, dtype):
     """Also of a layer that has no multiple of what BLAS computes at once."""
     X, y = make_task("multiclass")
@@ -468,6 +490,7 @@ def test_threads_share_the_rows_or_columns_of_large_layers(monkeypatch, n_rows, 
 
     monkeypatch.setattr("sknn_scratch.perceptron.TO_CALL", 2**6)
     monkeypatch.setattr("sknn_scratch.perceptron.SINGLE_THREADED_ANYWAY", 0)
+    monkeypatch.setattr("sknn_scratch.perceptron.WORK_LEFT_TO_BLAS", 0)
     monkeypatch.setattr("sknn_scratch.perceptron.share_out", together)
     tolerance = {np.float64: 1e-12, np.float32: 1e-5}[dtype]
     assert_allclose(model.predict_proba(samples), expected, rtol=tolerance)
@@ -497,6 +520,7 @@ def test_a_formula_of_ones_own_is_given_whole_rows(monkeypatch, n_rows):
     shared = []
     monkeypatch.setattr("sknn_scratch.perceptron.TO_CALL", 2**6)
     monkeypatch.setattr("sknn_scratch.perceptron.SINGLE_THREADED_ANYWAY", 0)
+    monkeypatch.setattr("sknn_scratch.perceptron.WORK_LEFT_TO_BLAS", 0)
     monkeypatch.setattr(
         "sknn_scratch.perceptron.share_out", lambda *args: shared.append(args) or threads.share_out(*args)
     )
@@ -652,8 +676,9 @@ def _each_part_in_its_thread(monkeypatch):
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_rows_are_shared_out(task, weighted, make, parameters):
+def test_rows_are_shared_out(monkeypatch, task, weighted, make, parameters):
     """A thread for each half of the rows: the same sums in another order, and the same draws."""
+    monkeypatch.setattr("sknn_scratch.perceptron.WORK_LEFT_TO_BLAS", 0)  # as a fit predicts in between
     model, X, y = large(task, engine="numpy", **{"activation": Witness(), **parameters})
     assert SMALL < 250 * 300 * 120
     weight = np.arange(1.0, 601) if weighted else None

@@ -42,13 +42,14 @@ ROWS_TO_PREPARE = 8
 # Up to so many rows, each for itself is faster, as BLAS then copies nothing: two rows take half the time. A thread gets
 # as many at least.
 FEWEST_ROWS = 3
-# A row by itself waits for the weights, and BLAS's threads, which need not be woken within a tenth of a second, read
-# them faster: 100-1024-1024-1024-10 takes 0.55 to 0.75 times as long as with one thread; threads of ours gain nothing.
-# But beside a busy neighbour BLAS's wait for a core, 4 to 20 milliseconds where one thread takes half of one. They have
-# waited where they took PATIENCE_SECONDS more than to read the weights at SLOWEST_READING bytes a second (a core reads
-# 10e9 to 80e9). Then one thread predicts, for FIRST_PAUSE seconds, twice as long each time they wait again, at most
-# LONGEST_PAUSE.
-PATIENCE_SECONDS, SLOWEST_READING = 2e-3, 5e9
+# Up to so many rows, and up to so many multiplications, BLAS's own threads predict, as they need not be woken within a
+# tenth of a second: one row of 100-1024-1024-1024-10, which waits for the weights, takes 0.55 to 0.75 times as long as
+# with one thread, 16 rows 0.9 times as long as with threads of ours, 200 rows of 64-100-10 0.8 times.
+ROWS_LEFT_TO_BLAS, WORK_LEFT_TO_BLAS = 32, 2**25
+# But beside a busy neighbour BLAS's threads wait for a core, 4 to 20 milliseconds where one thread takes half of one.
+# They have waited where they took PATIENCE_SECONDS more than SLOWEST multiplications a second. Then we do without them,
+# for FIRST_PAUSE seconds, twice as long each time they wait again, at most LONGEST_PAUSE.
+PATIENCE_SECONDS, SLOWEST = 2e-3, 20e9
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 # Which engine ---------------------------------------------------------------------------------------------------------

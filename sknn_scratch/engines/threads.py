@@ -134,8 +134,8 @@ class _Neighbours:
     def blas_threads_if_free(self, seconds: float) -> Iterator[int]:
         start = time.monotonic()
         if start < self._busy_until or not self._in_use.acquire(blocking=False):
-            with one_blas_thread():
-                yield 1
+            with one_blas_thread() as n_free:
+                yield n_free
             return
         try:
             yield 1
@@ -152,14 +152,15 @@ _neighbours = _Neighbours()
 
 
 def blas_threads_if_free(seconds: float) -> AbstractContextManager[int]:
-    """Return a block in which BLAS uses its own threads, or one where they had to wait for a core lately.
+    """Return a block in which BLAS uses its own threads, or ``one_blas_thread`` where these had to wait lately.
 
-    Where another thread is in such a block, it is one, too, as BLAS's threads would wait for each other.
+    That is where such a block took longer than it may, as another process uses a core; and while another thread of this
+    one is in such a block. The block yields how many threads of ours may work instead of BLAS's.
 
     Parameters
     ----------
     seconds : float
-        How long the block may take, for each thread of BLAS that has a core for itself.
+        How long the block may take.
     """
     return _neighbours.blas_threads_if_free(seconds)
 

@@ -123,7 +123,7 @@ def is_missing(value: Any) -> bool:
 
 def _refuse_times_among(X: Any) -> None:
     """Raise TypeError for columns of dates and durations, of which NumPy would make counts of an unnamed unit."""
-    if isinstance(X, np.ndarray) and X.dtype.kind not in "mMO":
+    if all(map(_is_of_numbers, X.dtypes if is_frame(X) else [getattr(X, "dtype", None)])):
         return
     if isinstance(X, list | tuple):
         X = np.array(X[:1], dtype=object)  # a row tells
@@ -134,6 +134,11 @@ def _refuse_times_among(X: Any) -> None:
         )
 
 
+def _is_of_numbers(dtype: Any) -> bool:
+    """Return whether a type of NumPy, pandas or polars is certainly one of numbers or truths."""
+    return dtype.is_numeric() if hasattr(dtype, "is_numeric") else getattr(dtype, "kind", "O") in tuple("biufc")
+
+
 def is_of_times(dtype: Any) -> bool:
     """Return whether a type of NumPy, pandas or polars is one of dates or durations."""
     return dtype.is_temporal() if hasattr(dtype, "is_temporal") else getattr(dtype, "kind", "") in tuple("mM")
@@ -142,7 +147,7 @@ def is_of_times(dtype: Any) -> bool:
 def times_in(column: Any) -> str:
     """Return the name of a type of dates, times or durations that are among the values of a column, if any is."""
     dtype = getattr(column, "dtype", None)
-    if getattr(dtype, "kind", "O") in "biufc":
+    if _is_of_numbers(dtype):
         return ""
     if is_of_times(dtype):
         return str(dtype)

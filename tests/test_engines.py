@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -888,7 +889,9 @@ def test_without_a_numba_that_works(numba_is, numba, cause):
     assert cause in str(error_info.value)
     assert re.search(r"pip install 'sknn-scratch\[fast\]'.*'auto'", str(error_info.value))
     assert vars(model) == model.get_params()
-    assert choose("auto", make_job(), MANY) == "numpy"
+    said = nullcontext() if numba is None else pytest.warns(UserWarning, match="NumPy: numba, .* cannot be used")
+    with said:
+        assert choose("auto", make_job(), MANY) == "numpy"
     assert our_estimator("binary", max_iter=2).fit(X, y).engine_ == "numpy"
 
 
@@ -913,8 +916,8 @@ def test_where_numba_was_never_installed(numba_is, monkeypatch):
 
 
 @needs_numba
-def test_with_numbas_compiler_switched_off():
-    """As it is where the coverage of compiled code is measured."""
+def test_with_numbas_compiler_switched_off_or_a_numba_that_cannot_be_imported(tmp_path):
+    """As it is where the coverage of compiled code is measured, and with a NumPy that is too new for numba."""
     script = (
         "from sklearn.datasets import make_classification\n"
         "from sknn_scratch import MLPFromScratchClassifier\n"
@@ -928,6 +931,12 @@ def test_with_numbas_compiler_switched_off():
     assert result.stdout.strip() == "numpy"
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: engine='numba' needs numba, which cannot be used (NUMBA_DISABLE_JIT is set).")
+    assert "Warning" not in result.stderr
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 2.4 or less')")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert result.stdout.strip() == "numpy"
+    assert result.stderr.count("NumPy: numba, which would be faster, cannot be used (ImportError: Numba needs") == 1
 
 
 def test_partial_fit_goes_on_with_the_engine_it_began_with(monkeypatch):

@@ -168,6 +168,12 @@ def test_seconds_of_compiling_are_announced_unless_the_code_is_kept(monkeypatch,
     kernels.functions(sources, np.dtype(np.float64))
     said = "sknn_scratch: compiling for float64, some 5 seconds, once on this machine\n"
     assert capsys.readouterr().err == ("" if name in ("drop", "nothing") else said)
+    kernels._done.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "folder", lambda: None)
+        kernels.functions(sources, np.dtype(np.float64))
+    said = said.replace("once on this machine", "in each process, as no folder can be written to")
+    assert capsys.readouterr().err == ("" if name in ("drop", "nothing") else said)
 
 
 def test_all_functions_are_compiled_beforehand():

@@ -74,7 +74,9 @@ def choose(name: str, job: Job, n_steps: int) -> str:
         saved = n_steps * (policy.SAVED_PER_STEP + policy.SAVED_PER_PARAMETER * job.network.parameters.size)
         if saved < policy.WORTH_LOADING or (saved < policy.COMPILE_SECONDS and saved < _seconds_to_compile(job)):
             return "numpy"
-        if _what_prevents("numba") is not None:
+        if (reason := _what_prevents("numba")) is not None:
+            if not reason.startswith(("ModuleNotFoundError", "NUMBA_DISABLE_JIT")):  # neither absent nor unwanted
+                warn(f"Training runs on NumPy: numba, which would be faster, cannot be used ({reason}).")
             return "numpy"
     elif (reason := _what_prevents("numba")) is not None:
         raise ImportError(

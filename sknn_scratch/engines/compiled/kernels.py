@@ -34,7 +34,8 @@ def functions(sources: dict[str, str], dtype: np.dtype) -> dict[str, Any]:
     """Return the C functions that are given the record of a job, by their names in it."""
     texts = [sources[name] for name in FOR_ALL_JOBS]
     if not all(text in _done or is_kept(text) for text in texts):
-        print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, once on this machine", file=sys.stderr)
+        often = "once on this machine" if folder() else "in each process, as no folder can be written to"
+        print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, {often}", file=sys.stderr)
     return {name: kernel(text) for name, text in sources.items()}
 
 

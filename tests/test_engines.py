@@ -275,17 +275,18 @@ def test_options(products, options, form, n_parts):
 
 
 def make_coded_job(dense, dtype=np.float64, n_rows=300, **settings):
-    """Return a job with as many bins as tables have, or the same with the dense matrix."""
-    rng, n_bins = np.random.RandomState(0), np.array([64, 5, 1, 30])
+    """Return a job with as many levels and bins as tables have, or the same with the dense matrix."""
+    rng, n_bins = np.random.RandomState(0), np.array([30, 3, 64, 5, 1, 30])
     starts = np.array([0, *np.cumsum(n_bins)])
-    bins = np.floor(rng.uniform(size=(n_rows, 4)) * n_bins)
+    bins = np.floor(rng.uniform(size=(n_rows, 6)) * n_bins)
     fractions = rng.uniform(size=bins.shape).clip(0.1, 0.9) * 1.25 - 0.125  # some at the edges
+    fractions[:, :2] = bins[:, :2] == n_bins[:2] - 1  # the last level is not known
     means = rng.uniform(size=starts[-1])
     X = CodedMatrix(
         rng.standard_normal((n_rows, 3)).astype(dtype),
-        (bins + starts[:-1] + np.arange(4)).astype(np.int32),
+        (bins + starts[:-1] + np.arange(6)).astype(np.int32),
         fractions.clip(0, 1).astype(dtype),
-        Coding(starts, means.astype(dtype)),
+        Coding(starts, means.astype(dtype), 2),
     )
     settings = {"hidden": (40, 30), "batch_size": 64, **settings}
     return make_job(form=lambda _: X.toarray() if dense else X, n_rows=n_rows, dtype=dtype, **settings)
@@ -317,7 +318,7 @@ def test_gradient_of_codes_is_the_limit_of_differences(engine):
     run = NumpyRun(job) if engine == "numpy" else compiled_run.CompiledRun(job, 2)
     run.loss_and_gradient()
     w, gradient = job.network.parameters, run.gradient.copy()
-    for place in np.random.RandomState(0).randint(103 * 40, size=60):
+    for place in np.random.RandomState(0).randint(136 * 40, size=60):
         differences = []
         for step in (1e-5, -1e-5):
             w[place] += step
@@ -401,8 +402,8 @@ def test_the_gradient_at_zero_has_no_side_and_no_limit(options):
 @needs_numba
 def test_rows_for_the_codes_of_a_feature_are_not_shared_out():
     run = compiled_run.CompiledRun(make_coded_job(False), 1)
-    first_rows = run._begins(0, 103)
-    assert [first_rows[row] for row in (2, 3, 40, 66, 67, 70, 72, 102, 103)] == [2, 3, 3, 3, 67, 67, 72, 73, 103]
+    first_rows = run._begins(0, 136)
+    assert [first_rows[row] for row in (2, 3, 32, 33, 36, 99, 103, 135, 136)] == [2, 3, 3, 33, 36, 36, 100, 106, 136]
     assert run._begins(1, 4) == [0, 10, 20, 30, 40]
 
 

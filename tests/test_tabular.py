@@ -520,6 +520,14 @@ def many_numbers(n_samples, n_features=10):
     return X, X[:, 0] + np.abs(X[:, 1])
 
 
+def many_levels(n_samples):
+    """Return a frame of categories with many levels, another with two, and a number."""
+    rng = np.random.RandomState(0)
+    level = rng.randint(200 if n_samples > 1000 else 40, size=(2, n_samples))
+    X = pd.DataFrame({"level": level[0].astype(str), "size": level[1].astype(str), "two": level[0] > 9})
+    return X.assign(number=rng.standard_normal(n_samples)), (level[0] % 3 + level[1] % 2) / 3
+
+
 @pytest.mark.parametrize("cls", BOTH)
 def test_sample_is_predicted_alike_alone_and_among_others(cls):
     X, y = many_numbers(400)
@@ -544,11 +552,30 @@ def test_codes_are_used_as_the_dense_matrix_would_be(monkeypatch, cls, engine):
     assert_allclose(ours._raw_output(X[:99]), dense._raw_output(X[:99]), rtol=0, atol=5e-4)
 
 
+@pytest.mark.parametrize("columns", [["level", "two", "number"], ["level", "size"]], ids=["mixed", "levels only"])
+@pytest.mark.parametrize("cls", BOTH)
 @pytest.mark.parametrize("engine", ["numpy", "numba"])
-def test_no_dense_matrix_of_codes(engine):
+def test_many_levels_are_used_as_their_columns_would_be(monkeypatch, cls, engine, columns):
     if engine == "numba" and find_spec("numba") is None:
         pytest.skip("numba is not installed")
-    X, y = many_numbers(6000)
+    X, y = many_levels(300)
+    X, y, model = X[columns], targets(cls, y > 0.5), small(cls, engine=engine, max_iter=4)
+    ours = clone(model).fit(X, y)
+    monkeypatch.setattr(cls, "_of_view", lambda self, name, Z: (Z if name == "coded" else Z.without_bins()).toarray())
+    dense = clone(model).fit(X, y)
+    assert max(map(len, ours.encoder_.categories_)) > 32
+    for view, curve in dense.oof_loss_curve_.items():
+        assert_allclose(ours.oof_loss_curve_[view], curve, rtol=5e-4)
+    X = X[:99].assign(level="unseen")
+    assert_allclose(ours._raw_output(X), dense._raw_output(X), rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize("make", [many_numbers, many_levels])
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_no_dense_matrix(make, engine):
+    if engine == "numba" and find_spec("numba") is None:
+        pytest.skip("numba is not installed")
+    X, y = make(6000)
     model = TabularMLPRegressor(n_members=2, hidden_layer_sizes=4, max_iter=1, engine=engine)
     model.fit(X[:1000], y[:1000])  # what is kept from the first fit on
     tracemalloc.start()

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, RobustScaler, SplineTransformer
 
 from sknn_scratch import MLPFromScratchRegressor, TabularEncoder
+from sknn_scratch.estimators.tabular.columns import read_columns
 
 PLAIN = {"n_bins": None, "min_frequency": 1}
 
@@ -101,6 +102,23 @@ def test_what_was_not_seen_is_the_average_where_nothing_was_rare():
     encoder = TabularEncoder().fit(X)
     unseen = pd.DataFrame({"two": ["c", None], "three": [7, None]}).astype("category")
     assert_allclose(encoder.transform(unseen), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"sparse_output": True}, {"dtype": np.float32}], ids=str)
+def test_levels_that_are_kept_as_positions_are_the_same_columns(monkeypatch, options):
+    X = frame().assign(many=np.arange(30) % 7, rare=np.arange(30) // 4, constant="x", none=None)
+    names = ["many", "rare", "constant", "text", "bool", "maybe", "category", "interval", "none"]
+    unseen = X[:6].assign(many=[9, 0, 9, None, 1, 6], text="new", bool=None, maybe=None, category=None)
+    results = []
+    for many in (np.inf, 0):
+        monkeypatch.setattr("sknn_scratch.estimators.tabular.encoder.MANY_LEVELS", many)
+        encoder = TabularEncoder(n_bins=4, categorical_features=names, **options).fit(X)
+        results += [encoder.transform(X), encoder.transform(unseen)]
+    columns = encoder.encode(read_columns(encoder, X, is_categorical=encoder.is_categorical_), np.float64)
+    assert columns.plain.shape[1] < columns.edges.shape[1]
+    for one, other in zip(results[:2], results[2:], strict=True):
+        one, other = (Z.toarray() if hasattr(Z, "toarray") else Z for Z in (one, other))
+        assert_allclose(other, one, atol=1e-6 if options.get("dtype") is np.float32 else 1e-14)
 
 
 def test_two_levels_take_one_column():

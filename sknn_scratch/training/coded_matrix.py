@@ -14,9 +14,10 @@ from scipy.sparse import csr_array
 class Coding:
     """Which columns are the codes of which feature, and products with their weights, once for all samples."""
 
-    def __init__(self, starts: NDArray, means: NDArray):
+    def __init__(self, starts: NDArray, means: NDArray, n_of_levels: int = 0):
         self.starts = starts  # the first code of each feature, and the number of all codes
         self.means = means  # what is subtracted from each code
+        self.n_of_levels = n_of_levels  # so many features, the first, have codes that are levels
 
     @property
     def n_edges(self) -> int:
@@ -25,23 +26,32 @@ class Coding:
 
     @cached_property
     def at_each_edge(self) -> list[NDArray]:
-        """For each feature, the codes of its edges, as a matrix of shape (n_bins + 1, n_bins)."""
+        """For each piecewise-linear feature, the codes of its edges, as a matrix of shape (n_bins + 1, n_bins)."""
         return [
             np.tri(stop - start + 1, stop - start, -1, dtype=self.means.dtype) - self.means[start:stop]
-            for start, stop in pairwise(self.starts)
+            for start, stop in pairwise(self.starts[self.n_of_levels :])
         ]
 
     def at_edges(self, weights: NDArray) -> NDArray:
         """Return ``C`` of all features, one below the other, for the weights of all codes."""
         out = np.empty((self.n_edges, weights.shape[1]), dtype=weights.dtype)
         for j, (start, stop) in enumerate(pairwise(self.starts)):
-            np.dot(self.at_each_edge[j], weights[start:stop], out=out[start + j : stop + j + 1])
+            W, C = weights[start:stop], out[start + j : stop + j + 1]
+            if j < self.n_of_levels:
+                np.subtract(W, self.means[start:stop] @ W, out=C[:-1])
+                C[-1] = 0
+            else:
+                np.dot(self.at_each_edge[j - self.n_of_levels], W, out=C)
         return out
 
     def gradient(self, of_edges: NDArray, out: NDArray) -> None:
         """Fill the derivatives by the weights, given those by ``C``."""
         for j, (start, stop) in enumerate(pairwise(self.starts)):
-            np.dot(self.at_each_edge[j].T, of_edges[start + j : stop + j + 1], out=out[start:stop])
+            D = of_edges[start + j : stop + j + 1]
+            if j < self.n_of_levels:
+                np.subtract(D[:-1], np.outer(self.means[start:stop], D[:-1].sum(axis=0)), out=out[start:stop])
+            else:
+                np.dot(self.at_each_edge[j - self.n_of_levels].T, D, out=out[start:stop])
 
 
 class CodedMatrix:
@@ -55,6 +65,10 @@ class CodedMatrix:
 
     for the edges ``k = 0, ..., T``. If ``D[k]`` is the derivative by ``C[k]``, that by ``W[k]`` is ``D[k + 1] + ... +
     D[T] - m[k] * sum(D)``. So a sample takes two rows of a feature rather than ``T``.
+
+    Levels of a category are kept likewise: column ``t`` is 1, all others are 0, ``C[k] = W[k] - m @ W`` and ``f = 0``.
+    What counts as the mean is at the last edge, where ``C`` is 0: ``t`` is the last level and ``f = 1``. With ``f > 1``
+    it lies beyond: so does 0, if there is a single column.
 
     Rows can be taken, ``X[rows]``, and multiplied, ``X @ W`` and ``delta.T @ X``, as those of an array.
 
@@ -91,6 +105,15 @@ class CodedMatrix:
     def __getitem__(self, rows: NDArray | slice) -> CodedMatrix:
         return CodedMatrix(self.plain[rows], self.edges[rows], self.fractions[rows], self.coding)
 
+    def without_bins(self) -> NDArray | CodedMatrix:
+        """Return the columns before those of piecewise-linear codes."""
+        n, coding = self.coding.n_of_levels, self.coding
+        if n == 0:
+            return self.plain
+        starts = coding.starts[: n + 1]
+        edges, fractions = (np.ascontiguousarray(array[:, :n]) for array in (self.edges, self.fractions))
+        return CodedMatrix(self.plain, edges, fractions, Coding(starts, coding.means[: starts[-1]], n))
+
     def mean(self) -> NDArray:
         """Return the mean of each column, of the codes as they are before their means are subtracted."""
         n_samples, n_coded = self.edges.shape
@@ -98,6 +121,8 @@ class CodedMatrix:
         n_below = np.cumsum(np.bincount(edges, minlength=n_edges))  # of this feature, and all of those before
         n_all = n_samples * np.arange(1, n_coded + 1).repeat(np.diff(self.coding.starts) + 1)
         sums = n_all - n_below + np.bincount(edges, self.fractions.ravel(), n_edges)
+        n_of_levels = self.coding.starts[self.coding.n_of_levels] + self.coding.n_of_levels
+        sums[:n_of_levels] = np.bincount(edges, 1 - self.fractions.ravel(), n_edges)[:n_of_levels]
         return np.concatenate([self.plain.mean(axis=0), np.delete(sums, ends) / n_samples])
 
     def toarray(self) -> NDArray:
@@ -108,8 +133,13 @@ class CodedMatrix:
         for j, (start, stop) in enumerate(pairwise(self.coding.starts)):
             bins = self.edges[:, j] - (start + j)
             codes = out[:, n_plain + start : n_plain + stop]
-            codes[...] = np.arange(stop - start) < bins[:, np.newaxis]
-            codes[np.arange(len(out)), bins] = self.fractions[:, j]
+            if j < self.coding.n_of_levels:
+                share, mean = 1 - self.fractions[:, [j]], self.coding.means[start:stop]
+                codes[...] = np.arange(stop - start) == bins[:, np.newaxis]
+                codes[...] = np.where(share < 1, share * (codes - mean) + mean, codes)
+            else:
+                codes[...] = np.arange(stop - start) < bins[:, np.newaxis]
+                codes[np.arange(len(out)), bins] = self.fractions[:, j]
         out[:, n_plain:] -= self.coding.means
         return out
 

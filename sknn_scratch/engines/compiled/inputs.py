@@ -178,16 +178,25 @@ def sum_up(job, part):
     starts, means, sums = int64s(data.starts_of_codes), reals(job, data.means), reals(job, data.sums)
     w, (low, high) = _of_codes(job, layer, layer.w), share(data.n_coded, part, job.team.n_parts)
     for feature in range(low, high):
-        first = (starts[feature] + feature) * width
+        first, last = (starts[feature] + feature) * width, (starts[feature + 1] + feature) * width
+        are_levels = feature < data.n_of_levels
+        base = last if are_levels else first  # levels are each a step from here, bins from each other
         for j in range(width):
-            sums[first + j] = type(job.one)(0)
+            sums[base + j] = type(job.one)(0)
         for k in range(starts[feature], starts[feature + 1]):
             for j in range(width):
-                sums[first + j] -= means[k] * w[k * width + j]
+                sums[base + j] -= means[k] * w[k * width + j]
         for k in range(starts[feature], starts[feature + 1]):
             edge = (k + feature) * width
+            if are_levels:
+                for j in range(width):
+                    sums[edge + j] = sums[base + j] + w[k * width + j]
+            else:
+                for j in range(width):
+                    sums[edge + width + j] = sums[edge + j] + w[k * width + j]
+        if are_levels:
             for j in range(width):
-                sums[edge + width + j] = sums[edge + j] + w[k * width + j]
+                sums[last + j] = type(job.one)(0)
 
 
 @helper
@@ -238,10 +247,19 @@ def coded_gradient(job, low, high):
             for j in range(width):
                 of_sums[edge + j] += below * delta[i * width + j]
                 of_sums[edge + width + j] += above * delta[i * width + j]
-        for edge in range(last - width, first - width, -width):  # from here on: the sum over an edge and those above
+        if feature < data.n_of_levels:  # at last: the sum over all levels
+            at, total = np.int64(0), last
             for j in range(width):
-                of_sums[edge + j] += of_sums[edge + width + j]
+                of_sums[last + j] = type(job.one)(0)
+            for edge in range(first, last, width):
+                for j in range(width):
+                    of_sums[last + j] += of_sums[edge + j]
+        else:  # from here on: the sum over an edge and those above
+            at, total = np.int64(1), first
+            for edge in range(last - width, first - width, -width):
+                for j in range(width):
+                    of_sums[edge + j] += of_sums[edge + width + j]
         for k in range(starts[feature], starts[feature + 1]):
-            edge = (k + feature + 1) * width
+            edge = (k + feature + at) * width
             for j in range(width):
-                g[k * width + j] = of_sums[edge + j] - means[k] * of_sums[first + j]
+                g[k * width + j] = of_sums[edge + j] - means[k] * of_sums[total + j]

@@ -164,6 +164,7 @@ class CompiledRun:
         n_sums = X.coding.n_edges * self._job.network.layer_units[1]
         return data._replace(
             n_coded=X.edges.shape[1],
+            n_of_levels=X.coding.n_of_levels,
             edges=self._address(X.edges, np.int32),
             fractions=self._address(X.fractions, self._dtype),
             starts_of_codes=self._address(X.coding.starts, np.int64),

@@ -44,6 +44,7 @@ class Data(NamedTuple):
     indices: int = 0  # at, int32
     starts: int = 0  # at, int32
     n_coded: int = 0  # features with codes, as in CodedMatrix
+    n_of_levels: int = 0  # so many of them, the first, have levels rather than bins
     edges: int = 0  # at, int32
     fractions: int = 0  # at
     starts_of_codes: int = 0  # at, int64

@@ -243,7 +243,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
 
     def _of_view(self, name: str, Z: CodedMatrix) -> NDArray | CodedMatrix:
         """Return the columns that the members of a view are given."""
-        return Z if name == CODED else Z.plain
+        return Z if name == CODED else Z.without_bins()
 
     # Predicting ------------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,10 @@ from sknn_scratch.warn import warn
 CHUNK_SIZE = 2**17
 # Where so many values should be known, and none is, that is not by chance.
 FEWEST_KNOWN = 10
+# With more levels than so many for each category, they are kept as their positions, not as columns of 0 and 1.
+MANY_LEVELS = 16
+# In the place of a column: all of them are at their means.
+UNKNOWN = -2
 # With fewer bins the codes say little that the scaled number does not.
 FEWEST_BINS = 4
 # Where the smooth clip ends, in interquartile ranges, and from where on it is as good as there.
@@ -116,6 +120,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         "max_categories": Number(Integral, "[1, inf)"),
         "sparse_output": Boolean(),
     }
+
+    _levels_apart = False  # in pickles of older versions
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn medians, ranges, edges, levels and means.
@@ -222,6 +228,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self._starts = start + np.concatenate([[0], np.cumsum(widths, dtype=int)]).astype(int)
         self.n_codes_ = int(self._code_starts[-1])
         self.n_features_out_ = int(self._starts[-1]) + self.n_codes_
+        self._levels_apart = sum(widths) > MANY_LEVELS * len(widths)
         self._means = np.zeros(self.n_features_out_)
         if not self.sparse_output:
             self._means = self.encode(columns, np.float64).mean()
@@ -230,18 +237,27 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def encode(self, columns: Columns, dtype: DTypeLike) -> CodedMatrix:
         """Encode columns that were read."""
         self._warn_of_unknown_values(columns.categories)
-        n_samples, n_plain = len(columns.numbers), int(self._starts[-1])
+        n_apart = len(columns.categories) if self._levels_apart else 0
+        n_samples, n_plain = len(columns.numbers), int(self._starts[0 if n_apart else -1])
         plain = np.empty((n_samples, n_plain), dtype)
-        edges = np.empty((n_samples, len(self._coded)), np.int32)
+        edges = np.empty((n_samples, n_apart + len(self._coded)), np.int32)
         fractions = np.empty(edges.shape, dtype)
+        starts = self._code_starts
+        if n_apart:
+            starts = np.concatenate([self._starts[:-1] - n_plain, self._starts[-1] - n_plain + starts])
         for rows in _chunks(n_samples, n_plain):
             some = columns.take(rows) if n_samples > 1 else columns
             x = _quarter(some.numbers)
             is_missing = np.isnan(x)
             x = np.where(is_missing, self._center, x)
-            plain[rows] = self._encode_plain(x, is_missing, some.categories) - self._means[:n_plain]
-            edges[rows], fractions[rows] = self._place(x)
-        return CodedMatrix(plain, edges, fractions, Coding(self._code_starts, self._means[n_plain:].astype(dtype)))
+            plain[rows] = self._encode_plain(x, is_missing, some.categories[n_apart:]) - self._means[:n_plain]
+            for position in range(n_apart):
+                edges[rows, position], fractions[rows, position] = self._place_levels(
+                    position, some.categories[position]
+                )
+            edges[rows, n_apart:], fractions[rows, n_apart:] = self._place(x)
+            edges[rows, n_apart:] += starts[n_apart] + n_apart
+        return CodedMatrix(plain, edges, fractions, Coding(starts, self._means[n_plain:].astype(dtype), n_apart))
 
     def _warn_of_rare_levels(self, categories: list[NDArray]) -> None:
         """Warn of columns that are as good as lost."""
@@ -305,9 +321,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return kept, len(frequent) < len(ordered)
 
     def _encode_plain(self, x: NDArray, is_missing: NDArray, categories: list[NDArray]) -> NDArray:
-        """Return all columns but the codes of a few rows, as their means are not yet subtracted."""
+        """Return numbers, indicators and levels of a few rows; their means are not yet subtracted."""
         n_numbers = x.shape[1]
-        out = np.zeros((len(x), self._starts[-1]))
+        out = np.zeros((len(x), self._starts[len(categories)]))
         with np.errstate(over="ignore"):
             v = np.clip((x - self._center) / self._scale, -AT_CLIP, AT_CLIP)
             out[:, :n_numbers] = v / np.sqrt(1 + (v / CLIP) ** 2)
@@ -329,17 +345,29 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def _encode_category(self, out: NDArray, position: int, values: NDArray) -> None:
         """Fill the columns of a category."""
         first, stop = self._starts[position : position + 2]
-        levels, has_rare = self.categories_[position], self._has_rare[position]
-        place = {level: k for k, level in enumerate(levels)}
-        unknown = len(levels) if has_rare else -1
-        found = np.array([place.get(value, unknown) for value in values.tolist()])
-        n_groups = len(levels) + has_rare
-        if n_groups < 2:
-            return
-        columns = found - (n_groups - (stop - first))  # of two groups, the first has no column
-        rows = np.flatnonzero((columns >= 0) & (found >= 0))
+        columns = self._columns_of(position, values)
+        rows = np.flatnonzero(columns >= 0)
         out[rows, first + columns[rows]] = 1
-        out[found < 0, first:stop] = self._means[first:stop]
+        out[columns == UNKNOWN, first:stop] = self._means[first:stop]
+
+    def _place_levels(self, position: int, values: NDArray) -> tuple[NDArray, NDArray]:
+        """Return for each value of a category the edge below it, counted over all, and the fraction above."""
+        first, stop = self._starts[position : position + 2]
+        columns = self._columns_of(position, values)
+        below = first - self._starts[0] + position + np.where(columns >= 0, columns, stop - first - 1)
+        # A single column is 0 as far beyond its mean as that is from 1.
+        beyond = 1 / (1 - self._means[first]) if stop - first == 1 else 1.0
+        return below, np.where(columns >= 0, 0.0, np.where(columns == UNKNOWN, 1.0, beyond))
+
+    def _columns_of(self, position: int, values: NDArray) -> NDArray:
+        """Return for each value which column of its category is 1: -1 if none is, ``UNKNOWN`` if all are the mean."""
+        levels, n_groups = self.categories_[position], len(self.categories_[position]) + self._has_rare[position]
+        if n_groups < 2:
+            return np.full(len(values), -1)
+        skipped = n_groups - _n_columns(n_groups)  # of two groups, the first has no column
+        columns = {level: k - skipped for k, level in enumerate(levels)}
+        other = n_groups - 1 - skipped if self._has_rare[position] else UNKNOWN
+        return np.array([columns.get(value, other) for value in values.tolist()])
 
 
 def _comparable(cls: type) -> type:
@@ -349,7 +377,7 @@ def _comparable(cls: type) -> type:
 
 def _chunks(n_rows: int, n_columns: int) -> list[slice]:
     """Return rows that are in the cache together."""
-    size = max(1, CHUNK_SIZE // n_columns)
+    size = max(1, CHUNK_SIZE // max(1, n_columns))
     return [slice(start, start + size) for start in range(0, n_rows, size)]
 
 

@@ -63,9 +63,9 @@ class Swish(Activation):
 def make_batch(loss, n_outputs, n_samples=12):
     rng = np.random.RandomState(0)
     X = rng.randn(n_samples, 4)
-    if getattr(loss, "multiclass", False):
+    if loss.multiclass:
         y = np.eye(n_outputs)[rng.randint(n_outputs, size=n_samples)]
-    elif hasattr(loss, "multiclass"):
+    elif type(loss) in CLASSIFIER_LOSSES.values():
         y = rng.randint(0, 2, (n_samples, n_outputs)).astype(float)
     else:
         y = rng.randint(1, 6, (n_samples, n_outputs)).astype(float)

@@ -33,6 +33,7 @@ from sknn_scratch.catalogue.losses import Quantile
 from sknn_scratch.engines import missing, policy, start, threads
 from sknn_scratch.engines.numpy.run import NumpyRun
 from sknn_scratch.engines.policy import (
+    AWAKE_SECONDS,
     FEWEST_ROWS,
     FIRST_PAUSE,
     LONG_VECTOR,
@@ -299,7 +300,9 @@ def clock(monkeypatch):
 
 
 def threads_found(clock, seconds=0.0):
-    """Return how many threads BLAS has in a block that may take 10 ms and takes so many seconds."""
+    """Return how many threads BLAS has in a block that may take 10 ms and takes so many seconds, just after another."""
+    with threads.blas_threads_if_free(0.01):
+        pass
     with threads.blas_threads_if_free(0.01):
         clock.now += seconds
         return set(blas_threads())
@@ -312,24 +315,40 @@ def test_blas_keeps_its_threads_until_they_wait(clock):
     pause, pauses = FIRST_PAUSE, []
     while pause not in pauses:
         pauses.append(pause)
-        clock.now += 0.98 * pause
-        assert threads_found(clock, 0.01 * pause) == held
-        clock.now += 0.02 * pause
+        clock.now += 0.9 * pause
+        assert threads_found(clock) == held
+        clock.now += 0.11 * pause
         assert threads_found(clock, 1.01 * limit) == free
         pause = min(2 * pause, LONGEST_PAUSE)
     assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
     clock.now += 1.01 * LONGEST_PAUSE
-    assert threads_found(clock) == threads_found(clock, 1.01 * limit) == free
+    assert threads_found(clock) == free
+    clock.now += 2 * AWAKE_SECONDS
+    assert threads_found(clock, 1.01 * limit) == free
     clock.now += 0.49 * LONGEST_PAUSE
     assert threads_found(clock) == held
     clock.now += 0.02 * LONGEST_PAUSE
     assert threads_found(clock) == free
 
 
+def test_threads_of_blas_are_not_woken(clock):
+    def found():
+        with threads.blas_threads_if_free(0.01):
+            return set(blas_threads())
+
+    assert [found(), found()] == [{1}, {2}]
+    for _ in range(2):
+        clock.now += 0.9 * AWAKE_SECONDS
+        assert found() == {2}
+    clock.now += 1.1 * AWAKE_SECONDS
+    assert [found(), found()] == [{1}, {2}]
+
+
 def test_small_predictions_are_left_to_blas_whatever_their_rows(monkeypatch, clock):
     X, y = make_task("multiclass")
     model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), max_iter=1).fit(X, y)
     n_rows, found = ROWS_LEFT_TO_BLAS + 1, set()
+    threads_found(clock)
     monkeypatch.setattr("sknn_scratch.perceptron.activate", lambda *args: found.update(blas_threads()))
     for work, expected in ((0, {1}), (-1, {2})):
         limit = n_rows * sum(weights.size for weights in model.coefs_) - 1 - work
@@ -340,6 +359,7 @@ def test_small_predictions_are_left_to_blas_whatever_their_rows(monkeypatch, clo
 
 
 def test_one_thread_at_a_time_predicts_with_the_threads_of_blas(clock):
+    assert threads_found(clock) == {2}
     with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1):
         assert pool.submit(threads_found, clock).result() == {1}
         assert set(blas_threads()) == {2}
@@ -351,6 +371,7 @@ def test_a_block_with_an_error_tells_nothing(clock):
         clock.now += 1
         raise KeyError
 
+    assert threads_found(clock) == {2}
     with pytest.raises(KeyError), threads.blas_threads_if_free(0.01):
         fail()
     assert threads_found(clock) == {2}
@@ -382,8 +403,7 @@ def test_few_rows_are_predicted_with_the_threads_of_blas(monkeypatch, clock, n_r
     monkeypatch.setattr("sknn_scratch.perceptron.activate", lambda *args: found.update(blas_threads()))
     monkeypatch.setattr("sknn_scratch.perceptron.share_out", lambda *args: shared.append(threads.share_out(*args)))
     monkeypatch.setattr("sknn_scratch.perceptron.blas_threads_if_free", note)
-    if busy:
-        threads_found(clock, 1)
+    threads_found(clock, 1 if busy else 0)
     model.predict(X[:n_rows])
     few = n_rows <= ROWS_LEFT_TO_BLAS
     assert found == ({2} if few and not busy else {1})

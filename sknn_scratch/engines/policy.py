@@ -42,11 +42,14 @@ ROWS_TO_PREPARE = 8
 # Up to so many rows, each for itself is faster, as BLAS then copies nothing: two rows take half the time. A thread gets
 # as many at least.
 FEWEST_ROWS = 3
-# Up to so many rows, and up to so many multiplications, BLAS's own threads predict, as they need not be woken within a
-# tenth of a second: one row of 100-1024-1024-1024-10, which waits for the weights, takes 0.55 to 0.75 times as long as
-# with one thread, 16 rows 0.9 times as long as with threads of ours, 200 rows of 64-100-10 0.8 times.
+# Up to so many rows, and up to so many multiplications, BLAS's own threads predict: one row of 100-1024-1024-1024-10,
+# which waits for the weights, takes 0.55 to 0.75 times as long as with one thread, 16 rows 0.9 times as long as with
+# threads of ours, 200 rows of 64-100-10 0.8 times.
 ROWS_LEFT_TO_BLAS, WORK_LEFT_TO_BLAS = 32, 2**25
-# But beside a busy neighbour BLAS's threads wait for a core, 4 to 20 milliseconds where one thread takes half of one.
+# But only where the last such prediction ended so many seconds ago. BLAS's threads spin for a tenth of a second and
+# then sleep, and in a virtual machine every fifth time to wake them takes 12 milliseconds.
+AWAKE_SECONDS = 0.05
+# Beside a busy neighbour they wait for a core, 4 to 20 milliseconds where one thread takes half of one.
 # They have waited where they took PATIENCE_SECONDS more than SLOWEST multiplications a second. Then we do without them,
 # for FIRST_PAUSE seconds, twice as long each time they wait again, at most LONGEST_PAUSE.
 PATIENCE_SECONDS, SLOWEST = 2e-3, 20e9

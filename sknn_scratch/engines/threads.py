@@ -21,6 +21,7 @@ from typing import Any
 from threadpoolctl import LibController, ThreadpoolController
 
 from sknn_scratch.engines.policy import (
+    AWAKE_SECONDS,
     FIRST_PAUSE,
     LONG_VECTOR,
     LONGEST_PAUSE,
@@ -124,24 +125,26 @@ def one_blas_thread_here() -> None:
 
 
 class _Neighbours:
-    """Whether BLAS's own threads find free cores, as far as is known."""
+    """Whether BLAS's own threads are awake and find free cores, as far as is known."""
 
     def __init__(self) -> None:
         self._in_use = threading.Lock()
-        self._busy_until, self._pause = 0.0, FIRST_PAUSE
+        self._awake_until, self._busy_until, self._pause = 0.0, 0.0, FIRST_PAUSE
 
     @contextmanager
     def blas_threads_if_free(self, seconds: float) -> Iterator[int]:
         start = time.monotonic()
-        if start < self._busy_until or not self._in_use.acquire(blocking=False):
+        if not self._busy_until <= start < self._awake_until or not self._in_use.acquire(blocking=False):
             with one_blas_thread() as n_free:
                 yield n_free
+            self._awake_until = time.monotonic() + AWAKE_SECONDS
             return
         try:
             yield 1
         finally:
             self._in_use.release()
         end = time.monotonic()
+        self._awake_until = end + AWAKE_SECONDS
         if end - start <= seconds + PATIENCE_SECONDS:
             self._pause = max(self._pause / 2, FIRST_PAUSE)
         else:
@@ -152,10 +155,11 @@ _neighbours = _Neighbours()
 
 
 def blas_threads_if_free(seconds: float) -> AbstractContextManager[int]:
-    """Return a block in which BLAS uses its own threads, or ``one_blas_thread`` where these had to wait lately.
+    """Return a block in which BLAS uses its own threads, or ``one_blas_thread`` where these would have to wait.
 
-    That is where such a block took longer than it may, as another process uses a core; and while another thread of this
-    one is in such a block. The block yields how many threads of ours may work instead of BLAS's.
+    They wait for a core where such a block took longer than it may, as another process uses it; and to be woken, where
+    there was no such block just before. While another thread is in such a block, they would wait for each other. The
+    block yields how many threads of ours may work instead of BLAS's.
 
     Parameters
     ----------

@@ -117,6 +117,8 @@ class HelpfulSignaturesMixin:
             arguments = [p.name for p in inspect.signature(method).parameters.values() if p.kind != p.VAR_KEYWORD]
             parameters = list(_parameters_of(type(self)))
             elsewhere = ARGUMENTS_ELSEWHERE.get(name.lower())
+            if elsewhere is not None and name != "callbacks":  # the others are about when to stop
+                elsewhere = self._says_of_parameters.get("early_stopping", elsewhere).strip()
             of_estimator = "a parameter of the estimator, for its constructor or set_params."
             if name in parameters:
                 says = f" {name} is {of_estimator}"

@@ -180,9 +180,10 @@ class Perceptron:
         raw_output = np.empty((n_samples, self.weights[-1].shape[1]), dtype=dtype)
         finite = True
 
-        def samples(part: slice) -> Any:
+        def samples(part: slice | None = None) -> Any:
             nonlocal finite
-            taken = row_major(X[part] if rows is None else X[rows[part]])
+            index = part if rows is None else rows if part is None else rows[part]
+            taken = row_major(X if index is None else X[index])
             if check_finite:
                 with np.errstate(over="ignore", invalid="ignore"):
                     finite = finite and math.isfinite(np.add.reduce(taken, axis=None))
@@ -190,7 +191,7 @@ class Perceptron:
 
         most = max(FEW_ROWS, CHUNK_SIZE // max(self.layer_units[1:]))
         if n_samples <= 2 * most:
-            self._pass_at_once(samples(slice(None)), raw_output)
+            self._pass_at_once(samples(), raw_output)
         else:
             self._pass_in_chunks(samples, raw_output, most)
         return raw_output if finite else None

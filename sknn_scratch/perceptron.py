@@ -168,7 +168,7 @@ class Perceptron:
         rows : ndarray of int, default=None
             Which rows of ``X`` to pass; all of them by default.
         check_finite : bool, default=False
-            Whether to check ``X``, which must be an array then, for NaN and infinity.
+            Whether to check ``X``, which must be an array or CSR then, for NaN and infinity.
 
         Returns
         -------
@@ -186,7 +186,8 @@ class Perceptron:
             taken = row_major(X if index is None else X[index])
             if check_finite:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    finite = finite and math.isfinite(np.add.reduce(taken, axis=None))
+                    values = taken if isinstance(taken, np.ndarray) else taken.data
+                    finite = finite and math.isfinite(np.add.reduce(values, axis=None))
             return taken
 
         most = max(FEW_ROWS, CHUNK_SIZE // max(self.layer_units[1:]))

@@ -367,12 +367,53 @@ def test_frames_with_other_columns(monkeypatch, models):
     assert "X has feature names" in caught[0]
 
 
+def csr(row=ROW, dtype=float, **changed):
+    """Return a CSR matrix of a row, with other arrays in it than belong there."""
+    matrix = sparse.csr_matrix(np.array(row, dtype=dtype))
+    vars(matrix).update(changed)
+    return matrix
+
+
+# Of scikit-learn 1.7's or SciPy's words, those that all versions have.
+SPARSE_ROWS = {
+    "floats": (csr(), None),
+    "float32": (csr(dtype=np.float32), None),
+    "whole numbers": (csr(dtype=np.int8), None),
+    "an array": (sparse.csr_array(np.array(ROW)), None),
+    "another format": (sparse.coo_matrix(np.array(ROW)), None),
+    "nothing but zeros": (sparse.csr_matrix((2, 8)), None),
+    "no rows": (sparse.csr_matrix((0, 8)), "0 sample"),
+    "too few columns": (csr([ROW[0][:-1]]), "7 features"),
+    "NaN": (csr([[np.nan] * 8]), "NaN"),
+    "infinity": (csr([[np.inf] * 8]), "infinity"),
+    "complex": (csr([[1j] * 8], complex), "Complex"),
+    "a column that is not there": (csr(indices=np.arange(7, dtype=np.int32) + 3), "not a CSR matrix"),
+    "more values than there are": (csr(indptr=np.array([0, 99], dtype=np.int32)), "not a CSR matrix"),
+}
+
+
+@pytest.mark.parametrize("form", SPARSE_ROWS)
+def test_a_sparse_row(monkeypatch, models, form):
+    row, message = SPARSE_ROWS[form]
+    result, caught = assert_same_without_shortcut(monkeypatch, models[1], row)
+    assert caught == []
+    if message is None:
+        assert_allclose(models[1].predict_proba(row), models[1].predict_proba(row.toarray()), rtol=1e-6)
+    else:
+        assert "Error" in result
+        assert message in result
+    _, caught = assert_same_without_shortcut(monkeypatch, models[2], csr())
+    assert "does not have valid feature names" in caught[0]
+
+
 def test_a_row_is_not_validated_slowly(models, monkeypatch):
     """The whole validation takes several times as long as the prediction."""
     monkeypatch.setattr("sknn_scratch.estimators.base.check_samples", None)
     for form in ("list", "list of whole numbers", "list of truth values", "whole numbers", "truth values", "float32"):
         models[1].predict(ROWS[form])
     models[1].predict(tuple(map(tuple, ROW)))
+    for form in ("floats", "float32", "whole numbers", "an array", "nothing but zeros"):
+        models[1].predict(SPARSE_ROWS[form][0])
     for form in ("as it was", "whole numbers", "mixed", "float32"):
         models[2].predict(FRAMES[form](pd.DataFrame(ROW).add_prefix("x")))
 

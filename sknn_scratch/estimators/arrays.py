@@ -193,24 +193,26 @@ def _has_only_numbers(column: Any) -> bool:
     return True
 
 
-def ready_samples(estimator: Any, X: Any) -> NDArray | None:
+def ready_samples(estimator: Any, X: Any) -> Any:
     """Return what ``check_samples`` returns if all numbers are finite, or None where only that can tell.
 
     Quick, as the whole validation takes several times as long as the prediction of one row. For plain arrays, lists or
-    tuples of rows, and data frames of NumPy's types with the columns of the training samples.
+    tuples of rows, CSR matrices, and data frames of NumPy's types with the columns of the training samples.
     """
     names = getattr(estimator, "feature_names_in_", None)
     kept = {np.dtype(np.float64)} if type(X) in (list, tuple) else _FLOAT_DTYPES
-    samples: NDArray | None
+    samples: Any = None
     try:
-        if names is None:
-            samples = np.asarray(X) if type(X) in (np.ndarray, list, tuple) else None
+        if names is None and type(X) in (np.ndarray, list, tuple):
+            samples = np.asarray(X)
+        elif names is None:
+            samples = _checked_csr(X) if issparse(X) and X.format == "csr" else None
         else:
             is_plain = np.array_equal(X.columns, names) and all(isinstance(dtype, np.dtype) for dtype in X.dtypes)
             samples = X.to_numpy() if is_plain else None
     except (AttributeError, TypeError, ValueError):  # rows of different lengths, no data frame, or a name is missing
         return None
-    if samples is None or samples.ndim != 2 or samples.shape[1] != estimator.n_features_in_ or len(samples) == 0:
+    if samples is None or samples.ndim != 2 or samples.shape[1] != estimator.n_features_in_ or samples.shape[0] == 0:
         return None
     if samples.dtype in kept:
         return samples

@@ -264,6 +264,7 @@ ROWS = {
     "other byte order": np.array(ROW, dtype=">f8"),
     "texts of numbers": [[str(number) for number in ROW[0]]],
     "Python objects": np.array(ROW, dtype=object),
+    "objects of many kinds": np.array([[True, 2, 2.5, np.int8(3), np.float32(0.5), np.True_, 0, -1.5]], dtype=object),
 }
 WRONG = {
     "no rows": [],
@@ -279,6 +280,9 @@ WRONG = {
     "None": [[None] * 8],
     "words": [["a"] * 8],
     "too large": [[10**400] * 8],
+    "NaN among objects": np.array([[float("nan"), 1, *ROW[0][2:]]], dtype=object),
+    "durations among objects": np.array([[np.timedelta64(1, "D"), *ROW[0][1:]]], dtype=object),
+    "dates among objects": np.array([[np.datetime64("2026-01-01"), *ROW[0][1:]]], dtype=object),
 }
 
 
@@ -335,6 +339,7 @@ FRAMES = {
     "with truth values": lambda frame: frame.astype({"x0": bool}),
     "pandas' own types": lambda frame: frame.astype("Float64"),
     "sparse": lambda frame: frame.astype(pd.SparseDtype(float, 0.0)),
+    "objects": lambda frame: frame.iloc[0].astype(object).to_frame().T,
 }
 
 
@@ -409,12 +414,23 @@ def test_a_sparse_row(monkeypatch, models, form):
 def test_a_row_is_not_validated_slowly(models, monkeypatch):
     """The whole validation takes several times as long as the prediction."""
     monkeypatch.setattr("sknn_scratch.estimators.base.check_samples", None)
-    for form in ("list", "list of whole numbers", "list of truth values", "whole numbers", "truth values", "float32"):
+    for form in (
+        "list",
+        "list of whole numbers",
+        "list of truth values",
+        "whole numbers",
+        "truth values",
+        "float32",
+        "Python objects",
+        "objects of many kinds",
+        "float16",
+        "other byte order",
+    ):
         models[1].predict(ROWS[form])
     models[1].predict(tuple(map(tuple, ROW)))
     for form in ("floats", "float32", "whole numbers", "an array", "nothing but zeros"):
         models[1].predict(SPARSE_ROWS[form][0])
-    for form in ("as it was", "whole numbers", "mixed", "float32"):
+    for form in ("as it was", "whole numbers", "mixed", "float32", "objects"):
         models[2].predict(FRAMES[form](pd.DataFrame(ROW).add_prefix("x")))
 
 

@@ -25,6 +25,8 @@ from sknn_scratch.warn import warn
 
 FLOAT_DTYPES = (np.float64, np.float32)
 _FLOAT_DTYPES = {np.dtype(dtype) for dtype in FLOAT_DTYPES}  # in the machine's byte order
+# Of which float64 is made among objects, but for NumPy's durations, which are whole numbers to it.
+_NUMBERS = (int, float, np.integer, np.bool_, np.float16, np.float32)
 # For messages: what a network can learn from, where it cannot from a date itself.
 WHAT_DATES_TELL = "days since a date, the year, the month or the weekday"
 
@@ -216,8 +218,15 @@ def ready_samples(estimator: Any, X: Any) -> Any:
         return None
     if samples.dtype in kept:
         return samples
-    # Floats of other types may be too large.
-    return samples.astype(np.float64) if samples.dtype.kind in "biu" or samples.dtype in _FLOAT_DTYPES else None
+    try:
+        if samples.dtype == object:
+            kinds = set(map(type, samples.ravel()))
+            are_numbers = np.timedelta64 not in kinds and all(issubclass(kind, _NUMBERS) for kind in kinds)
+        else:
+            are_numbers = samples.dtype.kind in "biuf" and samples.dtype.itemsize <= 8
+        return samples.astype(np.float64) if are_numbers else None
+    except (AttributeError, OverflowError):  # sparse objects, and whole numbers among objects
+        return None
 
 
 def _check_length(name: str, array: Any, n_samples: int) -> None:

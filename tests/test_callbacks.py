@@ -1,5 +1,6 @@
 """What is called between epochs: scikit-learn's callbacks and ours."""
 
+import copy
 import io
 import pickle
 import re
@@ -363,3 +364,32 @@ def test_layers_cannot_be_replaced_while_they_are_trained(replace, name, solver)
     with pytest.raises(RuntimeError, match=r"A callback has replaced layers.* in place: coefs_\[0\]\[\.\.\.\] = new"):
         model.set_callbacks(callback).fit(X, y)
     assert not hasattr(model, "coefs_")
+
+
+@quiet
+@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"early_stopping": True}])
+@pytest.mark.parametrize("when", ["as it stops training", "after training"])
+def test_layers_can_be_replaced_at_the_end(when, options):
+    """A callback that keeps the best epoch gives its layers back there."""
+
+    class Keeper(EpochCallback):
+        def on_epoch_end(self, model):
+            if model.n_iter_ == 1:
+                self.kept = copy.deepcopy((model.coefs_, model.intercepts_))
+            elif when == "as it stops training":
+                return self.give_back(model)
+
+        def on_train_end(self, model):
+            if when == "after training":
+                self.give_back(model)
+
+        def give_back(self, model):
+            model.coefs_, model.intercepts_ = self.kept
+            return True
+
+    X, y = make_task("binary")
+    keeper = Keeper()
+    model = our_estimator("binary", max_iter=4, **options).set_callbacks(keeper)
+    model.fit(X, y)
+    for layers, kept in zip((model.coefs_, model.intercepts_), keeper.kept, strict=True):
+        assert layers is kept

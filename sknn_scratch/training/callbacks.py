@@ -78,7 +78,7 @@ class EpochCallback:
     ``validation_scores_``, ``n_iter_`` and so on, and it can predict. Those for tables show ``oof_loss_curve_``, whose
     last view is the one in training, and all that they would have if training ended there: their best epoch counts. A
     subclass overrides what it needs. It may change the arrays of ``coefs_`` and ``intercepts_`` in place, except with
-    'lbfgs'; parameters that it sets count from the next fit on.
+    'lbfgs', and replace them where it stops training; parameters that it sets count from the next fit on.
     """
 
     def on_train_begin(self, estimator: Any) -> None:
@@ -312,7 +312,10 @@ class Events:
         return self._root is not None
 
     def listener(self, keep: Callable[[], None], check: Callable[[], None] = lambda: None) -> Self | None:
-        """Return this, which after each epoch calls ``keep``, tells of it and calls ``check``; None if none is told."""
+        """Return this, or None if nobody is to be told.
+
+        After each epoch it calls ``keep`` and tells of it; if training is to go on, it calls ``check``.
+        """
         self._keep, self._check = keep, check
         return self if self.has_callbacks or self._estimator.verbose == "bar" else None
 
@@ -334,7 +337,8 @@ class Events:
             self._bar = self._bar or start_bar(self._estimator._most_epochs)
             self._bar.advance(self._estimator.n_iter_, self._estimator._describe_epoch())
         stop = self._root is not None and self._tell_of_the_end(self._task)
-        self._check()
+        if not stop:
+            self._check()
         return stop
 
     def train_ended(self) -> None:

@@ -186,6 +186,10 @@ class SlowSGD(SGD):
         return w, velocity, slow + w
 
 
+def slow_in(n_epochs, epochs):
+    return 0.001 if n_epochs in epochs else 0.01
+
+
 def of_a_module(n_epochs):
     return 0.01 / (n_epochs + 1)
 
@@ -525,6 +529,18 @@ def test_functions_are_compared_by_name(tmp_path):
         our_estimator("binary", learning_rate=functools.partial(of_a_module)).fit(X, Y, resume_from=path)
     with pytest.raises(ValueError, match="cannot be compared unless"):
         our_estimator("binary", learning_rate=local).fit(X, Y, resume_from=path)
+
+
+def test_sets_are_compared_by_their_members(tmp_path):
+    """Their order depends on how they were filled and, of strings, on the process."""
+    path = tmp_path / "checkpoint"
+    slow, same = (functools.partial(slow_in, epochs=set(members)) for members in ([0, 8], [8, 0]))
+    assert list(slow.keywords["epochs"]) != list(same.keywords["epochs"])
+    our_estimator("binary", max_iter=2, learning_rate=slow).set_callbacks(ModelCheckpoint(path)).fit(X, Y)
+    assert our_estimator("binary", max_iter=3, learning_rate=same).fit(X, Y, resume_from=path).n_iter_ == 3
+    other = functools.partial(slow_in, epochs={0, 16})
+    with pytest.raises(ValueError, match="it was written with learning_rate=.*, which now is "):
+        our_estimator("binary", learning_rate=other).fit(X, Y, resume_from=path)
 
 
 def test_a_state_that_cannot_be_stored(tmp_path):

@@ -117,6 +117,13 @@ def checked_generator_state(state: Any) -> Any:
     return state
 
 
+class _Pickler(pickle.Pickler):
+    """Has the members of sets in one order, which otherwise is another in each process."""
+
+    def persistent_id(self, value: Any) -> Any:
+        return sorted(map(describe, value), key=repr) if isinstance(value, set | frozenset) else None
+
+
 def describe(value: Any) -> Any:
     """Return a description as values of JSON; those of two values are equal if the values agree.
 
@@ -137,7 +144,7 @@ def describe(value: Any) -> Any:
     if hasattr(value, "get_params") and not isinstance(value, type):
         return {"component": [describe(type(value)), describe(value.get_params(deep=False))]}
     file = io.BytesIO()
-    pickler = pickle.Pickler(file, protocol=4)
+    pickler = _Pickler(file, protocol=4)
     pickler.fast = True  # without references to what came before: equal values may share parts or not
     pickler.dump(value)
     return {"pickled": hashlib.sha256(file.getvalue()).hexdigest()}

@@ -539,7 +539,7 @@ def test_sets_are_compared_by_their_members(tmp_path):
     our_estimator("binary", max_iter=2, learning_rate=slow).set_callbacks(ModelCheckpoint(path)).fit(X, Y)
     assert our_estimator("binary", max_iter=3, learning_rate=same).fit(X, Y, resume_from=path).n_iter_ == 3
     other = functools.partial(slow_in, epochs={0, 16})
-    with pytest.raises(ValueError, match="it was written with learning_rate=.*, which now is "):
+    with pytest.raises(ValueError, match=r"it was written with learning_rate=.*, which now is "):
         our_estimator("binary", learning_rate=other).fit(X, Y, resume_from=path)
 
 

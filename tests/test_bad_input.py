@@ -471,6 +471,8 @@ WHENS = {
     "objects": np.array([[1, np.datetime64("2020")], [2, None]], dtype=object),
     "list": [[1.0, np.datetime64("2020")], [2.0, np.datetime64("2021")]],
     "list of durations": [[np.timedelta64(1, "D")], [np.timedelta64(2, "D")]],
+    "list that begins with numbers": [[1.0, np.nan], [2.0, np.datetime64("2021")]],
+    "tuple that begins with numbers": ((1, 0), (2, np.timedelta64(2, "D"))),
 }
 
 

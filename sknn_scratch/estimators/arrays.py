@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Number
 from typing import Any
 
@@ -128,7 +128,8 @@ def _refuse_times_among(X: Any) -> None:
     if all(map(_is_of_numbers, X.dtypes if is_frame(X) else [getattr(X, "dtype", None)])):
         return
     if isinstance(X, list | tuple):
-        X = np.array(X[:1], dtype=object)  # a row tells
+        with suppress(TypeError, ValueError):  # rows that make no matrix are refused later
+            X = X if np.asarray(X).dtype.kind in tuple("biufc") else np.array(X, dtype=object)
     if named := _named_columns(X, times_in):
         raise TypeError(
             f"{named}: there are dates or durations. Make columns of numbers of them that can tell something: "

@@ -187,7 +187,8 @@ class Perceptron:
             if check_finite:
                 with np.errstate(over="ignore", invalid="ignore"):
                     values = taken if isinstance(taken, np.ndarray) else taken.data
-                    finite = finite and math.isfinite(np.add.reduce(values, axis=None))
+                    if not math.isfinite(np.add.reduce(values, axis=None)):
+                        finite = False  # nothing but this is written, as threads may check chunks at the same time
             return taken
 
         most = max(FEW_ROWS, CHUNK_SIZE // max(self.layer_units[1:]))

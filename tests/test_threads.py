@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import math
 import os
 import subprocess
 import sys
@@ -485,6 +486,29 @@ def test_many_rows_are_predicted_like_few(monkeypatch, task, make):
     assert_allclose(method(make(many)), np.concatenate([method(X)] * 40), rtol=1e-12)
     with np.errstate(over="raise", invalid="raise"):
         model.predict(make(1e200 * many))
+
+
+@pytest.mark.parametrize("row", [0, -1])
+@pytest.mark.parametrize("make", [np.asarray, csr_matrix])
+def test_a_gap_that_one_thread_finds_is_not_overlooked_by_another(monkeypatch, make, row):
+    """Both check a chunk at the same time, and the one whose chunk is sound is done later."""
+    X, y = make_task("multiclass")
+    model = our_estimator("multiclass", hidden_layer_sizes=(200, 100), max_iter=1).fit(X, y)
+    many, barrier, checked = np.tile(X, (40, 1)), threading.Barrier(2), []
+    many[row, 0] = np.nan
+
+    def isfinite(total):
+        checked.append(total)
+        barrier.wait(20)
+        if math.isfinite(total):
+            time.sleep(0.05)
+        return math.isfinite(total)
+
+    monkeypatch.setattr("sknn_scratch.engines.threads.WORTH_THREADS", 2**21)
+    monkeypatch.setattr("sknn_scratch.perceptron.math", SimpleNamespace(**vars(math) | {"isfinite": isfinite}))
+    with pytest.raises(ValueError, match="contains NaN"):
+        model.predict(make(many))
+    assert len(checked) > 1
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

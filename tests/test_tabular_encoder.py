@@ -260,7 +260,8 @@ def test_categories_that_are_written_otherwise_than_in_fit_are_warned_of(make):
     for other, who in [(["Paris"] * 40, rare), ([*city[:1], *upper[1:]], rare), ([None] * 40, ["new"] * 40)]:
         encoder.transform(make({"age": age, "city": other, "who": who}))
     encoder.transform(make({"age": age[:9], "city": upper[:9], "who": ["new", "newer", "newest"] * 3}))
-    encoder.transform(make({"age": age[:20], "city": city[:20], "who": ["new", "newer"] * 10}))
+    for one in (encoder, TabularEncoder(sparse_output=True).fit(make({"age": age, "city": city, "who": rare}))):
+        one.transform(make({"age": age[:20], "city": city[:20], "who": ["new", "newer"] * 10}))
 
 
 @pytest.mark.parametrize("column", [[5.0] * 8, [np.nan] * 8, ["a"] * 8, [None] * 8])

@@ -290,8 +290,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 )
 
     def _share_kept(self, position: int) -> float:
-        """Return which share of the values of a category were of levels that are kept."""
-        return 1 - self._means[self._starts[position + 1] - 1] if self._has_rare[position] else 1.0
+        """Return which share of the values of a category were of levels that are kept, 0 where that is not known."""
+        if not self._has_rare[position]:
+            return 1.0
+        rare = self._means[self._starts[position + 1] - 1]
+        return 1 - rare if rare else 0.0  # of sparse output, means are not taken
 
     def _learn_numbers(self, numbers: NDArray) -> None:
         """Learn from numbers of shape (n_samples, n_numeric), NaN where missing."""

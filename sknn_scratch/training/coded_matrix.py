@@ -1,4 +1,4 @@
-"""A matrix some of whose columns are piecewise-linear codes, kept as two numbers for each feature and sample."""
+"""A matrix some of whose columns are codes or levels, kept as two numbers for each feature and sample."""
 
 from __future__ import annotations
 

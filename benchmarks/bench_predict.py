@@ -3,6 +3,9 @@
 python benchmarks/bench_predict.py                        twenty minutes
 python benchmarks/bench_predict.py --quick                seconds
 python benchmarks/bench_predict.py --output benchmarks    writes RESULTS.md and a picture
+
+Times are those within a stream of calls, before which one is not timed: BLAS's threads sleep after a tenth of a second,
+and to wake them can take milliseconds. A table of its own has calls that come one by one.
 """
 
 import tracemalloc
@@ -44,7 +47,7 @@ NETWORKS: dict[str, tuple[int, tuple, int]] = {
     "784-2048-2048-10": (784, (2048, 2048), 10),
     "4000-1000-1": (4000, (1000,), 1),
 }
-ROWS = (1, 2, 3, 4, 8, 16, 32, 50, 100, 200, 500, 1000, 3000)
+ROWS = (1, 2, 3, 4, 8, 16, 32, 100, 300, 1000, 3000)
 # What a row may come as, from a float array.
 FORMS: dict[str, Callable] = {
     "list": lambda row: row.tolist(),
@@ -95,16 +98,21 @@ def measure(load: Callable, hidden: tuple, method: str, n_rows: int, rounds: int
         for w in weights:
             a = a @ w
 
-    n_calls = max(1, calls // n_rows)
+    n_calls = max(3, calls // n_rows) if n_rows < 10_000 else 1
     contenders = {"ours": lambda: ours(samples), "scikit-learn": lambda: theirs(samples), "products": products}
     memory = {name: peak_memory(contenders[name]) for name in ("ours", "scikit-learn")}
-    contenders = {name: repeated(call, n_calls) for name, call in contenders.items()}
-    best = {name: min(times) / n_calls * 1e6 for name, times in in_turns(contenders, rounds).items()}
+
+    def best(names: tuple, rounds: int) -> dict[str, float]:
+        once = {name: contenders[name] for name in names}
+        times = in_turns({name: repeated(call, n_calls) for name, call in once.items()}, rounds, once)
+        return {name: min(times[name]) / n_calls * 1e6 for name in names}
+
+    result = best(tuple(contenders), rounds)
     with config_context(assume_finite=True):
-        best["finite"] = min(in_turns({"ours": contenders["ours"]}, rounds)["ours"]) / n_calls * 1e6
+        result["finite"] = best(("ours",), rounds)["ours"]
     with busy_neighbour():
-        busy = min(in_turns({"ours": contenders["ours"]}, max(1, rounds // 2))["ours"]) / n_calls * 1e6
-    return best | {"memory": memory, "busy": busy / best["ours"]}
+        busy = best(("ours",), max(1, rounds // 2))["ours"]
+    return result | {"memory": memory, "busy": busy / result["ours"]}
 
 
 def measure_forms(rounds: int, calls: int) -> list[tuple[str, float, float]]:
@@ -118,7 +126,7 @@ def measure_forms(rounds: int, calls: int) -> list[tuple[str, float, float]]:
         for method in ("predict", "predict_proba"):
             methods = {name: getattr(model, method) for name, model in (("ours", ours), ("theirs", theirs))}
             contenders = {name: repeated(partial(call, row), calls) for name, call in methods.items()}
-            times = in_turns(contenders, rounds)
+            times = in_turns(contenders, rounds, {name: partial(call, row) for name, call in methods.items()})
             best.append((f"{method}, {form}", *(min(times[name]) / calls * 1e6 for name in ("ours", "theirs"))))
     return best
 
@@ -128,7 +136,7 @@ def scan(rounds: int, passes: int, networks: dict, rows: tuple, dtypes: tuple) -
 
     All of it is gone over several times, as a slow minute of the machine can hide a whole row.
     """
-    cells: dict[str, list[dict[str, Callable]]] = {}
+    cells: dict[str, list[tuple[dict[str, Callable], dict[str, Callable]]]] = {}
     for name, method, dtype in product(networks, ("predict_proba", "predict"), dtypes):
         n_features, hidden, n_outputs = networks[name]
         rng = np.random.RandomState(0)
@@ -140,17 +148,33 @@ def scan(rounds: int, passes: int, networks: dict, rows: tuple, dtypes: tuple) -
         row = cells[f"{name}, {method}, {dtype}"] = []
         for n_rows in rows:
             ours, theirs = (partial(getattr(model, method), X[:n_rows]) for model in models)
-            calls = max(1, int(0.01 / min(in_turns({"ours": ours}, 2)["ours"])))
-            row.append({"ours": repeated(ours, calls), "theirs": repeated(theirs, calls)})
+            once = {"ours": ours, "theirs": theirs}
+            calls = max(3, int(0.01 / min(in_turns({"ours": ours}, 2)["ours"])))
+            row.append((once, {name: repeated(call, calls) for name, call in once.items()}))
     best: dict[tuple[str, int, str], float] = {}
     for number in range(passes):
         for label, row in cells.items():
-            for i, contenders in enumerate(row):
-                for who, times in in_turns(contenders, rounds).items():
+            for i, (once, contenders) in enumerate(row):
+                for who, times in in_turns(contenders, rounds, once).items():
                     best[label, i, who] = min(*times, best.get((label, i, who), np.inf))
             ratios = [best[label, i, "theirs"] / best[label, i, "ours"] for i in range(len(row))]
             print(f"... {label}, pass {number + 1} of {passes}: least {min(ratios):.2f}", flush=True)
     return [[label, *(best[label, i, "theirs"] / best[label, i, "ours"] for i in range(len(rows)))] for label in cells]
+
+
+def one_by_one(rounds: int, networks: dict) -> list[list[str]]:
+    """Return median and mean times in microseconds of single calls after a pause, ours and scikit-learn's."""
+    rows = []
+    for name, (n_features, hidden, n_outputs) in networks.items():
+        X, y = np.random.RandomState(0).randn(60, n_features), np.arange(60) % max(2, n_outputs)
+        models = [cls(hidden, max_iter=1, random_state=0).fit(X, y) for cls in CLASSIFIERS]
+        for n_rows in (1, 16):
+            contenders = {str(i): partial(model.predict_proba, X[:n_rows]) for i, model in enumerate(models)}
+            times = [1e6 * np.array(values) for values in in_turns(contenders, rounds).values()]
+            figures = [f"{statistic(values):.0f}" for statistic in (np.median, np.mean) for values in times]
+            rows.append([f"{name}, {n_rows} row{'s' * (n_rows > 1)}", *figures])
+            print(f"... one by one, {rows[-1]}", flush=True)
+    return rows
 
 
 def main() -> None:
@@ -175,6 +199,7 @@ def main() -> None:
         sizes = (1, 50, 1000) if options.quick else ROWS
         networks = {"1000-2048-10": NETWORKS["1000-2048-10"]} if options.quick else NETWORKS
         dtypes = ("float64",) if options.quick else ("float64", "float32")
+        single = one_by_one(3 if options.quick else 40, networks)
         scanned = scan(max(2, rounds // 4), 1 if options.quick else 3, networks, sizes, dtypes)
     columns = ["problem", "ours", "ours, assume_finite", "scikit-learn", "bare products", "scikit-learn / ours"]
     columns += ["busy / quiet", "ours, MiB", "scikit-learn, MiB"]
@@ -184,6 +209,8 @@ def main() -> None:
     text += f"\n{table(columns, rows)}\n"
     columns = ["scikit-learn / ours, by rows", *(f"{n:,}" for n in sizes)]
     text += f"\n{table(columns, [[name, *(f'{ratio:.2f}' for ratio in ratios)] for name, *ratios in scanned])}\n"
+    columns = ["microseconds, calls one by one", "ours, median", "scikit-learn", "ours, mean", "scikit-learn"]
+    text += f"\n{table(columns, single)}\n"
     names += [f"one row, {name}" for name, _, _ in forms]
     ratios += [theirs / ours for _, ours, theirs in forms]
     text += f"\n- scikit-learn / ours: geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}"

@@ -42,16 +42,20 @@ def seconds(function: Callable) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(contenders: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
+def in_turns(
+    contenders: dict[str, Callable], rounds: int, before: dict[str, Callable] | None = None
+) -> dict[str, list[float]]:
     """Call each contender once a round, one after the other, so that a slow moment of the machine hits them all.
 
     The pause lets the threads of the one before fall asleep: those of BLAS spin for a tenth of a second, and take the
-    core that threads of the next one would be given.
+    core that threads of the next one would be given. What is to be called ``before`` is not timed.
     """
     times: dict = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
             time.sleep(0.15)
+            if before is not None:
+                before[name]()
             times[name].append(seconds(run))
     return times
 

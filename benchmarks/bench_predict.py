@@ -134,7 +134,7 @@ def measure_forms(rounds: int, calls: int) -> list[tuple[str, float, float]]:
 def scan(rounds: int, passes: int, networks: dict, rows: tuple, dtypes: tuple) -> list[list]:
     """Return ratios of best times, scikit-learn's / ours, for each network, method and dtype at each number of rows.
 
-    All of it is gone over several times, as a slow minute of the machine can hide a whole row.
+    All of it is gone over twice, as a slow minute of the machine can hide a whole row.
     """
     cells: dict[str, list[tuple[dict[str, Callable], dict[str, Callable]]]] = {}
     for name, method, dtype in product(networks, ("predict_proba", "predict"), dtypes):
@@ -199,8 +199,8 @@ def main() -> None:
         sizes = (1, 50, 1000) if options.quick else ROWS
         networks = {"1000-2048-10": NETWORKS["1000-2048-10"]} if options.quick else NETWORKS
         dtypes = ("float64",) if options.quick else ("float64", "float32")
-        single = one_by_one(3 if options.quick else 40, networks)
-        scanned = scan(max(2, rounds // 4), 1 if options.quick else 3, networks, sizes, dtypes)
+        single = one_by_one(3 if options.quick else 20, networks)
+        scanned = scan(max(2, rounds // 4), 1 if options.quick else 2, networks, sizes, dtypes)
     columns = ["problem", "ours", "ours, assume_finite", "scikit-learn", "bare products", "scikit-learn / ours"]
     columns += ["busy / quiet", "ours, MiB", "scikit-learn, MiB"]
     text = f"Microseconds, best of {rounds} interleaved rounds; peak memory of a call.\n\n{table(columns, lines)}\n"

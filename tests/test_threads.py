@@ -309,27 +309,36 @@ def threads_found(clock, seconds=0.0):
         return set(blas_threads())
 
 
-def test_blas_keeps_its_threads_until_they_wait(clock):
+def test_blas_keeps_its_threads_until_they_wait_twice(clock):
     """Then it is held to one, twice as long each time they wait again, but not for ever, and half as long if not."""
     limit, free, held = 0.01 + PATIENCE_SECONDS, {2}, {1}
-    assert threads_found(clock, 0.99 * limit) == threads_found(clock, 1.01 * limit) == free
+
+    def found(seconds=0.0):
+        with threads.blas_threads_if_free(0.01):
+            clock.now += seconds
+            return set(blas_threads())
+
+    assert found() == held  # they sleep
+    for seconds in (0.99 * limit, 1.01 * limit, 0.99 * limit, 1.01 * limit, 1.01 * limit):
+        assert found(seconds) == free
     pause, pauses = FIRST_PAUSE, []
     while pause not in pauses:
         pauses.append(pause)
         clock.now += 0.9 * pause
-        assert threads_found(clock) == held
+        assert found() == found() == held
         clock.now += 0.11 * pause
-        assert threads_found(clock, 1.01 * limit) == free
+        assert found() == held  # they sleep
+        assert found(1.01 * limit) == free
         pause = min(2 * pause, LONGEST_PAUSE)
     assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
     clock.now += 1.01 * LONGEST_PAUSE
-    assert threads_found(clock) == free
-    clock.now += 2 * AWAKE_SECONDS
-    assert threads_found(clock, 1.01 * limit) == free
+    assert found() == held
+    assert found() == found(1.01 * limit) == found(1.01 * limit) == free
     clock.now += 0.49 * LONGEST_PAUSE
-    assert threads_found(clock) == held
+    assert found() == found() == held
     clock.now += 0.02 * LONGEST_PAUSE
-    assert threads_found(clock) == free
+    assert found() == held
+    assert found() == free
 
 
 def test_threads_of_blas_are_not_woken(clock):
@@ -378,9 +387,17 @@ def test_a_block_with_an_error_tells_nothing(clock):
     assert threads_found(clock) == {2}
 
 
+def neighbours_become_busy(clock):
+    threads_found(clock)
+    for _ in range(2):
+        with threads.blas_threads_if_free(0.01):
+            clock.now += 1
+    assert threads_found(clock) == {1}
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_forked_process_knows_nothing_of_neighbours(clock):
-    threads_found(clock, 1)
+    neighbours_become_busy(clock)
     with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1):
         assert pool.submit(in_fork, lambda: threads_found(clock)).result() == "{2}"
     assert threads_found(clock) == {1}
@@ -404,7 +421,9 @@ def test_few_rows_are_predicted_with_the_threads_of_blas(monkeypatch, clock, n_r
     monkeypatch.setattr("sknn_scratch.perceptron.activate", lambda *args: found.update(blas_threads()))
     monkeypatch.setattr("sknn_scratch.perceptron.share_out", lambda *args: shared.append(threads.share_out(*args)))
     monkeypatch.setattr("sknn_scratch.perceptron.blas_threads_if_free", note)
-    threads_found(clock, 1 if busy else 0)
+    threads_found(clock)
+    if busy:
+        neighbours_become_busy(clock)
     model.predict(X[:n_rows])
     few = n_rows <= ROWS_LEFT_TO_BLAS
     assert found == ({2} if few and not busy else {1})

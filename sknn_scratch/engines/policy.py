@@ -50,8 +50,8 @@ ROWS_LEFT_TO_BLAS, WORK_LEFT_TO_BLAS = 32, 2**25
 # then sleep, and in a virtual machine every fifth time to wake them takes 12 milliseconds.
 AWAKE_SECONDS = 0.05
 # Beside a busy neighbour they wait for a core, 4 to 20 milliseconds where one thread takes half of one.
-# They have waited where they took PATIENCE_SECONDS more than SLOWEST multiplications a second. Then we do without them,
-# for FIRST_PAUSE seconds, twice as long each time they wait again, at most LONGEST_PAUSE.
+# They have waited where twice in turn they took PATIENCE_SECONDS more than SLOWEST multiplications a second. Then we do
+# without them, for FIRST_PAUSE seconds, twice as long each time they wait again, at most LONGEST_PAUSE.
 PATIENCE_SECONDS, SLOWEST = 2e-3, 20e9
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 

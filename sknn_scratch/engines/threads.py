@@ -130,6 +130,7 @@ class _Neighbours:
     def __init__(self) -> None:
         self._in_use = threading.Lock()
         self._awake_until, self._busy_until, self._pause = 0.0, 0.0, FIRST_PAUSE
+        self._have_waited = False
 
     @contextmanager
     def blas_threads_if_free(self, seconds: float) -> Iterator[int]:
@@ -146,7 +147,9 @@ class _Neighbours:
         end = time.monotonic()
         self._awake_until = end + AWAKE_SECONDS
         if end - start <= seconds + PATIENCE_SECONDS:
-            self._pause = max(self._pause / 2, FIRST_PAUSE)
+            self._have_waited, self._pause = False, max(self._pause / 2, FIRST_PAUSE)
+        elif not self._have_waited:  # perhaps only to be woken
+            self._have_waited = True
         else:
             self._busy_until, self._pause = end + self._pause, min(self._pause * 2, LONGEST_PAUSE)
 
@@ -157,9 +160,9 @@ _neighbours = _Neighbours()
 def blas_threads_if_free(seconds: float) -> AbstractContextManager[int]:
     """Return a block in which BLAS uses its own threads, or ``one_blas_thread`` where these would have to wait.
 
-    They wait for a core where such a block took longer than it may, as another process uses it; and to be woken, where
-    there was no such block just before. While another thread is in such a block, they would wait for each other. The
-    block yields how many threads of ours may work instead of BLAS's.
+    They wait for a core where two such blocks in turn took longer than they may, as another process uses it; and to be
+    woken, where there was no such block just before. While another thread is in such a block, they would wait for each
+    other. The block yields how many threads of ours may work instead of BLAS's.
 
     Parameters
     ----------

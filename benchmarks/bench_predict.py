@@ -4,8 +4,8 @@ python benchmarks/bench_predict.py                        twenty minutes
 python benchmarks/bench_predict.py --quick                seconds
 python benchmarks/bench_predict.py --output benchmarks    writes RESULTS.md and a picture
 
-Times are those within a stream of calls, before which one is not timed: BLAS's threads sleep after a tenth of a second,
-and to wake them can take milliseconds. A table of its own has calls that come one by one.
+Times are those within a stream of calls, of which the first are not timed: BLAS's threads sleep after a tenth of a
+second, and to wake them can take milliseconds. A table of its own has calls that come one by one.
 """
 
 import tracemalloc
@@ -48,6 +48,8 @@ NETWORKS: dict[str, tuple[int, tuple, int]] = {
     "4000-1000-1": (4000, (1000,), 1),
 }
 ROWS = (1, 2, 3, 4, 8, 16, 32, 100, 300, 1000, 3000)
+# Calls before those that are timed.
+BEFORE = 25
 # What a row may come as, from a float array.
 FORMS: dict[str, Callable] = {
     "list": lambda row: row.tolist(),
@@ -104,7 +106,8 @@ def measure(load: Callable, hidden: tuple, method: str, n_rows: int, rounds: int
 
     def best(names: tuple, rounds: int) -> dict[str, float]:
         once = {name: contenders[name] for name in names}
-        times = in_turns({name: repeated(call, n_calls) for name, call in once.items()}, rounds, once)
+        before = {name: repeated(call, BEFORE if n_calls > 1 else 1) for name, call in once.items()}
+        times = in_turns({name: repeated(call, n_calls) for name, call in once.items()}, rounds, before)
         return {name: min(times[name]) / n_calls * 1e6 for name in names}
 
     result = best(tuple(contenders), rounds)
@@ -126,7 +129,9 @@ def measure_forms(rounds: int, calls: int) -> list[tuple[str, float, float]]:
         for method in ("predict", "predict_proba"):
             methods = {name: getattr(model, method) for name, model in (("ours", ours), ("theirs", theirs))}
             contenders = {name: repeated(partial(call, row), calls) for name, call in methods.items()}
-            times = in_turns(contenders, rounds, {name: partial(call, row) for name, call in methods.items()})
+            times = in_turns(
+                contenders, rounds, {name: repeated(partial(call, row), BEFORE) for name, call in methods.items()}
+            )
             best.append((f"{method}, {form}", *(min(times[name]) / calls * 1e6 for name in ("ours", "theirs"))))
     return best
 
@@ -136,7 +141,7 @@ def scan(rounds: int, passes: int, networks: dict, rows: tuple, dtypes: tuple) -
 
     All of it is gone over twice, as a slow minute of the machine can hide a whole row.
     """
-    cells: dict[str, list[tuple[dict[str, Callable], dict[str, Callable]]]] = {}
+    cells: dict[str, list[tuple[dict[str, Callable], ...]]] = {}
     for name, method, dtype in product(networks, ("predict_proba", "predict"), dtypes):
         n_features, hidden, n_outputs = networks[name]
         rng = np.random.RandomState(0)
@@ -150,12 +155,12 @@ def scan(rounds: int, passes: int, networks: dict, rows: tuple, dtypes: tuple) -
             ours, theirs = (partial(getattr(model, method), X[:n_rows]) for model in models)
             once = {"ours": ours, "theirs": theirs}
             calls = max(3, int(0.01 / min(in_turns({"ours": ours}, 2)["ours"])))
-            row.append((once, {name: repeated(call, calls) for name, call in once.items()}))
+            row.append(tuple({name: repeated(call, n) for name, call in once.items()} for n in (BEFORE, calls)))
     best: dict[tuple[str, int, str], float] = {}
     for number in range(passes):
         for label, row in cells.items():
-            for i, (once, contenders) in enumerate(row):
-                for who, times in in_turns(contenders, rounds, once).items():
+            for i, (before, contenders) in enumerate(row):
+                for who, times in in_turns(contenders, rounds, before).items():
                     best[label, i, who] = min(*times, best.get((label, i, who), np.inf))
             ratios = [best[label, i, "theirs"] / best[label, i, "ours"] for i in range(len(row))]
             print(f"... {label}, pass {number + 1} of {passes}: least {min(ratios):.2f}", flush=True)

@@ -37,6 +37,7 @@ from sknn_scratch.engines.policy import (
     AWAKE_SECONDS,
     FEWEST_ROWS,
     FIRST_PAUSE,
+    LONG_STREAM,
     LONG_VECTOR,
     LONGEST_PAUSE,
     MOST_HELPED,
@@ -301,9 +302,10 @@ def clock(monkeypatch):
 
 
 def threads_found(clock, seconds=0.0):
-    """Return how many threads BLAS has in a block that may take 10 ms and takes so many seconds, just after another."""
-    with threads.blas_threads_if_free(0.01):
-        pass
+    """Return how many threads BLAS has in a block that may take 10 ms and takes so many seconds, within a stream."""
+    for _ in range(LONG_STREAM):
+        with threads.blas_threads_if_free(0.01):
+            pass
     with threads.blas_threads_if_free(0.01):
         clock.now += seconds
         return set(blas_threads())
@@ -318,7 +320,7 @@ def test_blas_keeps_its_threads_until_they_wait_twice(clock):
             clock.now += seconds
             return set(blas_threads())
 
-    assert found() == held  # they sleep
+    assert [found() for _ in range(LONG_STREAM)] == [held] * LONG_STREAM  # they may sleep
     for seconds in (0.99 * limit, 1.01 * limit, 0.99 * limit, 1.01 * limit, 1.01 * limit):
         assert found(seconds) == free
     pause, pauses = FIRST_PAUSE, []
@@ -327,17 +329,17 @@ def test_blas_keeps_its_threads_until_they_wait_twice(clock):
         clock.now += 0.9 * pause
         assert found() == found() == held
         clock.now += 0.11 * pause
-        assert found() == held  # they sleep
+        assert [found() for _ in range(LONG_STREAM)] == [held] * LONG_STREAM
         assert found(1.01 * limit) == free
         pause = min(2 * pause, LONGEST_PAUSE)
     assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
     clock.now += 1.01 * LONGEST_PAUSE
-    assert found() == held
+    assert [found() for _ in range(LONG_STREAM)] == [held] * LONG_STREAM
     assert found() == found(1.01 * limit) == found(1.01 * limit) == free
     clock.now += 0.49 * LONGEST_PAUSE
     assert found() == found() == held
     clock.now += 0.02 * LONGEST_PAUSE
-    assert found() == held
+    assert [found() for _ in range(LONG_STREAM)] == [held] * LONG_STREAM
     assert found() == free
 
 
@@ -346,12 +348,19 @@ def test_threads_of_blas_are_not_woken(clock):
         with threads.blas_threads_if_free(0.01):
             return set(blas_threads())
 
-    assert [found(), found()] == [{1}, {2}]
-    for _ in range(2):
-        clock.now += 0.9 * AWAKE_SECONDS
-        assert found() == {2}
-    clock.now += 1.1 * AWAKE_SECONDS
-    assert [found(), found()] == [{1}, {2}]
+    def found_in_turn(gap):
+        seen = []
+        for _ in range(LONG_STREAM + 2):
+            clock.now += gap
+            seen += found()
+        return seen
+
+    stream = [1] * LONG_STREAM + [2, 2]
+    assert found_in_turn(0.0) == stream
+    assert found_in_turn(0.9 * AWAKE_SECONDS) == [2] * (LONG_STREAM + 2)
+    clock.now += AWAKE_SECONDS
+    assert found_in_turn(0.9 * AWAKE_SECONDS) == stream
+    assert found_in_turn(1.1 * AWAKE_SECONDS) == [1] * (LONG_STREAM + 2)
 
 
 def test_small_predictions_are_left_to_blas_whatever_their_rows(monkeypatch, clock):

@@ -23,6 +23,7 @@ from threadpoolctl import LibController, ThreadpoolController
 from sknn_scratch.engines.policy import (
     AWAKE_SECONDS,
     FIRST_PAUSE,
+    LONG_STREAM,
     LONG_VECTOR,
     LONGEST_PAUSE,
     MOST_HELPED,
@@ -130,12 +131,14 @@ class _Neighbours:
     def __init__(self) -> None:
         self._in_use = threading.Lock()
         self._awake_until, self._busy_until, self._pause = 0.0, 0.0, FIRST_PAUSE
-        self._have_waited = False
+        self._have_waited, self._n_in_stream = False, 0
 
     @contextmanager
     def blas_threads_if_free(self, seconds: float) -> Iterator[int]:
         start = time.monotonic()
-        if not self._busy_until <= start < self._awake_until or not self._in_use.acquire(blocking=False):
+        self._n_in_stream = self._n_in_stream + 1 if start < self._awake_until else 0
+        waits = start < self._busy_until or self._n_in_stream < LONG_STREAM
+        if waits or not self._in_use.acquire(blocking=False):
             with one_blas_thread() as n_free:
                 yield n_free
             self._awake_until = time.monotonic() + AWAKE_SECONDS
@@ -161,8 +164,8 @@ def blas_threads_if_free(seconds: float) -> AbstractContextManager[int]:
     """Return a block in which BLAS uses its own threads, or ``one_blas_thread`` where these would have to wait.
 
     They wait for a core where two such blocks in turn took longer than they may, as another process uses it; and to be
-    woken, where there was no such block just before. While another thread is in such a block, they would wait for each
-    other. The block yields how many threads of ours may work instead of BLAS's.
+    woken, where there were not many such blocks just before. While another thread is in such a block, they would wait
+    for each other. The block yields how many threads of ours may work instead of BLAS's.
 
     Parameters
     ----------

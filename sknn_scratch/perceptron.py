@@ -200,11 +200,11 @@ class Perceptron:
 
     def _pass_at_once(self, samples: Any, out: NDArray) -> None:
         """Write the raw output of samples; threads compute some rows or columns each of a large layer."""
-        n_rows, n_weights = len(out), self.n_weights
+        n_rows = len(out)
         if self.largest_product(n_rows) <= SINGLE_THREADED_ANYWAY:
             threads: AbstractContextManager[int] = nullcontext(1)
-        elif n_rows <= ROWS_LEFT_TO_BLAS or n_rows * n_weights <= WORK_LEFT_TO_BLAS:
-            threads = blas_threads_if_free((n_rows + ROWS_TO_PREPARE) * n_weights / SLOWEST)
+        elif n_rows <= ROWS_LEFT_TO_BLAS or n_rows * self.n_weights <= WORK_LEFT_TO_BLAS:
+            threads = blas_threads_if_free((n_rows + ROWS_TO_PREPARE) * self.n_weights / SLOWEST)
         else:
             threads = one_blas_thread()
         with threads as n_free:

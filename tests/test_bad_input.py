@@ -498,6 +498,13 @@ def test_dates_of_arrays_and_polars_are_refused():
         fitted.predict(days)
 
 
+def test_a_column_may_have_the_name_of_an_attribute():
+    """PyArrow's tables have ``column_names``, by which they are known."""
+    frame = pd.DataFrame({"column_names": [1.0, 2.0, 3.0], "when": pd.date_range("2026-01-01", periods=3)})
+    with pytest.raises(TypeError, match=r"columns? 'when': there are dates"):
+        MLPFromScratchClassifier().fit(frame, [0, 1, 0])
+
+
 def test_columns_without_numbers_of_arrays_and_of_validation_sets():
     with pytest.raises(ValueError, match=r"X cannot be used: columns 0, 1, 2, 3, 4, \.\.\.: there are other things"):
         MLPFromScratchClassifier().fit(np.full((2, 7), "a"), [0, 1])

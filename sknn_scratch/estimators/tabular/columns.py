@@ -16,7 +16,15 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from sknn_scratch.estimators.arrays import WHAT_DATES_TELL, is_frame, is_missing, is_of_times, naming, time_among
+from sknn_scratch.estimators.arrays import (
+    WHAT_DATES_TELL,
+    columns_of,
+    is_frame,
+    is_missing,
+    is_of_times,
+    naming,
+    time_among,
+)
 from sknn_scratch.warn import warn
 
 # A column is as good as lost where fewer of its values than this share belong to levels that are kept.
@@ -62,8 +70,7 @@ def read_columns(
                     f"Found a table with shape {X.shape}; at least 1 sample(s) and 1 feature(s) are needed."
                 )
             names = [str(name) for name in X.columns]
-            # ``items`` of pandas is faster than ``iloc``, which shows where one row is predicted.
-            columns = [column for _, column in X.items()] if hasattr(X, "items") else [X[name] for name in X.columns]
+            columns = [column for _, column in columns_of(X)]
         else:
             dtype = np.float64 if issparse(X) or np.asarray(X).dtype.kind in "biufc" else object
             array = validate_data(estimator, X, reset=reset, dtype=dtype, ensure_all_finite="allow-nan")

@@ -25,13 +25,22 @@ MARKERS = "osD^"
 ENGINES = ["numpy", "numba"] if find_spec("numba") else ["numpy"]
 
 
+def _folder(name: str) -> Path:
+    """Return a folder, which is made at once: what was measured for half an hour should not be lost."""
+    path = Path(name)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def make_parser(doc: str) -> argparse.ArgumentParser:
     """Return a parser with the options of all benchmarks."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller problems")
     parser.add_argument("--rounds", type=int, help="rounds of each row")
     parser.add_argument("--threads", type=int, help="limit of BLAS threads (default: as the environment has it)")
-    parser.add_argument("--output", type=Path, help="folder for RESULTS.md and the picture (default: none is written)")
+    parser.add_argument(
+        "--output", type=_folder, help="folder for RESULTS.md and the picture (default: none is written)"
+    )
     return parser
 
 

@@ -204,7 +204,8 @@ class Perceptron:
         if self.largest_product(n_rows) <= SINGLE_THREADED_ANYWAY:
             threads: AbstractContextManager[int] = nullcontext(1)
         elif n_rows <= ROWS_LEFT_TO_BLAS or n_rows * self.n_weights <= WORK_LEFT_TO_BLAS:
-            threads = blas_threads_if_free((n_rows + ROWS_TO_PREPARE) * self.n_weights / SLOWEST)
+            seconds = (n_rows + ROWS_TO_PREPARE) * self.n_weights / SLOWEST
+            threads = blas_threads_if_free(seconds, worth_waking=n_rows <= FEWEST_ROWS)
         else:
             threads = one_blas_thread()
         with threads as n_free:

@@ -304,9 +304,9 @@ def clock(monkeypatch):
 def threads_found(clock, seconds=0.0):
     """Return how many threads BLAS has in a block that may take 10 ms and takes so many seconds, within a stream."""
     for _ in range(LONG_STREAM):
-        with threads.blas_threads_if_free(0.01):
+        with threads.blas_threads_if_free(0.01, False):
             pass
-    with threads.blas_threads_if_free(0.01):
+    with threads.blas_threads_if_free(0.01, False):
         clock.now += seconds
         return set(blas_threads())
 
@@ -316,7 +316,7 @@ def test_blas_keeps_its_threads_until_they_wait_twice(clock):
     limit, free, held = 0.01 + PATIENCE_SECONDS, {2}, {1}
 
     def found(seconds=0.0):
-        with threads.blas_threads_if_free(0.01):
+        with threads.blas_threads_if_free(0.01, False):
             clock.now += seconds
             return set(blas_threads())
 
@@ -343,9 +343,9 @@ def test_blas_keeps_its_threads_until_they_wait_twice(clock):
     assert found() == free
 
 
-def test_threads_of_blas_are_not_woken(clock):
-    def found():
-        with threads.blas_threads_if_free(0.01):
+def test_threads_of_blas_are_woken_only_where_that_pays(clock):
+    def found(worth_waking=False):
+        with threads.blas_threads_if_free(0.01, worth_waking):
             return set(blas_threads())
 
     def found_in_turn(gap):
@@ -361,6 +361,17 @@ def test_threads_of_blas_are_not_woken(clock):
     clock.now += AWAKE_SECONDS
     assert found_in_turn(0.9 * AWAKE_SECONDS) == stream
     assert found_in_turn(1.1 * AWAKE_SECONDS) == [1] * (LONG_STREAM + 2)
+    assert found(worth_waking=True) == {2}
+
+
+@pytest.mark.parametrize("n_rows", [1, FEWEST_ROWS, FEWEST_ROWS + 1])
+def test_the_fewest_rows_wake_the_threads_of_blas(monkeypatch, clock, n_rows):
+    X, y = make_task("multiclass")
+    model, found = our_estimator("multiclass", hidden_layer_sizes=(301, 200), max_iter=1).fit(X, y), set()
+    monkeypatch.setattr("sknn_scratch.perceptron.SINGLE_THREADED_ANYWAY", 0)
+    monkeypatch.setattr("sknn_scratch.perceptron.activate", lambda *args: found.update(blas_threads()))
+    model.predict(X[:n_rows])
+    assert found == ({2} if n_rows <= FEWEST_ROWS else {1})
 
 
 def test_small_predictions_are_left_to_blas_whatever_their_rows(monkeypatch, clock):
@@ -379,7 +390,7 @@ def test_small_predictions_are_left_to_blas_whatever_their_rows(monkeypatch, clo
 
 def test_one_thread_at_a_time_predicts_with_the_threads_of_blas(clock):
     assert threads_found(clock) == {2}
-    with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1):
+    with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1, False):
         assert pool.submit(threads_found, clock).result() == {1}
         assert set(blas_threads()) == {2}
     assert threads_found(clock) == {2}
@@ -391,7 +402,7 @@ def test_a_block_with_an_error_tells_nothing(clock):
         raise KeyError
 
     assert threads_found(clock) == {2}
-    with pytest.raises(KeyError), threads.blas_threads_if_free(0.01):
+    with pytest.raises(KeyError), threads.blas_threads_if_free(0.01, False):
         fail()
     assert threads_found(clock) == {2}
 
@@ -399,7 +410,7 @@ def test_a_block_with_an_error_tells_nothing(clock):
 def neighbours_become_busy(clock):
     threads_found(clock)
     for _ in range(2):
-        with threads.blas_threads_if_free(0.01):
+        with threads.blas_threads_if_free(0.01, False):
             clock.now += 1
     assert threads_found(clock) == {1}
 
@@ -407,7 +418,7 @@ def neighbours_become_busy(clock):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_forked_process_knows_nothing_of_neighbours(clock):
     neighbours_become_busy(clock)
-    with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1):
+    with ThreadPoolExecutor(1) as pool, threads.blas_threads_if_free(1, False):
         assert pool.submit(in_fork, lambda: threads_found(clock)).result() == "{2}"
     assert threads_found(clock) == {1}
 
@@ -420,9 +431,9 @@ def test_few_rows_are_predicted_with_the_threads_of_blas(monkeypatch, clock, n_r
     model = our_estimator("multiclass", hidden_layer_sizes=(301, 200), max_iter=1).fit(X, y)
     found, seconds, shared = set(), [], []
 
-    def note(allowed):
+    def note(allowed, worth_waking):
         seconds.append(allowed)
-        return threads.blas_threads_if_free(allowed)
+        return threads.blas_threads_if_free(allowed, worth_waking)
 
     monkeypatch.setattr("sknn_scratch.perceptron.SINGLE_THREADED_ANYWAY", 0)
     monkeypatch.setattr("sknn_scratch.perceptron.WORK_LEFT_TO_BLAS", 0)

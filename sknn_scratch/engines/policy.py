@@ -46,8 +46,10 @@ FEWEST_ROWS = 3
 # which waits for the weights, takes 0.55 to 0.75 times as long as with one thread, 16 rows 0.9 times as long as with
 # threads of ours, 200 rows of 64-100-10 0.8 times.
 ROWS_LEFT_TO_BLAS, WORK_LEFT_TO_BLAS = 32, 2**25
-# But only in a stream of so many such predictions, each so many seconds after another. BLAS's threads spin for a tenth
-# of a second and then sleep, and in a virtual machine to wake them takes 12 milliseconds every other time.
+# But more than FEWEST_ROWS only in a stream of so many such predictions, each so many seconds after another. BLAS's
+# threads spin for a tenth of a second and then sleep. In a virtual machine a product of matrices, in which they wait
+# for each other, then takes 12 milliseconds every other time; one with a vector 0.6 to 0.9 times as long as by one
+# thread.
 LONG_STREAM, AWAKE_SECONDS = 20, 0.05
 # Beside a busy neighbour they wait for a core, 4 to 20 milliseconds where one thread takes half of one.
 # They have waited where twice in turn they took PATIENCE_SECONDS more than SLOWEST multiplications a second. Then we do

@@ -134,11 +134,11 @@ class _Neighbours:
         self._have_waited, self._n_in_stream = False, 0
 
     @contextmanager
-    def blas_threads_if_free(self, seconds: float) -> Iterator[int]:
+    def blas_threads_if_free(self, seconds: float, worth_waking: bool) -> Iterator[int]:
         start = time.monotonic()
         self._n_in_stream = self._n_in_stream + 1 if start < self._awake_until else 0
-        waits = start < self._busy_until or self._n_in_stream < LONG_STREAM
-        if waits or not self._in_use.acquire(blocking=False):
+        asleep = self._n_in_stream < LONG_STREAM
+        if start < self._busy_until or (asleep and not worth_waking) or not self._in_use.acquire(blocking=False):
             with one_blas_thread() as n_free:
                 yield n_free
             self._awake_until = time.monotonic() + AWAKE_SECONDS
@@ -160,7 +160,7 @@ class _Neighbours:
 _neighbours = _Neighbours()
 
 
-def blas_threads_if_free(seconds: float) -> AbstractContextManager[int]:
+def blas_threads_if_free(seconds: float, worth_waking: bool) -> AbstractContextManager[int]:
     """Return a block in which BLAS uses its own threads, or ``one_blas_thread`` where these would have to wait.
 
     They wait for a core where two such blocks in turn took longer than they may, as another process uses it; and to be
@@ -171,8 +171,10 @@ def blas_threads_if_free(seconds: float) -> AbstractContextManager[int]:
     ----------
     seconds : float
         How long the block may take.
+    worth_waking : bool
+        Whether to wake them pays.
     """
-    return _neighbours.blas_threads_if_free(seconds)
+    return _neighbours.blas_threads_if_free(seconds, worth_waking)
 
 
 def _after_fork() -> None:

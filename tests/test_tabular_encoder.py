@@ -288,11 +288,47 @@ def test_largest_floats_stay_finite():
     assert np.abs(Z).max() <= 6
 
 
-@pytest.mark.parametrize("bad", [np.inf, -np.inf])
-def test_infinity_is_refused(bad):
-    for X in ([[1.0], [bad]], pd.DataFrame({"a": [1.0, bad]}), pd.DataFrame({"a": [1.0, bad], "b": ["x", "y"]})):
-        with pytest.raises(ValueError, match="infinity"):
-            TabularEncoder().fit(X)
+def of_infinity(encoder, make):
+    """Encode numbers that were not in ``fit``, around one that was, and infinity."""
+    return encoder.transform(make(np.array([[-np.inf], [-1e300], [0.5], [1e300], [np.inf]])))
+
+
+@pytest.mark.parametrize("make", [list, np.array, pd.DataFrame, pl.DataFrame], ids=lambda make: make.__name__)
+def test_infinity_is_as_far_away_as_can_be(make):
+    encoder = TabularEncoder(n_bins=4, sparse_output=True).fit(make(numbers(n_features=1)))
+    Z = of_infinity(encoder, make).toarray()
+    assert_allclose(Z[[0, -1]], Z[[1, -2]], rtol=1e-9)
+    assert_allclose(Z[[0, -1], 0], [-3, 3], rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_infinite", [1, 100, 2000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_infinity_in_fit_leaves_the_scale_and_has_a_bin_of_its_own(n_infinite, sign):
+    X = sign * numbers(n_features=1)
+    without = TabularEncoder(n_bins=4, sparse_output=True).fit(X)
+    encoder = clone(without).fit(np.concatenate([X, np.full((n_infinite, 1), sign * np.inf)]))
+    Z, expected = of_infinity(encoder, list).toarray(), of_infinity(without, list).toarray()
+    own, others = (5, slice(1, 5)) if sign > 0 else (1, slice(2, 6))
+    assert_allclose(Z[:, 0], expected[:, 0])
+    assert_allclose(Z[:, others], expected[:, 1:])
+    assert_allclose(Z[:, own], [0, 0, 0, 0, 1] if sign > 0 else [0, 1, 1, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "order"),
+    [
+        ([1, np.inf], [0, 1]),
+        ([-np.inf, np.inf], [0, 1]),
+        ([-np.inf, 1, np.inf], [0, 1, 2]),
+        ([1, np.nan, np.inf], [0, 0, 1]),
+        ([np.inf, np.inf], [0, 0]),
+    ],
+)
+@pytest.mark.parametrize("n_bins", [4, None])
+def test_of_few_numbers_infinity_is_told_from_the_others(values, order, n_bins):
+    Z = TabularEncoder(n_bins=n_bins, sparse_output=True).fit_transform([[value] for value in values] * 5).toarray()
+    assert np.isfinite(Z).all()
+    assert_array_equal(np.unique(Z[: len(order), 0], return_inverse=True)[1], order)
 
 
 @pytest.mark.parametrize(
@@ -371,8 +407,8 @@ def test_numbers_of_a_declared_category_are_not_warned_of():
 def test_nothing_is_learnt_when_fit_fails():
     encoder = TabularEncoder().fit(numbers())
     before = pickle.dumps(encoder)
-    with pytest.raises(ValueError, match="infinity"):
-        encoder.fit([[np.inf, 1.0]])
+    with pytest.raises(TypeError, match="dates"):
+        encoder.fit([[datetime.date(2020, 1, 1), 1.0]])
     assert pickle.dumps(encoder) == before
 
 

@@ -33,6 +33,8 @@ UNKNOWN = -2
 FEWEST_BINS = 4
 # Where the smooth clip ends, in interquartile ranges, and from where on it is as good as there.
 CLIP, AT_CLIP = 3.0, 1e6
+# What infinity counts as, beside quarters of the finite numbers: differences of it are finite, too.
+INFINITY = np.finfo(np.float64).max / 2
 
 
 @dataclass(repr=False, eq=False)
@@ -40,8 +42,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     """Encode a table for a neural network: numbers, categories and gaps, without looking at the target.
 
     A number ``x`` with median ``m`` and interquartile range ``r`` becomes ``v / sqrt(1 + (v / 3)**2)`` with ``v = (x -
-    m) / r``: scaled robustly, and outliers clipped smoothly to +-3. (Where ``r`` is 0 it is half the range.) Missing
-    numbers become the median, and a column says where they were, if there were any in ``fit``.
+    m) / r``: scaled robustly, and outliers clipped smoothly to +-3. (Where ``r`` is 0 it is half the range.) Infinity
+    counts as beyond all finite numbers, of which alone ``m`` and ``r`` are. Missing numbers become the median, and a
+    column says where they were, if there were any in ``fit``.
 
     It also becomes ``T`` piecewise-linear codes, with the quantiles ``e[0] < ... < e[T]`` as edges: ``clip((x - e[t]) /
     (e[t + 1] - e[t]), 0, 1)``. A network on them is, in each feature, a piecewise-linear function with kinks where the
@@ -139,8 +142,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or ``X`` cannot be used: it is sparse, or has dates, infinity, or, where numbers should be,
-            other things. The encoder stays as it was.
+            If a parameter or ``X`` cannot be used: it is sparse, or has dates, or, where numbers should be, other
+            things. The encoder stays as it was.
 
         Warns
         -----
@@ -302,7 +305,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self._with_gaps = np.flatnonzero(is_missing.any(axis=0) & ~is_missing.all(axis=0))
         present = [column[~gaps] for column, gaps in zip(numbers.T, is_missing.T, strict=True)]
         distinct = [np.unique(values) for values in present]
-        self._center = np.array([np.median(values) if len(values) else 0.0 for values in present])
+        finite = map(_finite, present)
+        self._center = np.array([np.median(values) if len(values) else 0.0 for values in finite])
         self._scale = np.array([_spread(values) for values in present])
         codable = [position for position, values in enumerate(distinct) if len(values) > 2]
         n_bins = 0 if self.n_bins is None else min(self.n_bins, self.max_codes // max(1, len(codable)))
@@ -386,22 +390,31 @@ def _chunks(n_rows: int, n_columns: int) -> list[slice]:
 
 def _quarter(numbers: NDArray) -> NDArray:
     """Return a quarter of the numbers: their differences are then finite, whatever they are, and the codes the same."""
-    return numbers * 0.25
+    return np.clip(numbers * 0.25, -INFINITY, INFINITY)
+
+
+def _finite(values: NDArray) -> NDArray:
+    """Return those of the quarters of numbers that were finite."""
+    return values[np.abs(values) < INFINITY]
 
 
 def _spread(values: NDArray) -> float:
-    """Return the interquartile range, half the range if that is 0, or infinity for a constant."""
-    if not len(values):
-        return np.inf
-    low, high = np.quantile(values, [0.25, 0.75])
-    return (high - low) or np.ptp(values) / 2 or np.inf
+    """Return the interquartile range, else half the range, of finite numbers, else of all; infinity for a constant."""
+    for some in filter(len, (_finite(values), values)):
+        low, high = np.quantile(some, [0.25, 0.75])
+        if spread := (high - low) or np.ptp(some) / 2:
+            return spread
+    return np.inf
 
 
 def _edges(values: NDArray, distinct: NDArray, n_bins: int) -> NDArray:
-    """Return the edges of at most ``n_bins`` bins: all distinct values if they are no more, otherwise quantiles."""
+    """Return the edges of at most ``n_bins`` bins: all distinct values if they are no more, otherwise quantiles.
+
+    Infinity has a bin of its own beyond these.
+    """
     if len(distinct) <= n_bins + 1:
         return distinct
-    return np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)))
+    return np.union1d(np.quantile(_finite(values), np.linspace(0, 1, n_bins + 1)), distinct[[0, -1]])
 
 
 def _n_columns(n_groups: int) -> int:

@@ -54,8 +54,8 @@ def _layers_like(old: list[NDArray], given: Any, name: str) -> list[NDArray]:
     if len(layers) != n_layers:
         raise ValueError(f"{name} must be a list of {n_layers} arrays, got {len(layers)}.")
     for l, layer in enumerate(layers):
-        if layer.ndim != ndim:
-            raise ValueError(f"{name}[{l}] must have {ndim} dimensions, got shape {layer.shape}.")
+        if layer.ndim != ndim or not layer.size:
+            raise ValueError(f"{name}[{l}] must have {ndim} dimensions and at least one unit, got shape {layer.shape}.")
     if layers[-1].shape[-1] != old[-1].shape[-1]:
         raise ValueError(f"{name}[-1] must be for {old[-1].shape[-1]} outputs, got shape {layers[-1].shape}.")
     return given if isinstance(given, list) and all(map(operator.is_, given, layers)) else layers

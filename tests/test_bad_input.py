@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import accuracy_score
@@ -66,6 +67,13 @@ def assert_raises(estimator, call, message, error=(ValueError, TypeError)):
 
 
 # Parameters ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hidden_layer_sizes", "dropout"])
+def test_values_of_a_dict_are_no_list(name):
+    with pytest.raises(ValueError, match=rf"The parameter '{name}' of .* got dict_values"):
+        MLPFromScratchRegressor(**{name: {}.values()}).fit(X, y)
+
 
 WRONG = {
     "hidden_layer_sizes": [
@@ -559,11 +567,14 @@ MISPLACED = {
     "batch_size": 32,
     "eval_metric": "auc",
     "sample_weights": None,
-    "x_val": X,
+    "X_valid": X,
+    "Xval": X,
     "foo": 1,
 }
 SAID = {
-    **dict.fromkeys(("eval_set", "validation_data", "valid_sets"), "It is passed as X_val and y_val: fit(X, y, X_val="),
+    **dict.fromkeys(
+        ("eval_set", "validation_data", "valid_sets", "X_valid"), "It is passed as X_val and y_val: fit(X, y, X_val="
+    ),
     "validation_split": "Did you mean early_stopping=True and validation_fraction=...?",
     "callbacks": "Did you mean set_callbacks(...)?",
     "early_stopping_rounds": "Did you mean early_stopping=True and n_iter_no_change=...?",
@@ -571,7 +582,7 @@ SAID = {
     "batch_size": "batch_size is a parameter of the estimator, for its constructor or set_params.",
     "eval_metric": "Did you mean 'scoring'? It is a parameter of the estimator",
     "sample_weights": "Did you mean 'sample_weight'?",
-    "x_val": "Did you mean 'X_val'?",
+    "Xval": "Did you mean 'X_val'?",
     "foo": "Its arguments are X, y, sample_weight, X_val, y_val, sample_weight_val, resume_from.",
 }
 
@@ -743,6 +754,11 @@ def test_durations_in_a_unit_are_numbers():
 def test_too_large_for_the_dtype_of_the_samples():
     with pytest.raises(ValueError, match=r"y has values too large for float32, the dtype of X: 1e\+39"):
         MLPFromScratchRegressor().fit(X.astype(np.float32), np.full(150, 1e39))
+
+
+def test_gaps_in_targets_that_scikit_learn_was_told_not_to_look_for():
+    with config_context(assume_finite=True), pytest.raises(ValueError, match="y has NaN"):
+        MLPFromScratchRegressor().fit(X, np.where(y > 0, np.nan, y))
 
 
 def test_negative_counts():

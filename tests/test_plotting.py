@@ -10,6 +10,7 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import DecisionBoundaryDisplay, PartialDependenceDisplay, permutation_importance
 from sklearn.linear_model import LogisticRegression
@@ -347,8 +348,9 @@ def test_pipelines_and_searches_stand_for_the_network_in_them():
         assert NetworkDisplay.from_estimator(wrapped).coefs[0] is network.coefs_[0]
         assert WeightsDisplay.from_estimator(wrapped, image_shape=(2, 4)).weights is network.coefs_[0]
         plt.close("all")
-    with pytest.raises(NotFittedError):
-        NetworkDisplay.from_estimator(pipeline)
+    for unfitted in (pipeline, clone(search)):
+        with pytest.raises(NotFittedError):
+            NetworkDisplay.from_estimator(unfitted)
 
 
 # Networks -------------------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def test_unknown_parameters_and_arguments_are_explained(cls):
     X, y = table(80)
     for name, message in (
         ("max_iter", "max_iter is a parameter of the estimator"),
-        *((name, "It is not needed: the best epoch") for name in ("eval_set", "eval_metric", "early_stopping_rounds")),
+        *((name, "It is not needed: the best epoch") for name in ("eval_set", "eval_metric", "X_val")),
         ("callbacks", r"Did you mean set_callbacks\(...\)"),
     ):
         with pytest.raises(TypeError, match=f"{cls.__name__}.fit has no argument '{name}'. {message}"):

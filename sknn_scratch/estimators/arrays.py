@@ -261,7 +261,8 @@ def cast_targets(y: NDArray, dtype: DTypeLike) -> NDArray:
     with np.errstate(over="ignore"):
         cast = y.astype(dtype, copy=False)
     if not np.isfinite(cast).all():
-        raise ValueError(f"y has values too large for {np.dtype(dtype)}, the dtype of X: {np.abs(y).max():g}.")
+        too_large = f"values too large for {np.dtype(dtype)}, the dtype of X: {np.abs(y).max():g}"
+        raise ValueError(f"y has {'NaN' if np.isnan(cast).any() else too_large}.")
     return cast
 
 

@@ -109,7 +109,8 @@ def build_optimizer(estimator: Any, parameters: Any, network: Perceptron, kind: 
     if not optimizer.is_ours:
         optimizer.check_formulas(network.dtype)
     previous: Any = getattr(estimator, "_optimizer", None)
-    if kind is FitKind.INCREMENT and type(previous) is type(optimizer):
+    goes_on = kind is FitKind.INCREMENT and type(previous) is type(optimizer)
+    if goes_on and previous.state.shape == optimizer.state.shape:  # else layers were replaced by wider ones
         optimizer.resume(previous)
     return optimizer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
@@ -211,7 +211,8 @@ class PerLayer(Constraint):
     def allows(self, value: Any) -> bool:
         if isinstance(value, np.ndarray):
             value = value.tolist()
-        several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping | AbstractSet)
+        no_list = str | bytes | Mapping | AbstractSet | ValuesView
+        several = isinstance(value, Collection) and not isinstance(value, no_list)
         return all(map(self.number.allows, value if several else [value]))
 
 

@@ -59,7 +59,9 @@ SCORERS_ELSEWHERE = _each(
 VALIDATION_SET = "Did you mean a validation set? It is passed as X_val and y_val: fit(X, y, X_val=..., y_val=...)."
 # What other libraries take in fit, and what there is here.
 ARGUMENTS_ELSEWHERE = {
-    **dict.fromkeys(("eval_set", "valid_set", "valid_sets", "validation_data", "validation_set"), VALIDATION_SET),
+    **dict.fromkeys(
+        ["eval_set", "valid_set", "valid_sets", "validation_data", "validation_set", "x_val", "x_valid"], VALIDATION_SET
+    ),
     "validation_split": (
         "Did you mean early_stopping=True and validation_fraction=...? They are parameters of the estimator."
     ),
@@ -77,11 +79,11 @@ def did_you_mean(name: Any, options: Iterable[str]) -> str:
     """Return a question that names the option that is meant, or nothing if none is like it, or it is no string."""
     if not isinstance(name, str):
         return ""
-    options, name = list(options), name.lower()
-    same = [option for option in options if option.lower() == name]
+    ours, name = {option.lower(): option for option in options}, name.lower()
     elsewhere = NAMES_ELSEWHERE.get(name)
-    likely = same or ([elsewhere] if elsewhere in options else get_close_matches(name, options, n=1, cutoff=LIKENESS))
-    return f" Did you mean {likely[0]!r}?" if likely else ""
+    same = name if name in ours else elsewhere
+    likely = [same] if same in ours else get_close_matches(name, ours, n=1, cutoff=LIKENESS)
+    return f" Did you mean {ours[likely[0]]!r}?" if likely else ""
 
 
 # Kept, as a search asks for each candidate.

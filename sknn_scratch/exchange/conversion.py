@@ -266,7 +266,9 @@ def _make_fitted(mlp: Any, model: Any, fitted: FittedModel) -> None:
     mlp._best_coefs = [layer.copy() for layer in mlp.coefs_]
     mlp._best_intercepts = [layer.copy() for layer in mlp.intercepts_]
     optimizer, schedule = fitted.optimizer, fitted.schedule
-    if optimizer is None or schedule is None or fitted.target_scaling is not None:
+    n_parameters = sum(layer.size for layer in mlp.coefs_ + mlp.intercepts_)
+    is_for_other_layers = optimizer is not None and optimizer.state.shape[1] != n_parameters  # wider ones replaced them
+    if optimizer is None or schedule is None or is_for_other_layers or fitted.target_scaling is not None:
         del mlp._optimizer
         return
     for name, theirs in _their_vectors(model.solver).items():

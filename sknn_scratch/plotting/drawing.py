@@ -110,6 +110,8 @@ def weight_norm(arrays: Sequence[NDArray], percentile: float = 100) -> Any:
 
 def unwrapped(estimator: Any) -> Any:
     """Return the best model of a search, the last step of a pipeline, and any other estimator as it is."""
+    if hasattr(estimator, "refit"):
+        check_is_fitted(estimator)
     if hasattr(estimator, "best_estimator_"):
         return unwrapped(estimator.best_estimator_)
     return unwrapped(estimator.steps[-1][1]) if hasattr(estimator, "steps") else estimator

@@ -1,5 +1,6 @@
 """What is called between epochs: scikit-learn's callbacks and ours."""
 
+import contextlib
 import copy
 import io
 import pickle
@@ -270,6 +271,32 @@ def test_plain_lines_where_nobody_looks_on(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})())
     our_estimator("binary", max_iter=30, verbose="bar").fit(X, y)
     assert "30/30" in sys.stderr.getvalue()
+
+
+@quiet
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("installed", ["tqdm", "rich", ""])
+def test_bar_is_full_where_training_ends_before_max_iter_but_not_where_it_fails(monkeypatch, capsys, installed, fails):
+    if installed:
+        pytest.importorskip(installed)
+    monkeypatch.setattr("sknn_scratch.training.bars.find_spec", lambda name: name == installed or None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    def end(model):
+        if fails and model.n_iter_ == 7:
+            raise RuntimeError("ended")
+        return model.n_iter_ == 7
+
+    model = our_estimator("binary", max_iter=100, verbose="bar").set_callbacks(end)
+    with pytest.raises(RuntimeError, match="ended") if fails else contextlib.nullcontext():
+        model.fit(*make_task("binary"))
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", capsys.readouterr().err).rstrip())
+    if installed:
+        assert ("7/100" if fails else "7/7") in lines[-1]
+    else:
+        assert lines[-1].startswith("epoch 7 of at most 100, loss ")
+        assert ("ended after" in lines[-1]) == (not fails)
+        assert "left" not in lines[-1]
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

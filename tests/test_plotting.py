@@ -123,6 +123,14 @@ def test_loss_curve_with_validation():
     assert not LossCurveDisplay.from_estimator(model, mark_best=False).best_
 
 
+def test_a_score_that_is_the_loss_upside_down_is_not_drawn():
+    model = fitted(early_stopping=True, scoring="loss", max_iter=9)
+    display = LossCurveDisplay.from_estimator(model)
+    assert display.score_ax_ is None
+    assert texts(display.legends_[0])[:2] == ["training loss", "validation loss"]
+    assert display.best_epoch == [int(np.argmax(model.validation_scores_)) + 1]
+
+
 def test_line_styles_by_short_names():
     display = LossCurveDisplay.from_estimator(fitted(early_stopping=True), line_kw={"c": "red", "ls": "-.", "lw": 3})
     assert len(display.lines_) > 1

@@ -63,9 +63,10 @@ class LossCurveDisplay:
     """The loss of every epoch, of one fit or of several, with the validation curves where there are such.
 
     Each fit has a colour. Losses are on the left axis, training's as a solid line and validation's as a dashed one;
-    validation scores are dotted, on an axis at the right. A dot marks the best epoch. Of an estimator for tables, each
-    view has a colour, and the out-of-fold loss is a solid line. Two legends at the right of the
-    axes say which colour is which fit, and which style is which curve; narrow axes have one inside.
+    validation scores are dotted, on an axis at the right, unless they are the validation loss negated. A dot marks the
+    best epoch. Of an estimator for tables, each view has a colour, and the out-of-fold loss is a solid line. Two
+    legends at the right of the axes say which colour is which fit, and which style is which curve; narrow axes have one
+    inside.
 
     Parameters
     ----------
@@ -354,6 +355,9 @@ def _named_curves(name: str, fit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         raise ValueError(f"{fit!r} has no loss_curve_: scikit-learn records none with solver='lbfgs'.")
     attributes = {"validation_loss": "validation_loss_curve_", "validation_score": "validation_scores_"}
     validation = {parameter: getattr(fit, attribute, None) for parameter, attribute in attributes.items()}
+    loss, score = (validation[parameter] or [] for parameter in attributes)
+    if len(loss) == len(score) and np.array_equal(np.negative(loss), score):
+        del validation["validation_score"]  # the same curve, upside down
     yield name, {"train_loss": fit.loss_curve_, **validation}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 def start_bar(total: int, unit: str = "epoch") -> Any:
     """Return a bar of whichever library is installed, in a terminal or a notebook.
 
-    Without either, or where nobody looks on, it is what prints a line after every tenth.
+    Without either, or where nobody looks on, it is what prints a line after every tenth. ``complete`` says that no more
+    is to come, also where that is less than ``total``; without it, ``close`` shows how far it came.
     """
     kind: Any = _PlainLines
     # A notebook shows bars, but is no terminal.
@@ -30,6 +31,12 @@ class _TqdmBar:
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(done - self._bar.n)
 
+    def complete(self) -> None:
+        done, start = self._bar.n, self._bar.start_t
+        self._bar.reset(total=done)  # notebooks draw what is short of its total in red
+        self._bar.start_t = start
+        self._bar.update(done)
+
     def close(self) -> None:
         self._bar.close()
 
@@ -47,6 +54,9 @@ class _RichBar:
     def advance(self, done: int, text: str) -> None:
         self._progress.update(self._task, completed=done, description=text)
 
+    def complete(self) -> None:
+        self._progress.update(self._task, total=self._progress.tasks[0].completed)
+
     def close(self) -> None:
         self._progress.stop()
 
@@ -57,15 +67,22 @@ class _PlainLines:
         self._latest = ""
 
     def advance(self, done: int, text: str) -> None:
-        seconds = (time.perf_counter() - self._start) / done * (self._total - done)
-        self._latest = f"{self._unit} {done} of at most {self._total}, {text}, at most {seconds:.0f} s left"
+        self._latest = f"{self._unit} {done} of at most {self._total}, {text}"
         if 10 * done // self._total > 10 * self._shown // self._total:
-            self._print(done)
+            left = self._seconds() / done * (self._total - done)
+            self._print(f", at most {left:.0f} s left")
+            self._shown = done
+
+    def complete(self) -> None:
+        self._print(f", ended after {self._seconds():.0f} s")
 
     def close(self) -> None:
-        if self._latest:
-            self._print(self._total)
+        self._print("")
 
-    def _print(self, done: int) -> None:
-        print(self._latest, file=sys.stderr, flush=True)
-        self._shown, self._latest = done, ""
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def _print(self, end: str) -> None:
+        if self._latest:
+            print(self._latest + end, file=sys.stderr, flush=True)
+        self._latest = ""

@@ -343,6 +343,8 @@ class Events:
 
     def train_ended(self) -> None:
         """Announce that training has succeeded."""
+        if self._bar is not None:
+            self._bar.complete()
         if self._root is not None:
             self._tell_of_the_end(self._root)
 

@@ -25,6 +25,7 @@ from sknn_scratch.exchange.onnx_nesting import refuse_wrong_conversions, wants_r
 
 __all__ = ["register_converters", "to_onnx"]
 
+CANNOT = "cannot be converted to ONNX"  # in each refusal of ours
 STRING, DOUBLE = 8, 11  # in TensorProto.DataType of ONNX
 FLOAT32_COLUMNS = (
     "Show it numbers in float32, of a data frame for example "
@@ -112,7 +113,8 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     try:
         onnx_model = _import_skl2onnx().to_onnx(model, X, **parameters)
     except RuntimeError as error:
-        if not hasattr(X, "dtypes") or all(str(dtype).lower() == "float32" for dtype in X.dtypes):
+        other_types = [dtype for dtype in getattr(X, "dtypes", []) if str(dtype).lower() != "float32"]
+        if not other_types or CANNOT in str(error):
             raise
         raise NotImplementedError(
             f"skl2onnx cannot convert this with columns of such types: {error} {FLOAT32_COLUMNS}"
@@ -151,7 +153,9 @@ def _import_skl2onnx() -> Any:
 
 def _refuse(operator: Any) -> None:
     name = type(operator.raw_operator).__name__
-    raise NotImplementedError(f"{name} cannot be converted to ONNX: it takes tables with columns of several types.")
+    raise NotImplementedError(
+        f"{name} {CANNOT}: it takes tables with columns of several types. A ColumnTransformer and one network can."
+    )
 
 
 def _raw_output(graph: Graph, operator: Any) -> str:

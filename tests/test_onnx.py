@@ -10,7 +10,7 @@ from scipy import special
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
@@ -490,6 +490,13 @@ def test_what_cannot_be_converted_says_so():
         for model in table, make_pipeline(StandardScaler(), table):
             with pytest.raises(NotImplementedError, match=f"{type(table).__name__} cannot be converted to ONNX"):
                 to_onnx(model.fit(X, y), X)
+    frame = pd.DataFrame({"age": [20, 30, 41, 50] * 10})
+    ours = our_estimator("binary", max_iter=2)
+    for model in TabularMLPClassifier(2, max_iter=1), TunedThresholdClassifierCV(ours, cv=2):
+        name = type(model).__name__
+        with pytest.raises(NotImplementedError, match=f"^(This )?{name} cannot be converted to ONNX.*") as refusal:
+            to_onnx(model.fit(frame, [0, 1] * 20), frame)
+        assert "Show it numbers" not in str(refusal.value), "other columns would not help"
 
 
 def test_data_frames(onnxruntime):

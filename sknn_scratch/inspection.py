@@ -30,8 +30,9 @@ def layer_values(network: Perceptron, X: Any) -> Iterator[tuple[NDArray, NDArray
     a = row_major(X)
     for weights, biases, activation in zip_longest(network.weights, network.biases, network.activations):
         z = np.empty((a.shape[0], len(biases)), dtype=np.result_type(a.dtype, network.dtype))
-        affine(a, weights, biases, out=z)
-        a = z if activation is None else activate(activation, z, np.empty_like(z))
+        with np.errstate(over="ignore", invalid="ignore"):
+            affine(a, weights, biases, out=z)
+            a = z if activation is None else activate(activation, z, np.empty_like(z))
         yield z, a
 
 

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import LeakyReLU, Quantile, to_sklearn
+from sknn_scratch import ActivationDisplay, LeakyReLU, Quantile, to_sklearn
 from sknn_scratch.catalogue.activations import ACTIVATIONS
 from sknn_scratch.catalogue.links import LogisticLink
 from sknn_scratch.perceptron import Perceptron
@@ -127,10 +127,13 @@ def test_loss_gradient_weighs_classes():
     assert_array_equal(model.set_params(fit_intercept=False).loss_gradient(X, y)[1][0], of_biases[0])
 
 
-def test_no_warnings_for_huge_samples():
-    model, X, _ = fitted("poisson")
-    with np.errstate(all="raise"):
-        model.input_gradients(1e6 * X)
+@pytest.mark.parametrize("activation", ["logistic", "relu"])
+def test_no_warnings_for_huge_samples(activation):
+    model, X, y = fitted("poisson", activation=activation)
+    model.hidden_activations(1e6 * X)
+    model.input_gradients(1e6 * X)
+    model.loss_gradient(1e6 * X, y)
+    ActivationDisplay.from_estimator(model, 1e6 * X)
 
 
 def test_bad_input():

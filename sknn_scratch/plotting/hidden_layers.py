@@ -101,7 +101,8 @@ class ActivationDisplay:
         for l, (f, (z, a)) in enumerate(zip(network.activations, layer_values(network, X), strict=False), start=1):
             steepest = np.abs(f.derivative(np.linspace(-10, 10, 2001).reshape(-1, 1))).max()
             activations.append(a)
-            slopes.append(f.derivative(z) / (steepest or 1))
+            with np.errstate(over="ignore"):
+                slopes.append(f.derivative(z) / (steepest or 1))
             names.append(f"hidden {l}\n{activation_name(f)}\n{count(a.shape[1], 'unit')}")
         display = cls(activations=activations, slopes=slopes, layer_names=names)
         return display.plot(ax, bins=bins)

@@ -212,7 +212,8 @@ class NumpyRun:
 
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples as one minibatch, and fill ``gradient``."""
-        return self._minibatch(*self._all_rows, self.job.sample_weight, 0)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return self._minibatch(*self._all_rows, self.job.sample_weight, 0)
 
     @cached_property
     def _all_rows(self) -> tuple[Any, NDArray]:

@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils import get_tags
 from tasks import TASKS, make_task, our_estimator
 
-from sknn_scratch import check_gradients
+from sknn_scratch import EarlyStopping, check_gradients
 from sknn_scratch.engines.draws import bits, normal
 from sknn_scratch.engines.numpy.run import NumpyRun, _Part
 
@@ -259,6 +259,18 @@ def test_means_are_validated():
     assert_array_equal(model.loss_curve_, plain.loss_curve_)
     assert model.validation_scores_[0] == plain.validation_scores_[0]
     assert model.validation_scores_[1] != plain.validation_scores_[1]
+
+
+def test_callbacks_see_the_means():
+    """Otherwise the parameters of the best epoch are others than those with its score."""
+    X, y = make_task("regression")
+    seen, stop = [], EarlyStopping("validation_score", patience=3, restore_best=True)
+    model = our_estimator("regression", max_iter=200, average=4, learning_rate_init=0.05)
+    model.set_callbacks(lambda model: seen.append(model.score(X[:40], y[:40])), stop)
+    model.fit(X[40:], y[40:], X_val=X[:40], y_val=y[:40])
+    assert_allclose(seen, model.validation_scores_, rtol=1e-12)
+    assert 4 < stop.best_epoch_ < model.n_iter_ < 200
+    assert model.score(X[:40], y[:40]) == pytest.approx(stop.best_, abs=1e-12)
 
 
 def test_an_interrupt_in_the_first_epoch(monkeypatch):

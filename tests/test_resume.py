@@ -253,7 +253,8 @@ class Counting(EpochCallback):
         return {"names": self.names, "now": np.arange(estimator.n_iter_)}
 
     def load_state_dict(self, estimator, state):
-        assert_array_equal(state["now"], np.arange(len(state["names"])))
+        assert_array_equal(state["now"], np.arange(estimator.n_iter_))
+        assert len(estimator.loss_curve_) == estimator.n_iter_
         self.names += state["names"]
 
 

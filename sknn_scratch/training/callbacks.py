@@ -78,7 +78,8 @@ class EpochCallback:
     ``validation_scores_``, ``n_iter_`` and so on, and it can predict. Those for tables show ``oof_loss_curve_``, whose
     last view is the one in training, and all that they would have if training ended there: their best epoch counts. A
     subclass overrides what it needs. It may change the arrays of ``coefs_`` and ``intercepts_`` in place, except with
-    'lbfgs', and replace them where it stops training; parameters that it sets count from the next fit on.
+    'lbfgs' and ``average``, and replace them where it stops training; parameters that it sets count from the next fit
+    on.
     """
 
     def on_train_begin(self, estimator: Any) -> None:
@@ -217,7 +218,6 @@ class EarlyStopping(EpochCallback):
         best = self._runs[id(estimator)]
         return {
             "monitor": self.monitor,
-            "n_iter": estimator.n_iter_,
             "value": best.value,
             "epoch": best.epoch,
             "parameters": best.parameters,
@@ -234,7 +234,7 @@ class EarlyStopping(EpochCallback):
             if kept.shape != best.trained.shape or kept.dtype != best.trained.dtype:
                 raise ValueError("EarlyStopping has kept the parameters of another network")
             best.parameters = kept
-        return self._show(best, int(state["n_iter"]))
+        return self._show(best, estimator.n_iter_)
 
     def on_train_end(self, estimator: Any) -> None:
         # The vector is the one that was trained; if training failed, it is no longer the estimator's. There is no run

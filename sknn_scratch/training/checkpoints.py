@@ -80,6 +80,7 @@ class Checkpoint:
             fresh = training.state()
             stored = decode(self._facts["state"], self._arrays, fresh)
             training.restore(_checked_state(stored, fresh))
+            estimator._keep_progress(training.progress)
             lacking = self._restore_callbacks(training, estimator)
         if lacking:
             warn(f"{self._path} has the state of {', '.join(lacking)}, which the model now lacks.")

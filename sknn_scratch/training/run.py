@@ -137,6 +137,8 @@ class MinibatchTraining:
         if settings.shuffle:
             assert order is not None
             self._rng.shuffle(order)  # draws what permutation() does, and takes no memory
+        if self._recent:  # whose mean the network had since the last epoch
+            network.parameters[...] = self._recent[-1]
         loss = run.epoch(order, schedule.step_rates(self._job.count_steps(order)))
         not_finite = what_is_not_finite(loss, [network.parameters, *self._optimizer.state])
         if not_finite:
@@ -153,8 +155,6 @@ class MinibatchTraining:
         is_best = progress.add_epoch(loss, validation, settings.tol)
         if is_best and self._best_parameters is not None:
             self._best_parameters[...] = network.parameters
-        if self._recent:
-            network.parameters[...] = self._recent[-1]
         progress.t += self.data.n_rows
         schedule.epoch_ended(progress.t)
         if settings.verbose:

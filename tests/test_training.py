@@ -93,6 +93,16 @@ def test_lbfgs_loss_curve_ends_at_the_loss_of_a_failed_line_search():
     assert model.loss_curve_[-1] == model.loss_ == model.best_loss_
 
 
+@quiet
+def test_lbfgs_without_an_iteration_leaves_the_curve_of_the_fit_before():
+    X, y = make_task("regression")
+    model = our_estimator("regression", solver="lbfgs", tol=0.1, warm_start=True).fit(X, y)
+    curve = list(model.loss_curve_)
+    model.set_params(tol=100).fit(X, y + 1)
+    assert model.n_iter_ == 0
+    assert model.loss_curve_ == curve
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.filterwarnings("ignore:solver='lbfgs' does not use")
 @quiet

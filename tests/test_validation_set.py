@@ -266,6 +266,20 @@ def test_best_scores_of_another_kind_are_forgotten():
     assert model.score(X_val, y_val) == pytest.approx(model.best_validation_score_)
 
 
+def test_the_best_value_of_another_loss_is_forgotten():
+    """Half a squared error of 0.02 is no better than an absolute error of 0.1: training would end at once."""
+    X, y, X_val, y_val = split("regression")
+    model = our_estimator("regression", warm_start=True, max_iter=200, learning_rate_init=0.01).fit(X, y)
+    n_first = model.n_iter_
+    model.set_params(loss="absolute_error").fit(X, y)
+    assert model.n_iter_ > 10
+    assert model.best_loss_ == min(model.loss_curve_[n_first:]) > min(model.loss_curve_)
+    model = clone(model).set_params(early_stopping=True, scoring="loss", loss="squared_error")
+    n_first = model.fit(X, y, X_val=X_val, y_val=y_val).n_iter_
+    model.set_params(loss="absolute_error").fit(X, y, X_val=X_val, y_val=y_val)
+    assert model.best_validation_score_ == max(model.validation_scores_[n_first:]) < max(model.validation_scores_)
+
+
 def test_scores_of_sparse_multilabel_targets():
     X, y, X_val, y_val = split("multilabel")
     model = our_estimator("multilabel", scoring="roc_auc", max_iter=5)

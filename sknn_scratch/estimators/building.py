@@ -138,17 +138,19 @@ def rows_per_batch(batch_size: int | str, n_rows: int) -> int:
 
 def build_progress(estimator: Any, kind: FitKind, validated: bool) -> Progress:
     """Return a new record of training, or one that goes on from the fitted model's."""
-    scored_by = stops_by(estimator)
-    comparable = getattr(estimator, "_scored_by", scored_by) == scored_by
-    estimator._scored_by = scored_by
-    early_stopping = scored_by[0]
+    now = early_stopping, _, loss = stops_by(estimator)
+    before = getattr(estimator, "_stops_by", now)
+    estimator._stops_by = now
     if not kind.continues_model:
         return Progress().next_run(early_stopping, validated)
     progress = progress_of(estimator)
     if not kind.is_incremental:  # a copy would make each call of partial_fit take longer than the one before
         progress.loss_curve = list(progress.loss_curve)
-    if not comparable:
+    # What is measured otherwise cannot be compared.
+    if before != now:
         progress.best_validation_score = None
+    if before[-1] != loss:
+        progress.best_loss = None
     return progress.next_run(early_stopping, validated)
 
 
@@ -215,7 +217,7 @@ def become_fitted(
     if hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
     estimator._optimizer, estimator._schedule = optimizer, schedule
-    estimator._scored_by, estimator.engine_ = stops_by(estimator), "numpy"
+    estimator._stops_by, estimator.engine_ = stops_by(estimator), "numpy"
     if progress is None:
         progress = Progress().next_run(early_stopping=stops_by(estimator)[0])
     estimator._keep_progress(progress)

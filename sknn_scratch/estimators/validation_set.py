@@ -33,10 +33,11 @@ AS_X = (
 )
 
 
-def stops_by(estimator: Any) -> tuple[bool, Any]:
-    """Return whether there is early stopping, and how a validation set is scored."""
+def stops_by(estimator: Any) -> tuple[bool, Any, Any]:
+    """Return whether there is early stopping, how a validation set is scored, and the loss."""
+    early_stopping = bool(estimator.early_stopping) and estimator.solver != "lbfgs"
     by_loss = estimator.scoring is None and not is_of_sklearn(estimator._loss)
-    return bool(estimator.early_stopping) and estimator.solver != "lbfgs", "loss" if by_loss else estimator.scoring
+    return early_stopping, "loss" if by_loss else estimator.scoring, estimator.loss
 
 
 def check_validation_data(

@@ -82,10 +82,11 @@ def train_lbfgs(
             return Outcome.INTERRUPTED, "interrupted"
     network.parameters[...] = result.x
     progress.loss = float(result.fun)
-    if progress.loss_curve:
+    assert progress.best_loss is not None
+    if progress.n_iter:
         # A line search that fails ends at its best point, of which the callback is not told.
         progress.loss_curve[-1] = progress.loss
-        progress.best_loss = min(progress.loss_curve)
+        progress.best_loss = min(progress.best_loss, progress.loss)
     progress.n_iter = result.nit
     not_finite = what_is_not_finite(progress.loss, [network.parameters])
     if not_finite:

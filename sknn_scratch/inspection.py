@@ -62,6 +62,13 @@ def _layers_like(old: list[NDArray], given: Any, name: str) -> list[NDArray]:
     return given if isinstance(given, list) and all(map(operator.is_, given, layers)) else layers
 
 
+def check_chain(weights: list[NDArray], n_features: int) -> None:
+    """Raise ValueError unless each layer of weights has a row for each unit of the one before."""
+    for l, (before, layer) in enumerate(pairwise([np.empty((0, n_features)), *weights])):
+        if len(layer) != before.shape[1]:
+            raise ValueError(f"coefs_[{l}] must have {before.shape[1]} rows, got shape {layer.shape}.")
+
+
 def check_biases(network: Perceptron) -> None:
     """Raise ValueError where biases, replaced or not, are not for the units of the weights."""
     for l, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -79,6 +86,7 @@ class InspectionMixin:
     _loss: Loss
     _target_scaling: Callable[[], tuple[NDArray, NDArray] | None]
     _check_data: Callable[..., TrainingData]
+    _begin_with: Callable[[Any], None]
     alpha: float
     l1_ratio: float
     fit_intercept: bool
@@ -95,17 +103,35 @@ class InspectionMixin:
 
     @property
     def coefs_(self) -> list[NDArray[Any]]:
-        """Weights of each layer; may be changed, and replaced."""
+        """Weights of each layer; may be changed, and replaced.
+
+        Those given to an estimator that is not fitted make it a model that has seen no samples, with biases of zero. A
+        classifier needs ``classes_`` before.
+        """
         return self._own_network().weights
 
     @coefs_.setter
     def coefs_(self, weights: list[NDArray[Any]]) -> None:
+        if not hasattr(self, "_network"):
+            return self._begin_with(weights)
         old = self._own_network()
         weights = _layers_like(old.weights, weights, "coefs_")
-        for l, (before, layer) in enumerate(pairwise([old.weights[0].T, *weights])):
-            if len(layer) != before.shape[1]:
-                raise ValueError(f"coefs_[{l}] must have {before.shape[1]} rows, got shape {layer.shape}.")
+        check_chain(weights, old.layer_units[0])
         self._network = Perceptron.of_layers(weights, old.biases, old.activations, old.link)
+
+    @property
+    def out_activation_(self) -> str:
+        """Name of the function from the last layer to the prediction."""
+        return self._own_network().link.name
+
+    @out_activation_.setter
+    def out_activation_(self, name: str) -> None:
+        # Where there is no model yet, ``fit`` decides, as in scikit-learn.
+        if hasattr(self, "_network") and name != self.out_activation_:
+            raise ValueError(
+                f"out_activation_ of a fitted model must stay {self.out_activation_!r}, for its loss; got {name!r}. A "
+                "regressor has the parameter output_activation; decision_function gives a classifier's raw output."
+            )
 
     @property
     def intercepts_(self) -> list[NDArray[Any]]:

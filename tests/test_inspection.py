@@ -2,16 +2,24 @@
 
 import copy
 import pickle
-from itertools import cycle
+from itertools import cycle, pairwise
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
+from sklearn.neural_network import MLPRegressor
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import ActivationDisplay, LeakyReLU, Quantile, to_sklearn
+from sknn_scratch import (
+    ActivationDisplay,
+    LeakyReLU,
+    MLPFromScratchClassifier,
+    MLPFromScratchRegressor,
+    Quantile,
+    to_sklearn,
+)
 from sknn_scratch.catalogue.activations import ACTIVATIONS
 from sknn_scratch.catalogue.links import LogisticLink
 from sknn_scratch.perceptron import Perceptron
@@ -249,9 +257,72 @@ def test_a_copy_of_a_network_is_its_own():
     assert model.coefs_[0].any()
 
 
+def sample_network(n_outputs, hidden=(4, 3)):
+    rng, units = np.random.RandomState(0), (5, *hidden, n_outputs)
+    return [rng.randn(*shape) for shape in pairwise(units)], [rng.randn(width) for width in units[1:]], rng.randn(20, 5)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_a_regressor_is_made_of_layers_without_a_fit(n_outputs):
+    weights, biases, X = sample_network(n_outputs)
+    ours, theirs = (cls(hidden_layer_sizes=(4, 3)) for cls in (MLPFromScratchRegressor, MLPRegressor))
+    for model in (ours, theirs):
+        model.coefs_, model.intercepts_ = weights, biases
+        model.n_layers_, model.out_activation_ = 4, "identity"
+    assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-12)
+    ours.partial_fit(X, np.zeros((20, n_outputs)).squeeze())
+    assert ours.t_ == 20
+    assert_allclose(ours.coefs_[0], weights[0], atol=0.0011)  # a step of Adam, from these
+
+
+@pytest.mark.parametrize("classes", [["no", "yes"], [2, 3, 5]])
+def test_a_classifier_is_made_of_layers_and_classes_without_a_fit(classes):
+    weights, biases, X = sample_network(1 if len(classes) == 2 else 3)
+    model = MLPFromScratchClassifier((4, 3), warm_start=True, max_iter=1)
+    model.classes_ = np.array(classes)
+    model.coefs_ = weights
+    model.intercepts_ = biases
+    z = model.perceptron.raw_output(X)
+    expected = (z > 0).astype(int)[:, 0] if len(classes) == 2 else z.argmax(axis=1)
+    assert_array_equal(model.predict(X), np.array(classes)[expected])
+    model.fit(X, np.array(classes)[np.arange(20) % len(classes)])
+    assert_allclose(model.coefs_[0], weights[0], atol=0.0011)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: [], "coefs_ must be a list of matrices"),
+        (lambda weights: weights[0], "coefs_ must be a list of matrices: Expected 2D array"),
+        (lambda weights: [weights[0], weights[2]], r"coefs_\[1\] must have 4 rows"),
+        (lambda weights: [weights[0][:, :3], weights[1][:3], weights[2]], r"hidden layers of \[3, 3\] units"),
+        (lambda weights: [np.full((5, 4), np.nan), *weights[1:]], "coefs_ contains NaN"),
+    ],
+)
+def test_layers_that_no_model_is_made_of(change, message):
+    weights, _, _ = sample_network(1)
+    model = MLPFromScratchRegressor(hidden_layer_sizes=(4, 3))
+    with pytest.raises(ValueError, match=message):
+        model.coefs_ = change(weights)
+    assert not hasattr(model, "coefs_")
+    classifier = MLPFromScratchClassifier((4, 3))
+    classifier.classes_ = [1, 0]
+    with pytest.raises(ValueError, match="classes_0 are not labels in order"):
+        classifier.coefs_ = weights
+
+
+def test_the_output_activation_of_a_fitted_model_stays():
+    model = our_estimator("regression", max_iter=1)
+    model.out_activation_ = "softmax"  # of which fit knows nothing, as in scikit-learn
+    model.fit(*make_task("regression"))
+    model.out_activation_ = "identity"
+    with pytest.raises(ValueError, match="must stay 'identity', for its loss; got 'relu'"):
+        model.out_activation_ = "relu"
+
+
 def test_there_is_no_network_before_the_fit():
     model = our_estimator("binary")
     for name in ("perceptron", "coefs_", "intercepts_"):
         assert not hasattr(model, name)
     with pytest.raises(AttributeError, match="This MLPFromScratchClassifier is not fitted yet"):
-        model.coefs_ = []
+        model.coefs_ = [np.ones((2, 1))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Never, Self, TypeVar, cast
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Never, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.utils import check_random_state, metaestimators
+from sklearn.utils import check_array, check_random_state, metaestimators
 from sklearn.utils.validation import check_is_fitted
 
 from sknn_scratch.catalogue.losses import Loss
@@ -22,6 +22,7 @@ from sknn_scratch.engines import choose, raw_output
 from sknn_scratch.engines.numpy.in_place import link_inverse
 from sknn_scratch.estimators.arrays import FLOAT_DTYPES, check_sample_weight, check_samples, ready_samples
 from sknn_scratch.estimators.building import (
+    become_fitted,
     build_job,
     build_network,
     build_optimizer,
@@ -42,7 +43,7 @@ from sknn_scratch.estimators.persistence import PersistenceMixin, unchanged_on_e
 from sknn_scratch.estimators.scaling import describe_scale
 from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.validation_set import check_validation_data, hold_out, make_validation
-from sknn_scratch.inspection import InspectionMixin, check_biases
+from sknn_scratch.inspection import InspectionMixin, check_biases, check_chain
 from sknn_scratch.perceptron import Perceptron
 from sknn_scratch.training.callbacks import CallbackMixin, Events, with_callbacks
 from sknn_scratch.training.checkpoints import Checkpoint, load_checkpoint
@@ -120,6 +121,10 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
     def _stratify(self, y: NDArray) -> NDArray | None:
         """Return the encoded targets by which a validation split is stratified, or None; raise where that cannot be."""
         return None
+
+    @abstractmethod
+    def _targets_of(self, n_outputs: int) -> Mapping[str, Any]:
+        """Return what ``_learn_targets`` takes, for a network with these outputs that was not fitted here."""
 
     # Fitting ---------------------------------------------------------------------------------------------------------
 
@@ -347,11 +352,24 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
     def _copies_of_what_changes(self) -> dict[str, Any]:
         return {name: [array.copy() for array in getattr(self, name)] for name in ("coefs_", "intercepts_")}
 
+    def _begin_with(self, weights: Any) -> None:
+        """Become, without a fit, a model with these weights, and biases of zero."""
+        try:
+            layers = [check_array(layer, dtype=FLOAT_DTYPES, input_name="coefs_") for layer in weights]
+            dtype = np.result_type(*layers)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"coefs_ must be a list of matrices: {error}") from error
+        layers = [layer.astype(dtype, copy=False) for layer in layers]
+        check_chain(layers, len(layers[0]))
+        biases = [np.zeros(layer.shape[1], dtype) for layer in layers]
+        with unchanged_on_error(self):
+            check_estimator_parameters(self)
+            become_fitted(self, layers, biases, self._targets_of(layers[-1].shape[1]))
+
     def _keep_network(self, network: Perceptron) -> None:
         self._network = network
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
-        self.out_activation_ = network.link.name
 
     def _check_is_trained(self, network: Perceptron) -> None:
         """Raise RuntimeError where a callback has replaced layers of the network that is trained."""

@@ -466,6 +466,14 @@ class MLPFromScratchClassifier(LabelClassifierMixin, ClassifierConstructor, Base
     def _describe_targets(self) -> dict[str, Any]:
         return describe_coder(self._coder)
 
+    def _targets_of(self, n_outputs: int) -> dict[str, Any]:
+        if not hasattr(self, "classes_"):
+            raise AttributeError(
+                f"This {type(self).__name__} is not fitted yet; call fit or partial_fit, or set classes_, before coefs_."
+            )
+        no = dict.fromkeys(("several_targets", "multilabel", "sparse_labels"), False)
+        return {"n_targets": 1, "classes_0": self.classes_, **no}
+
     def _learn_targets(self, described: Mapping[str, Any]) -> int:
         self._coder = coder_from_description(described)
         self.classes_ = self._coder.classes

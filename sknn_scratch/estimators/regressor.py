@@ -428,6 +428,9 @@ class MLPFromScratchRegressor(LossRegressorMixin, RegressorConstructor, BaseMLP)
             described["target_mean"], described["target_scale"] = standard
         return described
 
+    def _targets_of(self, n_outputs: int) -> dict[str, Any]:
+        return {"n_targets": n_outputs // self._make_loss().n_raw_outputs(1)}
+
     def _learn_targets(self, described: Mapping[str, Any]) -> int:
         self._n_targets = int(described["n_targets"])
         self.target_mean_, self.target_scale_ = (described.get(f"target_{name}") for name in ("mean", "scale"))

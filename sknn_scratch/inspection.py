@@ -113,7 +113,8 @@ class InspectionMixin:
     @coefs_.setter
     def coefs_(self, weights: list[NDArray[Any]]) -> None:
         if not hasattr(self, "_network"):
-            return self._begin_with(weights)
+            self._begin_with(weights)
+            return
         old = self._own_network()
         weights = _layers_like(old.weights, weights, "coefs_")
         check_chain(weights, old.layer_units[0])

@@ -469,7 +469,7 @@ class MLPFromScratchClassifier(LabelClassifierMixin, ClassifierConstructor, Base
     def _targets_of(self, n_outputs: int) -> dict[str, Any]:
         if not hasattr(self, "classes_"):
             raise AttributeError(
-                f"This {type(self).__name__} is not fitted yet; call fit or partial_fit, or set classes_, before coefs_."
+                f"This {type(self).__name__} is not fitted yet; call fit, or set classes_, before coefs_."
             )
         no = dict.fromkeys(("several_targets", "multilabel", "sparse_labels"), False)
         return {"n_targets": 1, "classes_0": self.classes_, **no}

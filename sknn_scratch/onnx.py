@@ -74,9 +74,9 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     ----------
     model : estimator
         Fitted.
-    X : array-like of shape (n_samples, n_features), default=None
-        A few samples, of whose type the graph's inputs are to be: float32 or float64. Of a data frame, each column is
-        an input of its own.
+    X : ndarray or data frame of shape (n_samples, n_features), default=None
+        A few samples, of whose type the graph's inputs are to be. It computes in float64 if they are, else in float32.
+        Of a data frame, each column is an input of its own.
     **parameters : object
         Passed on to ``skl2onnx.to_onnx``, such as ``options={"zipmap": False}`` for probabilities as an array instead
         of a list of dicts, ``options={"raw_scores": True}`` for the raw output in the place of probabilities (of a

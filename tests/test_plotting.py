@@ -179,6 +179,11 @@ def test_loss_curves_overlaid(given):
     assert sorted(map(id, ax.findobj(Legend))) == sorted(map(id, display.legends_)), "older legends are gone"
 
 
+def test_names_of_fits_may_be_numbers():
+    display = LossCurveDisplay.from_estimator({0: fitted(), 0.5: fitted()})
+    assert [text.partition(" ")[0] for text in texts(display.legends_[0])] == ["0", "0.5"]
+
+
 def draw_losses(layout, **kwargs):
     fits = {f"name {seed}": fitted(early_stopping=seed < 2, random_state=seed) for seed in range(3)}
     figure = plt.figure(figsize=(13, 4), layout=layout)

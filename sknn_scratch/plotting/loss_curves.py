@@ -149,7 +149,7 @@ class LossCurveDisplay:
 
         Parameters
         ----------
-        estimator : estimator, list of estimators or dict of str to estimator
+        estimator : estimator, list of estimators or dict of object to estimator
             Fitted; a pipeline or a search stands for the network in it. The keys of a dict are the names of the fits.
         name : str or list of str, default=None
             Names of the fits, where ``estimator`` is no dict.
@@ -175,7 +175,7 @@ class LossCurveDisplay:
             names = [f"fit {k}" if of_views else "" for k in range(1, len(fits) + 1)]
         if len(names) != len(fits):
             raise ValueError(f"name has {len(names)} entries, but there are {len(fits)} estimators.")
-        named = [pair for own, fit in zip(names, fits, strict=True) for pair in _named_curves(own, fit)]
+        named = [pair for own, fit in zip(names, fits, strict=True) for pair in _named_curves(str(own), fit)]
         labels = [label for label, _ in named]
         curves: dict[str, Any] = {parameter: [given.get(parameter) for _, given in named] for parameter in CURVES}
         display = cls(**curves, name=labels if any(labels) else None)
@@ -334,7 +334,7 @@ class LossCurveDisplay:
             if curve.stands_for_fit:
                 best = "" if curve.best_epoch is None else f" (best: epoch {curve.best_epoch})"
                 style: Any = {"color": line.get_color(), "linewidth": line.get_linewidth()}
-                fits.append(Line2D([], [], label=curve.fit + best, **style))
+                fits.append(Line2D([], [], label=f"{curve.fit}{best}", **style))
         fits += [handle for handle in self.ax_.get_legend_handles_labels()[0] if handle not in _DRAWN]
         is_alone = len(fits) == 1 and self.name is None
         if any(curve.best_epoch is not None for curve in drawn.values()):

@@ -1,5 +1,6 @@
 """The engines at the seam: the same numbers from every run of a job, and which engine a job gets."""
 
+import copy
 import os
 import pickle
 import re
@@ -22,7 +23,7 @@ from sklearn.base import clone
 from tasks import TASKS, make_task, our_estimator
 
 import sknn_scratch
-from sknn_scratch import MLPFromScratchClassifier, engines
+from sknn_scratch import MLPFromScratchClassifier, ModelCheckpoint, engines
 from sknn_scratch.catalogue.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
 from sknn_scratch.catalogue.links import LINKS, IdentityLink
 from sknn_scratch.catalogue.losses import (
@@ -940,21 +941,24 @@ def test_with_numbas_compiler_switched_off_or_a_numba_that_cannot_be_imported(tm
     assert result.stderr.count("NumPy: numba, which would be faster, cannot be used (ImportError: Numba needs") == 1
 
 
-def test_partial_fit_goes_on_with_the_engine_it_began_with(monkeypatch):
+@needs_numba
+def test_training_goes_on_with_the_engine_it_began_with_where_that_can_be_used(numba_is, monkeypatch, tmp_path):
+    monkeypatch.setattr(engines, "is_kept", lambda text: True)
     X, y = make_task("binary")
-    asked = []
-
-    def choose(name, job, n_steps):
-        asked.append(name)
-        return "numpy"
-
-    monkeypatch.setattr("sknn_scratch.estimators.base.choose", choose)
-    model = our_estimator("binary")
-    for _ in range(3):
-        model.partial_fit(X, y, classes=[10, 20])
-    model.set_params(warm_start=True, max_iter=2).fit(X, y)
-    model.set_params(engine="numba").partial_fit(X, y)
-    assert asked == ["auto", "numpy", "numpy", "auto", "numba"]
+    models = []
+    for name, other in [("numba", "numpy"), ("numpy", "numba")]:
+        monkeypatch.setattr(policy, "WORTH_LOADING", np.inf if other == "numpy" else 0)
+        assert our_estimator("binary", max_iter=2).fit(X, y).engine_ == other
+        model = our_estimator("binary", engine=name, max_iter=2)
+        model.set_callbacks(ModelCheckpoint(tmp_path / name)).fit(X, y)
+        models.append(model.set_callbacks().set_params(engine="auto", max_iter=3, warm_start=True))
+        assert model.partial_fit(X, y).engine_ == name
+        assert clone(model).fit(X, y, resume_from=tmp_path / name).engine_ == name
+    numba_is(None)
+    assert copy.deepcopy(models[0]).partial_fit(X, y).engine_ == "numpy"
+    assert clone(models[0]).fit(X, y, resume_from=tmp_path / "numba").engine_ == "numpy"
+    with pytest.raises(ImportError, match="engine='numba' needs numba"):
+        models[1].set_params(engine="numba").partial_fit(X, y)
 
 
 @needs_numba

@@ -56,18 +56,22 @@ def missing(name: str, job: Job) -> str | None:
     return None
 
 
-def choose(name: str, job: Job, n_steps: int) -> str:
+def choose(name: str, job: Job, n_steps: int, began_with: str | None = None) -> str:
     """Return the engine for a job that will take so many steps, as far as that is known: one of ``ENGINES``.
 
-    'auto' takes PyTorch where ``job.device`` is not the CPU. It takes the compiled engine where its code is on disk and
-    the job is more than a trifle, and where some is not, if the job alone saves more time than compiling that takes.
-    What this process did before does not count: a fit should not depend, by rounding, on that.
+    'auto' takes PyTorch where ``job.device`` is not the CPU. On it, training that goes on keeps the engine that it
+    ``began_with``, as rounding differs, unless that was PyTorch, or is numba where that is lacking. Otherwise 'auto'
+    takes the compiled engine where its code is on disk and the job is more than a trifle, and where some is not, if the
+    job alone saves more time than compiling that takes. What this process did before does not count: a fit should not
+    depend, by rounding, on that.
 
     Raises ImportError if numba or PyTorch is asked for and cannot be imported, ValueError if PyTorch cannot do the job,
     or not on this device.
     """
     if name == "torch" or job.device != "cpu":
         return _choose_torch(name, job)
+    if name == "auto" and (began_with == "numpy" or (began_with == "numba" and _what_prevents("numba") is None)):
+        name = began_with
     if name == "numpy":
         return "numpy"
     if name == "auto":

@@ -304,21 +304,15 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         return replace(data, rows=train_rows), replace(data, rows=validation_rows)
 
     def _choose_engine(self, job: Job, n_rows: int, given: _Given, max_iter: int) -> str:
-        """Return the engine for the job.
-
-        ``partial_fit`` and training from a checkpoint keep the engine that they began with, as rounding differs; but
-        what was begun on a GPU goes on with the fastest where the device is the CPU now.
-        """
-        name, n_epochs = self.engine, max_iter
-        if name == "auto" and self.device == "cpu":
-            if given.checkpoint is not None:
-                name = given.checkpoint.engine
-            elif given.kind is FitKind.INCREMENT:
-                name = self.engine_
-            name = "auto" if name == "torch" else name
+        """Return the engine for the job; ``partial_fit`` and training from a checkpoint go on with that of before."""
+        n_epochs, began_with = max_iter, None
+        if given.checkpoint is not None:
+            began_with = given.checkpoint.engine
+        elif given.kind is FitKind.INCREMENT:
+            began_with = self.engine_
         if self.early_stopping:  # which ends most fits long before
             n_epochs = min(n_epochs, 2 * python_parameters(self).n_iter_no_change)
-        return choose(name, job, int(n_epochs * n_rows // job.batch_size))
+        return choose(self.engine, job, int(n_epochs * n_rows // job.batch_size), began_with)
 
     def _run_lbfgs(self, job: Job, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:
         self._optimizer, self._schedule = None, None

@@ -153,7 +153,8 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
             a column each. A regressor's numbers: not negative with the losses 'poisson' and 'tweedie', positive with
             'gamma'.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples; equal by default.
+            Non-negative weights of the samples; equal by default. The loss of a minibatch is divided by the sum of its
+            weights, so ``batch_size`` should be such that each has several of the samples with large weights.
         X_val, y_val, sample_weight_val : default=None
             A validation set of one's own, like ``X``, ``y`` and ``sample_weight``. It fills ``validation_scores_`` and
             ``validation_loss_curve_``, and ``early_stopping`` goes by it instead of holding out samples. Not for

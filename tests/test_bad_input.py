@@ -22,7 +22,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import NotFittedError as SameNotFittedError
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
 
-from sknn_scratch import Huber, LeakyReLU, MLPFromScratchClassifier, MLPFromScratchRegressor
+from sknn_scratch import (
+    Huber,
+    LeakyReLU,
+    MLPFromScratchClassifier,
+    MLPFromScratchRegressor,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
+)
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Adam
 from sknn_scratch.catalogue.schedules import Step
 from sknn_scratch.estimators.constraints import Number
@@ -408,6 +415,25 @@ def test_bad_samples(case, method):
     assert not hasattr(estimator, "n_features_in_")
     with pytest.raises((ValueError, TypeError), match=message):
         MLPFromScratchRegressor().fit(samples, y)
+
+
+RECORDS = {
+    "columns": ({"a": [1.0, 2.0, 3.0], "b": np.ones(3)}, "X"),
+    "rows": ([{"a": 1.0, "b": 2.0}] * 3, "X"),
+    "row": ({"a": 1.0, "b": 2.0}, "[X]"),
+    "array": (np.ones(3, dtype=[("a", float), ("b", float)]), "X"),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+@pytest.mark.parametrize("cls", [*ESTIMATORS, TabularMLPClassifier, TabularMLPRegressor])
+def test_records_are_refused_with_advice_that_works(cls, kind):
+    X, advice = RECORDS[kind]
+    model = cls(max_iter=1).fit(pd.DataFrame({"a": [1.0, 2.0, 0.0], "b": [2.0, 1.0, 1.0]}), [0, 1, 0])
+    for call in (lambda: model.fit(X, [0, 1, 0]), lambda: model.predict(X)):
+        with pytest.raises(TypeError, match=rf"^X is no table.*{re.escape(f'pandas.DataFrame({advice})')}"):
+            call()
+    model.predict(pd.DataFrame([X] if advice == "[X]" else X))
 
 
 MIXED = pd.DataFrame(

@@ -6,7 +6,7 @@ import copy
 import datetime
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from numbers import Number
@@ -61,6 +61,7 @@ def check_samples(estimator: BaseEstimator, X: Any, *, reset: bool, dtype: DType
     if not reset and _is_sound(X, 2) and dtype in (X.dtype, FLOAT_DTYPES) and ready_samples(estimator, X) is not None:
         return X
     with naming("X"):
+        refuse_records(X)
         _refuse_times_among(X)
         try:
             return _checked_csr(validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtype))
@@ -121,6 +122,15 @@ def is_missing(value: Any) -> bool:
         return True
     differs = value != value
     return differs is True or (type(differs) is np.bool_ and bool(differs))
+
+
+def refuse_records(X: Any) -> None:
+    """Raise TypeError, with advice, for dicts and arrays of named fields, which are no tables to NumPy."""
+    is_dict, first = isinstance(X, Mapping), X[0] if isinstance(X, list | tuple) and X else None
+    if is_dict or isinstance(first, Mapping) or getattr(getattr(X, "dtype", None), "names", None):
+        what = type(X).__name__ if first is None else f"{type(X).__name__} of {type(first).__name__}"
+        table = "[X]" if is_dict and not any(map(np.ndim, X.values())) else "X"
+        raise TypeError(f"X is no table, but a {what}. Make one of it: pandas.DataFrame({table}).")
 
 
 def _refuse_times_among(X: Any) -> None:

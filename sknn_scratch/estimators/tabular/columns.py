@@ -23,6 +23,7 @@ from sknn_scratch.estimators.arrays import (
     is_missing,
     is_of_times,
     naming,
+    refuse_records,
     time_among,
 )
 from sknn_scratch.warn import warn
@@ -62,6 +63,7 @@ def read_columns(
     reset = is_categorical is None
     if hasattr(X, "collect"):
         raise ValueError(f"X cannot be used: a {type(X).__name__} is not computed yet; pass X.collect().")
+    refuse_records(X)
     with naming("X"), np.errstate(over="ignore", invalid="ignore"):  # scikit-learn adds up what may be huge
         if is_frame(X):
             validate_data(estimator, X, reset=reset, skip_check_array=True)

@@ -163,6 +163,30 @@ def test_optuna(pruning):
     assert ends == ({"COMPLETE", "PRUNED"} if pruning else {"COMPLETE"})
 
 
+def test_a_callback_prunes_a_study_of_optuna():
+    """As the guide shows; what was given up stays as it was."""
+    optuna = pytest.importorskip("optuna", reason="optuna is not installed")
+    X, y = load("wine")
+    models = []
+
+    def objective(trial):
+        def report(model):
+            trial.report(model.validation_loss_curve_[-1], step=model.n_iter_)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        rate = trial.suggest_float("learning_rate_init", 1e-6, 1e-1, log=True)
+        models.append(classifier(learning_rate_init=rate, max_iter=20).set_callbacks(report))
+        return min(models[-1].fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2]).validation_loss_curve_)
+
+    study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
+    for rate in (1e-2, 1e-6):
+        study.enqueue_trial({"learning_rate_init": rate})
+    study.optimize(objective, n_trials=2)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED"]
+    assert [hasattr(model, "coefs_") for model in models] == [True, False]
+
+
 def in_chunks(name, n_rows):
     """Return the data set as arrays of Dask."""
     da = pytest.importorskip("dask.array", reason="dask is not installed")

@@ -175,6 +175,20 @@ def test_early_stopping(task, monitor, restore_best):
     assert_array_equal(again.coefs_[0], model.coefs_[0])
 
 
+class Measuring(EpochCallback):
+    def on_epoch_end(self, estimator):
+        self.size = len(pickle.dumps(estimator))
+
+
+@quiet
+def test_what_a_callback_pickles_does_not_hold_the_samples():
+    X = np.random.RandomState(0).randn(2000, 50)
+    measuring = Measuring()
+    model = our_estimator("regression", early_stopping=True, max_iter=2).set_callbacks(measuring)
+    model.fit(X, X[:, 0])
+    assert measuring.size < 1.2 * len(pickle.dumps(model)) < X.nbytes / 10
+
+
 def test_early_stopping_needs_its_curve():
     X, y = make_task("binary")
     model = our_estimator("binary").set_callbacks(EarlyStopping())

@@ -202,6 +202,23 @@ def test_interrupted_training_keeps_the_best_epoch(monkeypatch, cls, epoch, view
     assert model.predict(X).shape == (50,)
 
 
+def test_interrupted_while_the_second_view_is_compiled(monkeypatch):
+    X, y = table(50)
+    start, jobs = members.start, []
+
+    def interrupted(engine, job, beside):
+        jobs.append(job)
+        if len(jobs) == 3:  # there are two members
+            raise KeyboardInterrupt
+        return start(engine, job, beside)
+
+    monkeypatch.setattr(members, "start", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = small(TabularMLPRegressor, max_iter=4).fit(X, y)
+    assert list(model.calibration_) == ["coded"]
+    assert model.predict(X).shape == (50,)
+
+
 @pytest.mark.parametrize("cls", BOTH)
 def test_interrupted_before_the_first_epoch_nothing_is_learnt(monkeypatch, cls):
     X, y = table(50)

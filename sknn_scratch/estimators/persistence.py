@@ -104,6 +104,8 @@ class PersistenceMixin(VersionedState, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
+        for name in ("_training", "_validation_data"):  # with all samples, where a callback keeps a copy
+            state.pop(name, None)
         if (network := state.pop("_network", None)) is not None:
             state |= {"coefs_": network.weights, "intercepts_": network.biases}
             state["_hidden_activations"] = network.activations

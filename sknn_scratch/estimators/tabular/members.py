@@ -166,14 +166,13 @@ class Training:
         Raises ValueError if no epoch gave finite outputs.
         """
         outcome = Outcome.MAX_ITER_REACHED
-        with ExitStack() as stack:
+        try:
             # BLAS with several threads would round differently, and be in the way of the other members.
-            stack.enter_context(one_blas_thread())
-            runs: list[Any] = []
-            for member in self._members:
-                runs.append(stack.enter_context(start(self.engine, member.job, runs[0] if runs else None)))
-            parallel = stack.enter_context(Parallel(n_jobs=self._settings.n_jobs, require="sharedmem"))
-            try:
+            with one_blas_thread(), ExitStack() as stack:
+                runs: list[Any] = []
+                for member in self._members:
+                    runs.append(stack.enter_context(start(self.engine, member.job, runs[0] if runs else None)))
+                parallel = stack.enter_context(Parallel(n_jobs=self._settings.n_jobs, require="sharedmem"))
                 while outcome is Outcome.MAX_ITER_REACHED and len(self.loss_curve) < self._settings.max_iter:
                     if listener is not None:
                         listener.epoch_begins()
@@ -182,8 +181,8 @@ class Training:
                         outcome = Outcome.STOPPED
                     elif len(self.loss_curve) - (0 if self.best is None else self.best.epoch) >= PATIENCE:
                         outcome = Outcome.CONVERGED
-            except KeyboardInterrupt:
-                outcome = Outcome.INTERRUPTED
+        except KeyboardInterrupt:
+            outcome = Outcome.INTERRUPTED
         del self._members  # with the table, and moments of the optimisers
         if self.best is None and outcome is not Outcome.INTERRUPTED:
             raise ValueError(

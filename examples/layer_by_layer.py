@@ -106,6 +106,7 @@ def draw(model: MLPFromScratchClassifier, a: list, gradients: list, folder: Path
             ax.set(xlabel=f"unit of layer {layer}", ylabel="feature" if layer == 0 else f"unit of layer {layer - 1}")
         figure.colorbar(image, ax=axes[row])
     figure.suptitle("Weights of a 4-5-4-3 network, and the gradient of one sample")
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "layer_by_layer.png"
     figure.savefig(path, dpi=150)
     print(f"\nA picture of weights and gradients is in {path}.")

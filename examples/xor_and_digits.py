@@ -151,6 +151,7 @@ def draw(model: MLPFromScratchRegressor, folder: Path) -> None:
     ax.set(xlabel="first input", ylabel="second input", title="XOR: the output, and where it is 0.5")
     ax.set(xticks=[0, 1], yticks=[0, 1], aspect="equal")
     figure.colorbar(image, label="output", ticks=[0, 0.5, 1])
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "xor_and_digits.png"
     figure.savefig(path, dpi=150)
     print(f"The decision surface is in {path}.")

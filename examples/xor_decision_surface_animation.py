@@ -93,6 +93,7 @@ def animate(model: MLPFromScratchClassifier, train: Any, n_frames: int, epochs_p
     figure.get_layout_engine().set(w_pad=0.15)
     figure.colorbar(ScalarMappable(cmap="RdBu_r"), ax=surface_ax, shrink=0.9)
     writer = PillowWriter(fps=10)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "xor_decision_surface.gif"
     with writer.saving(figure, path, dpi=80):
         for frame in range(n_frames + 1):

@@ -78,6 +78,7 @@ def draw(curve: list[float], folder: Path) -> None:
     ax.plot(8 * np.array(curve), color="#0072B2")
     ax.set(xlabel="iteration", ylabel="sum of squared errors", title="XOR, all samples at once, without biases")
     ax.grid(alpha=0.3)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "xor_full_batch.png"
     figure.savefig(path, dpi=150)
     print(f"\nThe loss curve is in {path}.")

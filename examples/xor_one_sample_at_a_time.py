@@ -117,6 +117,7 @@ def draw(curves: dict[str, list[float]], folder: Path) -> None:
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid(alpha=0.3)
     ax.legend()
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "xor_one_sample_at_a_time.png"
     figure.savefig(path, dpi=150)
     print(f"\nThe learning curves are in {path}.")

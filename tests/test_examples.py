@@ -57,16 +57,17 @@ def run(tmp_path, *commands):
 
 @pytest.mark.slow
 def test_examples(tmp_path):
-    """Each prints something and draws one picture."""
+    """Each prints something and draws one picture, into a folder that need not be there."""
     scripts = [path for path in EXAMPLES if find_spec(NEEDED.get(path.stem, "numpy"))]
-    for script, printed in zip(scripts, run(tmp_path, *((script, "--quick") for script in scripts)), strict=True):
+    calls = [(script, "--quick", "--output", "pictures") for script in scripts]
+    for script, printed in zip(scripts, run(tmp_path, *calls), strict=True):
         assert printed
-        pictures = [picture.stat().st_size > 1000 for picture in (tmp_path / script.stem).glob("*.png")]
+        pictures = [picture.stat().st_size > 1000 for picture in (tmp_path / script.stem / "pictures").glob("*.png")]
         assert pictures == [True], script.stem
         if script.stem == "compare_with_sklearn":
             assert_no_difference(printed)
         if script.stem == "xor_decision_surface_animation":
-            assert_animated(tmp_path / script.stem / "xor_decision_surface.gif")
+            assert_animated(tmp_path / script.stem / "pictures" / "xor_decision_surface.gif")
 
 
 def assert_no_difference(printed):

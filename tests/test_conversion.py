@@ -246,6 +246,17 @@ def test_a_parameter_that_we_do_not_have():
         from_sklearn(Newer(tomorrow=2, max_iter=2).fit(X, y))
 
 
+def test_a_regressor_that_was_never_fitted_but_given_its_layers():
+    rng = np.random.RandomState(0)
+    theirs = MLPRegressor(hidden_layer_sizes=(3,))
+    theirs.coefs_, theirs.intercepts_ = [rng.randn(8, 3), rng.randn(3, 2)], [rng.randn(3), rng.randn(2)]
+    theirs.n_layers_, theirs.out_activation_ = 3, "identity"
+    assert_same_predictions(from_sklearn(theirs), theirs, rng.randn(10, 8))
+    theirs.out_activation_ = "relu"
+    with pytest.raises(ValueError, match="of this MLPRegressor was changed to 'relu'; for its loss it is 'identity'"):
+        from_sklearn(theirs)
+
+
 def test_errors():
     with pytest.raises(
         TypeError, match="Only a fitted MLPClassifier or MLPRegressor can be converted, got LogisticReg"

@@ -80,6 +80,11 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor) -> MLPFromScratchClassifier 
         progress,
         *_their_optimizer_and_schedule(mlp, model),
     )
+    if mlp.out_activation_ != model.out_activation_:
+        raise ValueError(
+            f"out_activation_ of this {type(mlp).__name__} was changed to {mlp.out_activation_!r}; for its loss it is "
+            f"{model.out_activation_!r}."
+        )
     _copy_feature_names(mlp, model)
     return model
 
@@ -156,7 +161,7 @@ def _their_vectors(solver: str) -> dict[str, str]:
 
 def _describe_their_targets(mlp: Any) -> dict[str, Any]:
     if isinstance(mlp, MLPRegressor):
-        return {"n_targets": mlp.n_outputs_}
+        return {"n_targets": mlp.coefs_[-1].shape[1]}
     multilabel = mlp.out_activation_ == "logistic" and mlp.n_outputs_ > 1
     # What it returns for multilabel targets is sparse if those that it was fitted on were.
     sample = np.zeros((1, mlp.coefs_[0].shape[0]), dtype=mlp.coefs_[0].dtype)

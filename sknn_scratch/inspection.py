@@ -42,12 +42,12 @@ def _chunks(n_samples: int, width: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, n_samples, size))
 
 
-def _layers_like(old: list[NDArray], given: Any, name: str) -> list[NDArray]:
+def _layers_like(old: list[NDArray], given: Any, name: str, dtype: np.dtype) -> list[NDArray]:
     """Return arrays that are to replace weights or biases, if they can; hidden layers may be of another width.
 
     Arrays of the same dtype, and a list of such, are not copied.
     """
-    n_layers, ndim, dtype = len(old), old[0].ndim, old[0].dtype
+    n_layers, ndim = len(old), old[0].ndim
     try:
         layers = [np.asarray(layer).astype(dtype, casting="same_kind", copy=False) for layer in given]
     except (TypeError, ValueError) as error:
@@ -116,7 +116,7 @@ class InspectionMixin:
             self._begin_with(weights)
             return
         old = self._own_network()
-        weights = _layers_like(old.weights, weights, "coefs_")
+        weights = _layers_like(old.weights, weights, "coefs_", old.dtype)
         check_chain(weights, old.layer_units[0])
         self._network = Perceptron.of_layers(weights, old.biases, old.activations, old.link)
 
@@ -142,7 +142,7 @@ class InspectionMixin:
     @intercepts_.setter
     def intercepts_(self, biases: list[NDArray[Any]]) -> None:
         old = self._own_network()
-        biases = _layers_like(old.biases, biases, "intercepts_")
+        biases = _layers_like(old.biases, biases, "intercepts_", old.dtype)
         self._network = Perceptron.of_layers(old.weights, biases, old.activations, old.link)
 
     def _own_network(self) -> Perceptron:

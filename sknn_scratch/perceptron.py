@@ -129,8 +129,10 @@ class Perceptron:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the parameters."""
-        return self.weights[0].dtype
+        """float32 or float64, in which the network is trained; arrays in the place of parameters may be of others."""
+        if hasattr(self, "parameters"):
+            return self.parameters.dtype
+        return np.result_type(np.float32, *(layer.dtype for layer in self.weights + self.biases))
 
     def initialize(
         self,

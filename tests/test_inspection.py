@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPRegressor
 from tasks import CLASSIFICATION, TASKS, make_task, our_estimator
@@ -244,6 +245,28 @@ def test_replaced_layers_of_another_width_begin_with_a_new_optimiser(solver):
     for twin in (model, theirs):
         twin.set_params(hidden_layer_sizes=9).partial_fit(X, y)
     assert_allclose(theirs.coefs_[0], model.coefs_[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_layers_of_another_dtype_in_the_place_of_the_models_are_kept_saved_and_trained(dtype, tmp_path):
+    model, X, y = fitted("multiclass")
+    twin = copy.deepcopy(model)
+    for layers in (twin.coefs_, twin.intercepts_):
+        layers[:] = [np.rint(4 * layer) / 4 for layer in layers]
+    for ours, exact in ((model.coefs_, twin.coefs_), (model.intercepts_, twin.intercepts_)):
+        ours[1:] = [layer.astype(dtype) for layer in exact[1:]]
+        ours[0] = exact[0].astype(np.float16)
+    stored = pickle.loads(pickle.dumps(model))
+    assert [layer.dtype for layer in stored.coefs_] == [np.float16, dtype, dtype]
+    stored.save_weights(tmp_path / "weights.npz")
+    loaded = clone(model).load_weights(tmp_path / "weights.npz")
+    for other in (model, stored, loaded):
+        assert_array_equal(other.predict_proba(X), twin.predict_proba(X))
+    for ours, exact in zip(model.loss_gradient(X, y)[0], twin.loss_gradient(X, y)[0], strict=True):
+        assert_array_equal(ours, exact)
+    loss = twin.partial_fit(X, y).loss_
+    for other in (model, stored):
+        assert_allclose(other.partial_fit(X, y).loss_, loss, rtol=1e-6)
 
 
 def test_a_copy_of_a_network_is_its_own():

@@ -139,11 +139,12 @@ class PersistenceMixin(VersionedState, ABC):
             Name of the file, by convention ending in '.npz'; an existing one is replaced once all is written.
         """
         model = fitted_model(self)
+        network = model.network.copy()  # all of one dtype, whatever has been put in the place of a layer
         facts = {"feature_names": self.feature_names_in_} if hasattr(self, "feature_names_in_") else {}
         write_weights(
             path,
-            weights=model.network.weights,
-            biases=model.network.biases,
+            weights=network.weights,
+            biases=network.biases,
             kind=self._kind,
             activations=[_describe(activation) for activation in model.network.activations],
             link=_describe(model.network.link),

@@ -126,7 +126,8 @@ def is_missing(value: Any) -> bool:
 
 def refuse_records(X: Any) -> None:
     """Raise TypeError, with advice, for dicts and arrays of named fields, which are no tables to NumPy."""
-    is_dict, first = isinstance(X, Mapping), X[0] if isinstance(X, list | tuple) and X else None
+    is_dict = isinstance(X, Mapping) and not issparse(X)  # SciPy's dictionary of keys is both
+    first = X[0] if isinstance(X, list | tuple) and X else None
     if is_dict or isinstance(first, Mapping) or getattr(getattr(X, "dtype", None), "names", None):
         what = type(X).__name__ if first is None else f"{type(X).__name__} of {type(first).__name__}"
         table = "[X]" if is_dict and not any(map(np.ndim, X.values())) else "X"

@@ -73,9 +73,6 @@ class ExpLink(Link):
     def inverse(self, raw_output: NDArray) -> NDArray:
         return np.exp(raw_output)
 
-    def log_inverse(self, raw_output: NDArray) -> NDArray:
-        return raw_output.copy()
-
     def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
         return gradient * prediction
 
@@ -230,13 +227,6 @@ class HeadsLink(Link):
 
     def inverse(self, raw_output: NDArray) -> NDArray:
         return np.hstack([link.inverse(z) for link, z in heads(self.links, self.widths, raw_output)])
-
-    def log_inverse(self, raw_output: NDArray) -> NDArray:
-        return np.hstack([link.log_inverse(z) for link, z in heads(self.links, self.widths, raw_output)])
-
-    def pull_back(self, gradient: NDArray, prediction: NDArray) -> NDArray:
-        each = heads(self.links, self.widths, gradient, prediction)
-        return np.hstack([link.pull_back(g, p) for link, g, p in each])
 
 
 def heads(parts: Sequence[Any], widths: Sequence[int], *arrays: NDArray) -> Iterator[Any]:

@@ -7,6 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import linprog, nnls
 from scipy.stats import norm
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import d2_pinball_score, mean_absolute_error, r2_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import same_fit, small, table
@@ -135,6 +137,19 @@ def test_standard_deviations_are_those_of_the_noise():
     assert_allclose(np.median(std[X[600:, 0] < -0.2]), 0.2, rtol=0.5)
     for truth, (m, s) in ((y[600:], (mean, std)), (y[:600], (model.oof_prediction_, model.oof_std_))):
         assert abs((np.abs(truth - m) < norm.ppf(0.9) * s).mean() - 0.8) < 0.07
+
+
+def test_targets_far_from_the_others_are_warned_of_where_nothing_is_learnt():
+    X = np.random.RandomState(0).normal(size=(400, 2))
+    y = np.exp(4 * X[:, 0] + 2 * X[:, 1] ** 2)
+    with pytest.warns(ConvergenceWarning, match=r"nothing was learnt \(R2 .* the logarithm of y, with .*Transformed"):
+        regressor("squared_error").fit(X, y)
+    advised = TransformedTargetRegressor(regressor("squared_error"), func=np.log, inverse_func=np.exp).fit(X, y)
+    assert advised.regressor_.oof_score_ > 0.9
+    regressor("absolute_error").fit(X, y)
+    regressor("squared_error").fit(X, X[:, 0] + 20 * (np.arange(400) == 7))
+    noise = np.random.RandomState(1).normal(size=400)  # there is nothing to learn, and nothing to be done
+    assert regressor("squared_error").fit(X, noise).oof_score_ < 0.02
 
 
 def test_absolute_error_is_for_outliers():

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Never, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -94,6 +95,10 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
     ) -> None:
         """Keep score and prediction of the training rows' raw outputs; ``for_samples`` makes of rows those of fit."""
 
+    def _advice(self) -> str:
+        """Return what there is to say to whoever has fitted the estimator, if anything."""
+        return ""
+
     # Fitting ---------------------------------------------------------------------------------------------------------
 
     @with_callbacks
@@ -120,6 +125,11 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         ------
         ValueError, TypeError
             If a parameter or array cannot be used, or if training diverges. The estimator stays as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If next to nothing was learnt by the squared error because of a few targets that are far from the others.
         """
         self._refuse(unknown, self.fit)
         check_by_table(self)
@@ -131,6 +141,8 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
             outcome = self._fit_table(X, y, sample_weight, events)
         if outcome is Outcome.INTERRUPTED:
             warn(*INTERRUPTED)
+        if advice := self._advice():
+            warn(advice, ConvergenceWarning)
         return self
 
     def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None, events: Events) -> Outcome:

@@ -20,6 +20,8 @@ from sknn_scratch.estimators.tabular.weights import Criterion, LossCriterion, Qu
 
 # Groups of similar targets that are spread evenly over the folds.
 N_STRATA = 10
+# With an R2 below it next to nothing is learnt; a target so many standard deviations from the mean may be why.
+NEXT_TO_NOTHING, FAR_AWAY = 0.02, 10
 
 
 class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseTabularMLP):
@@ -186,6 +188,21 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
         if (back := link.follow_targets(zero, positive, n_columns)) is not None:
             return zero, positive, back
         return zero, one, (0.0, 1.0)
+
+    def _advice(self) -> str:
+        if type(self._loss) is not SquaredError or self.oof_score_ >= NEXT_TO_NOTHING:
+            return ""
+        mean, scale = self._target_scaling
+        with np.errstate(over="ignore"):
+            farthest = np.max(np.maximum(self._target_max - mean, mean - self._target_min) / scale)
+        if farthest < FAR_AWAY:
+            return ""
+        return (
+            f"Next to nothing was learnt (R2 {self.oof_score_:.2g} out of fold): a few targets, up to {farthest:.0f} "
+            "standard deviations from the mean, count for more in the squared error than all the others. Learn the "
+            "logarithm of y, with sklearn.compose.TransformedTargetRegressor, or choose another loss, such as "
+            "'absolute_error' or 'tweedie'."
+        )
 
     def _make_criterion(self, y: NDArray, sample_weight: NDArray | None) -> Criterion:
         if type(self._loss) is SquaredError:

@@ -122,7 +122,8 @@ def check_network(estimator: Any) -> None:
     if not hasattr(estimator, "hidden_layer_sizes"):
         raise TypeError(
             "estimator must be a multi-layer perceptron of this package or of scikit-learn, got "
-            f"{type(estimator).__name__}. Of a pipeline or a search, pass the fitted perceptron itself."
+            f"{type(estimator).__name__}. Of what is around one, pass the fitted perceptron itself: model[-1] of a "
+            "pipeline, best_estimator_ of a search, estimator_ or regressor_ of others."
         )
     if hasattr(estimator, "n_members"):
         raise TypeError(

@@ -331,7 +331,7 @@ def test_loss_curve_errors():
     X, y = make_task("binary")
     with pytest.raises(TypeError, match=r"got LogisticRegression\."):
         LossCurveDisplay.from_estimator(make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y))
-    with pytest.raises(TypeError, match=r"got Pipeline\. .* pass the fitted perceptron itself: model\[-1\] of a pipeline"):
+    with pytest.raises(TypeError, match=r"got Pipeline\. .* itself: model\[-1\] of a pipeline"):
         ActivationDisplay.from_estimator(make_pipeline(MLPFromScratchClassifier(3, max_iter=1)).fit(X, y), X)
     with pytest.raises(NotFittedError):
         LossCurveDisplay.from_estimator([MLPFromScratchClassifier()])

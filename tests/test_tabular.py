@@ -18,7 +18,13 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import BOTH, same_fit, small, table, targets
 
-from sknn_scratch import MLPFromScratchClassifier, TabularMLPClassifier, TabularMLPRegressor, skops_types
+from sknn_scratch import (
+    MLPFromScratchClassifier,
+    TabularEncoder,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
+    skops_types,
+)
 from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
 from sknn_scratch.estimators.tabular.weights import LogLossCriterion, SquaredErrorCriterion
 
@@ -583,6 +589,19 @@ def test_no_dense_matrix(make, engine):
     finally:
         tracemalloc.stop()
     assert peak < len(X) * model.encoder_.n_features_out_ * 4 / 2
+
+
+@pytest.mark.parametrize("estimator", [TabularEncoder(), small(TabularMLPRegressor, max_iter=1)])
+def test_a_wide_table_is_copied_seldom(estimator):
+    X = np.random.RandomState(0).normal(size=(3000, 600))
+    estimator.fit(X[:100, :2], X[:100, 0])  # what is kept from the first fit on
+    tracemalloc.start()
+    try:
+        estimator.fit(X, X[:, 0])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.75 * X.nbytes
 
 
 def test_pickle_holds_what_predicting_needs():

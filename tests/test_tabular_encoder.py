@@ -455,6 +455,11 @@ def test_a_frame_that_is_not_yet_computed_is_refused():
         TabularEncoder().fit(pl.DataFrame({"a": [1.0, 2.0]}).lazy())
 
 
+def test_a_column_may_have_the_name_of_a_method():
+    X = pd.DataFrame(numbers(), columns=["collect", "dtype", "items"])
+    assert_array_equal(TabularEncoder().fit_transform(X), TabularEncoder().fit_transform(X.to_numpy()))
+
+
 def test_output_is_a_frame_if_it_is_asked_for():
     X = frame()
     Z = TabularEncoder(dtype=np.float32).set_output(transform="pandas").fit_transform(X)

@@ -163,6 +163,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
             self.encoder_.feature_names_in_ = self.feature_names_in_
         columns = columns.take(rows)
         Z = self.encoder_.learn(columns).encode(columns, np.float32)
+        del columns  # training needs the memory
         order = canonical_order(Z.plain, Z.edges, Z.fractions, given[rows], *([] if weights is None else [weights]))
         rows, Z, weights = rows[order], Z[order], None if weights is None else weights[order]
         groups = groups_of_copies([Z.plain, Z.edges, Z.fractions], given[rows])

@@ -61,7 +61,7 @@ def read_columns(
     ``n_features_in_`` and ``feature_names_in_``; afterwards these are compared, and ``is_categorical`` is given.
     """
     reset = is_categorical is None
-    if hasattr(X, "collect"):
+    if callable(getattr(X, "collect", None)):  # else a column of this name
         raise ValueError(f"X cannot be used: a {type(X).__name__} is not computed yet; pass X.collect().")
     refuse_records(X)
     with naming("X"), np.errstate(over="ignore", invalid="ignore"):  # scikit-learn adds up what may be huge

@@ -221,13 +221,12 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def learn(self, columns: Columns) -> Self:
         """Fit to columns that were read."""
         self.is_categorical_ = columns.is_categorical
-        numbers = _quarter(columns.numbers)
-        self._learn_numbers(numbers)
+        self._learn_numbers(columns.numbers)
         found = [self._frequent_levels(values) for values in columns.categories]
         self.categories_, self._has_rare = [levels for levels, _ in found], [has_rare for _, has_rare in found]
         self._warn_of_rare_levels(columns.categories)
         widths = [_n_columns(len(levels) + rare) for levels, rare in zip(self.categories_, self._has_rare, strict=True)]
-        start = numbers.shape[1] + len(self._with_gaps)
+        start = columns.numbers.shape[1] + len(self._with_gaps)
         self._starts = start + np.concatenate([[0], np.cumsum(widths, dtype=int)]).astype(int)
         self.n_codes_ = int(self._code_starts[-1])
         self.n_features_out_ = int(self._starts[-1]) + self.n_codes_
@@ -300,17 +299,19 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return 1 - rare if rare else 0.0  # of sparse output, means are not taken
 
     def _learn_numbers(self, numbers: NDArray) -> None:
-        """Learn from numbers of shape (n_samples, n_numeric), NaN where missing."""
-        is_missing = np.isnan(numbers)
-        self._with_gaps = np.flatnonzero(is_missing.any(axis=0) & ~is_missing.all(axis=0))
-        present = [column[~gaps] for column, gaps in zip(numbers.T, is_missing.T, strict=True)]
-        distinct = [np.unique(values) for values in present]
-        finite = map(_finite, present)
-        self._center = np.array([np.median(values) if len(values) else 0.0 for values in finite])
-        self._scale = np.array([_spread(values) for values in present])
-        codable = [position for position, values in enumerate(distinct) if len(values) > 2]
+        """Learn from numbers of shape (n_samples, n_numeric), NaN where missing: one column at a time, for memory."""
+        n_present = np.count_nonzero(~np.isnan(numbers), axis=0)
+        self._with_gaps = np.flatnonzero((n_present > 0) & (n_present < len(numbers)))
+        self._center, self._scale, codable = np.zeros(len(n_present)), np.empty(len(n_present)), []
+        for position, column in enumerate(numbers.T):
+            values = _present(column)
+            if len(finite := _finite(values)):
+                self._center[position] = np.median(finite)
+            self._scale[position] = _spread(values)
+            if len(np.unique(values)) > 2:
+                codable.append(position)
         n_bins = 0 if self.n_bins is None else min(self.n_bins, self.max_codes // max(1, len(codable)))
-        edges = [_edges(present[i], distinct[i], n_bins) for i in codable] if n_bins >= FEWEST_BINS else []
+        edges = [_edges(_present(numbers[:, i]), n_bins) for i in codable] if n_bins >= FEWEST_BINS else []
         self._coded = np.array(codable[: len(edges)], dtype=int)
         self._code_starts = np.cumsum([0, *(len(e) - 1 for e in edges)])
         self._edges = np.concatenate([np.empty(0), *edges])
@@ -393,6 +394,11 @@ def _quarter(numbers: NDArray) -> NDArray:
     return np.clip(numbers * 0.25, -INFINITY, INFINITY)
 
 
+def _present(column: NDArray) -> NDArray:
+    """Return the quarters of the numbers of a column that are not missing."""
+    return _quarter(column[~np.isnan(column)])
+
+
 def _finite(values: NDArray) -> NDArray:
     """Return those of the quarters of numbers that were finite."""
     return values[np.abs(values) < INFINITY]
@@ -407,11 +413,12 @@ def _spread(values: NDArray) -> float:
     return np.inf
 
 
-def _edges(values: NDArray, distinct: NDArray, n_bins: int) -> NDArray:
+def _edges(values: NDArray, n_bins: int) -> NDArray:
     """Return the edges of at most ``n_bins`` bins: all distinct values if they are no more, otherwise quantiles.
 
     Infinity has a bin of its own beyond these.
     """
+    distinct = np.unique(values)
     if len(distinct) <= n_bins + 1:
         return distinct
     return np.union1d(np.quantile(_finite(values), np.linspace(0, 1, n_bins + 1)), distinct[[0, -1]])

@@ -171,6 +171,23 @@ def test_poisson_learns_rates():
     assert r2_score(np.log(rate), np.log(model.predict(X))) > 0.9
 
 
+@pytest.mark.parametrize("loss, power", [("poisson", 1), ("gamma", 2), ("tweedie", 1.5)])
+def test_predictions_are_not_too_small_together(loss, power):
+    """Neither by the weights, which shrink logarithms, nor by the mean of several networks."""
+    rng = np.random.RandomState(0)
+    X = rng.uniform(-1, 1, size=(400, 3))
+    rates = np.exp(np.column_stack([2.0 * (X[:, 0] > 0), 1.0 - (X[:, 1] > 0.5)]))
+    counts = rng.poisson(0.5 * rates) + (0.1 if power == 2 else 0.0)
+    weight = rng.uniform(0.2, 1, size=400)
+    for y in counts[:, 0], counts:
+        model = regressor(loss).fit(X, y, sample_weight=weight)
+        p = model.oof_prediction_
+        # Where a further factor would not make the deviance smaller.
+        gradient = np.average(p ** (2 - power) - y * p ** (1 - power), axis=0, weights=weight)
+        assert_allclose(gradient, 0, atol=1e-3)
+        assert_allclose(model.predict(X).mean(axis=0), y.mean(axis=0), rtol=0.07)
+
+
 class Expectile(Loss):
     """Squares, of which those of targets above the prediction count more."""
 
@@ -275,6 +292,14 @@ def test_averaged_form_and_back(loss):
     link = loss.link
     back = link.from_averaged_form(link.averaged_form(output))
     assert_allclose(link.inverse(back), link.inverse(output), rtol=1e-7)
+
+
+def test_mean_of_networks_is_that_of_their_predictions():
+    raw_output = np.random.RandomState(0).normal(size=(20, 3, 2))
+    link = PoissonDeviance().link
+    assert_allclose(link.inverse(link.mean_of_networks(raw_output)), link.inverse(raw_output).mean(axis=1))
+    large = np.array([[[800.0], [-800.0]]])
+    assert_allclose(link.mean_of_networks(large), [[800 - np.log(2)]])
 
 
 def test_mean_of_quantiles_and_of_deviations():

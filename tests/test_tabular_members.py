@@ -112,10 +112,10 @@ def test_members_predict_with_the_activation_that_they_were_trained_with(activat
     for k in range(3):
         view = run.best.view
         one = View(view.layer_units, view.parameters[[k]], pickle.loads(pickle.dumps(view)).activation)
-        output = one.mean_output(X[k == FOLDS], np.asarray)
+        output = one.outputs(X[k == FOLDS]).mean(axis=1)
         assert_allclose(output, run.best.output[k == FOLDS], rtol=1e-2, atol=1e-3)
 
 
 def test_parameters_beyond_float16_are_kept():
     view = View([1, 1, 1], np.array([[1e5, 1.0, 0.0, 0.0], [1.0, 1e5, 0.0, 0.0]]), "relu")
-    assert_allclose(view.mean_output(np.array([[2.0]]), np.asarray), [[2e5]])
+    assert_allclose(view.outputs(np.array([[2.0]])).mean(axis=1), [[2e5]])

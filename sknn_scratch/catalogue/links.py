@@ -48,6 +48,12 @@ class Link(Component):
         """Return the raw output of which this is the averaged form."""
         return averaged
 
+    def mean_of_networks(self, raw_output: NDArray) -> NDArray:
+        """Return the averaged form for raw outputs of shape (n_samples, n_networks, n_outputs)."""
+        n_samples, n_networks, n_outputs = raw_output.shape
+        each = self.averaged_form(raw_output.reshape(-1, n_outputs))
+        return each.reshape(n_samples, n_networks, -1).mean(axis=1)
+
 
 class IdentityLink(Link):
     """``p = z``: any real number."""
@@ -78,6 +84,10 @@ class ExpLink(Link):
 
     def follow_targets(self, mean: NDArray, scale: NDArray, n_columns: int) -> tuple[NDArray, NDArray] | None:
         return None if mean.any() or n_columns != len(mean) else (mean, scale)
+
+    def mean_of_networks(self, raw_output: NDArray) -> NDArray:
+        """Return the logarithm of the mean prediction, than which the mean of the logarithms is smaller."""
+        return np.logaddexp.reduce(raw_output, axis=1) - np.log(raw_output.shape[1])
 
 
 class LogisticLink(Link):

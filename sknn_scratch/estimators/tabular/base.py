@@ -235,10 +235,11 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         best = {name: training.best for name, training in trainings.items() if training.best is not None}
         outputs = [self._loss.link.averaged_form(one.output) for one in best.values()]
         calibration = criterion.weigh(outputs)
+        self._level = criterion.level
         self._views = {name: one.view for name, one in best.items()}
         self.calibration_ = dict(zip(best, map(float, calibration), strict=True))
         self.best_epoch_ = {name: one.epoch for name, one in best.items()}
-        return self._loss.link.from_averaged_form(np.tensordot(calibration, np.stack(outputs), axes=1))
+        return self._loss.link.from_averaged_form(np.tensordot(calibration, np.stack(outputs), axes=1)) + self._level
 
     def _epochs_of_each_view(self, n_samples: int) -> int:
         if self.max_iter is not None:
@@ -267,8 +268,8 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         link = self._loss.link
         total: Any = 0.0
         for name, weight in self.calibration_.items():
-            total = total + weight * self._views[name].mean_output(self._of_view(name, Z), link.averaged_form)
-        return link.from_averaged_form(total)
+            total = total + weight * link.mean_of_networks(self._views[name].outputs(self._of_view(name, Z)))
+        return link.from_averaged_form(total) + self._level
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -56,14 +56,8 @@ class View:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_layers": None}
 
-    def mean_output(self, Z: NDArray | CodedMatrix, averaged_form: Callable[[NDArray], NDArray]) -> NDArray:
-        """Return the mean over the members of what this function makes of raw outputs; ``Z`` is in float64."""
-        output = self._outputs(Z)
-        n_samples, n_members, n_outputs = output.shape
-        return averaged_form(output.reshape(-1, n_outputs)).reshape(n_samples, n_members, -1).mean(axis=1)
-
-    def _outputs(self, Z: NDArray | CodedMatrix) -> NDArray:
-        """Return the members' raw outputs, of shape (n_samples, n_members, n_outputs)."""
+    def outputs(self, Z: NDArray | CodedMatrix) -> NDArray:
+        """Return the members' raw outputs, of shape (n_samples, n_members, n_outputs); ``Z`` is in float64."""
         if self._layers is None:
             self._layers = self._side_by_side(Z.coding if isinstance(Z, CodedMatrix) else None)
         at_edges, weights, biases = self._layers

@@ -107,10 +107,13 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
     Predictions, quantiles too, are not smaller than the smallest target of the training samples, nor larger than the
     largest; standard deviations are not bounded.
 
-    What the members predict is averaged: with 'poisson', 'gamma' and 'tweedie' its logarithm, with 'gaussian_nll' mean
-    and standard deviation. The quantiles of networks are too narrow for samples that they have not seen. So they are
-    drawn apart, by a factor on their distance from their mean (of several quantiles), and shifted, such that the
-    out-of-fold pinball loss is least; then as many of these samples lie below each quantile as it says.
+    What the members predict is averaged, with 'gaussian_nll' mean and standard deviation. With 'poisson', 'gamma' and
+    'tweedie' the weights multiply the logarithm of that, and a constant is added to it, such that the out-of-fold loss
+    is least. With 'poisson', predictions then sum to the targets out of fold.
+
+    The quantiles of networks are too narrow for samples that they have not seen. So they are drawn apart, by a factor on
+    their distance from their mean (of several quantiles), and shifted, such that the out-of-fold pinball loss is least;
+    then as many of these samples lie below each quantile as it says.
 
     References
     ----------

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar, nnls
 
+from sknn_scratch.catalogue.links import ExpLink
 from sknn_scratch.catalogue.losses import Loss, Quantile
 
 # Of an output: with it probabilities are 0 and 1 to rounding wherever they can be.
@@ -20,6 +21,8 @@ MOST_STRETCHED = 10.0
 
 class Criterion(ABC):
     """Judges the raw outputs of members for samples that they were not trained on."""
+
+    level: NDArray | float = 0.0  # to be added to the weighted raw output, where ``weigh`` has found one
 
     def __init__(self, y: NDArray, sample_weight: NDArray | None):
         self._y = y
@@ -96,17 +99,27 @@ class LossCriterion(Criterion):
         return value if np.isfinite(value) else np.inf
 
     def weigh(self, outputs: list[NDArray]) -> NDArray:
-        """Return the weights by the method of Nelder and Mead, which needs no derivative; there are one or two."""
-        stacked = np.array(outputs, dtype=np.float64)
+        """Return the weights by the method of Nelder and Mead, which needs no derivative; there are one or two.
 
-        def mean_loss(weights: NDArray) -> float:
+        Where ``p = exp(z)``, a weight that makes differences smaller makes the mean of ``p`` smaller, too. So there a
+        level for each output is found as well, and as that may be many, by L-BFGS.
+        """
+        stacked, n_weights = np.array(outputs, dtype=np.float64), len(outputs)
+        n_levels = stacked.shape[2] if isinstance(self._loss.link, ExpLink) else 0
+
+        def mean_loss(parameters: NDArray) -> float:
             with np.errstate(divide="ignore", invalid="ignore"):
-                output = self._loss.link.from_averaged_form(np.tensordot(weights, stacked, axes=1))
-            return self.loss(output)
+                averaged = np.tensordot(parameters[:n_weights], stacked, axes=1)
+                output = self._loss.link.from_averaged_form(averaged)
+            return self.loss(output + parameters[n_weights:] if n_levels else output)
 
-        bounds = [(0, LARGEST_WEIGHT)] * len(outputs)
-        start = np.full(len(outputs), 1 / len(outputs))
-        return minimize(mean_loss, start, method="Nelder-Mead", bounds=bounds).x
+        start = np.r_[np.full(n_weights, 1 / n_weights), np.zeros(n_levels)]
+        bounds = [(0, LARGEST_WEIGHT)] * n_weights + [(-LARGEST_WEIGHT, LARGEST_WEIGHT)] * n_levels
+        method = "L-BFGS-B" if n_levels else "Nelder-Mead"
+        found = minimize(mean_loss, start, method=method, bounds=bounds).x
+        if n_levels:
+            self.level = found[n_weights:]
+        return found[:n_weights]
 
 
 @dataclass

@@ -171,7 +171,7 @@ def test_poisson_learns_rates():
     assert r2_score(np.log(rate), np.log(model.predict(X))) > 0.9
 
 
-@pytest.mark.parametrize("loss, power", [("poisson", 1), ("gamma", 2), ("tweedie", 1.5)])
+@pytest.mark.parametrize(("loss", "power"), [("poisson", 1), ("gamma", 2), ("tweedie", 1.5)])
 def test_predictions_are_not_too_small_together(loss, power):
     """Neither by the weights, which shrink logarithms, nor by the mean of several networks."""
     rng = np.random.RandomState(0)

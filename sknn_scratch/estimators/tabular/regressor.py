@@ -111,9 +111,9 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
     'tweedie' the weights multiply the logarithm of that, and a constant is added to it, such that the out-of-fold loss
     is least. With 'poisson', predictions then sum to the targets out of fold.
 
-    The quantiles of networks are too narrow for samples that they have not seen. So they are drawn apart, by a factor on
-    their distance from their mean (of several quantiles), and shifted, such that the out-of-fold pinball loss is least;
-    then as many of these samples lie below each quantile as it says.
+    The quantiles of networks are too narrow for samples that they have not seen. So they are drawn apart, by a factor
+    on their distance from their mean (of several quantiles), and shifted, such that the out-of-fold pinball loss is
+    least; then as many of these samples lie below each quantile as it says.
 
     References
     ----------

@@ -181,7 +181,7 @@ class Exponential(Schedule):
 class Cosine(Schedule):
     """The rate falls along half a cosine, ``min_rate + (r0 - min_rate) * (1 + cos(pi * x)) / 2``, ``x`` from 0 to 1.
 
-    It changes with every step.
+    It changes with every step. Calls of ``partial_fit`` beyond ``max_iter`` begin a new cycle.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ class Cosine(Schedule):
 class OneCycle(Schedule):
     """The rate rises from ``r0 / start_factor`` to ``r0`` and falls to ``r0 / end_factor``, along half a cosine each.
 
-    It changes with every step.
+    It changes with every step. Calls of ``partial_fit`` beyond ``max_iter`` keep the last rate.
 
     Parameters
     ----------

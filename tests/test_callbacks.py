@@ -343,6 +343,18 @@ def test_bar_of_lbfgs_and_after_a_failure(monkeypatch, capsys):
 # scikit-learn's own ---------------------------------------------------------------------------------------------------
 
 
+def test_a_callback_for_epochs_is_refused_by_what_has_none():
+    """Nobody would call it."""
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    pipeline, recorder = make_pipeline(StandardScaler(), our_estimator("binary", max_iter=2)), Recorder()
+    for callback in recorder, EarlyStopping("loss"):
+        for around in pipeline, GridSearchCV(pipeline, {}, cv=2):
+            refusal = f"{type(callback).__name__} is called between epochs, and {type(around).__name__} has none"
+            with pytest.raises(TypeError, match=refusal):
+                around.set_callbacks(callback).fit(*make_task("binary"))
+    assert not recorder.calls
+
+
 @quiet
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_progress_bar(capsys, solver):

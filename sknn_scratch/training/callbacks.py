@@ -107,7 +107,12 @@ class EpochCallback:
     # scikit-learn's names for the same.
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Call ``on_train_begin``."""
+        """Call ``on_train_begin``; raises TypeError for what has no epochs, such as the pipeline around a network."""
+        if not isinstance(estimator, CallbackMixin):
+            raise TypeError(
+                f"{type(self).__name__} is called between epochs, and {type(estimator).__name__} has none: pass it to "
+                "set_callbacks of the network itself."
+            )
         self.on_train_begin(estimator)
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
@@ -118,8 +123,9 @@ class EpochCallback:
         return self.on_epoch_end(estimator) if context.task_name in ("epoch", "iteration") else None
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Call ``on_train_end``."""
-        self.on_train_end(estimator)
+        """Call ``on_train_end``, unless ``setup`` has refused the estimator."""
+        if isinstance(estimator, CallbackMixin):
+            self.on_train_end(estimator)
 
 
 class OnEpochEnd(EpochCallback):

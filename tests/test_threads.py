@@ -289,6 +289,41 @@ def test_a_process_forked_inside_a_block_can_leave_it():
     assert set(blas_threads()) == {2}
 
 
+class CtrlC:
+    """Ctrl-C, heard the n-th time that Python listens: as a function begins, or one of C has returned."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __enter__(self):
+        sys.setprofile(self._listen)
+        return self
+
+    def __exit__(self, error_type, *_):
+        sys.setprofile(None)
+        return error_type is KeyboardInterrupt
+
+    def _listen(self, frame, event, argument):
+        if event in ("call", "c_return") and frame.f_code is not CtrlC.__exit__.__code__:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("block", [one_blas_thread, lambda: threads.blas_threads_if_free(1, worth_waking=True)])
+def test_ctrl_c_lifts_the_limit_whenever_it_is_heard(block):
+    """All of NumPy would be held to one thread for the rest of the process."""
+    for n in range(1, 1000):
+        with CtrlC(n) as interrupt, block():
+            pass
+        assert set(blas_threads()) == {threads.usual_blas_threads()} == {2}
+        with threads.blas_threads_if_free(1, worth_waking=True):
+            assert set(blas_threads()) == {2}
+        if interrupt.left > 0:
+            break
+    assert n > 10
+
+
 # Prediction -----------------------------------------------------------------------------------------------------------
 
 
@@ -496,21 +531,38 @@ def test_an_error_in_a_thread():
     assert blas_threads() == before
 
 
-def test_an_error_ends_the_work_of_the_other_threads():
-    main, others = threading.get_ident(), threading.Event()
+@pytest.mark.parametrize("by_helper", [True, False])
+def test_an_error_ends_the_work_of_the_other_threads(by_helper):
+    main, failing = threading.get_ident(), threading.Event()
     done = []
 
     def fail(item):
-        if threading.get_ident() == main:
-            others.wait(10)
+        if (threading.get_ident() != main) == by_helper:
+            failing.set()
             raise KeyError(item)
-        others.set()
+        failing.wait(10)
         time.sleep(0.005)
         done.append(item)
 
     with pytest.raises(KeyError):
         for_each_in_threads(fail, range(400), WORTH_THREADS)
     assert len(done) < 200
+
+
+def test_ctrl_c_leaves_the_other_threads_whenever_it_is_heard(monkeypatch):
+    pool = threads.Helpers(1)
+    monkeypatch.setattr(threads, "_pool", lambda n_threads: pool)
+    pool.call(lambda: None, 1)  # starts a thread, in which Python's own library must not be interrupted
+    for n in range(1, 1000):
+        with CtrlC(n) as interrupt:
+            threads.share_out(lambda item: time.sleep(0.001), range(4), 2)
+        answered = threading.Event()
+        pool.call(answered.set, 1)
+        assert answered.wait(10)
+        if interrupt.left > 0:
+            break
+    assert n > 20
+    pool.close()
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])

@@ -355,7 +355,7 @@ def no_threads(monkeypatch):
 @pytest.fixture
 def four_threads(monkeypatch):
     """Have BLAS say that it may use four threads unless it is held to one."""
-    monkeypatch.setattr(threads, "blas_threads", lambda: 1 if threads._limit._n_holding else 4)
+    monkeypatch.setattr(threads, "blas_threads", lambda: 1 if threads._limit._holders else 4)
 
 
 @pytest.mark.parametrize("n_allowed", [0, 1])

@@ -35,10 +35,10 @@ from sknn_scratch.engines.policy import (
 
 
 class _Limit:
-    """Holds BLAS to one thread as long as anything in this process wants it."""
+    """Holds BLAS to one thread as long as anything in this process wants it; Ctrl-C may end each method early."""
 
     def __init__(self) -> None:
-        self._lock, self._n_holding = threading.Lock(), 0
+        self._lock, self._holders = threading.Lock(), set[object]()
         # While it is held to one: how many threads each library, and BLAS as a whole, may use otherwise.
         self._before: list[tuple[LibController, int]] = []
         self._n_before: int | None = None
@@ -48,32 +48,34 @@ class _Limit:
         with self._lock:
             return self._n_before or blas_threads()
 
-    def take(self) -> int:
+    def take(self, holder: object) -> int:
+        """Return how many threads may work instead of BLAS's, for this holder."""
         with self._lock:
             n_free = 1
-            if self._n_holding == 0:
+            if not self._holders:
                 n_free = self._n_before = blas_threads()
                 self._before = [(library, library.num_threads) for library in _blas_libraries()]
                 for library, _ in self._before:
                     _set_num_threads(library, 1)
-            self._n_holding += 1
+            self._holders.add(holder)
             return n_free
 
-    def release(self) -> None:
+    def release(self, holder: object) -> None:
+        """Lift it unless another holder wants it; a second time, this does nothing."""
         with self._lock:
-            self._n_holding -= 1
-            if self._n_holding == 0:
+            self._holders.discard(holder)
+            if not self._holders:
                 self._lift()
 
     def give_up(self) -> None:
         """Lift it in a forked process, which lacks the threads that hold it; to release it then does nothing."""
-        self._lock, self._n_holding = threading.Lock(), 0
+        self._lock, self._holders = threading.Lock(), set()
         self._lift()
 
     def _lift(self) -> None:
-        while self._before:
-            _set_num_threads(*self._before.pop())
-        self._n_before = None
+        for library, n_threads in self._before:
+            _set_num_threads(library, n_threads)
+        self._before, self._n_before = [], None
 
 
 def _set_num_threads(library: LibController, n_threads: int) -> None:
@@ -107,12 +109,14 @@ def one_blas_thread() -> Iterator[int]:
     last lifts it, so that it holds in all of them. A process that is forked meanwhile is free of it. For a BLAS of
     OpenMP it holds in the thread that set it and, by ``one_blas_thread_here``, in threads of ours.
     """
-    limit = _limit
-    n_free = limit.take()
+    limit, holder = _limit, object()
     try:
-        yield n_free
+        yield limit.take(holder)
     finally:
-        limit.release()
+        try:
+            limit.release(holder)
+        finally:  # once more, as Ctrl-C may have ended it early
+            limit.release(holder)
 
 
 def one_blas_thread_here() -> None:
@@ -129,24 +133,25 @@ class _Neighbours:
     """Whether BLAS's own threads are awake and find free cores, as far as is known."""
 
     def __init__(self) -> None:
-        self._in_use = threading.Lock()
+        self._users = set[object]()
         self._awake_until, self._busy_until, self._pause = 0.0, 0.0, FIRST_PAUSE
         self._have_waited, self._n_in_stream = False, 0
 
     @contextmanager
     def blas_threads_if_free(self, seconds: float, worth_waking: bool) -> Iterator[int]:
-        start = time.monotonic()
+        start, user = time.monotonic(), object()
         self._n_in_stream = self._n_in_stream + 1 if start < self._awake_until else 0
         asleep = self._n_in_stream < LONG_STREAM
-        if start < self._busy_until or (asleep and not worth_waking) or not self._in_use.acquire(blocking=False):
-            with one_blas_thread() as n_free:
-                yield n_free
-            self._awake_until = time.monotonic() + AWAKE_SECONDS
-            return
         try:
+            self._users.add(user)
+            if start < self._busy_until or (asleep and not worth_waking) or len(self._users) > 1:
+                with one_blas_thread() as n_free:
+                    yield n_free
+                self._awake_until = time.monotonic() + AWAKE_SECONDS
+                return
             yield 1
         finally:
-            self._in_use.release()
+            self._users.discard(user)
         end = time.monotonic()
         self._awake_until = end + AWAKE_SECONDS
         if end - start <= seconds + PATIENCE_SECONDS:
@@ -316,31 +321,30 @@ def share_out(function: Callable[[Any], None], items: Sequence[Any], n_threads: 
     Each thread takes the next item when it is done with one; a thread that has not begun when no item is left is not
     waited for. Raises the first exception that a call has raised; no further item is begun then.
     """
-    remaining, changed, errors = deque(items), threading.Condition(), list[BaseException]()
-    n_at_work = 0
+    remaining, places, done = deque(items), deque(range(1, n_threads)), SimpleQueue[BaseException | None]()
 
     def take_items() -> None:
-        while remaining:
-            try:
-                item = remaining.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            function(item)
+        try:
+            while remaining:
+                try:
+                    item = remaining.popleft()
+                except IndexError:  # another thread was quicker
+                    return
+                function(item)
+        finally:
+            remaining.clear()
 
     def help_out() -> None:
-        nonlocal n_at_work
-        with changed:
-            if not remaining:  # too late: the caller goes on
-                return
-            n_at_work += 1
+        try:
+            places.pop()
+        except IndexError:  # too late: the caller goes on
+            return
         try:
             take_items()
         except BaseException as error:  # is raised by the thread that waits
-            errors.append(error)
-        finally:
-            with changed:
-                n_at_work -= 1
-                changed.notify_all()
+            done.put(error)
+        else:
+            done.put(None)
 
     if n_threads > 1:
         pool = _pool(usual_blas_threads() - 1)
@@ -349,8 +353,11 @@ def share_out(function: Callable[[Any], None], items: Sequence[Any], n_threads: 
     try:
         take_items()
     finally:
-        with changed:
-            remaining.clear()
-            changed.wait_for(lambda: n_at_work == 0)
+        n_helpers = n_threads - 1
+        with suppress(IndexError):
+            while True:
+                places.pop()
+                n_helpers -= 1
+        errors = [error for _ in range(n_helpers) if (error := done.get()) is not None]
     if errors:
         raise errors[0]

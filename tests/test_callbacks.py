@@ -287,6 +287,11 @@ def test_plain_lines_where_nobody_looks_on(monkeypatch, capsys):
     assert "30/30" in sys.stderr.getvalue()
 
 
+def test_bar_of_partial_fit_is_that_of_one_epoch(capsys):
+    our_estimator("regression", verbose="bar").partial_fit(*make_task("regression"))
+    assert capsys.readouterr().err.startswith("epoch 1 of at most 1, loss ")
+
+
 @quiet
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("installed", ["tqdm", "rich", ""])

@@ -843,6 +843,15 @@ def test_auto_goes_by_what_is_on_disk_and_by_the_time_it_saves(monkeypatch):
 
 
 @needs_numba
+def test_auto_expects_early_stopping_to_end_training(monkeypatch):
+    monkeypatch.setattr(engines, "is_kept", lambda text: True)
+    X, y = make_task("binary")
+    for early_stopping, expected in [(False, "numba"), (True, "numpy")]:
+        model = our_estimator("binary", max_iter=10**9, tol=1e9, n_iter_no_change=1, early_stopping=early_stopping)
+        assert model.fit(X, y).engine_ == expected
+
+
+@needs_numba
 def test_the_compiled_engine_misses_nothing_of_ours():
     for activation in ACTIVATIONS.values():
         assert missing("numba", make_job(activation())) is None

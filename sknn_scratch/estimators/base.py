@@ -199,7 +199,8 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
             raise ValueError("resume_from cannot be used with solver='lbfgs', which has no checkpoints.")
         check_estimator_parameters(self)
         # Made before the block: closing it tells the callbacks of the end, also when the fit fails.
-        events = Events(self, "iteration" if self.solver == "lbfgs" else "epoch", X, y, sample_weight)
+        task, most_epochs = "iteration" if self.solver == "lbfgs" else "epoch", int(self.max_iter)
+        events = Events(self, task, 1 if kind.is_incremental else most_epochs, X, y, sample_weight)
         with unchanged_on_error(self), closing(events):
             if kind.is_incremental:
                 self._check_partial_fit_parameters()
@@ -283,7 +284,7 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         held_out = self._validation_data
         validate = None if held_out is None else make_validation(self, job.network, held_out)
         judge = Judge(job.network, self._loss, data, progress, kind)
-        self.engine_ = self._choose_engine(job, data.n_rows, given, parameters.max_iter)
+        self.engine_ = self._choose_engine(job, data.n_rows, given, parameters)
         self._training = MinibatchTraining(job, data, self.engine_, schedule, progress, parameters, rng)
         if given.checkpoint is not None:
             given.checkpoint.restore(self._training, self)
@@ -304,15 +305,15 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         train_rows, validation_rows = given.checkpoint.split(data)
         return replace(data, rows=train_rows), replace(data, rows=validation_rows)
 
-    def _choose_engine(self, job: Job, n_rows: int, given: _Given, max_iter: int) -> str:
+    def _choose_engine(self, job: Job, n_rows: int, given: _Given, parameters: Any) -> str:
         """Return the engine for the job; ``partial_fit`` and training from a checkpoint go on with that of before."""
-        n_epochs, began_with = max_iter, None
+        n_epochs, began_with = parameters.max_iter, None
         if given.checkpoint is not None:
             began_with = given.checkpoint.engine
         elif given.kind is FitKind.INCREMENT:
             began_with = self.engine_
         if self.early_stopping:  # which ends most fits long before
-            n_epochs = min(n_epochs, 2 * python_parameters(self).n_iter_no_change)
+            n_epochs = min(n_epochs, 2 * parameters.n_iter_no_change)
         return choose(self.engine, job, int(n_epochs * n_rows // job.batch_size), began_with)
 
     def _run_lbfgs(self, job: Job, data: TrainingData, progress: Progress, listener: Listener | None) -> list[Advice]:
@@ -331,10 +332,6 @@ class BaseMLP(InspectionMixin, HelpfulSignaturesMixin, CallbackMixin, Persistenc
         return True
 
     # Keeping ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def _most_epochs(self) -> int:
-        return int(self.max_iter)
 
     def _describe_epoch(self) -> str:
         text = f"loss {self.loss_:.4g}"

@@ -301,16 +301,19 @@ class ModelCheckpoint(EpochCallback):
 
 
 class Events:
-    """Tells the callbacks of an estimator, and the bar of ``verbose="bar"``, of each 'epoch' or 'iteration'."""
+    """Tells the callbacks of an estimator, and the bar of ``verbose="bar"``, of each 'epoch' or 'iteration'.
 
-    def __init__(self, estimator: Any, task_name: str, X: Any, y: Any, sample_weight: Any):
-        self._estimator, self._task_name = estimator, task_name
+    ``most_epochs`` is how many there can be; it may be corrected until the first begins.
+    """
+
+    def __init__(self, estimator: Any, task_name: str, most_epochs: int, X: Any, y: Any, sample_weight: Any):
+        self._estimator, self._task_name, self.most_epochs = estimator, task_name, most_epochs
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         self._given = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._bar: Any = None
         self._root = None
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
-            self._root = estimator._init_callback_context(task_name="fit", max_subtasks=estimator._most_epochs)
+            self._root = estimator._init_callback_context(task_name="fit", max_subtasks=most_epochs)
 
     @property
     def has_callbacks(self) -> bool:
@@ -340,7 +343,7 @@ class Events:
         """Return whether training should stop."""
         self._keep()
         if self._estimator.verbose == "bar":
-            self._bar = self._bar or start_bar(self._estimator._most_epochs)
+            self._bar = self._bar or start_bar(self.most_epochs)
             self._bar.advance(self._estimator.n_iter_, self._estimator._describe_epoch())
         stop = self._root is not None and self._tell_of_the_end(self._task)
         if not stop:

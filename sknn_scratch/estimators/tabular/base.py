@@ -136,7 +136,8 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         if self.n_jobs == 0:
             raise ValueError(f"The parameter 'n_jobs' of {type(self).__name__} must not be 0.")
         # Made before the block: closing it tells the callbacks of the end, also when the fit fails.
-        events = Events(self, "epoch", X, y, sample_weight)
+        most_epochs = self._epochs_of_each_view(1) * (1 if self.n_bins is None else 2)  # of a small table
+        events = Events(self, "epoch", most_epochs, X, y, sample_weight)
         with unchanged_on_error(self), closing(events):
             outcome = self._fit_table(X, y, sample_weight, events)
         if outcome is Outcome.INTERRUPTED:
@@ -194,7 +195,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         y = np.asfortranarray(y, dtype=np.float32)
         names = [CODED, PLAIN] if self.encoder_.n_codes_ else [PLAIN]
         max_iter = self._epochs_of_each_view(len(Z))
-        self._planned_epochs = len(names) * max_iter
+        events.most_epochs = len(names) * max_iter
         trainings: dict[str, Training] = {}
 
         def show() -> None:
@@ -218,7 +219,6 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
             raise KeyboardInterrupt
         self._keep_curves(trainings)
         keep(trainings)
-        del self._planned_epochs
         events.train_ended()
         return outcome
 
@@ -245,11 +245,6 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         if self.max_iter is not None:
             return int(self.max_iter)
         return max(FEWEST_EPOCHS, int(EPOCHS * math.sqrt(min(1, MANY_SAMPLES / n_samples))))
-
-    @property
-    def _most_epochs(self) -> int:
-        # Once the table is known, so is the number of views, and of epochs.
-        return getattr(self, "_planned_epochs", self._epochs_of_each_view(1) * (1 if self.n_bins is None else 2))
 
     def _describe_epoch(self) -> str:
         name, curve = next(reversed(self.oof_loss_curve_.items()))

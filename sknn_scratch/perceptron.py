@@ -253,7 +253,7 @@ class Perceptron:
         """Have threads fill a layer, each some of its rows, or of its columns where there are more of them."""
         by_rows = len(out) > out.shape[1]
         # A formula of one's own may go by all columns of a row, and is given whole rows.
-        at_once = by_rows or l == len(self.activations) or self.activations[l].is_ours
+        at_once = by_rows or l == len(self.weights) - 1 or self.activations[l].is_ours
 
         def fill_part(part: slice) -> None:
             with np.errstate(over="ignore", invalid="ignore"):  # in each thread
@@ -270,7 +270,7 @@ class Perceptron:
         """``out = f[l](inputs @ W[l] + b[l])``, or some of its columns."""
         _multiply(inputs, self.weights[l][:, columns], out)
         np.add(out, self.biases[l][columns], out=out)
-        if to_activate and l < len(self.activations):
+        if to_activate and l < len(self.weights) - 1:
             activate(self.activations[l], out, out)
 
 

@@ -269,6 +269,14 @@ def test_layers_of_another_dtype_in_the_place_of_the_models_are_kept_saved_and_t
         assert_allclose(other.partial_fit(X, y).loss_, loss, rtol=1e-6)
 
 
+def test_the_last_layer_that_is_left_has_no_activation():
+    model, X, _ = fitted("multioutput")
+    first, second = model.coefs_[:2]
+    expected = np.maximum(X @ first + model.intercepts_[0], 0) @ second + model.intercepts_[1]
+    del model.coefs_[2:], model.intercepts_[2:]  # an encoder, say
+    assert_allclose(model.predict(X), expected, atol=1e-12)
+
+
 def test_a_copy_of_a_network_is_its_own():
     model, X, _ = fitted("binary")
     network = Perceptron.of_layers(model.coefs_, model.intercepts_, model.perceptron.activations, LogisticLink())

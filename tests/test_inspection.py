@@ -336,6 +336,8 @@ def test_layers_that_no_model_is_made_of(change, message):
     with pytest.raises(ValueError, match=message):
         model.coefs_ = change(weights)
     assert not hasattr(model, "coefs_")
+    with pytest.raises(ValueError, match="target_transform"):
+        model.set_params(target_transform="standardize").coefs_ = weights
     classifier = MLPFromScratchClassifier((4, 3))
     classifier.classes_ = [1, 0]
     with pytest.raises(ValueError, match="classes_0 are not labels in order"):

@@ -429,7 +429,7 @@ class MLPFromScratchRegressor(LossRegressorMixin, RegressorConstructor, BaseMLP)
         return described
 
     def _targets_of(self, n_outputs: int) -> dict[str, Any]:
-        return {"n_targets": n_outputs // self._make_loss().n_raw_outputs(1)}
+        return {"n_targets": n_outputs // make_component(self.loss, REGRESSOR_LOSSES).n_raw_outputs(1)}
 
     def _learn_targets(self, described: Mapping[str, Any]) -> int:
         self._n_targets = int(described["n_targets"])

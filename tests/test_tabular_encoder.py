@@ -166,8 +166,8 @@ def test_every_kind_of_column_is_told_by_its_type():
 @pytest.mark.parametrize(
     "column",
     [
-        pd.Series([Decimal("1.5"), None, Decimal(3)] * 5, dtype=object),
-        pl.Series([Decimal("1.5"), None, Decimal(3)] * 5),
+        pd.Series([Decimal("1.5"), None, Decimal("3.0")] * 5, dtype=object),
+        pl.Series([Decimal("1.5"), None, Decimal("3.0")] * 5),
         pl.Series([1.5, None, 3] * 5, dtype=pl.Object),
     ],
     ids=["decimal in pandas", "decimal in polars", "objects in polars"],

@@ -34,6 +34,12 @@ def _arctan(x: Any) -> Any:
     return y
 
 
+def _cos(x: Any) -> Any:
+    # Where it may be near 0, by sin(2 x) = 2 sin(x) cos(x).
+    sine, half = np.sin(x), np.sin(0.5 * x)
+    return np.where(np.absolute(sine) > 0.5, np.sin(2.0 * x) / (2.0 * sine), 1.0 - 2.0 * half * half)
+
+
 def _erf(x: Any) -> Any:
     # A square wave of half period P, smoothed by a Gaussian, is erf(x) for |x| < P - 6 to the last digit. It is
     # 4 / pi * sum_n exp(-(w_n / 2)**2) * sin(w_n * x) / n over the odd n, with w_n = n * pi / P; for P = 12, the 24th
@@ -57,6 +63,7 @@ BY_OTHERS: dict[str, Callable[..., Any]] = {
     "bitwise_or": np.logical_or,
     "bitwise_xor": np.logical_xor,
     "cbrt": lambda x: np.sign(x) * np.absolute(x) ** (1 / 3),
+    "cos": _cos,
     "cosh": lambda x: 0.5 * np.exp(0.5 * x) * np.exp(0.5 * x) + 0.5 * np.exp(-0.5 * x) * np.exp(-0.5 * x),
     "erf": _erf,
     "erfc": lambda x: 1.0 - erf(x),

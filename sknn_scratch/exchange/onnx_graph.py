@@ -61,15 +61,15 @@ class Graph:
 
 # Formulas -------------------------------------------------------------------------------------------------------------
 
-# Operations that are operators of ONNX, and those that onnxruntime has in float32 only.
+# Operations that are operators of ONNX, and those that onnxruntime has in float32 only (Cos in float64 since 1.30).
 _OPERATORS = {
-    "absolute": "Abs", "add": "Add", "ceil": "Ceil", "cos": "Cos", "divide": "Div", "equal": "Equal", "exp": "Exp",
+    "absolute": "Abs", "add": "Add", "ceil": "Ceil", "divide": "Div", "equal": "Equal", "exp": "Exp",
     "floor": "Floor", "greater": "Greater", "greater_equal": "GreaterOrEqual", "less": "Less",
     "less_equal": "LessOrEqual", "log": "Log", "logical_and": "And", "logical_not": "Not", "logical_or": "Or",
     "maximum": "Max", "minimum": "Min", "multiply": "Mul", "negative": "Neg", "positive": "Identity", "power": "Pow",
     "rint": "Round", "sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "subtract": "Sub", "tanh": "Tanh", "where": "Where",
 }  # fmt: skip
-_IN_FLOAT32 = {"arctan": "Atan", "erf": "Erf"}
+_IN_FLOAT32 = {"arctan": "Atan", "cos": "Cos", "erf": "Erf"}
 # Over the columns, with the version of ONNX since which the columns are an input instead of an attribute.
 _OVER_COLUMNS = {"max": ("ReduceMax", 18), "min": ("ReduceMin", 18), "sum": ("ReduceSum", 13)}
 

@@ -9,7 +9,6 @@ import tempfile
 import threading
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -119,6 +118,8 @@ def folder() -> Path | None:
 @cache
 def code_version() -> str:
     """Return a digest of the files of this folder and of the versions of what compiles them."""
+    from importlib.metadata import PackageNotFoundError, version  # old releases of SciPy do not load it
+
     try:
         numba_version = version("numba")
     except PackageNotFoundError:

@@ -912,7 +912,7 @@ def test_where_numba_was_never_installed(numba_is, monkeypatch):
     def version(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(kernels, "version", version)
+    monkeypatch.setattr("importlib.metadata.version", version)
     caches = kernels.code_version, kernels.folder
     for cached in caches:
         cached.cache_clear()

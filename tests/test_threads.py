@@ -22,7 +22,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csr_matrix, random_array
+from scipy.sparse import csr_matrix
+from scipy.sparse import random as random_sparse
 from sklearn.base import clone
 from tasks import make_task, our_estimator
 from test_engines import make_job, train
@@ -1134,7 +1135,7 @@ def test_a_run_is_closed_whatever_happens(followers):
 
 def test_sparse_samples_are_not_copied():
     """Neither all of them nor those of a minibatch become dense."""
-    X = csr_matrix(random_array((400, 10_000), density=1e-3, random_state=0))
+    X = random_sparse(400, 10_000, density=1e-3, format="csr", random_state=0)
     for engine in ("numpy", "numba") if compiled_run else ("numpy",):
         model = MLPFromScratchClassifier(2, engine=engine, max_iter=1, random_state=0)
         model.fit(X, np.arange(400) % 2)

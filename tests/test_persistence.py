@@ -337,6 +337,12 @@ def test_older_pickles_that_do_not_suffice(task, lacking):
     as_pickled_by(None, our_estimator(task), without=(lacking,))
 
 
+def test_older_pickles_of_tabular_estimators_predict():
+    X, y = make_task("regression")
+    model = TabularMLPRegressor(2, hidden_layer_sizes=(5,), n_bins=None, max_iter=2, random_state=0).fit(X, y)
+    assert_array_equal(as_pickled_by(None, model, without=("_level",)).predict(X), model.predict(X))
+
+
 def test_older_pickles_of_subclasses():
     class Small(MLPFromScratchRegressor):
         def __init__(self, width=3):

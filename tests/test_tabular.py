@@ -283,9 +283,13 @@ def test_engines_agree(cls):
 @pytest.mark.parametrize("cls", BOTH)
 def test_order_of_the_samples_does_not_matter(cls):
     X, y = table()
-    y, order = targets(cls, y), np.random.RandomState(1).permutation(len(y))
-    a, b = small(cls).fit(X, y), small(cls).fit(X.iloc[order], y[order])
-    assert_allclose(a._raw_output(X), b._raw_output(X), rtol=1e-3, atol=1e-3)
+    y, rng = targets(cls, y), np.random.RandomState(1)
+    X, y, weight = X.iloc[[*range(len(X)), *range(50)]], np.r_[y, y[:50]], rng.rand(len(X) + 50)
+    order = rng.permutation(len(y))
+    for weights in (None, weight):
+        a = small(cls).fit(X, y, weights)
+        b = small(cls).fit(X.iloc[order], y[order], None if weights is None else weights[order])
+        assert_allclose(a._raw_output(X), b._raw_output(X), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("cls", BOTH)

@@ -67,6 +67,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
     oof_loss_curve_: dict[str, list[float]]
     _loss: Loss
     _views: dict[str, View]
+    _level: NDArray | float = 0.0  # in pickles of older versions
     # scikit-learn makes these at run time, and tells type checkers that they return None.
     set_fit_request: Callable[..., Self]
     set_score_request: Callable[..., Self]

@@ -131,6 +131,12 @@ def test_a_score_that_is_the_loss_upside_down_is_not_drawn():
     assert display.best_epoch == [int(np.argmax(model.validation_scores_)) + 1]
 
 
+def test_an_epoch_whose_value_is_nan_is_not_the_best():
+    loss, values = [[3.0, 2.0, 1.0]], [[0.2, np.nan, 0.5]]
+    assert LossCurveDisplay(train_loss=loss, validation_score=values).best_epoch == [3]
+    assert LossCurveDisplay(train_loss=loss, validation_loss=values).best_epoch == [1]
+
+
 def test_line_styles_by_short_names():
     display = LossCurveDisplay.from_estimator(fitted(early_stopping=True), line_kw={"c": "red", "ls": "-.", "lw": 3})
     assert len(display.lines_) > 1

@@ -238,7 +238,8 @@ class LossCurveDisplay:
         what, epochs, values = curves[-1]
         if not len(values):
             raise ValueError(f"The curve of the {what} has no epochs.")
-        return int(epochs[values.argmax() if what == "validation score" else values.argmin()])
+        goodness = values if what == "validation score" else -values
+        return int(epochs[np.nan_to_num(goodness, nan=-np.inf).argmax()])
 
     def _score_axes(self, ax: Axes) -> Any:
         """Return the axes for scores: those that an earlier fit made, new ones, or None if they are not needed."""

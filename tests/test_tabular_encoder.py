@@ -79,6 +79,17 @@ def test_few_values_are_the_edges_themselves():
     assert_allclose(codes - codes[0], [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1]])
 
 
+@pytest.mark.parametrize(("n_bins", "n_codes"), [(4, 4), (16, 16), (64, 16)])
+def test_a_frequent_value_leaves_bins_to_the_others(n_bins, n_codes):
+    X = np.concatenate([np.zeros((900, 1)), np.exp(numbers(100, 1))])
+    encoder = TabularEncoder(n_bins=n_bins, sparse_output=True).fit(X)
+    codes = encoder.transform(X).toarray()[:, 1:]
+    assert codes.shape[1] == n_codes
+    in_bin = np.bincount(np.ceil(codes.sum(axis=1)).astype(int))  # 0 of zeros, k of those within the bin k
+    assert in_bin[0] == 900
+    assert in_bin[1:].max() < 2.5 * 100 / n_codes
+
+
 @pytest.mark.parametrize(("n_features", "n_codes"), [(1, 16), (10, 100), (30, 0)])
 def test_codes_are_shared_out_and_left_out_where_they_would_be_few(n_features, n_codes):
     encoder = TabularEncoder(n_bins=16, max_codes=100).fit(numbers(n_features=n_features))

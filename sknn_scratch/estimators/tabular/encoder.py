@@ -31,6 +31,8 @@ MANY_LEVELS = 16
 UNKNOWN = -2
 # With fewer bins the codes say little that the scaled number does not.
 FEWEST_BINS = 4
+# So many bins a number has, if it may, also where a frequent value leaves fewer quantiles.
+ENOUGH_BINS = 16
 # Where the smooth clip ends, in interquartile ranges, and from where on it is as good as there.
 CLIP, AT_CLIP = 3.0, 1e6
 # What infinity counts as, beside quarters of the finite numbers: differences of it are finite, too.
@@ -47,7 +49,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     column says where they were, if there were any in ``fit``.
 
     It also becomes ``T`` piecewise-linear codes, with the quantiles ``e[0] < ... < e[T]`` as edges: ``clip((x - e[t]) /
-    (e[t + 1] - e[t]), 0, 1)``. A network on them is, in each feature, a piecewise-linear function with kinks where the
+    (e[t + 1] - e[t]), 0, 1)``. Where a value is so frequent that they leave fewer than 16 bins, quantiles of the
+    distinct values fill up. A network on codes is, in each feature, a piecewise-linear function with kinks where the
     data are, and steps and sharp bends are as easy to learn as straight lines.
 
     A category becomes a column for each level that occurs often enough, and one for all rare ones; missing is a level.
@@ -416,12 +419,14 @@ def _spread(values: NDArray) -> float:
 def _edges(values: NDArray, n_bins: int) -> NDArray:
     """Return the edges of at most ``n_bins`` bins: all distinct values if they are no more, otherwise quantiles.
 
-    Infinity has a bin of its own beyond these.
+    Infinity has a bin of its own beyond these. Where quantiles fall together, those of the distinct values fill up.
     """
     distinct = np.unique(values)
     if len(distinct) <= n_bins + 1:
         return distinct
-    return np.union1d(np.quantile(_finite(values), np.linspace(0, 1, n_bins + 1)), distinct[[0, -1]])
+    edges = np.union1d(np.quantile(_finite(values), np.linspace(0, 1, n_bins + 1)), distinct[[0, -1]])
+    n_lacking = max(0, min(n_bins, ENOUGH_BINS) + 1 - len(edges))
+    return np.union1d(edges, np.quantile(_finite(distinct), np.linspace(0, 1, n_lacking + 2)[1:-1]))
 
 
 def _n_columns(n_groups: int) -> int:

@@ -1,6 +1,7 @@
 """What goes wrong around the engines: damaged caches, broken imports, forks, interrupts, no threads, bad matrices."""
 
 import gc
+import importlib.metadata
 import multiprocessing
 import os
 import shutil
@@ -139,12 +140,12 @@ def test_a_cache_without_numba_or_a_home(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
     def missing(name):
-        raise kernels.PackageNotFoundError(name)
+        raise importlib.metadata.PackageNotFoundError(name)
 
     def nobody(*args):
         raise KeyError("getpwuid(): uid not found")
 
-    monkeypatch.setattr(kernels, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     monkeypatch.setattr("pwd.getpwuid", nobody)
     monkeypatch.chdir(tmp_path)
     try:

@@ -134,6 +134,16 @@ def test_without_a_folder_nothing_is_kept(own_cache, tmp_path, monkeypatch):
     assert not kernels.is_kept(SOURCE)
 
 
+@needs_numba
+def test_without_sources_nothing_is_kept(own_cache, tmp_path, monkeypatch):
+    """In an archive or a frozen program, code of another release could not be told."""
+    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "archive.zip" / "kernels.py"))
+    kernels.folder.cache_clear()
+    assert kernels.folder() is None
+    assert own_cache() == 2
+    assert not kernels.is_kept(SOURCE)
+
+
 def test_a_cache_without_numba_or_a_home(monkeypatch, tmp_path):
     """As a container runs with any user; 'auto' asks for the cache before it imports numba."""
     for name in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
@@ -173,7 +183,7 @@ def test_seconds_of_compiling_are_announced_unless_the_code_is_kept(monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(kernels, "folder", lambda: None)
         kernels.functions(sources, np.dtype(np.float64))
-    said = said.replace("once on this machine", "in each process, as no folder can be written to")
+    said = said.replace("once on this machine", "in each process, as code cannot be kept")
     assert capsys.readouterr().err == ("" if name in ("drop", "nothing") else said)
 
 

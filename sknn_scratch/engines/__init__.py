@@ -44,7 +44,9 @@ def missing(name: str, job: Job) -> str | None:
             return "X is sparse (X.toarray() is not)"
         if job.device == "mps" and job.network.dtype == np.float64:
             return "MPS has no float64 (X.astype('float32') is float32)"
-        return import_module("sknn_scratch.engines.torch.formulas").obstacle(job)
+        from sknn_scratch.engines.torch import formulas
+
+        return formulas.obstacle(job)
     if (max(job.X.nnz, *job.X.shape) if issparse(job.X) else job.X.shape[0]) >= 2**31:
         return "X has more than 2**31 rows or, as it is sparse, columns or values"
     if isinstance(job.X, CodedMatrix) and (job.input_noise or any(job.dropout[:1])):
@@ -143,7 +145,9 @@ def _choose_torch(name: str, job: Job) -> str:
 
 
 def _on_torch() -> Any:
-    return import_module("sknn_scratch.engines.torch.run")
+    from sknn_scratch.engines.torch import run
+
+    return run
 
 
 def _seconds_to_compile(job: Job) -> float:

@@ -33,7 +33,7 @@ def functions(sources: dict[str, str], dtype: np.dtype) -> dict[str, Any]:
     """Return the C functions that are given the record of a job, by their names in it."""
     texts = [sources[name] for name in FOR_ALL_JOBS]
     if not all(text in _done or is_kept(text) for text in texts):
-        often = "once on this machine" if folder() else "in each process, as no folder can be written to"
+        often = "once on this machine" if folder() else "in each process, as code cannot be kept"
         print(f"sknn_scratch: compiling for {dtype}, some 5 seconds, {often}", file=sys.stderr)
     return {name: kernel(text) for name, text in sources.items()}
 
@@ -41,6 +41,9 @@ def functions(sources: dict[str, str], dtype: np.dtype) -> dict[str, Any]:
 def _compile(text: str) -> Any:
     """Compile a module's ``kernel``; numba keeps code only of functions that stand in a file."""
     from numba import cfunc, njit
+
+    # What only texts import, for tools such as PyInstaller, which take along what statements import.
+    from sknn_scratch.engines.compiled import elementary, epoch, inputs, phases, row_losses  # noqa: F401
 
     place = None
     try:
@@ -102,7 +105,13 @@ def _written(text: str) -> Path:
 
 @cache
 def folder() -> Path | None:
-    """Return the folder for modules and marks, or None if there is none to write to."""
+    """Return the folder for modules and marks, or None if there is none to write to.
+
+    There is none either without the sources, as in an archive or a frozen program: by what would code of another
+    release be told?
+    """
+    if not Path(__file__).with_suffix(".py").is_file():
+        return None
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     beside = Path(__file__).with_name("__pycache__")
     users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # which may have no home to name

@@ -165,6 +165,17 @@ def test_frames_of_pandas_and_polars_are_the_same():
     assert list(X.columns[of_pandas.is_categorical_]) == ["text", "bool", "maybe", "category"]
 
 
+def test_a_frame_of_numbers_is_read_at_once(monkeypatch):
+    X = pd.DataFrame(numbers() * 100, columns=list("abc"))
+    X = X.assign(a=X["a"].astype(int), b=X["b"].astype(np.float32), c=X["c"].mask(X["c"] > 50))
+    encoder = TabularEncoder().fit(X)
+    by_columns = encoder.transform(X.astype("Float64"))
+    monkeypatch.setattr("sknn_scratch.estimators.tabular.columns.columns_of", None)
+    assert_array_equal(encoder.transform(X), by_columns)
+    with pytest.raises(ValueError, match="feature names"):
+        encoder.transform(X[["b", "a", "c"]])
+
+
 def test_every_kind_of_column_is_told_by_its_type():
     X = frame()
     encoder = TabularEncoder().fit(X)

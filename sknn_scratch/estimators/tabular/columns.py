@@ -71,6 +71,8 @@ def read_columns(
                 raise ValueError(
                     f"Found a table with shape {X.shape}; at least 1 sample(s) and 1 feature(s) are needed."
                 )
+            if is_categorical is not None and not is_categorical.any() and all(map(_is_plain, X.dtypes)):
+                return Columns(is_categorical, X.to_numpy(np.float64), [])  # of pandas, faster than by columns
             names = [str(name) for name in X.columns]
             columns = [column for _, column in columns_of(X)]
         else:
@@ -157,6 +159,10 @@ def _is_category_by_type(column: Any, name: str) -> bool | None:
     if kind == "c":
         raise ValueError(f"Complex data not supported: column {name!r} of X is {dtype}.")
     return {"b": True, "i": False, "u": False, "f": False}.get(kind)
+
+
+def _is_plain(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in "iuf"
 
 
 def _times(name: str, found: Any) -> TypeError:

@@ -719,6 +719,29 @@ def test_helpers_that_are_dropped_end():
         assert not helper.is_alive()
 
 
+@pytest.mark.usefixtures("little_garbage")
+def test_helpers_end_though_ctrl_c_is_heard_as_they_are_started(monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def start_and_interrupt(thread):
+        start(thread)
+        started.append(thread)
+        if len(started) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    pool = threads.Helpers(2)
+    with pytest.raises(KeyboardInterrupt):
+        pool.call(lambda: None, 2)
+    pool.call(lambda: None, 2)
+    del pool
+    gc.collect()
+    assert len(started) == 3
+    for helper in started:
+        helper.join(20)
+        assert not helper.is_alive()
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say")
 def test_helpers_leave_the_core_of_the_thread_that_calls_them(monkeypatch):
     cores = os.sched_getaffinity(0)

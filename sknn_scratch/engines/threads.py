@@ -282,17 +282,17 @@ class Helpers:
 
 
 def _do(calls: SimpleQueue) -> None:
-    """Do what comes, with one thread of BLAS; None ends it."""
+    """Do what comes, with one thread of BLAS; None ends it, and then the others."""
     one_blas_thread_here()
     while (function := calls.get()) is not None:
         function()
         del function  # and with it the arrays of a prediction that is over
+    calls.put(None)
 
 
 def _end(threads: list[threading.Thread], calls: SimpleQueue) -> None:
-    while threads:
-        threads.pop()
-        calls.put(None)
+    threads.clear()
+    calls.put(None)  # also for one that Ctrl-C kept from the list as it was started
 
 
 @cache

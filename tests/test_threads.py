@@ -316,6 +316,7 @@ class CtrlC:
                 raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("block", [one_blas_thread, lambda: threads.blas_threads_if_free(1, worth_waking=True)])
 def test_ctrl_c_lifts_the_limit_whenever_it_is_heard(block):
     """All of NumPy would be held to one thread for the rest of the process."""

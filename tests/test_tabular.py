@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, make_regression
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import accuracy_score, log_loss, r2_score
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate, train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import BOTH, same_fit, small, table, targets
 
@@ -415,6 +416,73 @@ def test_folds_are_stratified():
     counts = np.array([np.bincount(folds[strata == stratum], minlength=4) for stratum in range(3)])
     assert (np.ptp(counts, axis=1) <= 1).all()
     assert (counts.sum(axis=0) == 21).all()
+
+
+def test_folds_of_groups_have_strata_in_like_shares():
+    groups, strata = np.repeat(np.arange(12), 5), np.repeat([0, 1], 30)
+    strata[::5] = 1  # of each group of the first stratum one sample
+    for seed in range(5):
+        folds = make_folds(strata, groups, 3, np.random.RandomState(seed), fewest=1)
+        assert_array_equal(folds, folds[::5].repeat(5))
+        assert_array_equal(np.bincount(folds), 20)
+        assert_array_equal(np.bincount(folds, strata), 12)
+
+
+def grouped_table():
+    """Targets that are the same for all samples of a group, and cannot be known for another."""
+    rng, groups = np.random.RandomState(0), np.arange(200) % 20
+    X = rng.normal(size=(20, 3))[groups] + 0.001 * rng.normal(size=(200, 3))
+    return X, rng.normal(size=20)[groups], groups
+
+
+@pytest.mark.parametrize("form", [np.asarray, lambda groups: [f"customer {g}" for g in groups], pd.Series])
+@pytest.mark.parametrize(("cls", "by_chance"), [(TabularMLPClassifier, 0.7), (TabularMLPRegressor, 0.3)])
+def test_samples_of_a_group_are_held_out_together(cls, by_chance, form):
+    X, y, groups = grouped_table()
+    y = targets(cls, y + 0.5 - np.median(y))
+    assert small(cls).fit(X, y).oof_score_ > 0.85
+    assert small(cls).fit(X, y, groups=form(groups)).oof_score_ < by_chance
+
+
+def test_what_is_learnt_of_groups_does_not_depend_on_the_order_of_samples():
+    X, y, groups = grouped_table()
+    X, order = X.round(1), np.random.RandomState(1).permutation(200)  # with copies
+    groups[::7] = 19
+    models = [small(TabularMLPRegressor).fit(X[rows], y[rows], groups=groups[rows]) for rows in (np.arange(200), order)]
+    assert_allclose(models[0].predict(X), models[1].predict(X), rtol=1e-9)
+    assert_allclose(models[0].oof_prediction_[order], models[1].oof_prediction_, rtol=1e-9)
+
+
+def test_there_are_no_more_members_than_groups():
+    X, y, groups = grouped_table()
+    model = small(TabularMLPRegressor, n_members=4).fit(X, y, groups=groups // 4, sample_weight=groups < 12)
+    assert {len(view.parameters) for view in model._views.values()} == {3}
+    assert_array_equal(np.isnan(model.oof_prediction_), groups >= 12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda groups: groups[1:], "X has 200 samples, but groups has 199"),
+        (lambda groups: groups * 0 + 3, "groups must have at least 2 different labels, got .*3"),
+        (lambda groups: np.where(groups > 3, np.nan, groups), "groups contains NaN"),
+        (lambda groups: np.stack([groups, groups], axis=1), "groups cannot be used"),
+    ],
+)
+def test_groups_that_are_none(change, message):
+    X, y, groups = grouped_table()
+    model = small(TabularMLPRegressor)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y, groups=change(groups))
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_groups_are_routed_through_cross_validation():
+    X, y, groups = grouped_table()
+    with config_context(enable_metadata_routing=True):
+        model = small(TabularMLPRegressor).set_fit_request(groups=True)
+        found = cross_validate(model, X, y, cv=GroupKFold(2), params={"groups": groups}, return_estimator=True)
+    assert all(model.oof_score_ < 0.3 for model in found["estimator"])
 
 
 def test_strata_of_numbers_are_those_of_similar_size():

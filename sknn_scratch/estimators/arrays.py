@@ -241,7 +241,8 @@ def ready_samples(estimator: Any, X: Any) -> Any:
         return None
 
 
-def _check_length(name: str, array: Any, n_samples: int) -> None:
+def check_length(name: str, array: Any, n_samples: int) -> None:
+    """Raise ValueError unless an array has an entry for each sample."""
     if array.shape[0] != n_samples:
         raise ValueError(f"X has {n_samples} samples, but {name} has {array.shape[0]}.")
 
@@ -287,7 +288,7 @@ def check_numeric_targets(estimator: BaseEstimator, y: Any, n_samples: int, dtyp
         if y.ndim not in (1, 2) or y.size == 0:
             raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
         y = _flatten_column(y)
-    _check_length("y", y, n_samples)
+    check_length("y", y, n_samples)
     return cast_targets(y, dtype)
 
 
@@ -329,7 +330,7 @@ def check_labels(
     """
     _require_targets(estimator, y)
     if are_known and are_plain_labels(y):
-        _check_length("y", y, n_samples)
+        check_length("y", y, n_samples)
         return y, "multiclass"
     _check_label_types(y)
     with naming("y"):
@@ -337,7 +338,7 @@ def check_labels(
         if y.ndim <= 2:
             y = _flatten_column(y)
         target_type = type_of_target(y, input_name="y")
-    _check_length("y", y, n_samples)
+    check_length("y", y, n_samples)
     if target_type not in ("binary", "multiclass", "multilabel-indicator", "multiclass-multioutput"):
         hint = f"for continuous targets use {regressor}"
         if y.dtype == np.dtype(object):
@@ -390,7 +391,7 @@ def naming_scored(y: Any, sample_weight: ArrayLike | None, n_samples: int) -> It
                 array = np.asarray(array)
             if not array.shape:
                 raise ValueError(f"{name} must be an array with one entry per sample, got {array}.")
-            _check_length(name, array, n_samples)
+            check_length(name, array, n_samples)
     if sample_weight is not None:
         _weights(sample_weight, n_samples, FLOAT_DTYPES)
     with naming("y"), np.errstate(invalid="ignore"):  # NaN is an error, not a warning
@@ -403,7 +404,7 @@ def _weights(sample_weight: ArrayLike, n_samples: int, dtype: DTypeLike | tuple)
         weights = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(f"sample_weight must have shape (n_samples,), got {weights.shape}.")
-    _check_length("sample_weight", weights, n_samples)
+    check_length("sample_weight", weights, n_samples)
     if not weights.any():
         raise ValueError("sample_weight must be positive for at least one sample, got only zeros.")
     return weights

@@ -31,7 +31,14 @@ from sknn_scratch.estimators.persistence import VersionedState, unchanged_on_err
 from sknn_scratch.estimators.suggestions import HelpfulSignaturesMixin
 from sknn_scratch.estimators.tabular.columns import read_columns
 from sknn_scratch.estimators.tabular.encoder import FEWEST_BINS, TabularEncoder
-from sknn_scratch.estimators.tabular.folds import canonical_order, groups_of_copies, make_folds, training_rows
+from sknn_scratch.estimators.tabular.folds import (
+    SAMPLES_PER_FOLD,
+    canonical_order,
+    given_groups,
+    groups_of_copies,
+    make_folds,
+    training_rows,
+)
 from sknn_scratch.estimators.tabular.members import Training, View
 from sknn_scratch.estimators.tabular.weights import Criterion
 from sknn_scratch.training.callbacks import CallbackMixin, Events, with_callbacks
@@ -103,7 +110,15 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
     # Fitting ---------------------------------------------------------------------------------------------------------
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, **unknown: Never) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        **unknown: Never,
+    ) -> Self:
         """Fit to a table.
 
         Parameters
@@ -115,6 +130,10 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; equal by default. Whole numbers that sum to at most 1,000, and are at
             most 5 in the mean, are counts: a sample of weight 2 is the same as two samples.
+        groups : array-like of shape (n_samples,), default=None
+            Labels of what belongs together, such as the customer or the day; at least 2. The samples of a group are
+            held out together, so that out-of-fold values are as for a new group. There are no more networks of a view
+            than groups. By default copies of a sample are a group.
         **unknown
             Nothing; for what other libraries take here, the TypeError says where it belongs.
 
@@ -140,14 +159,16 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         most_epochs = self._epochs_of_each_view(1) * (1 if self.n_bins is None else 2)  # of a small table
         events = Events(self, "epoch", most_epochs, X, y, sample_weight)
         with unchanged_on_error(self), closing(events):
-            outcome = self._fit_table(X, y, sample_weight, events)
+            outcome = self._fit_table(X, y, sample_weight, groups, events)
         if outcome is Outcome.INTERRUPTED:
             warn(*INTERRUPTED)
         if advice := self._advice():
             warn(advice, ConvergenceWarning)
         return self
 
-    def _fit_table(self, X: Any, y: Any, sample_weight: ArrayLike | None, events: Events) -> Outcome:
+    def _fit_table(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None, events: Events
+    ) -> Outcome:
         """Fit to checked parameters, and return how training ended."""
         columns = read_columns(self, X, categorical_features=self.categorical_features)
         n_samples = len(columns.numbers)
@@ -157,6 +178,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         rows, weights = training_rows(n_samples, check_sample_weight(sample_weight, columns.numbers))
         if len(rows) < 2:
             raise ValueError("sample_weight leaves 1 sample with a positive weight; at least 2 are needed.")
+        together = None if groups is None else given_groups(groups, n_samples, rows)
         self.encoder_ = TabularEncoder(
             self.n_bins, max_codes=self._max_codes, categorical_features=self.categorical_features
         )
@@ -168,7 +190,10 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
         del columns  # training needs the memory
         order = canonical_order(Z.plain, Z.edges, Z.fractions, given[rows], *([] if weights is None else [weights]))
         rows, Z, weights = rows[order], Z[order], None if weights is None else weights[order]
-        groups = groups_of_copies([Z.plain, Z.edges, Z.fractions], given[rows])
+        if together is None:
+            together, fewest = groups_of_copies([Z.plain, Z.edges, Z.fractions], given[rows]), SAMPLES_PER_FOLD
+        else:
+            together, fewest = together[order], 1
         encoded, weights, strata = self._learn_targets(given[rows], weights)
         criterion = self._make_criterion(encoded, weights)
 
@@ -178,7 +203,7 @@ class BaseTabularMLP(HelpfulSignaturesMixin, CallbackMixin, VersionedState):
                 self._keep_out_of_fold(output, given[rows], weights, partial(_mean_of_copies, rows, n_samples))
 
         rng = check_random_state(self.random_state)
-        folds = make_folds(strata, groups, int(self.n_members), rng)
+        folds = make_folds(strata, together, int(self.n_members), rng, fewest)
         return self._train(Z, encoded, weights, folds, criterion, keep, events, rng)
 
     def _train(

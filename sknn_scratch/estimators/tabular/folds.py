@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array, column_or_1d
+
+from sknn_scratch.estimators.arrays import check_length, naming
 
 # Up to so many samples, whole-number weights are taken as counts.
 MOST_REPEATED = 1000
@@ -61,21 +64,34 @@ def groups_of_copies(features: Sequence[NDArray], y: NDArray) -> NDArray:
     return groups if are_copies and n_groups >= 2 * SAMPLES_PER_FOLD else np.arange(n_samples)
 
 
+def given_groups(groups: ArrayLike, n_samples: int, rows: NDArray) -> NDArray:
+    """Return the groups of some samples, numbered from 0 on in the order of their labels."""
+    with naming("groups"):
+        labels = column_or_1d(check_array(groups, ensure_2d=False, dtype=None, input_name="groups"))
+        check_length("groups", labels, n_samples)
+        numbers = np.unique(labels[rows], return_inverse=True)[1]
+    if not numbers.any():
+        raise ValueError(f"groups must have at least 2 different labels, got {labels[rows[0]]} for all samples.")
+    return numbers
+
+
 def _equals_last(array: NDArray) -> NDArray:
     """Return for each row whether it is that before it."""
     rows = array.reshape(len(array), -1)
     return np.concatenate([[False], (rows[1:] == rows[:-1]).all(axis=1)])
 
 
-def make_folds(strata: NDArray, groups: NDArray, n_folds: int, rng: np.random.RandomState) -> NDArray:
+def make_folds(
+    strata: NDArray, groups: NDArray, n_folds: int, rng: np.random.RandomState, fewest: int = SAMPLES_PER_FOLD
+) -> NDArray:
     """Return the fold of each sample, from 0 on, such that each stratum is spread evenly over all of them.
 
-    Those of a group (numbered from 0 on, ascending) are in one fold, and count as one. There are at most ``n_folds``;
-    with less than five groups for each there are fewer, but two at least.
+    Those of a group (numbered from 0 on) are in one fold, and count as one, of their mean stratum. There are at most
+    ``n_folds``; with less than ``fewest`` groups for each there are fewer, but two at least.
     """
-    strata = strata[np.unique(groups, return_index=True)[1]]
+    strata = np.bincount(groups, strata) / np.bincount(groups)
     n_groups = len(strata)
-    n_folds = max(2, min(n_folds, n_groups // SAMPLES_PER_FOLD))
+    n_folds = max(2, min(n_folds, n_groups // fewest))
     order = rng.permutation(n_groups)
     order = order[np.argsort(strata[order], kind="stable")]
     folds = np.empty(n_groups, dtype=int)

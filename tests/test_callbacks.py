@@ -251,14 +251,19 @@ def test_a_callback_that_fails_at_the_beginning_is_not_hidden_by_others():
 # verbose="bar" --------------------------------------------------------------------------------------------------------
 
 
-@quiet
-@pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("installed", ["tqdm", "rich", ""])
-def test_bar(monkeypatch, capsys, installed, early_stopping):
+def in_terminal_with(installed, monkeypatch):
+    """Have a terminal, and of the libraries of bars only this one, if any."""
     if installed:
         pytest.importorskip(installed)
     monkeypatch.setattr("sknn_scratch.training.bars.find_spec", lambda name: name == installed or None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+
+@quiet
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("installed", ["tqdm", "rich", ""])
+def test_bar(monkeypatch, capsys, installed, early_stopping):
+    in_terminal_with(installed, monkeypatch)
     X, y = make_task("binary")
     model = our_estimator("binary", max_iter=30, verbose="bar", early_stopping=early_stopping, n_iter_no_change=50)
     model.fit(X, y)
@@ -296,10 +301,7 @@ def test_bar_of_partial_fit_is_that_of_one_epoch(capsys):
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("installed", ["tqdm", "rich", ""])
 def test_bar_is_full_where_training_ends_before_max_iter_but_not_where_it_fails(monkeypatch, capsys, installed, fails):
-    if installed:
-        pytest.importorskip(installed)
-    monkeypatch.setattr("sknn_scratch.training.bars.find_spec", lambda name: name == installed or None)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    in_terminal_with(installed, monkeypatch)
 
     def end(model):
         if fails and model.n_iter_ == 7:

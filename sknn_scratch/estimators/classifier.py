@@ -23,6 +23,7 @@ from sknn_scratch.estimators.labels import (
     LabelCoder,
     MultiOutputCoder,
     coder_from_description,
+    describe_classes,
     describe_coder,
     weigh_classes,
 )
@@ -471,8 +472,7 @@ class MLPFromScratchClassifier(LabelClassifierMixin, ClassifierConstructor, Base
             raise AttributeError(
                 f"This {type(self).__name__} is not fitted yet; call fit, or set classes_, before coefs_."
             )
-        no = dict.fromkeys(("several_targets", "multilabel", "sparse_labels"), False)
-        return {"n_targets": 1, "classes_0": self.classes_, **no}
+        return describe_classes(self.classes_)
 
     def _learn_targets(self, described: Mapping[str, Any]) -> int:
         self._coder = coder_from_description(described)

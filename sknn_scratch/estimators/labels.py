@@ -229,6 +229,12 @@ def describe_coder(coder: LabelCoder | MultiOutputCoder) -> dict[str, Any]:
     return facts | {f"classes_{target}": part.classes for target, part in enumerate(parts)}
 
 
+def describe_classes(classes: NDArray, multilabel: bool = False, sparse_labels: bool = False) -> dict[str, Any]:
+    """Return what ``describe_coder`` returns, of a coder of one target that is yet to be made."""
+    flags = {"several_targets": False, "multilabel": multilabel, "sparse_labels": sparse_labels}
+    return {"n_targets": 1, **flags, "classes_0": classes}
+
+
 def coder_from_description(facts: Mapping[str, Any]) -> LabelCoder | MultiOutputCoder:
     """Return the coder that ``describe_coder`` has described; raises KeyError or ValueError for other facts."""
     n_targets = int(facts["n_targets"])

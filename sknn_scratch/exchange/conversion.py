@@ -19,6 +19,7 @@ from sknn_scratch.catalogue.optimizers import OPTIMIZERS, Optimizer
 from sknn_scratch.catalogue.schedules import Schedule
 from sknn_scratch.estimators.building import FittedModel, become_fitted, fitted_model
 from sknn_scratch.estimators.classifier import MLPFromScratchClassifier
+from sknn_scratch.estimators.labels import describe_classes
 from sknn_scratch.estimators.parameters import OF_SKLEARN, make_component, make_schedule, python_parameters
 from sknn_scratch.estimators.regressor import MLPFromScratchRegressor
 from sknn_scratch.perceptron import Perceptron, layer_views
@@ -168,13 +169,7 @@ def _describe_their_targets(mlp: Any) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the sample has no names of features
         sparse_labels = multilabel and issparse(mlp.predict(sample))
-    return {
-        "n_targets": 1,
-        "several_targets": False,
-        "multilabel": multilabel,
-        "sparse_labels": sparse_labels,
-        "classes_0": mlp.classes_.copy(),
-    }
+    return describe_classes(mlp.classes_.copy(), multilabel, sparse_labels)
 
 
 def _their_optimizer_and_schedule(mlp: Any, model: Any) -> tuple[Optimizer | None, Schedule | None]:

@@ -16,13 +16,13 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from sknn_scratch.estimators.arrays import (
+from sknn_scratch.estimators.arrays import naming
+from sknn_scratch.estimators.tables import (
     WHAT_DATES_TELL,
     columns_of,
     is_frame,
     is_missing,
     is_of_times,
-    naming,
     refuse_records,
     time_among,
 )

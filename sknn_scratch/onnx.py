@@ -113,8 +113,8 @@ def to_onnx(model: Any, X: Any = None, **parameters: Any) -> Any:
     try:
         onnx_model = _import_skl2onnx().to_onnx(model, X, **parameters)
     except RuntimeError as error:
-        other_types = [dtype for dtype in getattr(X, "dtypes", []) if str(dtype).lower() != "float32"]
-        if not other_types or CANNOT in str(error):
+        numbers = [dtype for dtype in getattr(X, "dtypes", []) if getattr(dtype, "kind", "") in "iuf"]
+        if all(str(dtype).lower() == "float32" for dtype in numbers) or CANNOT in str(error):
             raise
         raise NotImplementedError(
             f"skl2onnx cannot convert this with columns of such types: {error} {FLOAT32_COLUMNS}"

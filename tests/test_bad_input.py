@@ -922,7 +922,7 @@ def test_partial_fit_with_early_stopping(cls):
 )
 def test_validation_split_too_small(cls, fraction, n):
     estimator = cls(early_stopping=True, validation_fraction=fraction)
-    message = f"validation_fraction={fraction} of {n} samples"
+    message = f"validation_fraction={fraction} of {n} samples leaves"
     assert_raises(estimator, lambda e: e.fit(X[:n], np.arange(n) % 2), message)
 
 

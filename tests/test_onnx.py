@@ -530,6 +530,17 @@ def test_a_table_converts_in_float32_and_otherwise_an_error_says_so(onnxruntime)
     assert_allclose(outputs[1], model.predict_proba(frame), atol=1e-6)
 
 
+def test_types_of_columns_are_not_blamed_for_what_they_do_not_cause(onnxruntime):
+    """The indicators that skl2onnx loses, in a table of float32 and strings: its own error stands."""
+    frame = pd.DataFrame({"income": np.float32([1.5, np.nan, 2.0, 3.0] * 10), "job": ["a", "b", "c", "a"] * 10})
+    numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
+    encoder = make_column_transformer((numbers, ["income"]), (OneHotEncoder(), ["job"]), sparse_threshold=0)
+    model = make_pipeline(encoder, MLPFromScratchClassifier(4, max_iter=2)).fit(frame, [0, 1] * 20)
+    with pytest.raises(RuntimeError, match="Mismatch between expected shape") as caught:
+        to_onnx(model, frame[:1], options=WITHOUT_ZIPMAP)
+    assert "float32" not in str(caught.value)
+
+
 def test_error_without_skl2onnx(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "skl2onnx"]:
         monkeypatch.setitem(sys.modules, name, None)

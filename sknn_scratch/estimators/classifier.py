@@ -278,8 +278,8 @@ class MLPFromScratchClassifier(LabelClassifierMixin, ClassifierConstructor, Base
         has, 'log_loss'; with any other, also one of your own, None is 'loss'.
     engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'
         What does the arithmetic: NumPy, code compiled by numba, which is faster, or PyTorch; results differ by
-        rounding. 'auto' takes numba where it is installed and saves more time than it needs to start: half a second, or
-        some eight to compile what is not in its cache on disk yet.
+        rounding. 'auto' takes numba, where it is installed, for all but the shortest fits if its code is in its cache
+        on disk, and otherwise if the fit saves more time than compiling takes, for which it reckons with 8 seconds.
     device : str, default='cpu'
         Where training, and prediction of many rows, is computed: 'cuda', 'cuda:1' and so on for a GPU of NVIDIA, 'mps'
         for that of a Mac. Takes PyTorch (the extra ``gpu``) and dense X. Fitted arrays are NumPy's, and a pickle can be
@@ -322,7 +322,7 @@ class MLPFromScratchClassifier(LabelClassifierMixin, ClassifierConstructor, Base
     n_iter_ : int
         Epochs or iterations of the last call.
     t_ : int
-        Training samples seen in all calls, each counted as often as it was used.
+        Training samples seen since training began anew, each counted as often as it was used; 0 with 'lbfgs'.
     n_layers_, n_outputs_ : int
         Number of layers, input and output included, and of output units.
     engine_ : str

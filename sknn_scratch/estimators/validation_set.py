@@ -80,17 +80,19 @@ def hold_out(estimator: Any, data: TrainingData, rng: np.random.RandomState) -> 
     """Split off a validation set, as rows rather than as copies."""
     n_samples = data.n_rows
     described = f"validation_fraction={estimator.validation_fraction} of {n_samples} samples"
+    # As scikit-learn counts, also for a float32, with which 0.2 * 100 is 20 and not a little more.
+    n_held_out = math.ceil(estimator.validation_fraction * n_samples)
+    if n_held_out < 2:
+        raise ValueError(
+            f"{described} leaves a validation set of {n_held_out}, too small for early stopping: at "
+            "least 2 are needed. Increase validation_fraction or the size of your dataset."
+        )
+    if n_held_out == n_samples:
+        raise ValueError(f"{described} leaves nothing to train on. Decrease it, or have more samples.")
     try:
-        # As scikit-learn counts, also for a float32, with which 0.2 * 100 is 20 and not a little more.
-        n_held_out = math.ceil(estimator.validation_fraction * n_samples)
         train_rows, validation_rows = split_rows(n_samples, n_held_out, rng, estimator._stratify(data.y))
     except ValueError as error:
         raise ValueError(f"{described} cannot be held out for early stopping: {error}") from error
-    if len(validation_rows) < 2:
-        raise ValueError(
-            f"{described} leaves a validation set of {len(validation_rows)}, too small for early stopping: at "
-            "least 2 are needed. Increase validation_fraction or the size of your dataset."
-        )
     counts = None if data.sample_weight is None else data.sample_weight > 0
     for part, rows in {"training": train_rows, "validation": validation_rows}.items():
         if counts is not None and not counts[rows].any():

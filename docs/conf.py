@@ -62,19 +62,24 @@ GUIDES = {
 }
 
 
+def reference_pages() -> dict[str, str]:
+    """Return the page of the reference that lists each public name."""
+    texts = {path.stem: path.read_text() for path in (HERE / "api").glob("*.rst")}
+    return {name: page for page, text in texts.items() for name in re.findall(r"^   (\w+)$", text, flags=re.MULTILINE)}
+
+
 def guide_pages() -> dict[str, list[str]]:
     """Return the pages of the guide for each public name: the one for its kind, then those that mention it."""
     guide = {path.stem: path.read_text() for path in sorted((HERE / "guide").glob("*.rst"))}
     pages = {}
-    for path in (HERE / "api").glob("*.rst"):
-        for name in re.findall(r"^   (\w+)$", path.read_text(), flags=re.MULTILINE):
-            first = GUIDES.get(path.stem)
-            mention = [page for page, text in guide.items() if re.search(rf"\b{name}\b", text)]
-            pages[name] = [first] if path.stem == "estimators" else list(dict.fromkeys([first, *mention]))
+    for name, listed in reference_pages().items():
+        first = GUIDES.get(listed)
+        mention = [page for page, text in guide.items() if re.search(rf"\b{name}\b", text)]
+        pages[name] = [first] if listed == "estimators" else list(dict.fromkeys([first, *mention]))
     return pages
 
 
-autosummary_context = {"guides": guide_pages()}
+autosummary_context = {"guides": guide_pages(), "lists": reference_pages()}
 
 
 def signature_of_init(app, what, name, obj, options, signature, returns):

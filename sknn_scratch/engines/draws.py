@@ -13,8 +13,10 @@ functions", 2018 (the mixing of 32 bits).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 
 # Takes the place of the layer in draws of the noise on the samples.
 INPUT_NOISE = -1
@@ -30,20 +32,23 @@ def keys(seed: int, step: int, layer: int) -> tuple[np.uint32, np.uint32]:
     return np.uint32(x & 0xFFFFFFFF), np.uint32(x >> 32)
 
 
-def _mix(x: NDArray) -> NDArray:
-    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
-    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
-    return x ^ (x >> np.uint32(16))
+def bits(keys: Any, index: Any, low: Callable[[Any], Any] = lambda x: x) -> Any:
+    """Return 32 random bits for each index, as uint32, which keys and indices are, too.
+
+    Of integers with more bits, ``low`` keeps the lower 32.
+    """
+
+    def mix(x: Any) -> Any:
+        x = low((x ^ (x >> 16)) * 0x7FEB352D)
+        x = low((x ^ (x >> 15)) * 0x846CA68B)
+        return x ^ (x >> 16)
+
+    first, second = keys
+    return mix(low(mix(low(index) ^ first) + second))
 
 
-def bits(seed: int, step: int, layer: int, index: NDArray) -> NDArray:
-    """Return 32 random bits for each index, as uint32, which the indices are, too."""
-    first, second = keys(seed, step, layer)
-    return _mix(_mix(index ^ first) + second)
-
-
-def normal(seed: int, step: int, layer: int, index: NDArray) -> NDArray:
-    """Return draws from the standard normal distribution as float64, by the method of Box and Muller."""
-    u = (bits(seed, step, layer, 2 * index) + 0.5) * 2.0**-32
-    v = bits(seed, step, layer, 2 * index + np.uint32(1)) * 2.0**-32
+def normal(keys: Any, index: Any, low: Callable[[Any], Any] = lambda x: x) -> Any:
+    """Return draws from the standard normal distribution as float64, by the method of Box and Muller; see ``bits``."""
+    u = (bits(keys, 2 * index, low) + 0.5) * 2.0**-32
+    v = bits(keys, 2 * index + 1, low) * 2.0**-32
     return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)

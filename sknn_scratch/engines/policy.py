@@ -98,8 +98,6 @@ STEPS_AT_ONCE = 64
 DEVICE_MEMORY_SHARE = 0.9
 # Bytes of a piece of X, of whose minibatches the steps are made at once, and of what is copied to the device at once.
 PIECE_BYTES, UPLOAD_BYTES = 2**28, 2**26
-# Bytes in which masks and noise of several steps are drawn at once, by some thirty kernels a layer.
-DRAWN_BYTES = 2**26
 # Rows that pass at once where the gradient is that of all samples.
 GRADIENT_ROWS = 2**16
 # Multiplications of a prediction from which it is worth a GPU, and bytes of its chunks in the widest layer.

@@ -32,7 +32,7 @@ from scipy.sparse import issparse
 
 from sknn_scratch.blas import row_major
 from sknn_scratch.catalogue.optimizers import Optimizer
-from sknn_scratch.engines.draws import INPUT_NOISE, bits, normal
+from sknn_scratch.engines.draws import INPUT_NOISE, bits, keys, normal
 from sknn_scratch.engines.numpy.in_place import activate, add_penalty, affine, loss_and_delta, multiply_slope, update
 from sknn_scratch.engines.policy import MIN_SHARE, SMALL
 from sknn_scratch.engines.threads import share_out
@@ -135,7 +135,7 @@ class _Part:
         if isinstance(X, CodedMatrix):
             X = X.toarray()
         if job.input_noise:
-            noise = normal(job.seed, step, INPUT_NOISE, _indices(X.shape, first))
+            noise = normal(keys(job.seed, step, INPUT_NOISE), _indices(X.shape, first))
             X = X + (job.input_noise * noise).astype(X.dtype)
         if not any(job.dropout[:1]):
             return X
@@ -149,7 +149,7 @@ class _Part:
     def _mask_of(self, index: NDArray, step: int, layer: int, dtype: np.dtype) -> NDArray:
         """Return the factors of numbers of layer ``layer``, of which 0 is the input."""
         rate = self._job.dropout[layer]
-        kept = bits(self._job.seed, step, layer, index) >= np.uint32(rate * 2.0**32)
+        kept = bits(keys(self._job.seed, step, layer), index) >= np.uint32(rate * 2.0**32)
         return kept.astype(dtype) * dtype.type(1 / (1 - rate))
 
 

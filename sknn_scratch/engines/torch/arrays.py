@@ -23,7 +23,9 @@ def torch_dtype(dtype: DTypeLike) -> torch.dtype:
 
 def compute(formula: Callable[..., Any], *tensors: torch.Tensor) -> Any:
     """Return what a formula for arrays makes of tensors: a tensor or a tuple of tensors."""
-    arrays = [tensor.as_subclass(_Array64 if tensor.dtype == torch.float64 else _Array) for tensor in tensors]
+    dtype, device = tensors[0].dtype, tensors[0].device
+    is_double = dtype != torch.float32 and device.type != "mps"
+    arrays = [tensor.as_subclass(_Array64 if is_double else _Array) for tensor in tensors]
     result = formula(*arrays)
 
     def plain(value: Any) -> torch.Tensor:

@@ -10,9 +10,13 @@ No step needs the value of the loss, so it is computed for all raw outputs of a 
 
 from __future__ import annotations
 
+import gc
+import math
 import sys
 import threading
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,11 +24,11 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 
 import sknn_scratch.engines.policy as policy
-from sknn_scratch.engines.draws import INPUT_NOISE, keys
+from sknn_scratch.engines.draws import INPUT_NOISE, bits, keys, normal
 from sknn_scratch.engines.torch.arrays import compute, torch_dtype
-from sknn_scratch.engines.torch.formulas import mask, multiply_slope, normal, output_delta, update
-from sknn_scratch.engines.torch.samples import Samples, upload
+from sknn_scratch.engines.torch.formulas import multiply_slope, output_delta, update
 from sknn_scratch.perceptron import Perceptron, layer_views
+from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
 # Held while a device computes for us: what another thread asks of a GPU could spoil the recording of a graph, and
@@ -44,11 +48,31 @@ def problem(name: str) -> str | None:
 def free_bytes(device: torch.device) -> int:
     """Return how much memory a device has left for us; of the host's, nothing is known."""
     if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
+        torch.cuda.empty_cache()  # what is kept then, as the graphs of other runs are, is not to be had
+        return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     return sys.maxsize
+
+
+def upload(array: Any, device: torch.device, dtype: DTypeLike) -> torch.Tensor:
+    """Return a dense copy of an array on a device, in C order; on the way it takes little memory."""
+    out = torch.empty(array.shape, dtype=torch_dtype(dtype), device=device)
+    n_rows = max(1, policy.UPLOAD_BYTES // max(1, 8 * math.prod(array.shape[1:])))
+    for start in range(0, len(array), n_rows):
+        rows = slice(start, start + n_rows)
+        out[rows].copy_(_on_host(array[rows], dtype))
+    return out
+
+
+def _on_host(array: Any, dtype: DTypeLike) -> torch.Tensor:
+    dense = array.toarray() if isinstance(array, CodedMatrix) else array
+    return torch.from_numpy(np.require(dense, dtype, ["C", "W"]))
+
+
+def lower_half(x: Any) -> Any:
+    """Return the lower 32 bits of integers of 64."""
+    return x & 0xFFFFFFFF
 
 
 def raw_output(
@@ -73,35 +97,65 @@ def raw_output(
     return out if bool(finite) else None
 
 
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    # A graph that is destroyed while another is recorded spoils it: https://github.com/pytorch/pytorch/pull/161037
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+# Streams that no run has. PyTorch gives out 32 in turn, keeps memory for the products of each, which graphs refer to,
+# and may free it with any graph of that stream: https://github.com/pytorch/pytorch/issues/193402
+_idle_streams: dict[torch.device, list[Any]] = defaultdict(list)
+
+
 class TorchRun:
     """Trains a network on ``job.device``; parameters and state of the optimiser are the job's between the epochs.
 
-    Samples that the job of the run ``beside`` has, too, are on the device once. Raises MemoryError if the device's
-    memory does not suffice.
+    ``X`` is on the device as a whole, once for runs of the same ``X`` of which one is started ``beside`` the other. Or
+    it is too large, and each piece is gathered in pinned memory while the device makes the steps of the one before.
+    Raises MemoryError if the device's memory does not suffice for a piece either.
     """
 
     def __init__(self, job: Job, beside: TorchRun | None = None):
-        self._job, self._device, network, optimizer = job, torch.device(job.device), job.network, job.optimizer
-        exact = np.float32 if self._device.type == "mps" else np.float64
-        self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
-        self._pool = None if self._stream is None else torch.cuda.graph_pool_handle()
-        self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
-        self._prepared: dict[tuple[int, bool], int] = {}
-        self._batch_size = min(len(job.y), policy.GRADIENT_ROWS) if optimizer is None else job.batch_size
+        self._job, network, optimizer = job, job.network, job.optimizer
+        self._device = torch.empty(0, device=job.device).device  # with its number
+        self._dtype, self._exact = network.dtype, np.float32 if self._device.type == "mps" else np.float64
+        self._stream: Any = None
+        self._pool: Any = None
+        # By the numbers of rows and whether they train: graphs, or which thread has made these steps without one.
+        self._graphs: dict[tuple[int, bool], Any] = {}
+        self._size = min(len(job.y), policy.GRADIENT_ROWS) if optimizer is None else job.batch_size
         self._drawn = [INPUT_NOISE] * bool(job.input_noise) + [l for l, rate in enumerate(job.dropout) if rate]
         self._state: NDArray = np.empty((0, 1)) if optimizer is None else optimizer.state
         self.gradient: NDArray = np.zeros_like(network.parameters)
-        self._samples: Samples
+        self._all_X: torch.Tensor | None = beside._all_X if beside is not None and beside._job.X is job.X else None
+        with computing:
+            n_steps, fits = self._plan()
+            if self._device.type == "cuda":
+                self._stream = (_idle_streams[self._device] or [torch.cuda.Stream(self._device)]).pop()
+                self._pool = torch.cuda.graph_pool_handle()
         with computing, torch.cuda.stream(self._stream):  # without a stream, that does nothing
-            n_steps, self._steps_drawn, whole = self._plan(beside)
-            n_rows = n_steps * self._batch_size
-            self._samples = Samples(job, n_rows, self._device, None if beside is None else beside._samples, whole)
-            self._raw_output, self._shares = self._zeros(n_rows, network.layer_units[-1]), self._zeros(n_rows)
-            self._numbers = self._zeros(n_steps, 3 + (0 if optimizer is None else optimizer.n_coefficients))
-            self._norms, self._loss = self._zeros(n_steps, 2), self._zeros(dtype=exact)
+            if fits and self._all_X is None:
+                self._all_X = upload(job.X, self._device, self._dtype)
+            weights = np.ones(len(job.y)) if job.sample_weight is None else job.sample_weight
+            self._all_y = upload(job.y, self._device, self._dtype)
+            self._all_weights = upload(weights, self._device, self._exact)
+            n_rows, size = n_steps * self._size, self.gradient.size
+            self._X, self._y, self._raw_output = (
+                self._zeros(n_rows, width) for width in (job.X.shape[1], job.y.shape[1], network.layer_units[-1])
+            )
+            self._weights = self._zeros(n_rows, dtype=self._exact)
+            n_coefficients = 0 if optimizer is None else optimizer.n_coefficients
+            self._numbers = self._zeros(n_steps, n_coefficients + 4, dtype=self._exact)
+            self._norms, self._loss = self._zeros(n_steps, 2), self._zeros(dtype=self._exact)
             self._keys = self._zeros(n_steps, len(self._drawn), 2, dtype=np.int64)
             # Each begins at a multiple of 16 bytes, as kernels read four numbers at once.
-            size = self.gradient.size
             self._w, self._g, self._sum = (self._zeros(size) for _ in range(3))
             self._vectors = self._zeros(len(self._state), 4 * -(-size // 4))[:, :size]
             self._vectors.copy_(torch.from_numpy(self._state))
@@ -112,134 +166,138 @@ class TorchRun:
         """Train for an epoch; see ``NumpyRun.epoch``."""
         job, optimizer = self._job, self._job.optimizer
         assert optimizer is not None
-        rows, shares, penalties = self._minibatches(order, job.batch_size)
-        steps = range(optimizer.n_updates + 1, optimizer.n_updates + 1 + len(penalties))
+        rows = np.arange(len(job.y)) if order is None else order
+        starts = np.arange(0, len(rows), self._size)
+        n_rows = totals = np.diff(starts, append=len(rows))
+        if job.sample_weight is not None:
+            totals = np.add.reduceat(job.sample_weight[rows], starts)
+            counts = totals > 0  # other minibatches are left out
+            rows, n_rows, totals = rows[np.repeat(counts, n_rows)], n_rows[counts], totals[counts]
+        first = optimizer.n_updates + 1
         coefficients = optimizer.next_coefficients(learning_rates)
-        numbers = np.column_stack([*coefficients, 1 - learning_rates * optimizer.decay_rate, penalties])
+        decays = 1 - learning_rates * optimizer.decay_rate
+        numbers = np.column_stack([*coefficients, decays, 1 / totals, job.alpha / totals, n_rows / len(rows)])
         with computing, torch.cuda.stream(self._stream):
-            loss = self._make_all_steps(rows, shares, numbers, steps, train=True)
+            loss = self._make_all_steps(rows, numbers, range(first, first + len(totals)), train=True)
             torch.from_numpy(job.network.parameters).copy_(self._w)
             torch.from_numpy(self._state).copy_(self._vectors)
         return loss
 
     def loss_and_gradient(self) -> float:
         """Return the objective over all samples, which are one minibatch, and fill ``gradient``."""
-        rows, shares, penalties = self._minibatches(None, len(self._job.y))
-        steps = [0] * -(-len(rows) // self._batch_size)
-        numbers = np.zeros((len(steps), self._numbers.shape[1]))
-        numbers[0, -2:], numbers[1:, -1] = penalties, 1
+        rows, weights = np.arange(len(self._job.y)), self._job.sample_weight
+        total = len(rows) if weights is None else weights.sum()
+        numbers = np.zeros((-(-len(rows) // self._size), self._numbers.shape[1]))
+        numbers[:, -3], numbers[0, -2], numbers[:, -1] = 1 / total, self._job.alpha / total, 1
         with computing, torch.cuda.stream(self._stream):
             self._sum.zero_()
-            loss = self._make_all_steps(rows, shares, numbers, steps, train=False)
+            loss = self._make_all_steps(rows, numbers, [0] * len(numbers), train=False)
             torch.from_numpy(self.gradient).copy_(self._sum)
         return loss
 
     def close(self) -> None:
         """Wait for the device, so that its memory can be freed, and forget the graphs."""
-        with computing:
-            if self._stream is not None:
+        if self._stream is not None:
+            with computing:
                 self._stream.synchronize()
-            self._graphs.clear()
+                self._graphs.clear()
+                _idle_streams[self._device].append(self._stream)
 
     # All steps -------------------------------------------------------------------------------------------------------
 
-    def _minibatches(self, order: NDArray | None, size: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Cut the rows into minibatches, and leave out those in which no sample counts.
-
-        Returns the rows, their shares in the loss of their minibatch and, for each minibatch, the strength of the
-        penalty and its share in the loss of the epoch.
-        """
-        weights = self._job.sample_weight
-        rows = np.arange(len(self._job.y)) if order is None else order
-        starts = np.arange(0, len(rows), size)
-        n_rows = totals = np.diff(starts, append=len(rows))
-        if weights is None:
-            shares = np.repeat((1 / n_rows).astype(self.gradient.dtype), n_rows)
-        else:
-            totals = np.add.reduceat(weights[rows], starts)
-            rows, n_rows, totals = rows[np.repeat(totals != 0, n_rows)], n_rows[totals != 0], totals[totals != 0]
-            shares = weights[rows] / np.repeat(totals, n_rows)
-        return rows, shares, np.column_stack([self._job.alpha / totals, n_rows / len(rows)])
-
-    def _make_all_steps(
-        self, rows: NDArray, shares: NDArray, numbers: NDArray, steps: Sequence[int], *, train: bool
-    ) -> float:
+    def _make_all_steps(self, rows: NDArray, numbers: NDArray, steps: Sequence[int], *, train: bool) -> float:
         """Make a step, of these numbers, with each minibatch of the rows, and return the loss."""
-        job, size, dtype = self._job, self._batch_size, self.gradient.dtype
-        drawn = np.array([keys(job.seed, step, layer) for step in steps for layer in self._drawn], dtype=np.int64)
-        all_rows = upload(rows, self._device, rows.dtype)
-        all_shares, all_numbers = upload(shares, self._device, dtype), upload(numbers, self._device, dtype)
+        drawn = np.array([keys(self._job.seed, step, l) for step in steps for l in self._drawn], dtype=np.int64)
+        all_rows, all_numbers = upload(rows, self._device, rows.dtype), upload(numbers, self._device, self._exact)
         all_keys = upload(drawn.reshape(len(steps), -1, 2), self._device, np.int64)
-        self._w.copy_(torch.from_numpy(job.network.parameters))  # a callback may have changed them
+        self._w.copy_(torch.from_numpy(self._job.network.parameters))  # a callback may have changed them
         self._loss.zero_()
-        for start in range(0, len(rows), len(self._shares)):
-            piece = slice(start, start + len(self._shares))
-            now = slice(start // size, start // size + len(self._numbers))
-            self._samples.load(rows[piece], all_rows[piece])
-            self._shares[: len(rows[piece])].copy_(all_shares[piece])
-            self._numbers[: len(steps[now])].copy_(all_numbers[now])
-            self._keys[: len(steps[now])].copy_(all_keys[now])
+        n_at_once = len(self._numbers)
+        for start in range(0, len(steps), n_at_once):
+            now, piece = slice(start, start + n_at_once), slice(start * self._size, (start + n_at_once) * self._size)
+            for place, given in ((self._numbers, all_numbers[now]), (self._keys, all_keys[now])):
+                place[: len(given)].copy_(given)
+            self._load(rows[piece], all_rows[piece])
             self._make_steps_at_once(len(rows[piece]), train)
         return self._loss.item()
+
+    def _load(self, rows: NDArray, on_device: torch.Tensor) -> None:
+        """Make the samples in these rows the piece; the numbers of the rows are on the device, too."""
+        for all_rows, piece in ((self._all_X, self._X), (self._all_y, self._y), (self._all_weights, self._weights)):
+            if all_rows is not None:
+                torch.index_select(all_rows, 0, on_device, out=piece[: len(rows)])
+            else:
+                gathered = _on_host(self._job.X[rows], self._dtype)
+                piece[: len(rows)].copy_(gathered if self._stream is None else gathered.pin_memory())
 
     def _make_steps_at_once(self, n_rows: int, train: bool) -> None:
         """Make the steps with the piece that is loaded, on a GPU by a graph but for the first time."""
         key, thread = (n_rows, train), threading.get_ident()
-        if key in self._graphs:
-            self._graphs[key].replay()
-        elif self._stream is None or self._prepared.get(key) != thread:
+        found = self._graphs.get(key)
+        if self._stream is None or found is None or (isinstance(found, int) and found != thread):
             self._make_steps(n_rows, train)
-            self._prepared[key] = thread  # alone, as the libraries keep their handles by thread
-        else:
-            graph = torch.cuda.CUDAGraph()
+            self._graphs[key] = thread  # alone, as the libraries keep their handles by thread
+            return
+        if found == thread:
+            found = torch.cuda.CUDAGraph()
             # Other threads may do what they want meanwhile.
             settings: Any = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
-            with torch.cuda.graph(graph, **settings):
+            with _no_garbage_collected(), torch.cuda.graph(found, **settings):
                 self._make_steps(n_rows, train)
-            self._graphs[key] = graph
-            graph.replay()
+            self._graphs[key] = found
+        found.replay()
 
     # A piece ---------------------------------------------------------------------------------------------------------
 
     def _make_steps(self, n_rows: int, train: bool) -> None:
         """Make the steps with the first rows of the piece, and add up what they are of the loss of the epoch."""
-        size, l1_ratio, n_steps = self._batch_size, self._job.l1_ratio, -(-n_rows // self._batch_size)
+        size, l1_ratio, n_steps = self._size, self._job.l1_ratio, -(-n_rows // self._size)
+        exact, dtype = self._numbers[:n_steps], self._w.dtype
+        shares = (self._weights[:n_rows] * self._by_rows(exact[:, -3], n_rows)).to(dtype)
+        numbers, drawn = exact.to(dtype), self._draw(n_steps)
         for k in range(n_steps):
-            *coefficients, decay, penalty, _ = self._numbers[k]
-            rows, place = slice(k * size, min((k + 1) * size, n_rows)), k % self._steps_drawn
-            if place == 0:
-                drawn = self._draw(slice(k, min(k + self._steps_drawn, n_steps)))
-            self._fill_gradient(rows, {l: one[place, : rows.stop - rows.start] for l, one in drawn.items()})
+            *coefficients, decay, _, penalty, _ = numbers[k]
+            rows = slice(k * size, min((k + 1) * size, n_rows))
+            self._fill_gradient(rows, shares[rows], {l: one[k, : rows.stop - rows.start] for l, one in drawn.items()})
             if self._job.alpha > 0:
                 self._add_penalty(penalty, *self._norms[k])
             if train:
                 self._move(coefficients, decay)
             else:
                 self._sum.add_(self._g)
-        penalty, in_epoch = self._numbers[:n_steps, -2:].T
-        losses = compute(self._job.loss.value, self._samples.y[:n_rows], self._raw_output[:n_rows])
-        losses = losses * self._shares[:n_rows] * in_epoch.unsqueeze(1).expand(-1, size).reshape(-1)[:n_rows]
+        penalties, in_epoch = numbers[:, -2:].T
+        losses = compute(self._job.loss.value, self._y[:n_rows], self._raw_output[:n_rows])
+        losses = losses * shares * self._by_rows(in_epoch, n_rows)
         self._loss.add_(torch.sum(losses, dtype=self._loss.dtype))
         if self._job.alpha > 0:
             absolute, euclidean = self._norms[:n_steps].T
             norms = l1_ratio * absolute + (1 - l1_ratio) / 2 * euclidean**2
-            self._loss.add_(torch.sum(norms * penalty * in_epoch, dtype=self._loss.dtype))
+            self._loss.add_(torch.sum(norms * penalties * in_epoch, dtype=self._loss.dtype))
 
-    def _draw(self, steps: slice) -> dict[int, torch.Tensor]:
-        """Return masks of layers of which a share is dropped, and the noise on the samples, for some steps at once."""
+    def _by_rows(self, of_steps: torch.Tensor, n_rows: int) -> torch.Tensor:
+        """Return for each row the number of its step."""
+        return of_steps.unsqueeze(1).expand(-1, self._size).reshape(-1)[:n_rows]
+
+    def _draw(self, n_steps: int) -> dict[int, torch.Tensor]:
+        """Return masks of layers of which a share is dropped, and the noise on the samples, for steps at once."""
         drawn, dtype = {}, self._w.dtype
-        for l, of_layer in zip(self._drawn, self._keys[steps].unbind(1), strict=True):
-            shape = self._batch_size, len(self._W[max(l, 0)])
+        for l, of_layer in zip(self._drawn, self._keys[:n_steps].unbind(1), strict=True):
+            shape = self._size, len(self._W[max(l, 0)])
+            index = torch.arange(math.prod(shape), device=self._device).reshape(shape)
+            first, second = of_layer.T[:, :, None, None]
             if l == INPUT_NOISE:
-                drawn[l] = (self._job.input_noise * normal(of_layer, shape, self._loss.dtype)).to(dtype)
+                noise = compute(lambda i, *pair: normal(pair, i, lower_half), index, first, second)
+                drawn[l] = (self._job.input_noise * noise).to(dtype)
             else:
-                drawn[l] = mask(of_layer, self._job.dropout[l], shape, dtype)
+                rate = self._job.dropout[l]
+                kept = bits((first, second), index, lower_half) >= int(rate * 2.0**32)
+                drawn[l] = kept.to(dtype) * (1 / (1 - rate))
         return drawn
 
-    def _fill_gradient(self, rows: slice, drawn: dict[int, torch.Tensor]) -> None:
+    def _fill_gradient(self, rows: slice, shares: torch.Tensor, drawn: dict[int, torch.Tensor]) -> None:
         """Fill the gradient of some rows of the piece, without the penalty, and their raw output."""
         job, f, W, b, last = self._job, self._job.network.activations, self._W, self._b, len(self._W) - 1
-        X, y, share = self._samples.X[rows], self._samples.y[rows], self._shares[rows].unsqueeze(1)
+        X, y = self._X[rows], self._y[rows]
         X = X + drawn[INPUT_NOISE] if INPUT_NOISE in drawn else X
         a, z, hidden = [X * drawn[0] if 0 in drawn else X], [], []
         for l in range(last):
@@ -248,7 +306,7 @@ class TorchRun:
             a.append(hidden[l] * drawn[l + 1] if l + 1 in drawn else hidden[l])
         z.append(torch.addmm(b[last], a[last], W[last], out=self._raw_output[rows]))
         # (1) delta[L - 1] = dC/dz[L - 1]
-        delta = output_delta(job.loss, y, z[last]) * share
+        delta = output_delta(job.loss, y, z[last]) * shares.unsqueeze(1)
         for l in range(last, -1, -1):
             # (3) dC/dW[l] = a[l].T @ delta[l]
             torch.mm(a[l].T, delta, out=self._dW[l])
@@ -288,27 +346,24 @@ class TorchRun:
     # Memory ----------------------------------------------------------------------------------------------------------
 
     def _zeros(self, *shape: int, dtype: DTypeLike | None = None) -> torch.Tensor:
-        return torch.zeros(shape, dtype=torch_dtype(dtype or self.gradient.dtype), device=self._device)
+        return torch.zeros(shape, dtype=torch_dtype(dtype or self._dtype), device=self._device)
 
-    def _plan(self, beside: TorchRun | None) -> tuple[int, int, bool]:
-        """Return how many steps, at most, are made and drawn for at once, and whether all of ``X`` is on the device."""
-        job, units, size, itemsize = self._job, self._job.network.layer_units, self._batch_size, self.gradient.itemsize
+    def _plan(self) -> tuple[int, bool]:
+        """Return how many steps, at most, are made at once, and whether all of ``X`` fits on the device."""
+        job, units, itemsize = self._job, self._job.network.layer_units, self._dtype.itemsize
         n_rows, n_targets = job.y.shape
         free = int(policy.DEVICE_MEMORY_SHARE * free_bytes(self._device))
-        # Of outputs there are temporaries while the loss is computed.
-        step_bytes = size * (units[0] + n_targets + 6 * units[-1]) * itemsize
-        n_at_most = min(policy.PIECE_BYTES, free // 4) // step_bytes
-        n_steps = max(1, min(policy.STEPS_AT_ONCE, -(-n_rows // size), n_at_most))
-        needed = (5 + len(self._state)) * self.gradient.nbytes + n_steps * step_bytes
-        drawn_bytes = size * (32 * max(units) + sum(units) * itemsize)
-        steps_drawn = max(1, min(n_steps, min(policy.DRAWN_BYTES, free // 4) // drawn_bytes))
-        needed += size * 4 * sum(units) * itemsize + steps_drawn * drawn_bytes * job.is_noisy
-        needed += n_rows * ((n_targets + 2) * itemsize + 8)
+        # Of outputs there are temporaries while the loss is computed, and of what is drawn, in integers of 64 bits.
+        row_bytes = (units[0] + n_targets + 6 * units[-1]) * itemsize
+        row_bytes += job.is_noisy * (32 * max(units) + sum(units) * itemsize)
+        n_at_most = min(policy.PIECE_BYTES, free // 4) // (self._size * row_bytes)
+        n_steps = max(1, min(policy.STEPS_AT_ONCE, -(-n_rows // self._size), n_at_most))
+        needed = (5 + len(self._state)) * self.gradient.nbytes + n_rows * (n_targets * itemsize + 16)
+        needed += self._size * (n_steps * row_bytes + 4 * sum(units) * itemsize)
         of_X = n_rows * units[0] * itemsize
         if needed > free:
             raise MemoryError(
                 f"Training on device={job.device!r} needs {needed:,} bytes there, even if X, {of_X:,} bytes, is read "
                 f"in pieces, and {free:,} may be used. Lower batch_size or hidden_layer_sizes, or use device='cpu'."
             )
-        shared = beside is not None and beside._samples.has(job.X)
-        return n_steps, steps_drawn, shared or needed + of_X <= free
+        return n_steps, needed + of_X <= free

@@ -48,10 +48,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     counts as beyond all finite numbers, of which alone ``m`` and ``r`` are. Missing numbers become the median, and a
     column says where they were, if there were any in ``fit``.
 
-    It also becomes ``T`` piecewise-linear codes, with the quantiles ``e[0] < ... < e[T]`` as edges: ``clip((x - e[t]) /
-    (e[t + 1] - e[t]), 0, 1)``. Where a value is so frequent that they leave fewer than 16 bins, quantiles of the
-    distinct values fill up. A network on codes is, in each feature, a piecewise-linear function with kinks where the
-    data are, and steps and sharp bends are as easy to learn as straight lines.
+    Unless it has but two values, it also becomes ``T`` piecewise-linear codes, with the quantiles ``e[0] < ... < e[T]``
+    as edges: ``clip((x - e[t]) / (e[t + 1] - e[t]), 0, 1)``. Where a value is so frequent that they leave fewer than 16
+    bins, quantiles of the distinct values fill up. A network on codes is, in each feature, a piecewise-linear function
+    with kinks where the data are, and steps and sharp bends are as easy to learn as straight lines.
 
     A category becomes a column for each level that occurs often enough, and one for all rare ones; missing is a level.
     Of two levels one column is enough. What was not seen in ``fit`` counts as rare or, where nothing was rare, as the

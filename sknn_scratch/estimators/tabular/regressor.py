@@ -48,7 +48,8 @@ class TabularMLPRegressor(LossRegressorMixin, TabularRegressorConstructor, BaseT
     weight_decay : float, default=0.2
         Decoupled decay: before a step of rate ``r`` the weights are multiplied by ``1 - r * weight_decay``.
     n_bins : int or None, default=64
-        The most piecewise-linear codes of a number, at least 4; None for no codes. See ``TabularEncoder``.
+        The most piecewise-linear codes of a number, at least 4; None for no codes. All numbers together have at most
+        2,048: beyond 512 numbers there are no codes, and the view without them only. See ``TabularEncoder``.
     categorical_features : None, 'from_dtype' or array-like, default='from_dtype'
         Which columns are categorical: by their dtype, or names, positions or a mask of them. See ``TabularEncoder``.
     engine : {'auto', 'numba', 'numpy', 'torch'}, default='auto'

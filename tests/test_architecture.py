@@ -177,20 +177,28 @@ def test_api_reference_names_everything():
     assert sorted(names) == sorted([*sknn_scratch.__all__, *onnx.__all__])
 
 
-def test_registries_know_every_component():
-    from sknn_scratch.catalogue import activations, initializers, losses, optimizers, schedules
+def classes_of(module, base):
+    return {cls for cls in vars(module).values() if isinstance(cls, type) and issubclass(cls, base) and cls is not base}
 
-    for module, base, registries in (
-        (activations, activations.Activation, [activations.ACTIVATIONS]),
-        (initializers, initializers.Initializer, [initializers.INITIALIZERS]),
-        (losses, losses.Loss, [losses.CLASSIFIER_LOSSES, losses.REGRESSOR_LOSSES]),
-        (optimizers, optimizers.Optimizer, [optimizers.OPTIMIZERS]),
-        (schedules, schedules.Schedule, [schedules.SCHEDULES]),
+
+def test_every_component_is_in_a_registry_and_can_be_imported():
+    from sknn_scratch.catalogue import activations, initializers, links, losses, optimizers, schedules
+    from sknn_scratch.training import callbacks
+
+    public = {getattr(sknn_scratch, name) for name in sknn_scratch.__all__}
+    made_by_losses = {links.GaussianLink, links.HeadsLink, links.IncreasingLink}
+    for module, base, registries, others in (
+        (activations, activations.Activation, [activations.ACTIVATIONS], set()),
+        (initializers, initializers.Initializer, [initializers.INITIALIZERS], set()),
+        (links, links.Link, [links.LINKS], {links.SoftmaxLink} | made_by_losses),
+        (losses, losses.Loss, [losses.CLASSIFIER_LOSSES, losses.REGRESSOR_LOSSES], {losses.Heads}),
+        (optimizers, optimizers.Optimizer, [optimizers.OPTIMIZERS], set()),
+        (schedules, schedules.Schedule, [schedules.SCHEDULES], {schedules.Function}),
     ):
-        public = {cls for name, cls in vars(module).items() if isinstance(cls, type) and not name.startswith("_")}
-        components = {cls for cls in public if issubclass(cls, base) and cls is not base}
         by_name = set().union(*(registry.values() for registry in registries))
-        assert components - by_name == {schedules: {schedules.Function}, losses: {losses.Heads}}.get(module, set())
+        assert classes_of(module, base) - by_name == others
+        assert by_name <= public
+    assert classes_of(callbacks, callbacks.EpochCallback) - public == {callbacks.OnEpochEnd}
 
 
 def test_names_for_editors_are_those_of_the_registries():

@@ -138,6 +138,10 @@ TRAJECTORY_ENDS = {
 }
 
 
+def test_every_optimizer_has_a_reference():
+    assert {type(optimizer) for optimizer, _ in REFERENCE.values()} == set(OPTIMIZERS.values())
+
+
 @pytest.mark.parametrize("name", REFERENCE)
 def test_reference_trajectory(name):
     gradients = iter(GRADIENTS)
@@ -185,21 +189,35 @@ def test_vectors_can_be_made_of_each_other():
     assert_array_equal(w, np.full(3, -3.5))
 
 
-def test_schedules():
-    assert_allclose(rates(Constant(), 3), [0.5] * 3)
-    assert_allclose(rates(InverseScaling(power_t=0.25), 3), [0.5, 0.5 / 11**0.25, 0.5 / 21**0.25])
-    assert_allclose(rates(Step(2, 0.1), 5), [0.5, 0.5, 0.05, 0.05, 0.005])
-    assert_allclose(rates(Exponential(0.5), 3), [0.5, 0.25, 0.125])
-    assert_allclose(rates(Function(lambda epoch: 1 / (epoch + 1)), 3), [1, 1 / 2, 1 / 3])
-    half = 0.5 * (1 + np.cos(np.pi * np.arange(10) / 10)) / 2
-    assert_allclose(rates(Cosine(), 10), half)
-    assert_allclose(rates(Cosine(min_rate=0.1), 10), 0.1 + 0.8 * half)
-    assert_allclose(rates(Cosine(n_cycles=2), 10)[5:], half[::2])
-    assert_allclose(rates(Cosine(warm_up=3), 4), [0.125, 0.25, 0.375, 0.5])
-    one_cycle = rates(OneCycle(), 10)
-    assert_allclose([one_cycle[0], max(one_cycle), one_cycle[-1]], [0.5 / 25, 0.5, 0.5 / 1e4], rtol=0.02)
-    assert np.argmax(one_cycle) == 3
-    assert rates(Adaptive(), 2) == [0.5, 0.5]
+def half_cosine(n):
+    """Return numbers from 1 to just above 0."""
+    return (1 + np.cos(np.pi * np.arange(n) / n)) / 2
+
+
+# The first rates, where the initial one is 0.5 and there are at most 10 epochs, beyond which partial_fit may go.
+RATES = [
+    (Constant(), [0.5] * 3),
+    (InverseScaling(power_t=0.25), [0.5, 0.5 / 11**0.25, 0.5 / 21**0.25]),
+    (Adaptive(), [0.5] * 2),
+    (Step(2, 0.1), [0.5, 0.5, 0.05, 0.05, 0.005]),
+    (Exponential(0.5), [0.5, 0.25, 0.125]),
+    (Function(lambda epoch: 1 / (epoch + 1)), [1, 1 / 2, 1 / 3]),
+    (Cosine(), [*(0.5 * half_cosine(10)), 0.5]),
+    (Cosine(min_rate=0.1), 0.1 + 0.4 * half_cosine(10)),
+    (Cosine(n_cycles=2), 0.5 * np.tile(half_cosine(5), 3)),
+    (Cosine(warm_up=3), [0.125, 0.25, 0.375, *(0.5 * half_cosine(7))]),
+    (Cosine(warm_up=10), [*(0.5 * np.arange(1, 11) / 11), 0.5, 0.5]),
+    (OneCycle(1 / 3, 10, 5), [0.05, 0.1625, 0.3875, *(0.1 + 0.4 * half_cosine(6)), 0.1, 0.1]),
+]
+
+
+@pytest.mark.parametrize(("schedule", "expected"), RATES, ids=[str(schedule)[:40] for schedule, _ in RATES])
+def test_rates(schedule, expected):
+    assert_allclose(rates(schedule, len(expected)), expected, rtol=1e-12)
+
+
+def test_every_schedule_has_known_rates():
+    assert {type(schedule) for schedule, _ in RATES} == {*SCHEDULES.values(), Function}
 
 
 def test_rates_beyond_all_floats():

@@ -15,6 +15,11 @@ from sknn_scratch import (
     Optimizer,
     check_gradients,
 )
+from sknn_scratch.catalogue.activations import ACTIVATIONS
+from sknn_scratch.catalogue.initializers import INITIALIZERS
+from sknn_scratch.catalogue.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sknn_scratch.catalogue.optimizers import OPTIMIZERS
+from sknn_scratch.catalogue.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +53,43 @@ def test_readme_fits_on_a_few_screens():
     assert pictures
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+NUMBERS = [
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+]  # fmt: skip
+
+
+def test_pages_count_and_name_all_components():
+    pages = [ROOT / "README.md", ROOT / "docs/differences.rst", ROOT / "docs/guide/loss.rst", ROOT / "docs/options.rst"]
+    readme, differences, losses, options = (" ".join(page.read_text().split()) for page in pages)
+    solvers = [*OPTIMIZERS, "lbfgs"]
+    for what, registry in (
+        ("activations", ACTIVATIONS),
+        ("losses", CLASSIFIER_LOSSES | REGRESSOR_LOSSES),
+        ("solvers", solvers),
+        ("schedules", SCHEDULES),
+        ("starting values", INITIALIZERS),
+    ):
+        assert f"{NUMBERS[len(registry)]} {what}" in readme
+    for row, registry in (("activations", ACTIVATIONS), ("starting values", INITIALIZERS)):
+        assert re.search(rf"\* - {row} - [^-]+ - {NUMBERS[len(registry)]}, ", differences), row
+    for row, registry in (
+        ("activations", ACTIVATIONS),
+        ("losses of a classifier", CLASSIFIER_LOSSES),
+        ("losses of a regressor", REGRESSOR_LOSSES),
+        ("starting weights", INITIALIZERS),
+        ("learning-rate schedules", SCHEDULES),
+    ):
+        assert re.search(rf"\* - {row} - [^-]+ - [^-]*\b{len(registry)}\b", options), row
+    of_sklearn = {"adaptive", "constant", "invscaling"}
+    for page, names in (
+        (losses, [*CLASSIFIER_LOSSES, *REGRESSOR_LOSSES]),
+        (differences, {*CLASSIFIER_LOSSES, *REGRESSOR_LOSSES, *solvers, *SCHEDULES} - {"log_loss", *of_sklearn}),
+        (options, solvers),
+    ):
+        assert [name for name in names if not re.search(rf"\b{name}\b", page)] == []
 
 
 def test_the_swap():

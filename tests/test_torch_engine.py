@@ -800,6 +800,23 @@ def test_a_piece_is_gathered_while_the_steps_of_the_one_before_are_made(monkeypa
 
 
 @needs_cuda
+def test_runs_at_a_time_have_streams_of_their_own_and_later_ones_the_same():
+    """PyTorch has 32, and may free what the products of a stream need with any graph of it."""
+    jobs = [make_job() for _ in range(3)]
+    for job in jobs:
+        job.device = "cuda"
+    first, second = map(TorchRun, jobs[:2])
+    used = first._stream
+    assert second._stream != used
+    first.close()
+    first.close()
+    third = TorchRun(jobs[2])
+    assert third._stream == used
+    second.close()
+    third.close()
+
+
+@needs_cuda
 def test_estimators_on_a_gpu():
     X, y = make_task("multiclass")
     models = [our_estimator("multiclass", device=device, max_iter=10, batch_size=32) for device in ("cpu", "cuda")]

@@ -119,12 +119,8 @@ def _function(name: str) -> Callable[..., Any]:
 
 # What has another name or other arguments.
 _OTHERWISE: dict[str, Callable[..., Any]] = {
-    "cbrt": lambda x: torch.sign(x) * torch.abs(x) ** (1 / 3),
-    "copy": torch.clone,
     "equal": torch.eq,
-    "fabs": torch.abs,
     "flip": lambda x, axis: torch.flip(x, (axis,)),
-    "invert": torch.bitwise_not,
     "log_expit": torch.nn.functional.logsigmoid,
     "max": torch.amax,
     "maximum": torch.clamp_min,
@@ -132,7 +128,6 @@ _OTHERWISE: dict[str, Callable[..., Any]] = {
     "minimum": torch.clamp_max,
     "power": torch.pow,
     "repeat": torch.repeat_interleave,
-    "rint": torch.round,
     "split": lambda x, stops, axis=0: torch.tensor_split(x, [int(stop) for stop in stops], axis),
     "where": lambda condition, x, y: torch.where(condition, condition.tensor(x), condition.tensor(y)),
 }

@@ -15,13 +15,13 @@ import math
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
 
 import sknn_scratch.engines.policy as policy
 from sknn_scratch.engines.draws import INPUT_NOISE, bits, keys, normal
@@ -55,7 +55,7 @@ def free_bytes(device: torch.device) -> int:
     return sys.maxsize
 
 
-def upload(array: Any, device: torch.device, dtype: DTypeLike) -> torch.Tensor:
+def upload(array: Any, device: torch.device, dtype: DTypeLike) -> Tensor:
     """Return a dense copy of an array on a device, in C order; on the way it takes little memory."""
     out = torch.empty(array.shape, dtype=torch_dtype(dtype), device=device)
     n_rows = max(1, policy.UPLOAD_BYTES // max(1, 8 * math.prod(array.shape[1:])))
@@ -65,7 +65,7 @@ def upload(array: Any, device: torch.device, dtype: DTypeLike) -> torch.Tensor:
     return out
 
 
-def _on_host(array: Any, dtype: DTypeLike) -> torch.Tensor:
+def _on_host(array: Any, dtype: DTypeLike) -> Tensor:
     dense = array.toarray() if isinstance(array, CodedMatrix) else array
     return torch.from_numpy(np.require(dense, dtype, ["C", "W"]))
 
@@ -97,18 +97,6 @@ def raw_output(
     return out if bool(finite) else None
 
 
-@contextmanager
-def _no_garbage_collected() -> Iterator[None]:
-    # A graph that is destroyed while another is recorded spoils it: https://github.com/pytorch/pytorch/pull/161037
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 # Streams that no run has. PyTorch gives out 32 in turn, keeps memory for the products of each, which graphs refer to,
 # and may free it with any graph of that stream: https://github.com/pytorch/pytorch/issues/193402
 _idle_streams: dict[torch.device, list[Any]] = defaultdict(list)
@@ -134,7 +122,7 @@ class TorchRun:
         self._drawn = [INPUT_NOISE] * bool(job.input_noise) + [l for l, rate in enumerate(job.dropout) if rate]
         self._state: NDArray = np.empty((0, 1)) if optimizer is None else optimizer.state
         self.gradient: NDArray = np.zeros_like(network.parameters)
-        self._all_X: torch.Tensor | None = beside._all_X if beside is not None and beside._job.X is job.X else None
+        self._all_X: Tensor | None = beside._all_X if beside is not None and beside._job.X is job.X else None
         with computing:
             n_steps, fits = self._plan()
             if self._device.type == "cuda":
@@ -146,16 +134,17 @@ class TorchRun:
             weights = np.ones(len(job.y)) if job.sample_weight is None else job.sample_weight
             self._all_y = upload(job.y, self._device, self._dtype)
             self._all_weights = upload(weights, self._device, self._exact)
-            n_rows, size = n_steps * self._size, self.gradient.size
-            self._X, self._y, self._raw_output = (
-                self._zeros(n_rows, width) for width in (job.X.shape[1], job.y.shape[1], network.layer_units[-1])
+            # What the steps of a piece read, always here: the samples or their rows, numbers of steps, keys of draws.
+            n_rows, n_numbers = n_steps * self._size, 4 + (0 if optimizer is None else optimizer.n_coefficients)
+            self._X = self._zeros(n_rows if self._all_X is None else 0, job.X.shape[1])
+            self._rows = self._zeros(n_rows, dtype=np.int64)
+            self._numbers, self._loss = (
+                self._zeros(n_steps, n_numbers, dtype=self._exact),
+                self._zeros(dtype=self._exact),
             )
-            self._weights = self._zeros(n_rows, dtype=self._exact)
-            n_coefficients = 0 if optimizer is None else optimizer.n_coefficients
-            self._numbers = self._zeros(n_steps, n_coefficients + 4, dtype=self._exact)
-            self._norms, self._loss = self._zeros(n_steps, 2), self._zeros(dtype=self._exact)
             self._keys = self._zeros(n_steps, len(self._drawn), 2, dtype=np.int64)
             # Each begins at a multiple of 16 bytes, as kernels read four numbers at once.
+            size = self.gradient.size
             self._w, self._g, self._sum = (self._zeros(size) for _ in range(3))
             self._vectors = self._zeros(len(self._state), 4 * -(-size // 4))[:, :size]
             self._vectors.copy_(torch.from_numpy(self._state))
@@ -197,11 +186,12 @@ class TorchRun:
 
     def close(self) -> None:
         """Wait for the device, so that its memory can be freed, and forget the graphs."""
-        if self._stream is not None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
             with computing:
-                self._stream.synchronize()
+                stream.synchronize()
                 self._graphs.clear()
-                _idle_streams[self._device].append(self._stream)
+                _idle_streams[self._device].append(stream)
 
     # All steps -------------------------------------------------------------------------------------------------------
 
@@ -215,70 +205,69 @@ class TorchRun:
         n_at_once = len(self._numbers)
         for start in range(0, len(steps), n_at_once):
             now, piece = slice(start, start + n_at_once), slice(start * self._size, (start + n_at_once) * self._size)
-            for place, given in ((self._numbers, all_numbers[now]), (self._keys, all_keys[now])):
-                place[: len(given)].copy_(given)
-            self._load(rows[piece], all_rows[piece])
+            if self._all_X is None:
+                gathered = _on_host(self._job.X[rows[piece]], self._dtype)
+                self._X[: len(gathered)].copy_(gathered if self._stream is None else gathered.pin_memory())
+            given = (self._rows, all_rows[piece]), (self._numbers, all_numbers[now]), (self._keys, all_keys[now])
+            for place, one in given:
+                place[: len(one)].copy_(one)
             self._make_steps_at_once(len(rows[piece]), train)
         return self._loss.item()
-
-    def _load(self, rows: NDArray, on_device: torch.Tensor) -> None:
-        """Make the samples in these rows the piece; the numbers of the rows are on the device, too."""
-        for all_rows, piece in ((self._all_X, self._X), (self._all_y, self._y), (self._all_weights, self._weights)):
-            if all_rows is not None:
-                torch.index_select(all_rows, 0, on_device, out=piece[: len(rows)])
-            else:
-                gathered = _on_host(self._job.X[rows], self._dtype)
-                piece[: len(rows)].copy_(gathered if self._stream is None else gathered.pin_memory())
 
     def _make_steps_at_once(self, n_rows: int, train: bool) -> None:
         """Make the steps with the piece that is loaded, on a GPU by a graph but for the first time."""
         key, thread = (n_rows, train), threading.get_ident()
         found = self._graphs.get(key)
-        if self._stream is None or found is None or (isinstance(found, int) and found != thread):
+        if found == thread and self._stream is not None:
+            found = self._graphs[key] = self._record(n_rows, train)
+        if found is None or isinstance(found, int):
             self._make_steps(n_rows, train)
             self._graphs[key] = thread  # alone, as the libraries keep their handles by thread
-            return
-        if found == thread:
-            found = torch.cuda.CUDAGraph()
+        else:
+            found.replay()
+
+    def _record(self, n_rows: int, train: bool) -> Any:
+        graph, collects_garbage = torch.cuda.CUDAGraph(), gc.isenabled()
+        gc.disable()  # another graph that is destroyed meanwhile spoils it: https://github.com/pytorch/pytorch/pull/161037
+        try:
             # Other threads may do what they want meanwhile.
-            settings: Any = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
-            with _no_garbage_collected(), torch.cuda.graph(found, **settings):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 self._make_steps(n_rows, train)
-            self._graphs[key] = found
-        found.replay()
+        finally:
+            if collects_garbage:
+                gc.enable()
+        return graph
 
     # A piece ---------------------------------------------------------------------------------------------------------
 
     def _make_steps(self, n_rows: int, train: bool) -> None:
         """Make the steps with the first rows of the piece, and add up what they are of the loss of the epoch."""
-        size, l1_ratio, n_steps = self._size, self._job.l1_ratio, -(-n_rows // self._size)
-        exact, dtype = self._numbers[:n_steps], self._w.dtype
-        shares = (self._weights[:n_rows] * self._by_rows(exact[:, -3], n_rows)).to(dtype)
-        numbers, drawn = exact.to(dtype), self._draw(n_steps)
-        for k in range(n_steps):
+        job, size, n_steps, rows = self._job, self._size, -(-n_rows // self._size), self._rows[:n_rows]
+        X = self._X[:n_rows] if self._all_X is None else self._all_X.index_select(0, rows)
+        y, weights = (one.index_select(0, rows) for one in (self._all_y, self._all_weights))
+        exact = self._numbers[:n_steps]
+        shares = (weights * exact[:, -3].repeat_interleave(size)[:n_rows]).to(X.dtype)
+        numbers, drawn = exact.to(X.dtype), self._draw(n_steps)
+        raw_output, norms = X.new_empty(n_rows, job.network.layer_units[-1]), X.new_zeros(n_steps, 2)
+        minibatches = zip(*(one.split(size) for one in (X, y, shares, raw_output)), strict=True)
+        for k, minibatch in enumerate(minibatches):
             *coefficients, decay, _, penalty, _ = numbers[k]
-            rows = slice(k * size, min((k + 1) * size, n_rows))
-            self._fill_gradient(rows, shares[rows], {l: one[k, : rows.stop - rows.start] for l, one in drawn.items()})
-            if self._job.alpha > 0:
-                self._add_penalty(penalty, *self._norms[k])
+            self._fill_gradient(minibatch, {l: one[k, : len(minibatch[0])] for l, one in drawn.items()})
+            if job.alpha > 0:
+                self._add_penalty(penalty, *norms[k])
             if train:
                 self._move(coefficients, decay)
             else:
                 self._sum.add_(self._g)
         penalties, in_epoch = numbers[:, -2:].T
-        losses = compute(self._job.loss.value, self._y[:n_rows], self._raw_output[:n_rows])
-        losses = losses * shares * self._by_rows(in_epoch, n_rows)
+        losses = compute(job.loss.value, y, raw_output) * shares * in_epoch.repeat_interleave(size)[:n_rows]
         self._loss.add_(torch.sum(losses, dtype=self._loss.dtype))
-        if self._job.alpha > 0:
-            absolute, euclidean = self._norms[:n_steps].T
-            norms = l1_ratio * absolute + (1 - l1_ratio) / 2 * euclidean**2
+        if job.alpha > 0:
+            absolute, euclidean = norms.T
+            norms = job.l1_ratio * absolute + (1 - job.l1_ratio) / 2 * euclidean**2
             self._loss.add_(torch.sum(norms * penalties * in_epoch, dtype=self._loss.dtype))
 
-    def _by_rows(self, of_steps: torch.Tensor, n_rows: int) -> torch.Tensor:
-        """Return for each row the number of its step."""
-        return of_steps.unsqueeze(1).expand(-1, self._size).reshape(-1)[:n_rows]
-
-    def _draw(self, n_steps: int) -> dict[int, torch.Tensor]:
+    def _draw(self, n_steps: int) -> dict[int, Tensor]:
         """Return masks of layers of which a share is dropped, and the noise on the samples, for steps at once."""
         drawn, dtype = {}, self._w.dtype
         for l, of_layer in zip(self._drawn, self._keys[:n_steps].unbind(1), strict=True):
@@ -294,17 +283,17 @@ class TorchRun:
                 drawn[l] = kept.to(dtype) * (1 / (1 - rate))
         return drawn
 
-    def _fill_gradient(self, rows: slice, shares: torch.Tensor, drawn: dict[int, torch.Tensor]) -> None:
-        """Fill the gradient of some rows of the piece, without the penalty, and their raw output."""
+    def _fill_gradient(self, minibatch: Sequence[Tensor], drawn: dict[int, Tensor]) -> None:
+        """Fill the gradient of a minibatch, without the penalty, and its raw output."""
         job, f, W, b, last = self._job, self._job.network.activations, self._W, self._b, len(self._W) - 1
-        X, y = self._X[rows], self._y[rows]
+        X, y, shares, raw_output = minibatch
         X = X + drawn[INPUT_NOISE] if INPUT_NOISE in drawn else X
         a, z, hidden = [X * drawn[0] if 0 in drawn else X], [], []
         for l in range(last):
             z.append(torch.addmm(b[l], a[l], W[l]))
             hidden.append(compute(f[l].value, z[l]).to(X.dtype))
             a.append(hidden[l] * drawn[l + 1] if l + 1 in drawn else hidden[l])
-        z.append(torch.addmm(b[last], a[last], W[last], out=self._raw_output[rows]))
+        z.append(torch.addmm(b[last], a[last], W[last], out=raw_output))
         # (1) delta[L - 1] = dC/dz[L - 1]
         delta = output_delta(job.loss, y, z[last]) * shares.unsqueeze(1)
         for l in range(last, -1, -1):
@@ -319,7 +308,7 @@ class TorchRun:
                 if l in drawn:
                     delta.mul_(drawn[l])
 
-    def _add_penalty(self, strength: torch.Tensor, absolute: torch.Tensor, euclidean: torch.Tensor) -> None:
+    def _add_penalty(self, strength: Tensor, absolute: Tensor, euclidean: Tensor) -> None:
         """Add the derivative of the penalty to the gradient, and fill in the norms of the weights."""
         n_weights, l1_ratio = self._job.network.n_weights, self._job.l1_ratio
         w, g = self._w[:n_weights], self._g[:n_weights]
@@ -330,7 +319,7 @@ class TorchRun:
             g.addcmul_(torch.sign(w), strength, value=l1_ratio)
             torch.linalg.vector_norm(w, 1, out=absolute)
 
-    def _move(self, coefficients: Sequence[torch.Tensor], decay: torch.Tensor) -> None:
+    def _move(self, coefficients: Sequence[Tensor], decay: Tensor) -> None:
         """Move the parameters against the gradient."""
         job, optimizer = self._job, self._job.optimizer
         assert optimizer is not None
@@ -345,7 +334,7 @@ class TorchRun:
 
     # Memory ----------------------------------------------------------------------------------------------------------
 
-    def _zeros(self, *shape: int, dtype: DTypeLike | None = None) -> torch.Tensor:
+    def _zeros(self, *shape: int, dtype: DTypeLike | None = None) -> Tensor:
         return torch.zeros(shape, dtype=torch_dtype(dtype or self._dtype), device=self._device)
 
     def _plan(self) -> tuple[int, bool]:

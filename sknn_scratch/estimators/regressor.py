@@ -162,7 +162,8 @@ class MLPFromScratchRegressor(LossRegressorMixin, RegressorConstructor, BaseMLP)
         Strength of the L2 penalty ``alpha / 2 * sum(W**2)`` on the weights (not the biases), at least 0. Like the
         loss, it is divided by the number of samples, or the sum of their weights, of the minibatch.
     batch_size : int or 'auto', default='auto'
-        Samples per minibatch, at least 1; 'auto' is ``min(200, n_samples)``. Not used by 'lbfgs'.
+        Samples per minibatch, at least 1, and with a warning no more than there are; 'auto' is ``min(200, n_samples)``.
+        Not used by 'lbfgs'.
     learning_rate : str, Schedule or callable, default='constant'
         Schedule of the learning rate. scikit-learn's, which 'adam' ignores as it does there, are
 

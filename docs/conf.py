@@ -130,9 +130,12 @@ def copy_examples(source: Path, target: Path) -> None:
         heading = f"{title}\n{'=' * len(title)}\n"
         if subtitle:
             heading += f"\n{subtitle[0].upper()}{subtitle[1:]}.\n"
-        rest = rest.replace("\n\n    python examples/", "\n\n::\n\n    python examples/")
+        # Formulas and commands are no Python.
+        description, quotes, code = rest.partition('"""')
+        description = description.replace("::\n\n", ":\n\n.. code-block:: none\n\n")
+        description = description.replace("\n\n    python ", "\n\n.. code-block:: none\n\n    python ")
         copy = target / ("xor" if script.name.startswith("xor") else "") / script.name
-        copy.write_text(f'"""\n{heading}{rest}')
+        copy.write_text(f'"""\n{heading}{description}{quotes}{code}')
         shutil.copystat(script, copy)
 
 

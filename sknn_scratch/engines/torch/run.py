@@ -36,13 +36,21 @@ from sknn_scratch.training.job import Job
 computing = threading.RLock()
 
 
+def lower_half(x: Any) -> Any:
+    """Return the lower 32 bits of integers of 64."""
+    return x & 0xFFFFFFFF
+
+
 def problem(name: str) -> str | None:
     """Return why a device cannot be used, or None."""
-    try:
-        torch.zeros(1, device=name).item()  # a GPU may be there and too old, or forbidden to a forked process
+    numbers = np.array([7, 2**31, *range(2**32 - 9, 2**32)], dtype=np.uint32)
+    try:  # a GPU may be there and too old, forbidden to a forked process, or wrong in integers, as some of Macs are
+        with computing:
+            there = torch.tensor(numbers.tolist(), device=name)
+            drawn = bits(there[:2], there[2:], lower_half).tolist()
     except Exception as error:
         return f"PyTorch {torch.__version__} says: {str(error).splitlines()[0]}"
-    return None
+    return None if drawn == bits(numbers[:2], numbers[2:]).tolist() else "it computes wrongly with integers of 64 bits"
 
 
 def free_bytes(device: torch.device) -> int:
@@ -70,11 +78,6 @@ def _on_host(array: Any, dtype: DTypeLike) -> Tensor:
     return torch.from_numpy(np.require(dense, dtype, ["C", "W"]))
 
 
-def lower_half(x: Any) -> Any:
-    """Return the lower 32 bits of integers of 64."""
-    return x & 0xFFFFFFFF
-
-
 def raw_output(
     network: Perceptron, X: NDArray, rows: NDArray | None, device: str, check_finite: bool
 ) -> NDArray | None:
@@ -94,7 +97,7 @@ def raw_output(
             for l, f in enumerate(network.activations):
                 a = compute(f.value, torch.addmm(b[l], a, W[l])).to(a.dtype)
             torch.from_numpy(out[chunk]).copy_(torch.addmm(b[-1], a, W[-1]))
-    return out if bool(finite) else None
+        return out if bool(finite) else None
 
 
 # Streams that no run has. PyTorch gives out 32 in turn, keeps memory for the products of each, which graphs refer to,
@@ -216,11 +219,11 @@ class TorchRun:
 
     def _make_steps_at_once(self, n_rows: int, train: bool) -> None:
         """Make the steps with the piece that is loaded, on a GPU by a graph but for the first time."""
-        key, thread = (n_rows, train), threading.get_ident()
+        key, thread = (n_rows, train), threading.current_thread()
         found = self._graphs.get(key)
-        if found == thread and self._stream is not None:
+        if found is thread and self._stream is not None:
             found = self._graphs[key] = self._record(n_rows, train)
-        if found is None or isinstance(found, int):
+        if found is None or isinstance(found, threading.Thread):
             self._make_steps(n_rows, train)
             self._graphs[key] = thread  # alone, as the libraries keep their handles by thread
         else:

@@ -630,6 +630,30 @@ def test_vectors_begin_where_kernels_read_several_numbers_at_once():
     assert not any(vector.data_ptr() % 16 for vector in (run._w, run._g, *run._vectors))
 
 
+class WatchingBiases(TorchDispatchMode):
+    """Notes of each product with biases added whether they are a vector that begins at a multiple of 16 bytes."""
+
+    def __init__(self):
+        super().__init__()
+        self.aligned = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if "addmm" in str(function):
+            self.aligned.append(args[0].dim() == 1 and args[0].data_ptr() % 16 == 0)
+            assert self.aligned[-1] or args[0].dim() == 2
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("hidden", "aligned"), [((8, 4), [True] * 3), ((4, 5), [True, True, False])], ids=str)
+def test_biases_begin_where_products_read_several_numbers_at_once(hidden, aligned):
+    """Or else are a matrix, as kernels that add a vector may not look where it begins."""
+    job = make_job(dtype=np.float32, hidden=hidden, n_targets=4)
+    run = TorchRun(job)
+    with WatchingBiases() as watching:
+        run._make_steps(job.batch_size, train=True)
+    assert watching.aligned == aligned
+
+
 @pytest.mark.parametrize(("options", "n_kernels"), [({}, 13), ({"alpha": 0.1}, 15), ({"dropout": [0.0, 0.5]}, 15)])
 def test_kernels_of_a_step(options, n_kernels):
     """Their number is the time of a small step: it is not to grow by accident."""

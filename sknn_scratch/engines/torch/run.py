@@ -141,18 +141,16 @@ class TorchRun:
             n_rows, n_numbers = n_steps * self._size, 4 + (0 if optimizer is None else optimizer.n_coefficients)
             self._X = self._zeros(n_rows if self._all_X is None else 0, job.X.shape[1])
             self._rows = self._zeros(n_rows, dtype=np.int64)
-            self._numbers, self._loss = (
-                self._zeros(n_steps, n_numbers, dtype=self._exact),
-                self._zeros(dtype=self._exact),
-            )
+            self._numbers = self._zeros(n_steps, n_numbers, dtype=self._exact)
             self._keys = self._zeros(n_steps, len(self._drawn), 2, dtype=np.int64)
+            self._loss = self._zeros(dtype=self._exact)
             # Each begins at a multiple of 16 bytes, as kernels read four numbers at once.
             size = self.gradient.size
             self._w, self._g, self._sum = (self._zeros(size) for _ in range(3))
             self._vectors = self._zeros(len(self._state), 4 * -(-size // 4))[:, :size]
             self._vectors.copy_(torch.from_numpy(self._state))
-        self._W, self._b = layer_views(self._w, network.layer_units)
-        self._dW, self._db = layer_views(self._g, network.layer_units)
+        views: Any = [layer_views(vector, network.layer_units) for vector in (self._w, self._g)]
+        (self._W, self._b), (self._dW, self._db) = views
 
     def epoch(self, order: NDArray | None, learning_rates: NDArray) -> float:
         """Train for an epoch; see ``NumpyRun.epoch``."""
@@ -288,8 +286,11 @@ class TorchRun:
 
     def _fill_gradient(self, minibatch: Sequence[Tensor], drawn: dict[int, Tensor]) -> None:
         """Fill the gradient of a minibatch, without the penalty, and its raw output."""
-        job, f, W, b, last = self._job, self._job.network.activations, self._W, self._b, len(self._W) - 1
+        job, f, W, last = self._job, self._job.network.activations, self._W, len(self._W) - 1
         X, y, shares, raw_output = minibatch
+        # A kernel may take for granted that a vector begins at a multiple of 16 bytes, but not that a matrix does:
+        # https://github.com/pytorch/pytorch/pull/194497
+        b = [one.expand(len(X), -1) if one.data_ptr() % 16 else one for one in self._b]
         X = X + drawn[INPUT_NOISE] if INPUT_NOISE in drawn else X
         a, z, hidden = [X * drawn[0] if 0 in drawn else X], [], []
         for l in range(last):

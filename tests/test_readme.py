@@ -55,6 +55,20 @@ def test_readme_fits_on_a_few_screens():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_times_of_a_step_are_those_of_the_results():
+    """Each number of the table under "Measured" is the one of the same row and column in RESULTS.md."""
+    readme, results = (ROOT / "README.md").read_text(), (ROOT / "benchmarks/RESULTS.md").read_text()
+    shown, measured = (
+        [[cell.strip().lower() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+        for text in (readme.partition("\n## Measured\n")[2], results.partition("<!-- end of bench_fit -->")[0])
+    )
+    columns = [name.replace("matrix ", "") for name in shown[0][1:]]
+    all_rows = {row[0]: dict(zip(measured[0], row, strict=True)) for row in measured}
+    assert len(shown) > 2
+    for name, *numbers in shown[2:]:
+        assert [all_rows[name][column] for column in columns] == numbers
+
+
 NUMBERS = [
     "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
     "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",

@@ -35,7 +35,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from sknn_scratch.engines.torch import formulas  # noqa: E402
+from sknn_scratch.engines.torch import arrays, formulas  # noqa: E402
 from sknn_scratch.engines.torch import run as torch_run  # noqa: E402
 from sknn_scratch.engines.torch.arrays import compute  # noqa: E402
 from sknn_scratch.engines.torch.run import TorchRun  # noqa: E402
@@ -674,7 +674,8 @@ WAITING = ("_local_scalar_dense", "nonzero", "index.Tensor", "index_put", "lift_
 class EmulatedGraph(TorchDispatchMode):
     """A CUDA graph on the CPU: what is asked for while it records is done only by a replay, with the same tensors.
 
-    What memory that is allotted meanwhile holds between replays is not known: other graphs may have it, too.
+    What memory that is allotted meanwhile holds between replays is not known: other graphs may have it, too. Other
+    memory that it reads is kept by the run, or for good.
     """
 
     def __init__(self):
@@ -701,6 +702,9 @@ class EmulatedGraph(TorchDispatchMode):
         super().__exit__(*error)
         for storage, copy in self.before.values():
             storage.copy_(copy)
+        caches = [one for cache in (formulas._infinity, arrays._constant) for one in gc.get_referents(cache)]
+        kept = self._tensors(vars(self.run), [one for one in caches if isinstance(one, dict)])
+        assert self.before.keys() <= {one.untyped_storage().data_ptr() for one in kept}
         self.spoil()
 
     def spoil(self):
@@ -733,6 +737,7 @@ def start_with_graphs(request, monkeypatch):
         job.device = "cpu" if request.param == "emulated" else "cuda"
         run = TorchRun(job)
         run._stream = EmulatedStream() if request.param == "emulated" else run._stream
+        EmulatedGraph.run = run
         return run
 
     def noted(name, function):
@@ -804,7 +809,10 @@ def test_graphs_are_recorded_the_second_time_in_a_thread(start_with_graphs, monk
         assert start_with_graphs.log[4:] == ["replay"] * 4
         elsewhere.submit(run.epoch, None, np.full(9, 0.01)).result()
     assert start_with_graphs.log[8:] == [*["replay"] * 4, "record", "replay"]
+    stream = run._stream
     run.close()
+    run.close()
+    assert torch_run._idle_streams[run._device].count(stream) == 1
 
 
 def test_a_piece_is_gathered_while_the_steps_of_the_one_before_are_made(monkeypatch):

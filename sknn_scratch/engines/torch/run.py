@@ -86,8 +86,8 @@ def raw_output(
     n_samples = len(X) if rows is None else len(rows)
     out = np.empty((n_samples, network.layer_units[-1]), dtype=dtype)
     n_at_once = max(1, policy.DEVICE_CHUNK_BYTES // (max(network.layer_units) * dtype.itemsize))
-    finite = torch.ones((), dtype=torch.bool, device=place)
     with computing:
+        finite = torch.ones((), dtype=torch.bool, device=place)
         W, b = ([upload(layer, place, dtype) for layer in layers] for layers in (network.weights, network.biases))
         for start in range(0, n_samples, n_at_once):
             chunk = slice(start, start + n_at_once)

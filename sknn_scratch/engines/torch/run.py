@@ -197,7 +197,11 @@ class TorchRun:
     # All steps -------------------------------------------------------------------------------------------------------
 
     def _make_all_steps(self, rows: NDArray, numbers: NDArray, steps: Sequence[int], *, train: bool) -> float:
-        """Make a step, of these numbers, with each minibatch of the rows, and return the loss."""
+        """Make a step with each minibatch of the rows, and return the loss.
+
+        ``numbers`` has of each step the optimiser's coefficients, the factor of decay, by what weights of samples are
+        multiplied, the strength of the penalty, and its share in the loss; ``steps`` are those that draws go by.
+        """
         drawn = np.array([keys(self._job.seed, step, l) for step in steps for l in self._drawn], dtype=np.int64)
         all_rows, all_numbers = upload(rows, self._device, rows.dtype), upload(numbers, self._device, self._exact)
         all_keys = upload(drawn.reshape(len(steps), -1, 2), self._device, np.int64)
@@ -252,21 +256,21 @@ class TorchRun:
         raw_output, norms = X.new_empty(n_rows, job.network.layer_units[-1]), X.new_zeros(n_steps, 2)
         minibatches = zip(*(one.split(size) for one in (X, y, shares, raw_output)), strict=True)
         for k, minibatch in enumerate(minibatches):
-            *coefficients, decay, _, penalty, _ = numbers[k]
+            *coefficients, decay, _, strength, _ = numbers[k]
             self._fill_gradient(minibatch, {l: one[k, : len(minibatch[0])] for l, one in drawn.items()})
             if job.alpha > 0:
-                self._add_penalty(penalty, *norms[k])
+                self._add_penalty(strength, *norms[k])
             if train:
                 self._move(coefficients, decay)
             else:
                 self._sum.add_(self._g)
-        penalties, in_epoch = numbers[:, -2:].T
-        losses = compute(job.loss.value, y, raw_output) * shares * in_epoch.repeat_interleave(size)[:n_rows]
+        strengths, in_loss = numbers[:, -2:].T
+        losses = compute(job.loss.value, y, raw_output) * shares * in_loss.repeat_interleave(size)[:n_rows]
         self._loss.add_(torch.sum(losses, dtype=self._loss.dtype))
         if job.alpha > 0:
             absolute, euclidean = norms.T
             norms = job.l1_ratio * absolute + (1 - job.l1_ratio) / 2 * euclidean**2
-            self._loss.add_(torch.sum(norms * penalties * in_epoch, dtype=self._loss.dtype))
+            self._loss.add_(torch.sum(norms * strengths * in_loss, dtype=self._loss.dtype))
 
     def _draw(self, n_steps: int) -> dict[int, Tensor]:
         """Return masks of layers of which a share is dropped, and the noise on the samples, for steps at once."""

@@ -462,6 +462,16 @@ def test_samples_in_any_memory(order, tmp_path):
     assert_array_equal(model.coefs_[0], expected.coefs_[0])
 
 
+def test_autocast_is_for_others():
+    X, y = make_task("multiclass")
+    models = [our_estimator("multiclass", engine="torch", max_iter=3) for _ in range(2)]
+    models[0].fit(X.astype(np.float32), y)
+    with torch.autocast("cpu"):
+        models[1].fit(X.astype(np.float32), y)
+        assert torch.is_autocast_enabled("cpu")
+    assert_array_equal(models[1].coefs_[0], models[0].coefs_[0])
+
+
 class Watching:
     """Halves the first weights after an epoch, and remembers what it saw."""
 

@@ -15,7 +15,8 @@ import math
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,18 @@ from sknn_scratch.perceptron import Perceptron, layer_views
 from sknn_scratch.training.coded_matrix import CodedMatrix
 from sknn_scratch.training.job import Job
 
-# Held while a device computes for us: what another thread asks of a GPU could spoil the recording of a graph, and
-# nothing is gained side by side.
-computing = threading.RLock()
+_lock = threading.RLock()
+
+
+@contextmanager
+def computing(device: torch.device, stream: Any = None) -> Iterator[None]:
+    """Compute on a device, in a stream if one is given, and in the dtypes of the arrays, whatever autocast says.
+
+    Only one thread at a time does: what others ask of a GPU could spoil the recording of a graph, and nothing is gained
+    side by side.
+    """
+    with _lock, torch.cuda.stream(stream), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def lower_half(x: Any) -> Any:
@@ -45,7 +55,7 @@ def problem(name: str) -> str | None:
     """Return why a device cannot be used, or None."""
     numbers = np.array([7, 2**31, *range(2**32 - 9, 2**32)], dtype=np.uint32)
     try:  # a GPU may be there and too old, forbidden to a forked process, or wrong in integers, as some of Macs are
-        with computing:
+        with computing(torch.device(name)):
             there = torch.tensor(numbers.tolist(), device=name)
             drawn = bits(there[:2], there[2:], lower_half).tolist()
     except Exception as error:
@@ -86,7 +96,7 @@ def raw_output(
     n_samples = len(X) if rows is None else len(rows)
     out = np.empty((n_samples, network.layer_units[-1]), dtype=dtype)
     n_at_once = max(1, policy.DEVICE_CHUNK_BYTES // (max(network.layer_units) * dtype.itemsize))
-    with computing:
+    with computing(place):
         finite = torch.ones((), dtype=torch.bool, device=place)
         W, b = ([upload(layer, place, dtype) for layer in layers] for layers in (network.weights, network.biases))
         for start in range(0, n_samples, n_at_once):
@@ -126,12 +136,12 @@ class TorchRun:
         self._state: NDArray = np.empty((0, 1)) if optimizer is None else optimizer.state
         self.gradient: NDArray = np.zeros_like(network.parameters)
         self._all_X: Tensor | None = beside._all_X if beside is not None and beside._job.X is job.X else None
-        with computing:
+        with computing(self._device):
             n_steps, fits = self._plan()
             if self._device.type == "cuda":
                 self._stream = (_idle_streams[self._device] or [torch.cuda.Stream(self._device)]).pop()
                 self._pool = torch.cuda.graph_pool_handle()
-        with computing, torch.cuda.stream(self._stream):  # without a stream, that does nothing
+        with computing(self._device, self._stream):
             if fits and self._all_X is None:
                 self._all_X = upload(job.X, self._device, self._dtype)
             weights = np.ones(len(job.y)) if job.sample_weight is None else job.sample_weight
@@ -167,7 +177,7 @@ class TorchRun:
         coefficients = optimizer.next_coefficients(learning_rates)
         decays = 1 - learning_rates * optimizer.decay_rate
         numbers = np.column_stack([*coefficients, decays, 1 / totals, job.alpha / totals, n_rows / len(rows)])
-        with computing, torch.cuda.stream(self._stream):
+        with computing(self._device, self._stream):
             loss = self._make_all_steps(rows, numbers, range(first, first + len(totals)), train=True)
             torch.from_numpy(job.network.parameters).copy_(self._w)
             torch.from_numpy(self._state).copy_(self._vectors)
@@ -179,7 +189,7 @@ class TorchRun:
         total = len(rows) if weights is None else weights.sum()
         numbers = np.zeros((-(-len(rows) // self._size), self._numbers.shape[1]))
         numbers[:, -3], numbers[0, -2], numbers[:, -1] = 1 / total, self._job.alpha / total, 1
-        with computing, torch.cuda.stream(self._stream):
+        with computing(self._device, self._stream):
             self._sum.zero_()
             loss = self._make_all_steps(rows, numbers, [0] * len(numbers), train=False)
             torch.from_numpy(self.gradient).copy_(self._sum)
@@ -189,7 +199,7 @@ class TorchRun:
         """Wait for the device, so that its memory can be freed, and forget the graphs."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            with computing:
+            with computing(self._device):
                 stream.synchronize()
                 self._graphs.clear()
                 _idle_streams[self._device].append(stream)

@@ -89,11 +89,15 @@ def signature_of_init(app, what, name, obj, options, signature, returns):
     return stringify_signature(inspect.signature(obj), show_annotation=False), returns
 
 
-def skip_foreign_member(app, kind, name, member, skip, options):
-    """Leave out what a class inherits from other libraries: their documentation describes it."""
+# Of the checks of components, and of an encoder that is part of an estimator.
+INTERNAL = {"check_formula", "check_formulas", "check_result", "is_ours", "encode", "learn"}
+
+
+def skip_member(app, kind, name, member, skip, options):
+    """Leave out what no user calls, and what is of other libraries, whose documentation describes it."""
     function = getattr(member, "fget", None) or member
     module = getattr(function, "__module__", None) or ""
-    return True if callable(function) and not module.startswith("sknn_scratch") else skip
+    return True if name in INTERNAL or (callable(function) and not module.startswith("sknn_scratch")) else skip
 
 
 # Examples ------------------------------------------------------------------------------------------------------------
@@ -233,4 +237,4 @@ html_theme_options = {
 def setup(app) -> None:
     """Connect the functions above."""
     app.connect("autodoc-process-signature", signature_of_init)
-    app.connect("autodoc-skip-member", skip_foreign_member)
+    app.connect("autodoc-skip-member", skip_member)

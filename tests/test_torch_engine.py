@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import special
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
@@ -28,7 +29,9 @@ from sknn_scratch.catalogue.activations import ACTIVATIONS, Activation, LeakyReL
 from sknn_scratch.catalogue.links import LINKS
 from sknn_scratch.catalogue.losses import LogLoss, Loss, SquaredError
 from sknn_scratch.catalogue.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from sknn_scratch.catalogue.rewriting import BY_OTHERS
 from sknn_scratch.engines import choose, draws, missing, policy
+from sknn_scratch.engines.compiled.source import _TEXTS
 from sknn_scratch.engines.numpy.run import NumpyRun
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -249,6 +252,21 @@ class Queue(Optimizer):
 @pytest.mark.parametrize("optimizer", [Heavy(), Queue()], ids=str)
 def test_formulas_of_a_users_own(optimizer, dtype):
     assert_same_training(activation=Bent(), loss=OfRows(), optimizer=optimizer, dtype=dtype)
+
+
+ELEMENTWISE = {
+    name: function
+    for name in sorted({*BY_OTHERS, *_TEXTS})
+    if isinstance(function := getattr(np, name, None) or getattr(special, name, None), np.ufunc)
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_what_is_compiled_is_computed_with_tensors(name):
+    function, rng = ELEMENTWISE[name], np.random.RandomState(0)
+    given = rng.uniform(0.1, 0.9, (function.nin, 5, 3))
+    given = given > 0.5 if name.startswith(("bitwise", "logical", "invert")) else given
+    assert_allclose(compute(function, *map(torch.from_numpy, given)), function(*given), rtol=1e-13)
 
 
 class Written(SGD):

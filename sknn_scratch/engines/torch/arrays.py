@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike
 
+from sknn_scratch.catalogue.rewriting import BY_OTHERS
+
 
 def torch_dtype(dtype: DTypeLike) -> torch.dtype:
     """Return the dtype of PyTorch for one of NumPy."""
@@ -110,8 +112,8 @@ def _chooses(key: Any) -> bool:
 
 
 def _function(name: str) -> Callable[..., Any]:
-    """Return PyTorch's function for one of NumPy or SciPy."""
-    for place in (_OTHERWISE, vars(torch), vars(torch.special)):
+    """Return PyTorch's function for one of NumPy or SciPy, or one of NumPy's others that makes the same."""
+    for place in (_OTHERWISE, vars(torch), vars(torch.special), BY_OTHERS):
         if callable(place.get(name)):
             return place[name]
     raise TypeError(f"np.{name} has no counterpart here")
@@ -121,7 +123,6 @@ def _function(name: str) -> Callable[..., Any]:
 _OTHERWISE: dict[str, Callable[..., Any]] = {
     "equal": torch.eq,
     "flip": lambda x, axis: torch.flip(x, (axis,)),
-    "log_expit": torch.nn.functional.logsigmoid,
     "max": torch.amax,
     "maximum": torch.clamp_min,
     "min": torch.amin,

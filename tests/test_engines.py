@@ -846,9 +846,12 @@ def test_auto_goes_by_what_is_on_disk_and_by_the_time_it_saves(monkeypatch):
 def test_auto_expects_early_stopping_to_end_training(monkeypatch):
     monkeypatch.setattr(engines, "is_kept", lambda text: True)
     X, y = make_task("binary")
-    for early_stopping, expected in [(False, "numba"), (True, "numpy")]:
-        model = our_estimator("binary", max_iter=10**9, tol=1e9, n_iter_no_change=1, early_stopping=early_stopping)
-        assert model.fit(X, y).engine_ == expected
+    for parameters, expected in [
+        ({"max_iter": 10**9, "n_iter_no_change": 1}, "numba"),
+        ({"max_iter": 10**9, "n_iter_no_change": 1, "early_stopping": True}, "numpy"),
+        ({"max_iter": 1, "n_iter_no_change": 10**9, "early_stopping": True}, "numpy"),
+    ]:
+        assert our_estimator("binary", tol=1e9, **parameters).fit(X, y).engine_ == expected
 
 
 @needs_numba

@@ -188,6 +188,23 @@ def test_predictions_are_not_too_small_together(loss, power):
         assert_allclose(model.predict(X).mean(axis=0), y.mean(axis=0), rtol=0.07)
 
 
+def test_the_level_is_that_of_predictions_too(monkeypatch):
+    X, y = uneven(100)
+    usual = regressor("poisson").fit(X, np.exp(y))
+    weigh = LossCriterion.weigh
+
+    def weigh_and_lower(self, outputs):
+        weights = weigh(self, outputs)
+        self.level = self.level - np.log(2)
+        return weights
+
+    monkeypatch.setattr(LossCriterion, "weigh", weigh_and_lower)
+    halved, p = regressor("poisson").fit(X, np.exp(y)), usual.predict(X)
+    within = (p / 2 > np.exp(y).min()) & (p < np.exp(y).max())  # as all predictions are
+    assert within.sum() > 50
+    assert_allclose(halved.predict(X)[within], p[within] / 2)
+
+
 class Expectile(Loss):
     """Squares, of which those of targets above the prediction count more."""
 

@@ -114,17 +114,20 @@ def test_a_model_in_training_cannot_be_trained():
         model.fit(X, y)
 
 
+@pytest.mark.parametrize("n_bins", [8, None])
 @pytest.mark.parametrize("cls", BOTH)
-def test_callbacks_of_sklearn(cls, capsys):
+def test_callbacks_of_sklearn(cls, n_bins, capsys):
     callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
     pytest.importorskip("rich")
     X, y = table(60)
     y = targets(cls, y)
     scoring = "r2" if cls is TabularMLPRegressor else "accuracy"
-    monitor = callback.ScoringMonitor(scoring=scoring)
-    model = small(cls, max_iter=2).set_callbacks(monitor, callback.ProgressBar()).fit(X, y)
+    monitor, planned = callback.ScoringMonitor(scoring=scoring), []
+    counter = EpochCallback()
+    counter.setup = lambda estimator, context: planned.append(context.max_subtasks)
+    model = small(cls, max_iter=2, n_bins=n_bins).set_callbacks(monitor, callback.ProgressBar(), counter).fit(X, y)
     scores = [row[scoring] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
-    assert len(scores) == 4
+    assert planned == [len(scores)] == [2 if n_bins is None else 4]
     assert scores[-1] == model.score(X, y)
     assert f"{cls.__name__} - fit" in capsys.readouterr().out
 
@@ -142,14 +145,16 @@ def test_progress_is_printed(capsys):
     ]
 
 
-@pytest.mark.parametrize("n_bins", [8, None])
-def test_one_bar_for_all_views(monkeypatch, capsys, n_bins):
+@pytest.mark.parametrize(
+    ("n_bins", "columns", "views"),
+    [(8, ["a", "c"], ["coded", "plain"]), (8, ["c"], ["plain"]), (None, ["a", "c"], ["plain"])],
+)
+def test_one_bar_for_all_views(monkeypatch, capsys, n_bins, columns, views):
     monkeypatch.setattr("sknn_scratch.training.bars.find_spec", lambda name: None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     X, y = table(50)
-    model = small(TabularMLPRegressor, n_bins=n_bins, max_iter=5, verbose="bar").fit(X, y)
+    model = small(TabularMLPRegressor, n_bins=n_bins, max_iter=5, verbose="bar").fit(X[columns], y)
     out, err = capsys.readouterr()
-    views = ["coded", "plain"] if n_bins else ["plain"]
     expected = [
         f"epoch {place + 1} of at most {5 * len(views)}, {view}, out-of-fold loss {loss:.4g}, at most "
         for place, (view, loss) in enumerate((v, x) for v in views for x in model.oof_loss_curve_[v])

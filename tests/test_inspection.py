@@ -306,6 +306,15 @@ def test_a_regressor_is_made_of_layers_without_a_fit(n_outputs):
     assert_allclose(ours.coefs_[0], weights[0], atol=0.0011)  # a step of Adam, from these
 
 
+@pytest.mark.parametrize("loss", ["gaussian_nll", Quantile([0.1, 0.9])], ids=str)
+def test_of_layers_the_loss_says_how_many_targets_they_are_for(loss):
+    weights, biases, X = sample_network(4)
+    model = MLPFromScratchRegressor(loss, (4, 3))
+    model.coefs_, model.intercepts_ = weights, biases
+    assert model.predict(X).shape[:2] == (20, 2)
+    model.partial_fit(X, np.zeros((20, 2)))
+
+
 @pytest.mark.parametrize("classes", [["no", "yes"], [2, 3, 5]])
 def test_a_classifier_is_made_of_layers_and_classes_without_a_fit(classes):
     weights, biases, X = sample_network(1 if len(classes) == 2 else 3)

@@ -426,6 +426,9 @@ def test_folds_of_groups_have_strata_in_like_shares():
         assert_array_equal(folds, folds[::5].repeat(5))
         assert_array_equal(np.bincount(folds), 20)
         assert_array_equal(np.bincount(folds, strata), 12)
+    sizes, strata = np.repeat([2, 1], 12), np.repeat([1, 2], [24, 12])  # what a group sums to does not tell its stratum
+    folds = make_folds(strata, np.repeat(np.arange(24), sizes), 3, np.random.RandomState(0), fewest=1)
+    assert_array_equal(np.bincount(folds[strata == 1]), 8)
 
 
 def grouped_table():

@@ -77,6 +77,7 @@ def test_few_values_are_the_edges_themselves():
     X = np.repeat([[0.0], [1.0], [5.0]], 10, axis=0)
     codes = TabularEncoder().fit(X).transform([[0.0], [0.5], [1.0], [3.0], [9.0]])[:, 1:]
     assert_allclose(codes - codes[0], [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1]])
+    assert TabularEncoder().fit(X[:20]).n_codes_ == 0  # of two, the number itself says all
 
 
 @pytest.mark.parametrize(("n_bins", "n_codes"), [(4, 4), (16, 16), (64, 16)])

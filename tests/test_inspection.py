@@ -269,6 +269,15 @@ def test_layers_of_another_dtype_in_the_place_of_the_models_are_kept_saved_and_t
         assert_allclose(other.partial_fit(X, y).loss_, loss, rtol=1e-6)
 
 
+def test_layers_that_replace_all_are_of_the_dtype_of_the_model():
+    model, _, _ = fitted("binary")
+    for name in ("coefs_", "intercepts_"):
+        exact = [layer.copy() for layer in getattr(model, name)]
+        getattr(model, name)[0] = exact[0].astype(np.float16)
+        setattr(model, name, exact)
+        assert [layer.dtype for layer in getattr(model, name)] == [np.float64] * len(exact)
+
+
 def test_the_last_layer_that_is_left_has_no_activation():
     model, X, _ = fitted("multioutput")
     first, second = model.coefs_[:2]

@@ -206,17 +206,18 @@ def ratios(results: Results, model: str) -> list[float]:
 
 def summary(known: Results, new: Results, models: Models, score: str) -> str:
     """Return a row for each model: our mean ratio to it, how often ours is better, its mean score and its time."""
+    kinds = {"of the recipe": known, "new": new, "all": known | new} if known and new else {"": known | new}
     rows = []
     for model in models:
         row = [model]
-        for results in filter(None, (known, new)):
+        for results in kinds.values():
             compared = ratios(results, model)
             won = f"{sum(ratio < 1 for ratio in compared)} of {len(compared)}"
             row += ["", ""] if model == OURS else [f"{geometric_mean(compared):.3f}", won]
         every = [of_models[model] for of_models in (known | new).values()]
         scores, seconds = ([value.mean() for value in values] for values in list(zip(*every, strict=True))[1:3])
         rows.append([*row, f"{np.mean(scores):.3f}", f"{np.mean(seconds):.1f}"])
-    columns = ["ours / theirs", "ours is better"] * bool(known) + ["new tables", "ours is better"] * bool(new)
+    columns = [column for kind in kinds for column in (f"{kind}: ours / theirs".removeprefix(": "), "ours is better")]
     return table(["model", *columns, score, "CPU s"], rows)
 
 

@@ -261,7 +261,7 @@ def draw(panels: dict[str, tuple[Results, Results]], path: Path) -> None:
         ax.set(xscale="log", xlim=(low, high), title=title)
         ax.axvspan(low, 1, color="#0072B2", alpha=0.06, linewidth=0)
         plain_log_axis(ax.xaxis, low, high)
-    ax.set_xlabel("error of TabularMLP divided by theirs (logarithmic); in the shade, left of 1, ours is smaller")
+    ax.set_xlabel("error of TabularMLP divided by theirs (logarithmic)\nin the shade, left of 1, ours is smaller")
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
         handles,

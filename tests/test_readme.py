@@ -69,6 +69,28 @@ def test_times_of_a_step_are_those_of_the_results():
         assert [all_rows[name][column] for column in columns] == numbers
 
 
+def test_errors_beside_others_are_those_of_the_results():
+    """Each ratio and time of the table under "A table, ready" is, rounded, that in RESULTS.md."""
+    named = {
+        "RealMLP, a network in PyTorch, by four folds": "RealMLP, 4 folds",
+        "HistGradientBoosting, early stopping": "boosting, early stopping",
+        "MLP of scikit-learn, scaled and one-hot encoded": "MLP of scikit-learn",
+        "the same, best of a grid of six": "MLP of scikit-learn, tuned",
+        "logistic regression, ridge": "linear",
+    }
+    readme, results = (ROOT / "README.md").read_text(), (ROOT / "benchmarks/RESULTS.md").read_text()
+    measured = {}  # of each model a row for classes, and one for numbers
+    for line in re.findall(r"^\|.* of .*\|$", results.partition("<!-- bench_tabular -->")[2], flags=re.MULTILINE):
+        name, *numbers = (cell.strip() for cell in line.strip("|").split("|"))
+        measured.setdefault(name, []).append(re.sub(r" of \d+", "", " ".join(numbers)))
+    shown = re.findall(r"^\| (.*?) \| (\d\.\d.*) \|$", readme.partition("## Start")[0], flags=re.MULTILINE)
+    assert len(shown) == 8
+    for name, cells in shown:
+        classes, numbers = (list(map(float, row.split())) for row in measured[named.get(name, name)])
+        expected = [*classes[4:6], *classes[2:4], *numbers[4:6], *numbers[2:4], classes[-1], numbers[-1]]
+        np.testing.assert_allclose(list(map(float, re.findall(r"[\d.]+", cells))), expected, rtol=0, atol=0.0051)
+
+
 NUMBERS = [
     "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
     "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",

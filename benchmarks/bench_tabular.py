@@ -281,7 +281,7 @@ def drawn(results: Results) -> list[str]:
 
 
 def draw_panel(ax: Any, known: Results, new: Results) -> None:
-    """Draw a row for each table, sorted by the ratio to boosting, and below the geometric means."""
+    """Draw a row for each table, sorted by the ratio to the first model, and below the geometric means."""
     every = known | new
     models = drawn(every)
     order = np.argsort(ratios(every, models[0]))
@@ -316,14 +316,14 @@ def main() -> None:
         return spec.is_here() and (spec.is_quick or not args.quick) and (not args.tables or spec.name in args.tables)
 
     parts, scores, panels, out_of_fold = [], [], {}, {}
-    for title, label, score, models, *kinds in (
-        ("Classification", "log-loss", "accuracy", CLASSIFIERS, CLASSES, NEW_CLASSES),
-        ("Regression", "root mean squared error / standard deviation", "R2", REGRESSORS, NUMBERS, NEW_NUMBERS),
+    for title, label, score, of_classes, *kinds in (
+        ("Classification", "log-loss", "accuracy", True, CLASSES, NEW_CLASSES),
+        ("Regression", "root mean squared error / standard deviation", "R2", False, NUMBERS, NEW_NUMBERS),
     ):
         known, new = (list(filter(is_taken, tables)) for tables in kinds)
         if not known + new:
             continue
-        of_classes, models = models is CLASSIFIERS, models_of(models is CLASSIFIERS, args.others)
+        models = models_of(of_classes, args.others)
         found = measure_all([(spec, of_classes) for spec in known + new], 1 if args.quick else args.rounds, args)
         panels[f"{title}: {label}"] = of_known, of_new = [collect(found, tables, models) for tables in (known, new)]
         parts += [f"{title}, ratios of the {label}", summary(of_known, of_new, models, score)]
@@ -331,8 +331,11 @@ def main() -> None:
         scores += [f"{label.capitalize()}", by_table(every, models, lambda of_model: of_model.error)]
         scores += [f"{score.capitalize()}", by_table(every, models, lambda of_model: of_model.scores.mean())]
         out_of_fold |= every
-    last = ["Accuracy and R2 of TabularMLP, out of fold and held out", believed(out_of_fold)]
-    text = "\n\n".join([versions(), *parts, *scores] if args.others else parts + scores + last)
+    if args.others:
+        text = "\n\n".join([versions(), *parts, *scores])
+    else:
+        last = ["Accuracy and R2 of TabularMLP, out of fold and held out", believed(out_of_fold)]
+        text = "\n\n".join(parts + scores + last)
     print(f"\n{conditions()}\n\n{text}")
     if args.output:
         name = "bench_tabular_others" if args.others else "bench_tabular"

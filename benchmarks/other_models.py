@@ -30,9 +30,12 @@ class OtherModel:
 
     def fit(self, X: pd.DataFrame, y: pd.Series) -> "OtherModel":
         """Learn."""
-        is_number, is_category = (make_column_selector(**{f"dtype_{way}": "number"}) for way in ("include", "exclude"))
+        is_category = make_column_selector(dtype_exclude="number")
         steps = {
-            "numbers": (SimpleImputer(strategy="median", keep_empty_features=True), is_number),
+            "numbers": (
+                SimpleImputer(strategy="median", keep_empty_features=True),
+                make_column_selector(dtype_include="number"),
+            ),
             "categories": (SimpleImputer(strategy="constant", fill_value="missing"), is_category),
         }
         self._filled = ColumnTransformer(
@@ -119,24 +122,24 @@ def realmlp(kind: str, seed: int) -> OtherModel:
     return OtherModel(lambda _: cls(**settings), ("numbers", "categories"))
 
 
-KNOWN = {
-    "CatBoost, 4 folds": partial(catboost, stopped=True),
-    "LightGBM, 4 folds": partial(lightgbm, stopped=True),
-    "XGBoost, 4 folds": partial(xgboost, stopped=True),
-    "RealMLP, 4 folds": realmlp,
-    "CatBoost": catboost,
-    "LightGBM": lightgbm,
-    "XGBoost": xgboost,
+# Of each the package that it takes, and what makes it, given "Classifier" or "Regressor" and a seed.
+KNOWN: dict[str, tuple[str, Callable[[str, int], OtherModel]]] = {
+    "CatBoost, 4 folds": ("catboost", partial(catboost, stopped=True)),
+    "LightGBM, 4 folds": ("lightgbm", partial(lightgbm, stopped=True)),
+    "XGBoost, 4 folds": ("xgboost", partial(xgboost, stopped=True)),
+    "RealMLP, 4 folds": ("pytabkit", realmlp),
+    "CatBoost": ("catboost", catboost),
+    "LightGBM": ("lightgbm", lightgbm),
+    "XGBoost": ("xgboost", xgboost),
 }
-PACKAGES = {name: name.split(",")[0].lower().replace("realmlp", "pytabkit") for name in KNOWN}
 
 
 def other_models(kind: str) -> dict[str, Callable[[int], OtherModel]]:
     """Return what makes those that are installed, for a seed; ``kind`` is "Classifier" or "Regressor"."""
-    return {name: partial(make, kind) for name, make in KNOWN.items() if find_spec(PACKAGES[name])}
+    return {name: partial(make, kind) for name, (package, make) in KNOWN.items() if find_spec(package)}
 
 
 def versions() -> str:
     """Return the versions of the packages that are installed."""
-    packages = dict.fromkeys(PACKAGES.values())
+    packages = dict.fromkeys(package for package, _ in KNOWN.values())
     return ", ".join(f"{package} {version(package)}" for package in packages if find_spec(package))

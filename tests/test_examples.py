@@ -385,8 +385,7 @@ def test_bench_tabular_beside_other_packages(tmp_path, monkeypatch):
 
         return others.OtherModel(make, ("numbers", "categories"))
 
-    monkeypatch.setattr(others, "KNOWN", {"CatBoost, 4 folds": neighbours})
-    monkeypatch.setattr(others, "PACKAGES", {"CatBoost, 4 folds": "scipy"})
+    monkeypatch.setattr(others, "KNOWN", {"CatBoost, 4 folds": ("scipy", neighbours)})
     for models in (bench.CLASSIFIERS, bench.REGRESSORS):
         ours = models[bench.OURS](0).set_params(n_members=2, max_iter=2)
         monkeypatch.setitem(models, bench.OURS, lambda seed, ours=ours: ours)
